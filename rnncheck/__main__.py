@@ -1,0 +1,5 @@
+"""`python -m rnncheck` is `rnncheck`."""
+
+from rnncheck.cli import main
+
+main()

@@ -1,0 +1,242 @@
+"""The command line: `rnncheck verify`, and what all commands share.
+
+stdout carries the result, stderr progress and diagnostics. Exit codes: 0 everything matches, 1 a mismatch, 2 bad
+usage, bad input or something unsupported, 3 undecidable and nothing worse, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rnncheck.case import LAYERS, MASKS, POLICIES, SIZES, WEIGHTS, Case
+from rnncheck.checks import Tolerance
+from rnncheck.errors import InputError, RnncheckError
+from rnncheck.files import check_writable, write_csv, write_json
+from rnncheck.report import Entry, Report
+from rnncheck.verify import make_tolerance, verify_case
+from rnncheck.version import __version__
+
+INTERRUPTED = 130
+
+_SIZE_HELP = {"N": "samples", "T": "steps", "D": "input features", "M": "hidden units", "K": "output units"}
+
+# The options of a case that take a value, and what the help says of them.
+_CHOICE_HELP = {
+    "layer": f"recurrent layer: {', '.join(LAYERS)}",
+    "activation": "of the recurrent layer, by Keras' name",
+    "dense_activation": "of Dense, by Keras' name",
+    "dtype": f"dtype policy: {', '.join(POLICIES)}",
+    "mask": f"which steps count: {', '.join(MASKS)}",
+    "weights": f"where weights come from: {', '.join(WEIGHTS)}",
+}
+_NUMBER_HELP = {
+    "recurrent_scale": "largest singular value of the recurrent kernel; chaotic above about 1.5",
+    "dropout": "rate on the inputs, inactive at inference",
+    "recurrent_dropout": "rate on the states, inactive at inference",
+}
+_FLAG_HELP = {
+    "use_bias": "give both layers a bias",
+    "return_sequences": "let Dense see every step",
+    "return_state": "return the final state too",
+    "go_backwards": "take the steps last to first",
+    "stateful": "call twice, keeping the state",
+    "unroll": "let Keras unroll the loop",
+    "initial_state": "start from a given state",
+    "zero_output_for_mask": "put out zero where a step does not count",
+    "flatten": "put Flatten between the sequence and Dense",
+}
+
+
+class _Numbers(click.ParamType):
+    """A list such as 1,4,32."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return [int(part) for part in str(value).split(",")]
+        except ValueError:
+            self.fail(f"{value!r} came; expected whole numbers with commas between them, such as 1,4,32.", param, ctx)
+
+
+class _Words(click.ParamType):
+    """A list such as tanh,relu."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return [part.strip() for part in str(value).split(",")]
+
+
+def _case_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add one option for each field of a Case."""
+    for name, text in reversed(_FLAG_HELP.items()):
+        flag = name.replace("_", "-")
+        command = click.option(f"--{flag}/--no-{flag}", name, default=None, help=text)(command)
+    for name, text in reversed(_NUMBER_HELP.items()):
+        command = click.option("--" + name.replace("_", "-"), name, type=float, help=text)(command)
+    for name, text in reversed(_CHOICE_HELP.items()):
+        command = click.option("--" + name.replace("_", "-"), name, type=_Words(), help=text)(command)
+    for size in reversed(SIZES):
+        command = click.option(f"-{size}", size, type=_Numbers(), help=f"{_SIZE_HELP[size]}, one or several: 1,4")(command)
+    return command
+
+
+def _common_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what every command that makes a report takes."""
+    path = click.Path(path_type=Path)
+    options = (
+        click.option("--json", "json_path", type=path, help="Write the report as JSON."),
+        click.option("--csv", "csv_path", type=path, help="Write one line for each row as CSV."),
+        click.option("--rtol", type=float, help="Check a relative tolerance besides; needs --atol."),
+        click.option("--atol", type=float, help="Check an absolute tolerance besides; needs --rtol."),
+        click.option("--all", "everything", is_flag=True, help="Print every line of a long table."),
+        click.option("--quiet", is_flag=True, help="Print nothing; the exit code says it."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Check whether a recurrent network computes what its equations say.
+
+    rnncheck builds a Keras model, pulls out its weights, replays the recurrence in NumPy and compares: every number,
+    against what rounding can explain.
+
+    Exit codes: 0 everything matches, 1 a mismatch, 2 bad usage or input, 3 undecidable.
+    """
+
+
+@cli.command()
+@_case_options
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and inputs.")
+@_common_options
+def verify(
+    seed: int,
+    json_path: Path | None,
+    csv_path: Path | None,
+    rtol: float | None,
+    atol: float | None,
+    everything: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Build models, run them in Keras and check every number.
+
+    Without options it runs the built-in grid. With options it runs Input (T, D) -> layer (M) -> Dense (K) for every
+    combination of the values given:
+
+    \b
+        rnncheck verify -N 1,4 -T 10,50 -D 3 -M 5,32 -K 2 --seed 7
+        rnncheck verify --activation relu,tanh --mask mixed --return-sequences
+    """
+    tolerance = make_tolerance(rtol, atol)
+    for path in (json_path, csv_path):
+        if path is not None:
+            check_writable(path)
+    report = _run(_cases(options, seed), tolerance)
+    if not quiet:
+        _show(report, everything=everything)
+    if report.interrupted:
+        click.echo(f"interrupted after {len(report.entries)} cases; nothing was written", err=True)
+        raise SystemExit(INTERRUPTED)
+    if json_path is not None:
+        write_json(report, json_path)
+    if csv_path is not None:
+        write_csv(report, csv_path)
+    raise SystemExit(report.exit_code)
+
+
+def _cases(options: dict[str, Any], seed: int) -> list[Case]:
+    from rnncheck.grid import default_grid, product_of
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if not given:
+        return default_grid(seed)
+    return product_of({name: v if isinstance(v, list) else [v] for name, v in given.items()}, seed)
+
+
+def _run(cases: Sequence[Case], tolerance: Tolerance | None) -> Report:
+    """Run the cases one after the other; an interrupt ends the run and keeps what was found."""
+    from rnncheck.environment import environment
+
+    entries: list[Entry] = []
+    interrupted = False
+    try:
+        with _quiet_stderr():
+            import keras  # noqa: F401 - loaded here, where its start-up messages can be held back
+        for case in _with_progress(cases):
+            entries.append(verify_case(case, tolerance))
+    except KeyboardInterrupt:
+        interrupted = True
+    return Report(environment(), tuple(entries), interrupted)
+
+
+def _with_progress(cases: Sequence[Case]) -> Iterator[Case]:
+    """Yield the cases, with a progress bar where a person is watching."""
+    if len(cases) == 1 or not sys.stderr.isatty():
+        yield from cases
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(cases, "checking", console=Console(stderr=True), transient=True)
+
+
+def _show(report: Report, *, everything: bool) -> None:
+    from rich.console import Console
+
+    from rnncheck.render import print_report
+
+    width = None if sys.stdout.isatty() else 118
+    print_report(report, Console(width=width, highlight=False), everything=everything)
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hold back what C++ libraries write to stderr at start-up; show it if something goes wrong."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake becomes one message and exit code 2."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(2) from None
+    except RnncheckError as error:
+        click.echo(f"rnncheck: {error}", err=True)
+        raise SystemExit(2) from None
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("rnncheck: interrupted", err=True)
+        raise SystemExit(INTERRUPTED) from None
+
+
+if __name__ == "__main__":
+    main()

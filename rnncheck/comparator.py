@@ -1,0 +1,341 @@
+"""Expected against actual: differences become scores, scores become a verdict.
+
+`compare` looks at one block of numbers and returns a `Summary`; summaries add up, so that a comparison of any
+size needs the memory of one block. `judge` turns the sum into a row's verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import reduce
+
+import numpy as np
+
+from rnncheck.network import Array
+from rnncheck.rounding import Rounded
+from rnncheck.thresholds import AVERAGE_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
+
+Place = Mapping[str, int]  # an index by name, such as {"n": 0, "t": 3, "unit": 2}
+
+
+class Verdict(StrEnum):
+    """What a row or a report says; see the README, "How to read the table"."""
+
+    MATCH = "match"
+    UNDECIDABLE = "undecidable"
+    ERROR = "error"
+    MISMATCH = "mismatch"
+
+    @property
+    def severity(self) -> int:
+        """How bad it is: the worst verdict of several is the one with the highest severity."""
+        return list(Verdict).index(self)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A rectangular part of an array: which axes, where it starts, how far it goes.
+
+    Attributes:
+        axes: the names of the array's axes, such as ("n", "t", "unit").
+        start: the first index on every axis.
+        shape: the length on every axis.
+        call: which of several calls in a row the array belongs to; None when there is one.
+    """
+
+    axes: tuple[str, ...]
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+    call: int | None = None
+
+    @property
+    def window(self) -> tuple[slice, ...]:
+        """The block as an index into the array."""
+        return tuple(slice(a, a + n) for a, n in zip(self.start, self.shape, strict=True))
+
+    def place(self, flat_index: int) -> Place:
+        """Return where the block's element of that number lies in the whole array."""
+        inside = np.unravel_index(flat_index, self.shape)
+        place = {
+            axis: int(a + i) for axis, a, i in zip(self.axes, self.start, inside, strict=True)
+        }
+        return place if self.call is None else {"call": self.call, **place}
+
+
+def in_time(place: Place) -> tuple[int, ...]:
+    """Return a key that sorts places by call, then step, then sample, then the rest."""
+    first = ("call", "t", "n")
+    rest = (index for axis, index in place.items() if axis not in first)
+    return (*(place.get(axis, 0) for axis in first), *rest)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a comparison saw, over one block or many.
+
+    Attributes:
+        count: how many numbers were compared.
+        max_abs_diff: the largest |actual - expected|.
+        noise_energy: the sum of noise².
+        signal_energy: the sum of expected².
+        score_energy: the sum of score², score = |actual - expected| / noise.
+        score_max: the largest score.
+        bound_use: the largest |actual - expected| / bound; None where no bound is carried.
+        worst: where the largest score is.
+        first: the earliest place that rounding does not explain; None when there is none.
+        unmatched: whether NaN or an infinity stands on one side only, or the infinities differ in sign.
+        unexpected: whether it is the expected side that is not finite there.
+    """
+
+    count: int = 0
+    max_abs_diff: float = 0.0
+    noise_energy: float = 0.0
+    signal_energy: float = 0.0
+    score_energy: float = 0.0
+    score_max: float = 0.0
+    bound_use: float | None = None
+    worst: Place | None = None
+    first: Place | None = None
+    unmatched: bool = False
+    unexpected: bool = False
+
+    def __add__(self, other: Summary) -> Summary:
+        larger = self if other.worst is None or self.score_max >= other.score_max else other
+        uses = [s.bound_use for s in (self, other) if s.bound_use is not None]
+        firsts = [s.first for s in (self, other) if s.first is not None]
+        return Summary(
+            count=self.count + other.count,
+            max_abs_diff=max(self.max_abs_diff, other.max_abs_diff),
+            noise_energy=self.noise_energy + other.noise_energy,
+            signal_energy=self.signal_energy + other.signal_energy,
+            score_energy=self.score_energy + other.score_energy,
+            score_max=larger.score_max,
+            bound_use=max(uses, default=None),
+            worst=larger.worst if self.worst is not None else other.worst,
+            first=min(firsts, key=in_time, default=None),
+            unmatched=self.unmatched or other.unmatched,
+            unexpected=self.unexpected or other.unexpected,
+        )
+
+    @property
+    def noise(self) -> float:
+        """The root mean square of the noise."""
+        return math.sqrt(self.noise_energy / self.count) if self.count else 0.0
+
+    @property
+    def score_rms(self) -> float:
+        """The root mean square of the scores."""
+        return math.sqrt(self.score_energy / self.count) if self.count else 0.0
+
+    @property
+    def noise_share(self) -> float:
+        """The noise as a share of the expected signal; 0 when there is no noise."""
+        if self.noise_energy == 0.0:
+            return 0.0
+        if not math.isfinite(self.noise_energy):
+            return math.inf
+        return math.sqrt(self.noise_energy / self.signal_energy) if self.signal_energy else math.inf
+
+
+def total(summaries: Iterable[Summary]) -> Summary:
+    """Add up any number of summaries."""
+    return reduce(Summary.__add__, summaries, Summary())
+
+
+def compare(actual: Array, expected: Rounded | Array, block: Block) -> Summary:
+    """Compare the numbers of one block.
+
+    Args:
+        actual: what the implementation produced, in any shape with the block's number of elements.
+        expected: the same from the equations; a plain array where nothing may differ.
+        block: where the numbers come from.
+    """
+    value, variance, bound = _parts(expected)
+    difference = np.subtract(actual.reshape(value.shape), value, dtype=np.float64)
+    np.abs(difference, out=difference)
+    max_abs_diff = float(difference.max())
+    unmatched = False
+    if not math.isfinite(max_abs_diff):
+        difference = _difference_of_infinities(actual, expected, difference)
+        max_abs_diff = float(difference.max())
+        unmatched = math.isinf(max_abs_diff)
+    difference = difference.astype(variance.dtype)
+    use = None if bound is None else _ratio(difference, bound)
+    squared_scores = _ratio(np.square(difference), variance)
+    worst = int(squared_scores.argmax())
+    score_max = math.sqrt(squared_scores.flat[worst])
+    bound_use = None if use is None else float(use.max())
+    failed = score_max > SCORE_LIMIT or (bound_use or 0.0) > 1.0
+    return Summary(
+        count=value.size,
+        max_abs_diff=max_abs_diff,
+        noise_energy=float(variance.sum()),
+        signal_energy=float(np.vdot(value, value)),
+        score_energy=float(squared_scores.sum()),
+        score_max=score_max,
+        bound_use=bound_use,
+        worst=block.place(worst),
+        first=_first_failure(squared_scores, use, block) if failed else None,
+        unmatched=unmatched,
+        unexpected=unmatched and not np.isfinite(value).all(),
+    )
+
+
+def _parts(expected: Rounded | Array) -> tuple[Array, Array, Array | None]:
+    """Return value, noise² and bound as arrays of one shape; what is exact has neither noise nor bound."""
+    if not isinstance(expected, Rounded):
+        zeros = np.zeros(expected.shape)
+        return np.asarray(expected, np.float64), zeros, zeros
+    shape, bound = expected.shape, expected.bound
+    variance = np.broadcast_to(expected.variance, shape)
+    if expected.estimate is np.float64:
+        variance = variance + expected.precision.underflow**2
+    return expected.value, variance, None if bound is None else np.broadcast_to(bound, shape)
+
+
+def _ratio(difference: Array, limit: Array) -> Array:
+    """difference/limit, where no difference is 0 whatever the limit, and an unknown limit is infinite."""
+    ratio = difference / limit
+    if math.isnan(ratio.max()):
+        ratio[np.isnan(ratio)] = 0.0
+        ratio[np.isinf(difference)] = np.inf
+    return ratio
+
+
+def _difference_of_infinities(actual: Array, expected: Rounded | Array, difference: Array) -> Array:
+    """Replace differences with NaN or infinities: 0 where both sides agree, infinity where they do not.
+
+    An expected number too large for the implementation's format agrees with an infinity of its sign.
+    """
+    value = np.asarray(expected.value if isinstance(expected, Rounded) else expected)
+    rounded = expected.precision.round(value) if isinstance(expected, Rounded) else value
+    agree = (actual == rounded) | (np.isnan(actual) & np.isnan(value))
+    return np.where(np.isfinite(difference), difference, np.where(agree, 0.0, np.inf))
+
+
+def _first_failure(squared_scores: Array, use: Array | None, block: Block) -> Place:
+    failed = squared_scores > SCORE_LIMIT**2
+    if use is not None:
+        failed |= use > 1.0
+    coordinates = dict(zip(block.axes, np.nonzero(failed.reshape(block.shape)), strict=True))
+    ordered = sorted(coordinates, key=lambda axis: (axis != "t", axis != "n"))
+    earliest = np.lexsort([coordinates[axis] for axis in reversed(ordered)])[0]
+    inside = tuple(coordinates[axis][earliest] for axis in block.axes)
+    return block.place(int(np.ravel_multi_index(inside, block.shape)))
+
+
+class Check(StrEnum):
+    """What a row compares."""
+
+    STEP = "step"  # each step, or each layer, from what the implementation itself had before it
+    END_TO_END = "end_to_end"  # outputs of the whole run against the replay's own run
+    TOLERANCE = "tolerance"  # the same, with the --rtol and --atol that somebody asked for
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        layer: the layer that produced the numbers.
+        output: which of its numbers: `h` (the state after every step), `output` or `state` (the final one).
+        check: what was compared.
+        shape: the shape of what was compared; with several calls, their number comes first.
+        max_abs_diff: the largest |actual - expected|.
+        noise: the root mean square of the difference that rounding typically makes.
+        score_max: the largest |difference|/noise.
+        score_rms: the root mean square of |difference|/noise.
+        bound_use: the largest |difference|/bound; above 1 nothing but a fault explains it. None where no bound is given.
+        worst: where score_max is, by name (call, n, t, unit).
+        first: the earliest place that rounding does not explain; None when nothing failed.
+        verdict: match, mismatch, undecidable or error.
+        proven: whether a mismatch is proven, by a bound exceeded or by NaN or infinity on one side.
+        decides: whether the overall verdict counts this row. An end-to-end row that is undecidable does not
+            when every step on the way to that output was checked.
+        detail: why a row is an error, in words; empty otherwise.
+    """
+
+    layer: str
+    output: str
+    check: Check
+    shape: tuple[int, ...]
+    max_abs_diff: float
+    noise: float
+    score_max: float
+    score_rms: float
+    bound_use: float | None
+    worst: Place | None
+    first: Place | None
+    verdict: Verdict
+    proven: bool = False
+    decides: bool = True
+    detail: str = ""
+
+
+def judge(
+    summary: Summary,
+    *,
+    layer: str,
+    output: str,
+    check: Check,
+    shape: tuple[int, ...],
+    steps_checked: bool = False,
+) -> Row:
+    """Turn what a comparison saw into a row with a verdict.
+
+    Args:
+        summary: the sum over all blocks.
+        layer: the layer that produced the numbers.
+        output: which of its numbers.
+        check: what was compared.
+        shape: the shape of what was compared.
+        steps_checked: whether each step on the way to these numbers has a row of its own.
+    """
+    proven = summary.unmatched or (summary.bound_use or 0.0) > 1.0
+    verdict = _verdict(summary, check, proven=proven)
+    return Row(
+        layer=layer,
+        output=output,
+        check=check,
+        shape=shape,
+        max_abs_diff=summary.max_abs_diff,
+        noise=summary.noise,
+        score_max=summary.score_max,
+        score_rms=summary.score_rms,
+        bound_use=summary.bound_use,
+        worst=summary.worst,
+        first=(summary.first or summary.worst) if verdict in FAILED else None,
+        verdict=verdict,
+        proven=proven and verdict is Verdict.MISMATCH,
+        decides=not (verdict is Verdict.UNDECIDABLE and steps_checked),
+        detail="the equations give no finite number there" if verdict is Verdict.ERROR else "",
+    )
+
+
+FAILED = (Verdict.MISMATCH, Verdict.ERROR)
+
+
+def _verdict(summary: Summary, check: Check, *, proven: bool) -> Verdict:
+    if summary.unexpected:
+        return Verdict.ERROR
+    if proven or summary.score_max > SCORE_LIMIT or summary.score_rms > AVERAGE_LIMIT:
+        return Verdict.MISMATCH
+    if check is Check.END_TO_END and summary.noise_share > UNDECIDABLE_SHARE:
+        return Verdict.UNDECIDABLE
+    return Verdict.MATCH
+
+
+def failed_row(*, layer: str, output: str, check: Check, shape: tuple[int, ...], detail: str) -> Row:
+    """Return the row of something that could not be compared at all."""
+    nothing = Summary(max_abs_diff=math.nan, score_max=math.nan)
+    row = judge(nothing, layer=layer, output=output, check=check, shape=shape)
+    return replace(row, verdict=Verdict.ERROR, score_rms=math.nan, noise=math.nan, detail=detail)
+
+
+def worst(rows: Iterable[Row]) -> Verdict:
+    """Return the worst verdict of the rows that decide; `error` when there is no such row."""
+    verdicts = [row.verdict for row in rows if row.decides]
+    return max(verdicts, key=lambda verdict: verdict.severity, default=Verdict.ERROR)

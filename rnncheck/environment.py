@@ -1,0 +1,37 @@
+"""Where a report was made: versions, backend, device."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib import metadata
+
+from rnncheck.version import __version__
+
+_FRAMEWORKS = ("keras", "tensorflow", "jax", "torch")
+
+
+def environment() -> dict[str, str]:
+    """Return what may change a number: versions, backend, device, default dtype, platform.
+
+    Backend, device and dtype are those of the Keras that this process has loaded; without one, nothing was run.
+    """
+    found = {"rnncheck": __version__, "python": platform.python_version(), "numpy": metadata.version("numpy")}
+    for name in _FRAMEWORKS:
+        if name in sys.modules:
+            found[name] = metadata.version(name)
+    found |= _keras_settings() if "keras" in sys.modules else {"backend": "none", "device": "none", "dtype": "none"}
+    found["platform"] = platform.platform()
+    return found
+
+
+def _keras_settings() -> dict[str, str]:
+    import keras
+
+    backend = keras.backend.backend()
+    try:
+        devices = keras.distribution.list_devices()
+    except (NotImplementedError, RuntimeError):  # not every backend has them
+        devices = []
+    kinds = sorted({device.split(":")[0] for device in devices}) or ["cpu"]
+    return {"backend": backend, "device": ", ".join(kinds), "dtype": keras.config.floatx()}

@@ -1,0 +1,88 @@
+"""Arrays from users: made usable where their meaning is clear, refused in words where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rnncheck.errors import InputError
+from rnncheck.network import Array, InputSpec, Network
+
+
+def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
+    """Return a user's inputs as one array for each input of the network.
+
+    Any real dtype, byte order and memory layout works; values are cast as the model's own input layer would.
+
+    Args:
+        network: whose inputs they are.
+        inputs: one array; a sequence of arrays in the order of the inputs; or a mapping by their names.
+
+    Raises:
+        InputError: their number, dtype, rank, shape or values do not fit.
+    """
+    given = _in_order(network, inputs)
+    arrays = tuple(_check_array(spec, array) for spec, array in zip(network.inputs, given, strict=True))
+    for spec, array in zip(network.inputs, arrays, strict=True):
+        if len(array) != len(arrays[0]):
+            raise InputError(
+                f"input {spec.name!r}: {len(array)} samples came, but input {network.inputs[0].name!r} has "
+                f"{len(arrays[0])}; expected the same number."
+            )
+    return arrays
+
+
+def _in_order(network: Network, inputs: Any) -> Sequence[Any]:
+    names = [spec.name for spec in network.inputs]
+    if isinstance(inputs, Mapping):
+        if set(inputs) != set(names):
+            raise InputError(
+                f"inputs: arrays named {', '.join(map(repr, inputs)) or 'nothing'} came; expected {', '.join(map(repr, names))}."
+            )
+        return [inputs[name] for name in names]
+    if isinstance(inputs, list | tuple):
+        given: Sequence[Any] = inputs
+    else:
+        given = [inputs]
+    if len(given) != len(names):
+        raise InputError(
+            f"inputs: {len(given)} arrays came; expected {len(names)}: {', '.join(map(repr, names))}."
+        )
+    return given
+
+
+def _check_array(spec: InputSpec, given: Any) -> Array:
+    where = f"input {spec.name!r}"
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise InputError(f"{where}: something that is no array came ({error}); expected numbers.") from error
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise InputError(
+            f"{where}: dtype {array.dtype} came; expected real numbers, such as {spec.dtype}. Convert them first."
+        )
+    expected = ("N", *("any" if size is None else size for size in spec.shape))
+    fits = array.ndim == len(expected) and all(
+        size is None or size == length for size, length in zip(spec.shape, array.shape[1:], strict=True)
+    )
+    if not fits or 0 in array.shape:
+        raise InputError(
+            f"{where}: shape {array.shape} came; expected ({', '.join(map(str, expected))}), with at least one sample."
+        )
+    check_finite(where, array)
+    dtype = np.bool_ if spec.dtype == "bool" else np.float64 if array.dtype.itemsize > 4 else np.float32
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def check_finite(where: str, array: Array) -> None:
+    """Refuse NaN and infinities, by the first place.
+
+    Raises:
+        InputError: there is one.
+    """
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    raise InputError(f"{where}: {array[place]} came at {list(place)}; expected finite numbers.")

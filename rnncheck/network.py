@@ -1,0 +1,132 @@
+"""The Network: what was found in a model, as plain frozen data.
+
+Every source (a Keras model today) becomes a Network, and everything behind it (replay, checks) sees
+nothing else. There is no framework object in it, only names, options and NumPy arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One output of one layer: `Tensor("simple_rnn")` or `Tensor("simple_rnn", 1)` for its state."""
+
+    layer: str
+    index: int = 0
+
+    def __str__(self) -> str:
+        return self.layer if self.index == 0 else f"{self.layer}:{self.index}"
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation by Keras' name, with the parameters that differ from Keras' defaults."""
+
+    name: str
+    parameters: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __str__(self) -> str:
+        if not self.parameters:
+            return self.name
+        return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.parameters.items())})"
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer: where its numbers come from, what it does to them, in which precision.
+
+    Attributes:
+        name: the layer's own name.
+        kind: the Keras class, for example `SimpleRNN`.
+        inputs: the tensors that it reads; the sequence first.
+        options: the constructor options that change a number, by Keras' names.
+        weights: NumPy arrays in Keras' layout, by Keras' names: `kernel (D, M)`,
+            `recurrent_kernel (M, M)`, `bias (M,)`. A weight that the layer lacks is absent.
+        dtype: the precision that the layer computes in, for example `float32`.
+        mask: the tensor `(N, T)` that says which steps count, or None.
+        initial_state: the tensors `(N, M)` that the state starts from; empty for zeros.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[Tensor, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, Array] = field(default_factory=dict)
+    dtype: str = "float32"
+    mask: Tensor | None = None
+    initial_state: tuple[Tensor, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+        object.__setattr__(
+            self, "weights", MappingProxyType({k: frozen(v) for k, v in self.weights.items()})
+        )
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights, counted as Keras counts them."""
+        return sum(weight.size for weight in self.weights.values())
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input of the network: its name, its shape without the N axis (None where open), its dtype."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A graph of layers in an order in which each comes after what it reads.
+
+    Attributes:
+        name: the model's name.
+        inputs: what the model takes, in the order in which the model takes it.
+        layers: the layers, in topological order.
+        outputs: the tensors that the model returns, in its order.
+    """
+
+    name: str
+    inputs: tuple[InputSpec, ...]
+    layers: tuple[Layer, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights of all layers."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def stateful(self) -> bool:
+        """Whether some layer keeps its state from one call to the next."""
+        return any(layer.options.get("stateful") for layer in self.layers)
+
+    def layer(self, name: str) -> Layer:
+        """Return the layer of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)
+
+
+def frozen(array: Array) -> Array:
+    """Return a read-only copy of an array."""
+    copy = np.array(array)
+    copy.flags.writeable = False
+    return copy

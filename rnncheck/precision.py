@@ -1,0 +1,78 @@
+"""The number formats that an implementation may compute in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnncheck.network import Array
+
+# The replay itself computes in float64: its own unit roundoff.
+_REPLAY_ROUNDOFF = 2.0**-53
+# Bounds are computed in floating point themselves; this covers the rounding of their own arithmetic.
+_HEADROOM = 1.0 + 2.0**-10
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A floating-point format as rounding-error analysis sees it.
+
+    Attributes:
+        name: NumPy's or Keras' name of the format.
+        digits: significant binary digits p; the unit roundoff is u = 2^-p.
+        underflow: the largest absolute error of a result too small to be a normal number. It is the
+            smallest normal number where hardware may flush to zero, and half the spacing of the subnormal
+            numbers for float16, whose conversions never flush.
+        largest: the largest finite number.
+
+    Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 2.1 and 2.4.
+    """
+
+    name: str
+    digits: int
+    underflow: float
+    largest: float
+
+    @property
+    def unit(self) -> float:
+        """The u of every bound: the implementation's roundoff plus the replay's own 2^-53."""
+        return (2.0**-self.digits + _REPLAY_ROUNDOFF) * _HEADROOM
+
+    @property
+    def unit_variance(self) -> float:
+        """The variance u²/3 of one relative rounding error, of both sides together."""
+        return (4.0**-self.digits + _REPLAY_ROUNDOFF**2) / 3.0
+
+    def gamma(self, roundings: int) -> float:
+        """Return γ_k = k·u / (1 - k·u), or infinity where k·u reaches 1 (Higham, lemma 3.1)."""
+        share = roundings * self.unit
+        return share / (1.0 - share) if share < 1.0 else np.inf
+
+    def round(self, array: Array) -> Array:
+        """Return the array rounded to nearest, ties to even, in this format, held in float64."""
+        if array.dtype.name == self.name:
+            return array.astype(np.float64)
+        with np.errstate(over="ignore"):
+            if self.name == "bfloat16":
+                return _round_to_bfloat16(np.asarray(array, np.float32)).astype(np.float64)
+            return np.asarray(array).astype(self.name).astype(np.float64)
+
+
+def _round_to_bfloat16(array: Array) -> Array:
+    """Round float32 numbers to the 8 significant digits of bfloat16 (NaN stays NaN)."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32).astype(np.uint64)
+    to_even = 0x7FFF + ((bits >> 16) & 1)
+    rounded = ((bits + to_even) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+    return np.where(np.isnan(array), array, rounded.reshape(array.shape))
+
+
+PRECISIONS = {
+    precision.name: precision
+    for precision in (
+        Precision("float64", digits=53, underflow=2.0**-1022, largest=(2.0 - 2.0**-52) * 2.0**1023),
+        Precision("float32", digits=24, underflow=2.0**-126, largest=(2.0 - 2.0**-23) * 2.0**127),
+        Precision("float16", digits=11, underflow=2.0**-25, largest=65504.0),
+        Precision("bfloat16", digits=8, underflow=2.0**-126, largest=(2.0 - 2.0**-7) * 2.0**127),
+    )
+}

@@ -1,0 +1,28 @@
+"""What an implementation produced: the other side of every comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rnncheck.network import Array, Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What went into an implementation in one call, and what came out.
+
+    Attributes:
+        inputs: one array for each input of the network.
+        outputs: one array for each output of the network.
+        states: layer name -> its state h after every step, (N, T, M), in the order in which the layer takes the
+            steps; for each recurrent layer whose states were observed.
+        tensors: what other layers produced, where it was observed.
+        faithful: layer name -> False where the run that showed the layer's states did not end, bit by bit, in
+            what the plain run produced.
+    """
+
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+    states: Mapping[str, Array] = field(default_factory=dict)
+    tensors: Mapping[Tensor, Array] = field(default_factory=dict)

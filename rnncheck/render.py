@@ -1,0 +1,164 @@
+"""How a report looks: on a console, as text, in a notebook."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rnncheck.comparator import FAILED, Check, Row, Verdict
+from rnncheck.report import Entry, Report, place_text
+
+# Longer tables are cut here; --json and --csv have everything.
+MOST_LINES = 24
+
+_WIDTH = 118
+_STYLES = {
+    Verdict.MATCH: "green",
+    Verdict.MISMATCH: "bold red",
+    Verdict.UNDECIDABLE: "yellow",
+    Verdict.ERROR: "bold red",
+}
+
+
+def to_text(report: Report) -> str:
+    """Return the report as plain text, as wide as a README's code block."""
+    buffer = io.StringIO()
+    print_report(report, Console(file=buffer, width=_WIDTH, color_system=None))
+    return buffer.getvalue().rstrip("\n")
+
+
+def print_report(report: Report, console: Console, *, everything: bool = False) -> None:
+    """Print the report: what failed first, then a line for each case, then what it comes to.
+
+    Args:
+        report: what to print.
+        console: where to.
+        everything: whether to print every line, however many there are.
+    """
+    most = len(report.rows) + 1 if everything else MOST_LINES
+    if report.failures():
+        console.print(_failures_table(report, most))
+        _say_what_was_cut(console, len(report.failures()) - most, "more rows failed")
+    table = _rows_table(report) if len(report.entries) == 1 else _entries_table(report.entries[:most])
+    console.print(table)
+    _say_what_was_cut(console, len(report.entries) - most, "more cases")
+    for note in _notes(report):
+        console.print(Text(note))
+    console.print(_conclusion(report))
+
+
+def _say_what_was_cut(console: Console, count: int, what: str) -> None:
+    if count > 0:
+        console.print(f"... and {count} {what}; --all prints every line, --json and --csv write every row")
+
+
+def _table(title: str, columns: Iterable[str], numbers: Iterable[str]) -> Table:
+    numeric = set(numbers)
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
+    return table
+
+
+def _failures_table(report: Report, most: int) -> Table:
+    columns = ("case", "layer", "check", "first at", "score", "bound use", "verdict")
+    table = _table("What failed, earliest place first", columns, ("score", "bound use"))
+    for entry, row in report.failures()[:most]:
+        verdict = Text(f"{row.verdict}, proven" if row.proven else str(row.verdict), _STYLES[row.verdict])
+        first = Text(place_text(row.first) or row.detail)
+        where = f"{row.layer} {row.output}"
+        table.add_row(Text(entry.name), where, row.check, first, _number(row.score_max), _number(row.bound_use), verdict)
+    return table
+
+
+def _rows_table(report: Report) -> Table:
+    (entry,) = report.entries
+    columns = ("layer", "check", "shape", "max abs diff", "noise", "score max", "rms", "bound use", "verdict")
+    table = _table(entry.name, columns, columns[3:8])
+    for row in entry.rows:
+        table.add_row(
+            f"{row.layer} {row.output}",
+            row.check,
+            "x".join(map(str, row.shape)),
+            _number(row.max_abs_diff),
+            _number(row.noise),
+            _number(row.score_max),
+            _number(row.score_rms),
+            _number(row.bound_use),
+            _verdict(row.verdict),
+        )
+    return table
+
+
+def _entries_table(entries: Iterable[Entry]) -> Table:
+    columns = ("case", "end to end", "one step", "noise", "score max", "bound use", "verdict")
+    table = _table("Largest differences between Keras and the equations", columns, columns[1:6])
+    for entry in entries:
+        steps = [row for row in entry.rows if row.check is Check.STEP]
+        ends = [row for row in entry.rows if row.check is Check.END_TO_END]
+        table.add_row(
+            Text(entry.name),
+            _number(_largest(row.max_abs_diff for row in ends)),
+            _number(_largest(row.max_abs_diff for row in steps)),
+            _number(_largest(row.noise for row in steps)),
+            _number(_largest(row.score_max for row in steps)),
+            _number(_largest(row.bound_use for row in steps)),
+            _verdict(entry.verdict),
+        )
+    return table
+
+
+def _largest(numbers: Iterable[float | None]) -> float | None:
+    return max((number for number in numbers if number is not None), default=None)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "0" if value == 0 else f"{value:.2f}" if 0.1 <= abs(value) < 1000 else f"{value:.1e}"
+
+
+def _verdict(verdict: Verdict) -> Text:
+    return Text(str(verdict), _STYLES[verdict])
+
+
+def _notes(report: Report) -> list[str]:
+    notes = [f"note: {entry.name}: {note}" for entry in report.entries for note in entry.notes]
+    notes += [
+        f"{row.verdict}: {row.layer} {row.output}: {row.detail}" for row in report.rows if row.detail
+    ]
+    for row in report.rows:
+        if row.verdict is Verdict.UNDECIDABLE and not row.decides:
+            notes.append(
+                f"note: {row.layer} {row.output}: the end-to-end difference cannot be judged, its noise is too large a "
+                "share of the signal; every step on the way was checked instead."
+            )
+    commands = [entry.reproduce for entry in report.entries if entry.verdict in FAILED and entry.reproduce]
+    return list(dict.fromkeys(notes)) + [f"again: {command}" for command in commands[:3]]
+
+
+def _conclusion(report: Report) -> Text:
+    counts = {v: sum(entry.verdict is v for entry in report.entries) for v in Verdict}
+    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    compared = sum(_size(row) for row in report.rows if row.check is not Check.TOLERANCE)
+    text = f"{len(report.entries)} {'case' if len(report.entries) == 1 else 'cases'}, {compared:,} numbers compared: {said}"
+    return Text(text + (" (interrupted)" if report.interrupted else ""), _STYLES[report.verdict])
+
+
+def _size(row: Row) -> int:
+    size = 1
+    for length in row.shape:
+        size *= length
+    return size
+
+
+def to_html(report: Report) -> str:
+    """Return the report as a notebook shows it: the rows as a table, then what they come to."""
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in _notes(report))
+    table = report.to_frame().to_html(index=False, max_rows=MOST_LINES, na_rep="-")
+    return f"<div>{table}{notes}<p><b>{html.escape(_conclusion(report).plain)}</b></p></div>"

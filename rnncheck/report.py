@@ -1,0 +1,201 @@
+"""The Report: what was compared and what came of it. Data only; `rnncheck.render` shows it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rnncheck.comparator import FAILED, Row, Verdict, in_time, worst
+from rnncheck.errors import MismatchError
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA = 1
+
+EXIT_CODES = {Verdict.MATCH: 0, Verdict.MISMATCH: 1, Verdict.ERROR: 2, Verdict.UNDECIDABLE: 3}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One case or one model of a report.
+
+    Attributes:
+        name: what to call it in a table.
+        rows: the comparisons.
+        seed: the seed that made weights and inputs; None when they were given.
+        case: the fields of the case, when it was built; else None.
+        model: the model's name, when it was given; else None.
+        reproduce: the call that produces this entry again; empty when it depends on given arrays.
+        notes: what a reader of the rows must know besides.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    seed: int | None = None
+    case: Mapping[str, Any] | None = None
+    model: str | None = None
+    reproduce: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of the rows that decide."""
+        return worst(self.rows)
+
+    @property
+    def proven(self) -> bool:
+        """Whether some mismatch is proven."""
+        return any(row.proven for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry as JSON has it."""
+        what = {"case": dict(self.case)} if self.case is not None else {"model": self.model}
+        return {
+            **what,
+            "seed": self.seed,
+            "verdict": str(self.verdict),
+            "proven": self.proven,
+            "rows": [row_to_dict(row) for row in self.rows],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run found.
+
+    Attributes:
+        environment: versions, backend, device, platform.
+        entries: the cases or models, in the order in which they ran.
+        interrupted: whether the run was stopped before its end.
+    """
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    entries: tuple[Entry, ...] = ()
+    interrupted: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of all entries."""
+        verdicts = [entry.verdict for entry in self.entries]
+        return max(verdicts, key=lambda verdict: verdict.severity, default=Verdict.ERROR)
+
+    @property
+    def proven(self) -> bool:
+        """Whether some mismatch is proven."""
+        return any(entry.proven for entry in self.entries)
+
+    @property
+    def exit_code(self) -> int:
+        """0 match, 1 mismatch, 2 error, 3 undecidable."""
+        return EXIT_CODES[self.verdict]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of all entries."""
+        return tuple(row for entry in self.entries for row in entry.rows)
+
+    def failures(self) -> list[tuple[Entry, Row]]:
+        """Return the rows that failed, step checks and the earliest place first."""
+        failed = [(e, row) for e in self.entries for row in e.rows if row.verdict in FAILED]
+        return sorted(failed, key=lambda pair: (pair[1].check != "step", in_time(pair[1].first or {})))
+
+    def raise_for_mismatch(self) -> None:
+        """Raise unless everything matches.
+
+        Raises:
+            MismatchError: the verdict is not `match`; its message is the table, its `report` is this report.
+        """
+        if self.verdict is not Verdict.MATCH:
+            from rnncheck.render import to_text
+
+            raise MismatchError(to_text(self), self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON has it; numbers that are not finite are strings."""
+        return {
+            "schema": SCHEMA,
+            "environment": dict(self.environment),
+            "verdict": str(self.verdict),
+            "proven": self.proven,
+            "cases": [entry.to_dict() for entry in self.entries],
+        }
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return one line for each row, as a pandas DataFrame."""
+        import pandas
+
+        columns = ["case", "seed", *row_fields()]
+        lines = [
+            {"case": entry.name, "seed": entry.seed, **_flat(row)} for entry in self.entries for row in entry.rows
+        ]
+        return pandas.DataFrame(lines, columns=columns)
+
+    def _repr_html_(self) -> str:
+        from rnncheck.render import to_html
+
+        return to_html(self)
+
+    def __str__(self) -> str:
+        from rnncheck.render import to_text
+
+        return to_text(self)
+
+
+_ROW_FIELDS = (
+    "layer",
+    "output",
+    "check",
+    "shape",
+    "max_abs_diff",
+    "noise",
+    "score_max",
+    "score_rms",
+    "bound_use",
+    "worst",
+    "first",
+    "verdict",
+)
+
+
+def row_fields() -> tuple[str, ...]:
+    """Return the names of the fields that a row has in JSON, CSV and the data frame."""
+    return _ROW_FIELDS
+
+
+def row_to_dict(row: Row) -> dict[str, Any]:
+    """Return a row as JSON has it."""
+    return {name: _plain(getattr(row, name)) for name in _ROW_FIELDS}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    """Return a row as a line of a table has it: numbers as they are, shapes and places as text."""
+    values = {name: getattr(row, name) for name in _ROW_FIELDS}
+    return {
+        **values,
+        "check": str(row.check),
+        "verdict": str(row.verdict),
+        "shape": "x".join(map(str, row.shape)),
+        "worst": place_text(row.worst),
+        "first": place_text(row.first),
+    }
+
+
+def place_text(place: Mapping[str, int] | None) -> str:
+    """Return a place as people read it: `n=0 t=3 unit=2`; empty for none."""
+    return " ".join(f"{axis}={index}" for axis, index in (place or {}).items())

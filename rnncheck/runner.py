@@ -1,0 +1,113 @@
+"""Make a Keras model in this process produce its numbers: outputs by `predict`, states by a probe.
+
+The probe is a model over the same graph and the same weights. It also returns what every layer put out, and for a
+recurrent layer that returns its last output only, what the same cell puts out at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnncheck.equations import CELLS
+from rnncheck.extractor import to_numpy
+from rnncheck.network import Array, Layer, Network, Tensor
+from rnncheck.recording import Recording
+
+
+@dataclass(frozen=True)
+class _Probe:
+    model: Any
+    tensors: tuple[Tensor, ...]  # what the model returns first
+    sequences: tuple[str, ...]  # then the states of these layers at every step
+
+
+def record(model: Any, network: Network, calls: Sequence[Sequence[Array]]) -> tuple[Recording, ...]:
+    """Run the model on the inputs of each call in turn, plain first and then as a probe.
+
+    A stateful model starts from zero states, and gets back what states it had.
+
+    Args:
+        model: a Keras model.
+        network: what `extract` read from it.
+        calls: the inputs of each call.
+    """
+    probe = _probe(model, network)
+    kept = {layer.name: [to_numpy(s) for s in layer.states or []] for layer in _stateful(model)}
+    outputs = _predict_all(model, network, calls, reset=(model, probe.model))
+    probed = _predict_all(probe.model, network, calls, reset=(model, probe.model))
+    for layer in _stateful(model):
+        for variable, value in zip(layer.states or [], kept[layer.name], strict=True):
+            variable.assign(value)
+    return tuple(
+        _recording(probe, *both) for both in zip(calls, outputs, probed, strict=True)
+    )
+
+
+def _recording(
+    probe: _Probe, inputs: Sequence[Array], outputs: list[Array], probed: list[Array]
+) -> Recording:
+    count = len(probe.tensors)
+    return Recording(
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        states=dict(zip(probe.sequences, probed[count:], strict=True)),
+        tensors=dict(zip(probe.tensors, probed[:count], strict=True)),
+    )
+
+
+def _stateful(model: Any) -> list[Any]:
+    return [layer for layer in model.layers if getattr(layer, "stateful", False)]
+
+
+def _predict_all(
+    model: Any, network: Network, calls: Sequence[Sequence[Array]], reset: Sequence[Any]
+) -> list[list[Array]]:
+    for each in reset:
+        for layer in _stateful(each):
+            layer.reset_state()
+    results = []
+    for inputs in calls:
+        # A stateful model takes its batch whole; any other as `predict` cuts it.
+        batch_size = len(inputs[0]) if network.stateful else None
+        fed = list(inputs) if len(inputs) > 1 else inputs[0]
+        predicted = model.predict(fed, batch_size=batch_size, verbose=0)
+        results.append([to_numpy(p) for p in (predicted if isinstance(predicted, list) else [predicted])])
+    return results
+
+
+def _probe(model: Any, network: Network) -> _Probe:
+    import keras
+
+    tensors: dict[Tensor, Any] = {}
+    sequences: dict[str, Any] = {}
+    for layer in network.layers:
+        keras_layer = model.get_layer(layer.name)
+        outputs = keras_layer.output if isinstance(keras_layer.output, list | tuple) else [keras_layer.output]
+        tensors |= {Tensor(layer.name, index): output for index, output in enumerate(outputs)}
+        if layer.kind in CELLS:
+            returns_sequences = layer.options["return_sequences"]
+            sequences[layer.name] = outputs[0] if returns_sequences else _all_steps(model, keras_layer, layer)
+    probe = keras.Model(model.inputs, [*tensors.values(), *sequences.values()], name="rnncheck_probe")
+    return _Probe(probe, tuple(tensors), tuple(sequences))
+
+
+def _all_steps(model: Any, keras_layer: Any, layer: Layer) -> Any:
+    """Run the layer's own cell, with its weights, so that every step is returned."""
+    import keras
+
+    steps = keras.layers.RNN(
+        keras_layer.cell,
+        return_sequences=True,
+        go_backwards=keras_layer.go_backwards,
+        stateful=keras_layer.stateful,
+        unroll=keras_layer.unroll,
+        zero_output_for_mask=keras_layer.zero_output_for_mask,
+        dtype=keras_layer.dtype_policy,
+        name=f"{layer.name}_all_steps",
+    )
+    arguments = keras_layer._inbound_nodes[0].arguments
+    return steps(*arguments.args, **arguments.kwargs)

@@ -1,0 +1,6 @@
+"""Every constant that a verdict rests on, with the experiment that set it."""
+
+SCORE_LIMIT = 8.0
+AVERAGE_LIMIT = 1.5
+SUSPICIOUS = 4.0
+UNDECIDABLE_SHARE = 0.02

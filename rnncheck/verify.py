@@ -1,0 +1,244 @@
+"""From a case, a model or recorded arrays to a report: the flow, and the Python functions that people call."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shlex
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rnncheck.case import SIZES, Case
+from rnncheck.checks import Tolerance, end_to_end_rows, step_rows
+from rnncheck.comparator import Check, Row, failed_row
+from rnncheck.equations import CELLS
+from rnncheck.errors import InputError, RnncheckError
+from rnncheck.inputs import check_inputs
+from rnncheck.network import Array, Network
+from rnncheck.observed import disagreements
+from rnncheck.parallel import threads
+from rnncheck.recording import Recording
+from rnncheck.replay import replay
+from rnncheck.report import Entry, Report
+
+
+def verify(
+    model: Any,
+    inputs: Any,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+) -> Report:
+    """Check whether a Keras model computes what its equations say, on the given inputs.
+
+    Args:
+        model: a built Sequential or functional Keras model. A stateful one is called twice in a row.
+        inputs: one array (N, T, D), several in the model's order, or a mapping by the names of the inputs.
+        rtol: relative tolerance of an extra check, together with atol.
+        atol: absolute tolerance of an extra check, together with rtol.
+
+    Returns:
+        A report with one entry.
+
+    Raises:
+        InputError: the inputs do not fit the model, or are not finite.
+        UnsupportedError: the model has something that rnncheck does not replay.
+    """
+    from rnncheck.environment import environment
+    from rnncheck.extractor import extract
+    from rnncheck.runner import record
+
+    tolerance = make_tolerance(rtol, atol)
+    network = extract(model)
+    arrays = check_inputs(network, inputs)
+    calls = (arrays, arrays) if network.stateful else (arrays,)
+    with quiet_framework():
+        recordings = record(model, network, calls)
+    rows, notes = check(network, recordings, tolerance)
+    return Report(environment(), (Entry(network.name, rows, model=network.name, notes=notes),))
+
+
+def compare(
+    network: Any,
+    inputs: Any,
+    outputs: Any,
+    *,
+    states: Mapping[str, Any] | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+) -> Report:
+    """Check what any program computed against the equations of a network.
+
+    Args:
+        network: a `Network`, or a Keras model to extract one from.
+        inputs: what the program was given: one array (N, T, D), several, or a mapping by name.
+        outputs: what it produced: one array, or one for each output of the network.
+        states: layer name -> the state h after every step, (N, T, M), in the order in which the layer takes the
+            steps. With them every step is checked on its own; without, the end-to-end check decides.
+        rtol: relative tolerance of an extra check, together with atol.
+        atol: absolute tolerance of an extra check, together with rtol.
+
+    Raises:
+        InputError: an array does not fit the network.
+    """
+    from rnncheck.environment import environment
+
+    if not isinstance(network, Network):
+        from rnncheck.extractor import extract
+
+        network = extract(network)
+    tolerance = make_tolerance(rtol, atol)
+    recording = _recording(network, inputs, outputs, states or {})
+    rows, notes = check(network, (recording,), tolerance)
+    return Report(environment(), (Entry(network.name, rows, model=network.name, notes=notes),))
+
+
+def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
+    """Build a case, run it in Keras and check it; a crash of the framework is an `error` row.
+
+    Args:
+        case: what to build.
+        tolerance: a limit to check besides.
+    """
+    import keras
+
+    from rnncheck.builder import build
+    from rnncheck.extractor import extract
+    from rnncheck.runner import record
+
+    notes: tuple[str, ...] = ()
+    try:
+        with quiet_framework():
+            built = build(case)
+            network = extract(built.model)
+            recordings = record(built.model, network, built.calls)
+    except RnncheckError:
+        raise
+    except Exception as error:
+        rows: tuple[Row, ...] = (_crash_row(case, error),)
+    else:
+        rows, notes = check(network, recordings, tolerance)
+    finally:
+        keras.backend.clear_session()
+    return Entry(
+        str(case), rows, seed=case.seed, case=case.to_dict(), reproduce=reproduce_command(case), notes=notes
+    )
+
+
+def check(
+    network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None = None
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Run all checks on what was recorded.
+
+    Args:
+        network: the equations.
+        recordings: what the implementation produced, one for each call in a row.
+        tolerance: a limit to check besides.
+
+    Returns:
+        The rows, and notes on what they rest on.
+    """
+    with threads() as mapper:
+        steps = step_rows(network, recordings, mapper)
+        notes = disagreements(network, recordings)
+        all_checked = {row.layer for row in steps} == {layer.name for layer in network.layers}
+        ends = end_to_end_rows(
+            network, recordings, mapper, steps_checked=all_checked and not notes, tolerance=tolerance
+        )
+    return (*steps, *ends), notes
+
+
+def make_tolerance(rtol: float | None, atol: float | None) -> Tolerance | None:
+    """Return the extra limit that somebody asked for, or None.
+
+    Raises:
+        InputError: only one of the two is given, or one is negative or not finite.
+    """
+    if rtol is None and atol is None:
+        return None
+    if rtol is None or atol is None:
+        given, missing = ("rtol", "atol") if atol is None else ("atol", "rtol")
+        raise InputError(f"{given}: it came without {missing}; expected both or neither. Add {missing}, 0 if need be.")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not (math.isfinite(value) and value >= 0.0):
+            raise InputError(f"{name}={value} came; expected a finite number from 0 up.")
+    return Tolerance(rtol, atol)
+
+
+def reproduce_command(case: Case) -> str:
+    """Return the command line that runs a case again."""
+    words = ["rnncheck", "verify", "--layer", case.layer]
+    for size in SIZES:
+        words += [f"-{size}", str(getattr(case, size))]
+    words += ["--seed", str(case.seed)]
+    for name, value in case.changed_options().items():
+        flag = "--" + name.replace("_", "-")
+        words += [f"--no-{name.replace('_', '-')}"] if value is False else [flag] if value is True else [flag, str(value)]
+    return shlex.join(words)
+
+
+@contextlib.contextmanager
+def quiet_framework() -> Iterator[None]:
+    """Keep the framework's advice to model builders out of a check's output."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _crash_row(case: Case, error: Exception) -> Row:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return failed_row(
+        layer=case.layer,
+        output="all",
+        check=Check.END_TO_END,
+        shape=(),
+        detail=f"{type(error).__name__}: {first_line}",
+    )
+
+
+def _recording(network: Network, inputs: Any, outputs: Any, states: Mapping[str, Any]) -> Recording:
+    """Check recorded arrays against the network and put them together."""
+    if network.stateful:
+        raise InputError("network: it is stateful; expected one whose calls do not depend on each other.")
+    arrays = check_inputs(network, inputs)
+    given = outputs if isinstance(outputs, list | tuple) else [outputs]
+    if len(given) != len(network.outputs):
+        raise InputError(
+            f"outputs: {len(given)} arrays came; expected {len(network.outputs)}: "
+            f"{', '.join(map(str, network.outputs))}."
+        )
+    expected = [output.shape for output in replay(network, [array[:1] for array in arrays]).outputs]
+    checked = []
+    for tensor, array, shape in zip(network.outputs, given, expected, strict=True):
+        checked.append(_recorded(f"output {str(tensor)!r}", array, (len(arrays[0]), *shape[1:])))
+    return Recording(arrays, tuple(checked), _recorded_states(network, arrays, states))
+
+
+def _recorded_states(
+    network: Network, inputs: Sequence[Array], states: Mapping[str, Any]
+) -> dict[str, Array]:
+    recurrent = {layer.name: layer for layer in network.layers if layer.kind in CELLS}
+    unknown = sorted(set(states) - set(recurrent))
+    if unknown:
+        raise InputError(
+            f"states: layer {unknown[0]!r} came; expected one of the recurrent layers: {', '.join(map(repr, recurrent))}."
+        )
+    n, t_steps = inputs[0].shape[:2]
+    return {
+        name: _recorded(f"states of {name!r}", array, (n, t_steps, recurrent[name].options["units"]))
+        for name, array in states.items()
+    }
+
+
+def _recorded(where: str, given: Any, shape: tuple[int, ...]) -> Array:
+    array = np.asarray(given)
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{where}: dtype {array.dtype} came; expected real numbers.")
+    if array.shape != shape:
+        raise InputError(f"{where}: shape {array.shape} came; expected {shape}.")
+    return array
