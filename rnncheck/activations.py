@@ -70,6 +70,7 @@ softplus = Elementary(
     slope=lambda v, f: _sigmoid(v),
     steepest=_within(1.0, 0.25),
     accuracy=ACCURACY["softplus"],
+    offset=1.0,  # an implementation may compute log(1 + exp(x)) as it stands
 )
 erf = Elementary(
     "erf",

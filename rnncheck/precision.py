@@ -21,9 +21,8 @@ class Precision:
     Attributes:
         name: NumPy's or Keras' name of the format.
         digits: significant binary digits p; the unit roundoff is u = 2^-p.
-        underflow: the largest absolute error of a result too small to be a normal number. It is the
-            smallest normal number where hardware may flush to zero, and half the spacing of the subnormal
-            numbers for float16, whose conversions never flush.
+        underflow: the largest absolute error of a result near the smallest normal numbers: twice the
+            smallest, since hardware may flush to zero and sigmoid's exp(-x) overflows a little earlier.
         largest: the largest finite number.
 
     Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 2.1 and 2.4.
@@ -70,9 +69,9 @@ def _round_to_bfloat16(array: Array) -> Array:
 PRECISIONS = {
     precision.name: precision
     for precision in (
-        Precision("float64", digits=53, underflow=2.0**-1022, largest=(2.0 - 2.0**-52) * 2.0**1023),
-        Precision("float32", digits=24, underflow=2.0**-126, largest=(2.0 - 2.0**-23) * 2.0**127),
-        Precision("float16", digits=11, underflow=2.0**-25, largest=65504.0),
-        Precision("bfloat16", digits=8, underflow=2.0**-126, largest=(2.0 - 2.0**-7) * 2.0**127),
+        Precision("float64", digits=53, underflow=2.0**-1021, largest=(2.0 - 2.0**-52) * 2.0**1023),
+        Precision("float32", digits=24, underflow=2.0**-125, largest=(2.0 - 2.0**-23) * 2.0**127),
+        Precision("float16", digits=11, underflow=2.0**-13, largest=65504.0),
+        Precision("bfloat16", digits=8, underflow=2.0**-125, largest=(2.0 - 2.0**-7) * 2.0**127),
     )
 }
