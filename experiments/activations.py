@@ -77,15 +77,17 @@ def numbers(precision: str, stride: int) -> Iterator[Array]:
 def exact(function: Any, x: Array, precision: str) -> Array:
     """The function in a precision well above the one under test."""
     if precision != "float64":
-        return function.evaluate(x.astype(np.float64))
+        return np.asarray(function.evaluate(x.astype(np.float64)))
     wide = x.astype(np.longdouble)
     tail = np.exp(-np.abs(wide))
-    formulas = {
+    formulas: dict[str, Callable[[], Array]] = {
         "sigmoid": lambda: np.where(wide >= 0, 1, tail) / (1 + tail),
         "softplus": lambda: np.maximum(wide, 0) + np.log1p(tail),
         "erf": lambda: function.evaluate(x),
     }
-    return formulas.get(function.name, lambda: getattr(np, function.name)(wide))()
+    if function.name in formulas:
+        return formulas[function.name]()
+    return np.asarray(getattr(np, function.name)(wide))
 
 
 def implementations(name: str, precision: str) -> dict[str, Callable[[Array], Array]]:
@@ -101,8 +103,8 @@ def implementations(name: str, precision: str) -> dict[str, Callable[[Array], Ar
         found["tensorflow exp(x) - 1"] = lambda x: (tf.math.exp(x) - tf.ones_like(x)).numpy().astype(wide)
         found["tensorflow elu"] = lambda x: tf.nn.elu(tf.constant(-np.abs(x))).numpy().astype(wide)
     if name == "softplus":
-        found["tensorflow log(1 + exp(x))"] = (
-            lambda x: tf.math.log(tf.ones_like(x) + tf.math.exp(np.minimum(x, 11))).numpy().astype(wide)
+        found["tensorflow log(1 + exp(x))"] = lambda x: (
+            tf.math.log(tf.ones_like(x) + tf.math.exp(np.minimum(x, 11))).numpy().astype(wide)
         )
     if in_numpy is not None and precision in ("float32", "float64"):
         found["numpy"] = lambda x: in_numpy(x).astype(wide)
@@ -115,7 +117,7 @@ def measure(name: str, precision: Precision, stride: int) -> dict[str, dict[str,
     runs = implementations(name, precision.name)
     worst = dict.fromkeys(runs, 0.0)
     at = dict.fromkeys(runs, 0.0)
-    energy: dict[str, dict[tuple[int, int], Array]] = {run: {} for run in runs}
+    energy: dict[str, dict[int, Array]] = {run: {} for run in runs}
     for x in numbers(precision.name, stride):
         if name in ("log", "sqrt"):
             x = np.abs(x)
@@ -193,7 +195,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="every 997th float32 number; writes nothing")
     quick = parser.parse_args().quick
     stride = 997 if quick else 1
-    result: dict[str, Any] = {"versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}}
+    result: dict[str, Any] = {
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
+    }
     with np.errstate(all="ignore"):
         for name in ELEMENTARY:
             for precision in PRECISIONS.values():

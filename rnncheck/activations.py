@@ -113,10 +113,10 @@ sqrt = Elementary(
 # --- what is not smooth: where a function has pieces, and what runs over the units ---
 
 
-def piecewise(x: X, at: float, below: Operand, above: Operand) -> X:
+def piecewise(x: X, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> X:
     """`above` where x > at, else `below`; both where rounding may have put x on either side."""
     if isinstance(x, Rounded):
-        return x.branch(at, below, above)
+        return x.branch(at, below, above, jumps=jumps)
     return np.where(x > at, above, below)
 
 
@@ -188,7 +188,7 @@ def soft_shrink(x: X, threshold: float = 0.5) -> X:
 
 def hard_shrink(x: X, threshold: float = 0.5) -> X:
     """x where |x| > threshold, else 0; it jumps."""
-    return piecewise(x, threshold, piecewise(x, -threshold, x, 0.0), x)
+    return piecewise(x, threshold, piecewise(x, -threshold, x, 0.0, jumps=True), x, jumps=True)
 
 
 def tanh_shrink(x: X) -> X:
@@ -198,7 +198,7 @@ def tanh_shrink(x: X) -> X:
 
 def threshold(x: X, threshold: float, default_value: float) -> X:
     """x where x > threshold, else default_value; it jumps."""
-    return piecewise(x, threshold, default_value, x)
+    return piecewise(x, threshold, default_value, x, jumps=True)
 
 
 def sparse_plus(x: X) -> X:

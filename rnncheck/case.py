@@ -164,8 +164,7 @@ class Case:
     def __str__(self) -> str:
         sizes = " ".join(f"{size}{getattr(self, size)}" for size in SIZES)
         options = " ".join(
-            name if value is True else f"{name}={value}"
-            for name, value in self.changed_options().items()
+            name if value is True else f"{name}={value}" for name, value in self.changed_options().items()
         )
         return f"{self.layer} {sizes} {options}".rstrip()
 

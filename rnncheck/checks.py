@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from rnncheck.comparator import Block, Check, Row, Summary, compare, judge, total
+from rnncheck.comparator import Block, Check, Row, Summary, compare, judge, rows_above, total
 from rnncheck.equations import CELLS, LAYERS, REARRANGING, Weights, X
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.observed import Call, Steps, observe
 from rnncheck.precision import PRECISIONS
 from rnncheck.recording import Recording
 from rnncheck.replay import FREE_RUNNING, Analysis, States, replay
-from rnncheck.rounding import Rounded
+from rnncheck.rounding import OrderedMatrix, Rounded, ScreeningMatrix
 from rnncheck.thresholds import SUSPICIOUS
 
 # How many numbers of a layer are checked at once: enough for an efficient product, few enough for the cache.
@@ -50,18 +50,18 @@ def step_rows(network: Network, recordings: Sequence[Recording], mapper: Mapper 
 
 
 def _step_row(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> Row | None:
-    analyses = Analysis(bounded=True, screening=True), Analysis(bounded=True)
-    arithmetics = [analysis.weights(layer) for analysis in analyses]
-    summaries: list[Summary] = []
-    shape: tuple[int, ...] = ()
-    for call in calls:
-        job = _recurrent_job(layer, call) if layer.kind in CELLS else _layer_job(layer, call)
-        if job is None:
-            return None
-        actual, expect = job
-        shape = actual.shape
-        check = partial(_check_block, actual, expect, arithmetics)
-        summaries.extend(mapper(check, _blocks(shape, call.index)))
+    jobs = [job for call in calls if (job := _job(layer, call)) is not None]
+    if len(jobs) < len(calls):
+        return None
+    arithmetics = [
+        Analysis(bounded=True, matrix=matrix).weights(layer) for matrix in (ScreeningMatrix, OrderedMatrix)
+    ]
+    shape = jobs[0].actual.shape
+    summaries = (
+        summary
+        for job, call in zip(jobs, calls, strict=True)
+        for summary in mapper(partial(_check_block, job, arithmetics), _blocks(shape, call.index))
+    )
     return judge(
         total(summaries),
         layer=layer.name,
@@ -71,50 +71,95 @@ def _step_row(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> Row | None
     )
 
 
-Expect = Callable[[Block, Weights], X]
+class _Job(Protocol):
+    """How one layer is checked: what it put out, and what its equation makes of what it had before."""
+
+    @property
+    def actual(self) -> Array:
+        """What the layer put out."""
+
+    def operands(self, block: Block) -> tuple[Array, ...]:
+        """Return what the equation needs for a block: arrays with one row for each of the block's rows."""
+
+    def evaluate(self, operands: tuple[Array, ...], weights: Weights) -> X:
+        """Return what the equation gives for some rows."""
+
+    def settle(self, block: Block, expected: X) -> X:
+        """Return what is expected of a block, given what the equation says of each of its rows."""
 
 
-def _recurrent_job(layer: Layer, call: Call) -> tuple[Array, Expect] | None:
-    """Return the states of a layer and what the equations expect of a block of them."""
-    steps = call.steps(layer)
-    if steps is None:
-        return None
-    return steps.h, partial(_expected_states, layer, steps)
+@dataclass(frozen=True)
+class _RecurrentJob:
+    """Every step of a recurrent layer, from the state that was observed before it."""
+
+    layer: Layer
+    steps: Steps
+
+    @property
+    def actual(self) -> Array:
+        return self.steps.h
+
+    def operands(self, block: Block) -> tuple[Array, ...]:
+        precision = PRECISIONS[self.layer.dtype]
+        x = precision.round(self.steps.x[block.window[:2]]).reshape(-1, self.steps.x.shape[2])
+        return x, precision.round(self.steps.before(block))
+
+    def evaluate(self, operands: tuple[Array, ...], weights: Weights) -> X:
+        cell = CELLS[self.layer.kind]
+        x, before = operands
+        (h,) = cell.step(cell.project(x, weights), (before,), weights, self.layer.options)
+        return h
+
+    def settle(self, block: Block, expected: X) -> X:
+        uncounted = self.steps.uncounted(block)
+        return expected if uncounted is None else Rounded.where(uncounted[0], expected, uncounted[1])
 
 
-def _expected_states(layer: Layer, steps: Steps, block: Block, weights: Weights) -> X:
-    cell, precision = CELLS[layer.kind], PRECISIONS[layer.dtype]
-    x = precision.round(steps.x[block.window[:2]]).reshape(-1, steps.x.shape[2])
-    before = precision.round(steps.before(block))
-    (h,) = cell.step(cell.project(x, weights), (before,), weights, layer.options)
-    uncounted = steps.uncounted(block)
-    return h if uncounted is None else Rounded.where(uncounted[0], h, uncounted[1])
+@dataclass(frozen=True)
+class _LayerJob:
+    """A layer without states, from the input that was observed."""
+
+    layer: Layer
+    x: Array
+    output: Array
+
+    @property
+    def actual(self) -> Array:
+        return self.output
+
+    def operands(self, block: Block) -> tuple[Array, ...]:
+        leading = block.window[: min(self.x.ndim, len(block.shape)) - 1]
+        rows = PRECISIONS[self.layer.dtype].round(self.x[leading])
+        return (rows if self.layer.kind in REARRANGING else rows.reshape(-1, self.x.shape[-1]),)
+
+    def evaluate(self, operands: tuple[Array, ...], weights: Weights) -> X:
+        return LAYERS[self.layer.kind](operands[0], weights, self.layer.options)
+
+    def settle(self, block: Block, expected: X) -> X:  # noqa: ARG002 - every row counts
+        return expected
 
 
-def _layer_job(layer: Layer, call: Call) -> tuple[Array, Expect] | None:
-    """Return what a layer without states put out and what its equation expects of a block of it."""
-    x, actual = call.tensor(layer.inputs[0]), call.tensor(Tensor(layer.name))
-    if x is None or actual is None:
-        return None
-    return actual, partial(_expected_output, layer, x)
+def _job(layer: Layer, call: Call) -> _Job | None:
+    """Return how a layer is checked in a call; None where too little was observed."""
+    if layer.kind in CELLS:
+        steps = call.steps(layer)
+        return None if steps is None else _RecurrentJob(layer, steps)
+    x, output = call.tensor(layer.inputs[0]), call.tensor(Tensor(layer.name))
+    return None if x is None or output is None else _LayerJob(layer, x, output)
 
 
-def _expected_output(layer: Layer, x: Array, block: Block, weights: Weights) -> X:
-    leading = block.window[: min(x.ndim, len(block.shape)) - 1]
-    rows = PRECISIONS[layer.dtype].round(x[leading])
-    if layer.kind not in REARRANGING:
-        rows = rows.reshape(-1, x.shape[-1])
-    return LAYERS[layer.kind](rows, weights, layer.options)
-
-
-def _check_block(actual: Array, expect: Expect, arithmetics: Sequence[Weights], block: Block) -> Summary:
-    """Compare one block by the cheap arithmetic, and by the exact one where that looks suspicious."""
-    numbers = actual[block.window]
-    screening, exact = arithmetics
+def _check_block(job: _Job, arithmetics: Sequence[Weights], block: Block) -> Summary:
+    """Compare one block by the cheap arithmetic; look again, by the careful one, at rows that look suspicious."""
+    actual, operands = job.actual[block.window], job.operands(block)
+    screening, ordered = arithmetics
     with np.errstate(all="ignore"):
-        summary = compare(numbers, expect(block, screening), block)
-        if summary.score_max > SUSPICIOUS:
-            summary = compare(numbers, expect(block, exact), block)
+        expected = job.settle(block, job.evaluate(operands, screening))
+        summary = compare(actual, expected, block)
+        if isinstance(expected, Rounded) and summary.score_max > SUSPICIOUS:
+            rows = rows_above(SUSPICIOUS, actual, expected)
+            again = job.evaluate(tuple(operand[rows] for operand in operands), ordered)
+            expected = job.settle(block, expected.with_rows(rows, again))
+            summary = compare(actual, expected, block)
     return summary
 
 
@@ -122,17 +167,12 @@ def _blocks(shape: tuple[int, ...], call: int | None) -> Iterator[Block]:
     """Cut an array into blocks that keep the last axis whole; few samples with all steps, or one with some."""
     *leading, units = shape
     rows = max(1, _BLOCK // units)
-    if len(leading) == 1:
-        sizes = (rows,)
-    else:
-        sizes = (max(1, rows // leading[1]), min(rows, leading[1]))
+    sizes: tuple[int, ...] = (rows,) if len(leading) == 1 else (max(1, rows // leading[1]), min(rows, leading[1]))
     axes = axis_names(len(shape))
     starts = np.ndindex(*(-(-length // size) for length, size in zip(leading, sizes, strict=True)))
     for index in starts:
         start = tuple(i * size for i, size in zip(index, sizes, strict=True))
-        lengths = tuple(
-            min(size, length - first) for size, length, first in zip(sizes, leading, start, strict=True)
-        )
+        lengths = tuple(min(size, length - first) for size, length, first in zip(sizes, leading, start, strict=True))
         yield Block(axes, (*start, 0), (*lengths, units), call)
 
 

@@ -11,7 +11,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import click
 
 from rnncheck.case import LAYERS, MASKS, POLICIES, SIZES, WEIGHTS, Case
 from rnncheck.checks import Tolerance
-from rnncheck.errors import InputError, RnncheckError
+from rnncheck.errors import RnncheckError
 from rnncheck.files import check_writable, write_csv, write_json
 from rnncheck.report import Entry, Report
 from rnncheck.verify import make_tolerance, verify_case
@@ -56,7 +55,7 @@ _FLAG_HELP = {
 }
 
 
-class _Numbers(click.ParamType):
+class _Numbers(click.ParamType[list[int]]):
     """A list such as 1,4,32."""
 
     name = "list"
@@ -68,12 +67,12 @@ class _Numbers(click.ParamType):
             self.fail(f"{value!r} came; expected whole numbers with commas between them, such as 1,4,32.", param, ctx)
 
 
-class _Words(click.ParamType):
+class _Words(click.ParamType[list[str]]):
     """A list such as tanh,relu."""
 
     name = "list"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:  # noqa: ARG002 - click's signature
         return [part.strip() for part in str(value).split(",")]
 
 
@@ -87,7 +86,9 @@ def _case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, text in reversed(_CHOICE_HELP.items()):
         command = click.option("--" + name.replace("_", "-"), name, type=_Words(), help=text)(command)
     for size in reversed(SIZES):
-        command = click.option(f"-{size}", size, type=_Numbers(), help=f"{_SIZE_HELP[size]}, one or several: 1,4")(command)
+        command = click.option(f"-{size}", size, type=_Numbers(), help=f"{_SIZE_HELP[size]}, one or several: 1,4")(
+            command
+        )
     return command
 
 
@@ -133,7 +134,7 @@ def verify(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Build models, run them in Keras and check every number.
+    r"""Build models, run them in Keras and check every number.
 
     Without options it runs the built-in grid. With options it runs Input (T, D) -> layer (M) -> Dense (K) for every
     combination of the values given:
@@ -175,10 +176,10 @@ def _run(cases: Sequence[Case], tolerance: Tolerance | None) -> Report:
     entries: list[Entry] = []
     interrupted = False
     try:
-        with _quiet_stderr():
+        with quiet_stderr():
             import keras  # noqa: F401 - loaded here, where its start-up messages can be held back
         for case in _with_progress(cases):
-            entries.append(verify_case(case, tolerance))
+            entries.append(verify_case(case, tolerance))  # noqa: PERF401 - an interrupt keeps what was found
     except KeyboardInterrupt:
         interrupted = True
     return Report(environment(), tuple(entries), interrupted)
@@ -205,7 +206,7 @@ def _show(report: Report, *, everything: bool) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Hold back what C++ libraries write to stderr at start-up; show it if something goes wrong."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()

@@ -16,7 +16,7 @@ import numpy as np
 
 from rnncheck.network import Array
 from rnncheck.rounding import Rounded
-from rnncheck.thresholds import AVERAGE_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
+from rnncheck.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
 
 Place = Mapping[str, int]  # an index by name, such as {"n": 0, "t": 3, "unit": 2}
 
@@ -59,9 +59,7 @@ class Block:
     def place(self, flat_index: int) -> Place:
         """Return where the block's element of that number lies in the whole array."""
         inside = np.unravel_index(flat_index, self.shape)
-        place = {
-            axis: int(a + i) for axis, a, i in zip(self.axes, self.start, inside, strict=True)
-        }
+        place = {axis: int(a + i) for axis, a, i in zip(self.axes, self.start, inside, strict=True)}
         return place if self.call is None else {"call": self.call, **place}
 
 
@@ -153,6 +151,20 @@ def compare(actual: Array, expected: Rounded | Array, block: Block) -> Summary:
         expected: the same from the equations; a plain array where nothing may differ.
         block: where the numbers come from.
     """
+    with np.errstate(all="ignore"):
+        return _compare(actual, expected, block)
+
+
+def rows_above(score: float, actual: Array, expected: Rounded) -> Array:
+    """Return the indices of the rows (R, M) in which some number has a higher score, worst first."""
+    value, variance, _ = _parts(expected)
+    squared = _ratio(np.square(actual.reshape(value.shape) - value), np.array(variance))
+    largest = squared.max(axis=-1)
+    worst_first = np.argsort(-largest, kind="stable")
+    return worst_first[: np.count_nonzero(largest > score**2)]
+
+
+def _compare(actual: Array, expected: Rounded | Array, block: Block) -> Summary:
     value, variance, bound = _parts(expected)
     difference = np.subtract(actual.reshape(value.shape), value, dtype=np.float64)
     np.abs(difference, out=difference)
@@ -248,7 +260,8 @@ class Row:
         noise: the root mean square of the difference that rounding typically makes.
         score_max: the largest |difference|/noise.
         score_rms: the root mean square of |difference|/noise.
-        bound_use: the largest |difference|/bound; above 1 nothing but a fault explains it. None where no bound is given.
+        bound_use: the largest |difference|/bound; above 1 nothing but a fault explains it. None where no bound
+            is given.
         worst: where score_max is, by name (call, n, t, unit).
         first: the earliest place that rounding does not explain; None when nothing failed.
         verdict: match, mismatch, undecidable or error.
@@ -321,7 +334,9 @@ FAILED = (Verdict.MISMATCH, Verdict.ERROR)
 def _verdict(summary: Summary, check: Check, *, proven: bool) -> Verdict:
     if summary.unexpected:
         return Verdict.ERROR
-    if proven or summary.score_max > SCORE_LIMIT or summary.score_rms > AVERAGE_LIMIT:
+    if proven or summary.score_max > SCORE_LIMIT:
+        return Verdict.MISMATCH
+    if check is Check.STEP and summary.count >= AVERAGE_COUNT and summary.score_rms > AVERAGE_LIMIT:
         return Verdict.MISMATCH
     if check is Check.END_TO_END and summary.noise_share > UNDECIDABLE_SHARE:
         return Verdict.UNDECIDABLE

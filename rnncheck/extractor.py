@@ -110,8 +110,7 @@ def extract(model: Any) -> Network:
     return Network(
         name=model.name,
         inputs=tuple(
-            InputSpec(t._keras_history.operation.name, tuple(t.shape[1:]), str(t.dtype))
-            for t in model.inputs
+            InputSpec(t._keras_history.operation.name, tuple(t.shape[1:]), str(t.dtype)) for t in model.inputs
         ),
         layers=tuple(layers),
         outputs=tuple(_tensor(t) for t in outputs),
@@ -122,8 +121,8 @@ def _graph_outputs(model: Any) -> list[Any]:
     outputs = getattr(model, "outputs", None)
     if not outputs:
         raise UnsupportedError(
-            f"model {getattr(model, 'name', model)!r}: {type(model).__name__} without a graph of layers came; expected a "
-            "built Sequential or functional model. Build it by giving it an Input."
+            f"model {getattr(model, 'name', model)!r}: {type(model).__name__} without a graph of layers came; "
+            "expected a built Sequential or functional model. Build it by giving it an Input."
         )
     return list(outputs)
 
@@ -163,7 +162,8 @@ def _read_layer(layer: Any, node: Any) -> Layer:
     call = inspect.signature(layer.call).bind(*node.arguments.args, **node.arguments.kwargs).arguments
     if call.get("training"):
         raise UnsupportedError(
-            f"layer {layer.name!r}: it is called with training=True; expected inference, in which dropout is inactive."
+            f"layer {layer.name!r}: it is called with training=True; expected inference, in which dropout is "
+            "inactive."
         )
     first, *_ = call.values()
     mask, initial_state = call.get("mask"), call.get("initial_state")
@@ -191,8 +191,8 @@ def _refuse_unknown(layer: Any, kind: str, entry: Entry) -> None:
     unknown = constructor_arguments(type(layer)) - entry.known
     if unknown:
         raise UnsupportedError(
-            f"layer {layer.name!r}: this Keras' {kind} takes {', '.join(sorted(unknown))}, which rnncheck does not know; "
-            "expected an older Keras. See the versions in pyproject.toml."
+            f"layer {layer.name!r}: this Keras' {kind} takes {', '.join(sorted(unknown))}, which rnncheck does not "
+            "know; expected an older Keras. See the versions in pyproject.toml."
         )
 
 
@@ -246,7 +246,7 @@ def to_numpy(value: Any) -> Array:
     """Return a Keras variable or array as a NumPy array; bfloat16, which NumPy lacks, as float32."""
     import keras
 
-    array = keras.ops.convert_to_numpy(value)
+    array: Array = keras.ops.convert_to_numpy(value)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 

@@ -21,7 +21,9 @@ def check_writable(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"{path}: it is a directory; expected the name of a file to write.")
     if not path.parent.is_dir():
-        raise InputError(f"{path}: the directory {path.parent} does not exist; expected one that does. Create it first.")
+        raise InputError(
+            f"{path}: the directory {path.parent} does not exist; expected one that does. Create it first."
+        )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise InputError(f"{path}: it cannot be written; expected a place with write permission.")
 

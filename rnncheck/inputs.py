@@ -39,7 +39,8 @@ def _in_order(network: Network, inputs: Any) -> Sequence[Any]:
     if isinstance(inputs, Mapping):
         if set(inputs) != set(names):
             raise InputError(
-                f"inputs: arrays named {', '.join(map(repr, inputs)) or 'nothing'} came; expected {', '.join(map(repr, names))}."
+                f"inputs: arrays named {', '.join(map(repr, inputs)) or 'nothing'} came; expected "
+                f"{', '.join(map(repr, names))}."
             )
         return [inputs[name] for name in names]
     if isinstance(inputs, list | tuple):
@@ -47,9 +48,7 @@ def _in_order(network: Network, inputs: Any) -> Sequence[Any]:
     else:
         given = [inputs]
     if len(given) != len(names):
-        raise InputError(
-            f"inputs: {len(given)} arrays came; expected {len(names)}: {', '.join(map(repr, names))}."
-        )
+        raise InputError(f"inputs: {len(given)} arrays came; expected {len(names)}: {', '.join(map(repr, names))}.")
     return given
 
 
@@ -69,7 +68,8 @@ def _check_array(spec: InputSpec, given: Any) -> Array:
     )
     if not fits or 0 in array.shape:
         raise InputError(
-            f"{where}: shape {array.shape} came; expected ({', '.join(map(str, expected))}), with at least one sample."
+            f"{where}: shape {array.shape} came; expected ({', '.join(map(str, expected))}), with at least one "
+            "sample."
         )
     check_finite(where, array)
     dtype = np.bool_ if spec.dtype == "bool" else np.float64 if array.dtype.itemsize > 4 else np.float32

@@ -68,9 +68,7 @@ class Layer:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
-        object.__setattr__(
-            self, "weights", MappingProxyType({k: frozen(v) for k, v in self.weights.items()})
-        )
+        object.__setattr__(self, "weights", MappingProxyType({k: frozen(v) for k, v in self.weights.items()}))
 
     @property
     def parameters(self) -> int:

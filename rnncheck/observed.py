@@ -182,5 +182,6 @@ def _disagreement(tensor: Tensor, plain: Array, shown: Array) -> str:
         return ""
     return (
         f"layer {tensor.layer!r}: the run that shows the states ends in other numbers than the plain run, by up to "
-        f"{np.nanmax(np.abs(plain - shown)):.2g}. Its step checks do not vouch for that output; the end-to-end check does."
+        f"{np.nanmax(np.abs(plain - shown)):.2g}. Its step checks do not vouch for that output; the end-to-end "
+        "check does."
     )

@@ -21,7 +21,7 @@ class Precision:
     Attributes:
         name: NumPy's or Keras' name of the format.
         digits: significant binary digits p; the unit roundoff is u = 2^-p.
-        underflow: the largest absolute error of a result near the smallest normal numbers: twice the
+        underflow: the largest absolute error of a result near the smallest normal numbers: four times the
             smallest, since hardware may flush to zero and sigmoid's exp(-x) overflows a little earlier.
         largest: the largest finite number.
 
@@ -69,9 +69,9 @@ def _round_to_bfloat16(array: Array) -> Array:
 PRECISIONS = {
     precision.name: precision
     for precision in (
-        Precision("float64", digits=53, underflow=2.0**-1021, largest=(2.0 - 2.0**-52) * 2.0**1023),
-        Precision("float32", digits=24, underflow=2.0**-125, largest=(2.0 - 2.0**-23) * 2.0**127),
-        Precision("float16", digits=11, underflow=2.0**-13, largest=65504.0),
-        Precision("bfloat16", digits=8, underflow=2.0**-125, largest=(2.0 - 2.0**-7) * 2.0**127),
+        Precision("float64", digits=53, underflow=2.0**-1020, largest=(2.0 - 2.0**-52) * 2.0**1023),
+        Precision("float32", digits=24, underflow=2.0**-124, largest=(2.0 - 2.0**-23) * 2.0**127),
+        Precision("float16", digits=11, underflow=2.0**-12, largest=65504.0),
+        Precision("bfloat16", digits=8, underflow=2.0**-124, largest=(2.0 - 2.0**-7) * 2.0**127),
     )
 }

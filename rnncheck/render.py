@@ -72,7 +72,9 @@ def _failures_table(report: Report, most: int) -> Table:
         verdict = Text(f"{row.verdict}, proven" if row.proven else str(row.verdict), _STYLES[row.verdict])
         first = Text(place_text(row.first) or row.detail)
         where = f"{row.layer} {row.output}"
-        table.add_row(Text(entry.name), where, row.check, first, _number(row.score_max), _number(row.bound_use), verdict)
+        table.add_row(
+            Text(entry.name), where, row.check, first, _number(row.score_max), _number(row.bound_use), verdict
+        )
     return table
 
 
@@ -129,14 +131,12 @@ def _verdict(verdict: Verdict) -> Text:
 
 def _notes(report: Report) -> list[str]:
     notes = [f"note: {entry.name}: {note}" for entry in report.entries for note in entry.notes]
-    notes += [
-        f"{row.verdict}: {row.layer} {row.output}: {row.detail}" for row in report.rows if row.detail
-    ]
+    notes += [f"{row.verdict}: {row.layer} {row.output}: {row.detail}" for row in report.rows if row.detail]
     for row in report.rows:
         if row.verdict is Verdict.UNDECIDABLE and not row.decides:
             notes.append(
-                f"note: {row.layer} {row.output}: the end-to-end difference cannot be judged, its noise is too large a "
-                "share of the signal; every step on the way was checked instead."
+                f"note: {row.layer} {row.output}: the end-to-end difference cannot be judged, its noise is too "
+                "large a share of the signal; every step on the way was checked instead."
             )
     commands = [entry.reproduce for entry in report.entries if entry.verdict in FAILED and entry.reproduce]
     return list(dict.fromkeys(notes)) + [f"again: {command}" for command in commands[:3]]
@@ -146,7 +146,8 @@ def _conclusion(report: Report) -> Text:
     counts = {v: sum(entry.verdict is v for entry in report.entries) for v in Verdict}
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     compared = sum(_size(row) for row in report.rows if row.check is not Check.TOLERANCE)
-    text = f"{len(report.entries)} {'case' if len(report.entries) == 1 else 'cases'}, {compared:,} numbers compared: {said}"
+    cases = "1 case" if len(report.entries) == 1 else f"{len(report.entries)} cases"
+    text = f"{cases}, {compared:,} numbers compared: {said}"
     return Text(text + (" (interrupted)" if report.interrupted else ""), _STYLES[report.verdict])
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from rnncheck.equations import CELLS, LAYERS, Cell, Weights, X
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.precision import PRECISIONS, Precision
-from rnncheck.rounding import Matrix, Rounded, ScreeningMatrix
+from rnncheck.rounding import Matrix, Rounded
 
 # How many numbers of x·kernel + bias are computed ahead of the recurrence, so that they stay in the cache.
 _AHEAD = 2**16
@@ -45,19 +45,18 @@ class Analysis:
 
     Attributes:
         bounded: whether the worst-case bound is carried. Over many steps it grows without use.
-        screening: whether to spare matrix products by estimating (see `ScreeningMatrix`).
+        matrix: how a kernel's products are analysed: `Matrix`, `ScreeningMatrix` or `OrderedMatrix`.
     """
 
     bounded: bool
-    screening: bool = False
+    matrix: type[Matrix] = Matrix
 
     def weights(self, layer: Layer) -> Weights:
         """Return kernels as `Matrix`, so that `x @ kernel` becomes `Rounded`; biases stay exact arrays."""
         precision = PRECISIONS[layer.dtype]
-        kind = ScreeningMatrix if self.screening else Matrix
         rounded = {name: precision.round(weight) for name, weight in layer.weights.items()}
         return {
-            name: kind(weight, precision, bounded=self.bounded) if weight.ndim == 2 else weight
+            name: self.matrix(weight, precision, bounded=self.bounded) if weight.ndim == 2 else weight
             for name, weight in rounded.items()
         }
 
@@ -174,9 +173,7 @@ def _scan(layer: Layer, read: _Reader, kept: tuple[X, ...] | None, arithmetic: A
     return _Scan(stack(outputs) if layer.options["return_sequences"] else output, states)
 
 
-def _first_states(
-    layer: Layer, read: _Reader, kept: tuple[X, ...] | None, shape: tuple[int, int]
-) -> tuple[X, ...]:
+def _first_states(layer: Layer, read: _Reader, kept: tuple[X, ...] | None, shape: tuple[int, int]) -> tuple[X, ...]:
     if layer.initial_state:
         return tuple(read(tensor) for tensor in layer.initial_state)
     return kept or tuple(np.zeros(shape) for _ in CELLS[layer.kind].states)

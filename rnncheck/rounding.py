@@ -17,7 +17,8 @@ in a sum or a dot product:
     a @ W    e = ea|W| + γ_n(|a| + ea)|W| + n·tiny          q² = qa²·W² + w·((n+1)/6·Q - Q/n + (n+1)/3·v² + Q)
     f(a)     e = L·ea + c·u(|f| + L·ea) + tiny              q² = (f'(v)·qa)² + (k·u·f)² + tiny²
 
-where Q = a²·W², L is the largest |f'| on [v - ea, v + ea], and c and k are how accurate implementations of f
+where Q = a²·W², L is the largest |f'| on [v - ea, v + ea] (and takes the place of f' where errors run freely, on
+[v - 3qa, v + 3qa], because a chaotic run outgrows any one slope), and c and k are how accurate implementations of f
 were seen to be (`rnncheck.accuracy`). The variance of a sum is that of the rounding accumulated over a random
 order of summation: a partial sum of k of the n terms, drawn at random, has the mean square
 k(n-k)/(n(n-1))·Q + k(k-1)/(n(n-1))·v², and the terms above are its sum over k = 2 ... n.
@@ -43,6 +44,9 @@ from rnncheck.precision import Precision
 # An argument counts as near a jump or bend when its bound reaches it. Where no bound is carried, this many
 # standard deviations stand for the bound; it is the score at which a single number counts as wrong.
 REACH = 8.0
+
+# Where errors run freely, f(a) takes the largest slope within this many standard deviations of a.
+_SPREAD = 3.0
 
 Operand = Any  # a Rounded, an exact array, or a Python number
 
@@ -115,7 +119,8 @@ class Rounded:
     @property
     def noise(self) -> Array:
         """One standard deviation of the rounding error, same shape as `value`."""
-        return np.sqrt(np.broadcast_to(self.variance, self.shape)) + self.precision.underflow
+        noise: Array = np.sqrt(np.broadcast_to(self.variance, self.shape)) + self.precision.underflow
+        return noise
 
     @property
     def bound(self) -> Any:
@@ -140,9 +145,7 @@ class Rounded:
 
     def _like(self, value: Array, variance: Any, error: Any) -> Rounded:
         bounded = self.error is not None
-        return Rounded(
-            value, variance, error if bounded else None, self.precision, estimate=self.estimate
-        )
+        return Rounded(value, variance, error if bounded else None, self.precision, estimate=self.estimate)
 
     def _small(self, array: Array) -> Array:
         """Return a copy in the dtype of the estimates."""
@@ -194,15 +197,13 @@ class Rounded:
         return self + -self._lift(operand)
 
     def __rsub__(self, operand: Operand) -> Rounded:
-        return -self + operand
+        return (-self).__add__(operand)
 
     def __mul__(self, operand: Operand) -> Rounded:
         other = self._lift(operand)
         a, b = self.value, other.value
         value = a * b
-        variance = self._fresh_variance(
-            value, np.square(a) * other.variance, np.square(b) * self.variance
-        )
+        variance = self._fresh_variance(value, np.square(a) * other.variance, np.square(b) * self.variance)
         if self.error is None:
             return self._like(value, variance, None)
         ea, eb = self.bound, other.bound
@@ -229,7 +230,7 @@ class Rounded:
     __rmul__ = __mul__
 
     def __matmul__(self, matrix: Matrix) -> Rounded:
-        product = self.value @ matrix
+        product: Rounded = self.value @ matrix
         product.variance = product.variance + self.variance @ matrix.squared
         if self.error is None:
             return self._like(product.value, product.variance, None)
@@ -254,6 +255,8 @@ class Rounded:
         small = self._small(value)
         slope = function.slope(self.value, small)
         size = np.abs(small) + function.offset if function.offset else np.abs(small)
+        if self.error is None:  # over many steps the noise may outgrow what one slope describes
+            slope = function.steepest(self.value, slope, _SPREAD * np.sqrt(self.variance))
         variance = np.square(slope) * self.variance
         variance += np.square(k * unit * size)
         if floor := self.estimate(self.precision.underflow**2):  # float32 cannot hold it
@@ -267,25 +270,27 @@ class Rounded:
         error += self.precision.underflow
         return self._like(value, variance, error)
 
-    def branch(self, at: float, below: Operand, above: Operand) -> Rounded:
+    def branch(self, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> Rounded:
         """Return `above` where self > at, else `below`.
 
-        Where the implementation's number may lie on the other side, both branches are right: the bound
-        then reaches over both, and so does the noise.
+        Where the implementation's number may lie on the other side, both branches are right. Across a bend the
+        steeper branch limits the difference. Across a jump it may be the whole gap, and bound and noise reach over
+        it.
         """
         low, high = self._lift(below), self._lift(above)
         is_above = self.value > at
         near = np.abs(self.value - at) <= self._reach
-        gap = np.where(near, np.abs(high.value - low.value), 0.0)
+        gap = np.where(near, np.abs(high.value - low.value), 0.0) if jumps else EXACT
+
+        def widened(of_low: Any, of_high: Any, gap: Any) -> Array:
+            own, other = np.where(is_above, of_high, of_low), np.where(is_above, of_low, of_high)
+            wider: Array = np.where(near, np.maximum(own, other + gap), own)
+            return wider
+
         value = np.where(is_above, high.value, low.value)
-        own = np.where(is_above, high.variance, low.variance)
-        other = np.where(is_above, low.variance, high.variance)
-        variance = np.where(near, np.maximum(own, other + np.square(gap)), own)
-        if self.error is None:
-            return self._like(value, variance, None)
-        own = np.where(is_above, high.bound, low.bound)
-        other = np.where(is_above, low.bound, high.bound)
-        return self._like(value, variance, np.where(near, np.maximum(own, other + gap), own))
+        variance = widened(low.variance, high.variance, np.square(gap))
+        error = None if self.error is None else widened(low.bound, high.bound, gap)
+        return self._like(value, variance, error)
 
     def sum(self) -> Rounded:
         """Return the sum over the last axis, in any order; the axis stays, with length 1."""
@@ -336,6 +341,20 @@ class Rounded:
         variance = np.broadcast_to(self.variance, self.shape)[key]
         return self._like(self.value[key], variance, bound)
 
+    def with_rows(self, rows: Array, other: Rounded) -> Rounded:
+        """Return the same numbers, with some rows (an index array) taken from another `Rounded`."""
+
+        def replaced(mine: Any, theirs: Any) -> Array:
+            whole = np.array(np.broadcast_to(mine, self.shape), np.float64)
+            whole[rows] = theirs
+            return whole
+
+        result = self._like(replaced(self.value, other.value), replaced(self.variance, other.variance), self.error)
+        if self.error is not None:
+            result.error = replaced(self.bound, other.bound)
+        result.estimate = np.float64
+        return result
+
     @staticmethod
     def where(condition: Array, a: Operand, b: Operand) -> Rounded:
         """Return `a` where the condition holds, else `b`; one of them is a `Rounded`, the other may be exact."""
@@ -358,9 +377,7 @@ class Rounded:
             return np.stack([np.broadcast_to(array, shape) for array in arrays], axis=1)
 
         error = None if rounded.error is None else together([step.bound for step in lifted])
-        return rounded._like(
-            together([s.value for s in lifted]), together([s.variance for s in lifted]), error
-        )
+        return rounded._like(together([s.value for s in lifted]), together([s.variance for s in lifted]), error)
 
     def swapaxes(self, first: int, second: int) -> Rounded:
         """Return the same numbers with two axes exchanged."""
@@ -394,7 +411,8 @@ class Rounded:
 def _summation_variance(precision: Precision, n: Any, energy: Array, value: Array) -> Array:
     """The variance of summing n terms in a random order; `energy` is the sum of their squares."""
     squares = ((n + 1) / 6.0 - 1.0 / n) * energy + (n + 1) / 3.0 * np.square(value)
-    return precision.unit_variance * np.maximum(squares, 0.0)  # zero for n = 1, but for the last digit
+    variance: Array = precision.unit_variance * np.maximum(squares, 0.0)  # not below zero by a last digit
+    return variance
 
 
 class Matrix:
@@ -423,7 +441,7 @@ class Matrix:
         w = self.precision.unit_variance
         value = a @ self.value
         energy, magnitude = self.limits(a)
-        variance = value.astype(self.estimate)
+        variance: Array = value.astype(self.estimate)
         np.multiply(variance, variance, out=variance)
         variance *= w * (n + 1) / 3.0
         energy *= w * ((n + 1) / 6.0 - 1.0 / n + 1.0)
@@ -463,6 +481,32 @@ class ScreeningMatrix(Matrix):
         return _outer(np.sqrt(np.square(a).sum(axis=-1)), self.norms)
 
 
+class OrderedMatrix(Matrix):
+    """A `Matrix` for few rows, whose noise is also that of adding up in the order of the indices, where larger.
+
+    Most implementations add in that order. Over a random order the noise of a sum is right on average, but a single
+    number's partial sums may by chance go far out before they come back.
+    """
+
+    def __rmatmul__(self, a: Array) -> Rounded:
+        product = super().__rmatmul__(a)
+        n, units = self.value.shape
+        at_once = max(1, _AT_ONCE // (n * units))
+        for start in range(0, min(len(a), _FEW), at_once):
+            rows = slice(start, min(start + at_once, _FEW))
+            terms = a[rows, :, np.newaxis] * self.value
+            energy = np.square(terms).sum(axis=1) + np.square(np.cumsum(terms, axis=1)[:, 1:]).sum(axis=1)
+            np.maximum(product.variance[rows], self.precision.unit_variance * energy, out=product.variance[rows])
+        return product
+
+
+# How many terms of sums `OrderedMatrix` holds at once, and on how many rows it spends that effort: where more are
+# suspicious it is no accident of some order.
+_AT_ONCE = 2**20
+_FEW = 64
+
+
 def _outer(rows: Array, columns: Array) -> Array:
     """Return rows_r·columns_j as a matrix; as a product of matrices it takes half the time of np.outer."""
-    return np.dot(rows[:, np.newaxis], columns[np.newaxis])
+    product: Array = np.dot(rows[:, np.newaxis], columns[np.newaxis])
+    return product

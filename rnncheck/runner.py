@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from rnncheck.equations import CELLS
 from rnncheck.extractor import to_numpy
 from rnncheck.network import Array, Layer, Network, Tensor
@@ -42,14 +40,10 @@ def record(model: Any, network: Network, calls: Sequence[Sequence[Array]]) -> tu
     for layer in _stateful(model):
         for variable, value in zip(layer.states or [], kept[layer.name], strict=True):
             variable.assign(value)
-    return tuple(
-        _recording(probe, *both) for both in zip(calls, outputs, probed, strict=True)
-    )
+    return tuple(_recording(probe, *both) for both in zip(calls, outputs, probed, strict=True))
 
 
-def _recording(
-    probe: _Probe, inputs: Sequence[Array], outputs: list[Array], probed: list[Array]
-) -> Recording:
+def _recording(probe: _Probe, inputs: Sequence[Array], outputs: list[Array], probed: list[Array]) -> Recording:
     count = len(probe.tensors)
     return Recording(
         inputs=tuple(inputs),
@@ -90,12 +84,12 @@ def _probe(model: Any, network: Network) -> _Probe:
         tensors |= {Tensor(layer.name, index): output for index, output in enumerate(outputs)}
         if layer.kind in CELLS:
             returns_sequences = layer.options["return_sequences"]
-            sequences[layer.name] = outputs[0] if returns_sequences else _all_steps(model, keras_layer, layer)
+            sequences[layer.name] = outputs[0] if returns_sequences else _all_steps(keras_layer, layer)
     probe = keras.Model(model.inputs, [*tensors.values(), *sequences.values()], name="rnncheck_probe")
     return _Probe(probe, tuple(tensors), tuple(sequences))
 
 
-def _all_steps(model: Any, keras_layer: Any, layer: Layer) -> Any:
+def _all_steps(keras_layer: Any, layer: Layer) -> Any:
     """Run the layer's own cell, with its weights, so that every step is returned."""
     import keras
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import shlex
 import warnings
@@ -117,15 +118,13 @@ def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
             recordings = record(built.model, network, built.calls)
     except RnncheckError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
         rows: tuple[Row, ...] = (_crash_row(case, error),)
     else:
         rows, notes = check(network, recordings, tolerance)
     finally:
         keras.backend.clear_session()
-    return Entry(
-        str(case), rows, seed=case.seed, case=case.to_dict(), reproduce=reproduce_command(case), notes=notes
-    )
+    return Entry(str(case), rows, seed=case.seed, case=case.to_dict(), reproduce=reproduce_command(case), notes=notes)
 
 
 def check(
@@ -161,7 +160,9 @@ def make_tolerance(rtol: float | None, atol: float | None) -> Tolerance | None:
         return None
     if rtol is None or atol is None:
         given, missing = ("rtol", "atol") if atol is None else ("atol", "rtol")
-        raise InputError(f"{given}: it came without {missing}; expected both or neither. Add {missing}, 0 if need be.")
+        raise InputError(
+            f"{given}: it came without {missing}; expected both or neither. Add {missing}, 0 if need be."
+        )
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not (math.isfinite(value) and value >= 0.0):
             raise InputError(f"{name}={value} came; expected a finite number from 0 up.")
@@ -176,16 +177,24 @@ def reproduce_command(case: Case) -> str:
     words += ["--seed", str(case.seed)]
     for name, value in case.changed_options().items():
         flag = "--" + name.replace("_", "-")
-        words += [f"--no-{name.replace('_', '-')}"] if value is False else [flag] if value is True else [flag, str(value)]
+        words += (
+            [f"--no-{name.replace('_', '-')}"] if value is False else [flag] if value is True else [flag, str(value)]
+        )
     return shlex.join(words)
 
 
 @contextlib.contextmanager
 def quiet_framework() -> Iterator[None]:
     """Keep the framework's advice to model builders out of a check's output."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _crash_row(case: Case, error: Exception) -> Row:
@@ -217,14 +226,13 @@ def _recording(network: Network, inputs: Any, outputs: Any, states: Mapping[str,
     return Recording(arrays, tuple(checked), _recorded_states(network, arrays, states))
 
 
-def _recorded_states(
-    network: Network, inputs: Sequence[Array], states: Mapping[str, Any]
-) -> dict[str, Array]:
+def _recorded_states(network: Network, inputs: Sequence[Array], states: Mapping[str, Any]) -> dict[str, Array]:
     recurrent = {layer.name: layer for layer in network.layers if layer.kind in CELLS}
     unknown = sorted(set(states) - set(recurrent))
     if unknown:
         raise InputError(
-            f"states: layer {unknown[0]!r} came; expected one of the recurrent layers: {', '.join(map(repr, recurrent))}."
+            f"states: layer {unknown[0]!r} came; expected one of the recurrent layers: "
+            f"{', '.join(map(repr, recurrent))}."
         )
     n, t_steps = inputs[0].shape[:2]
     return {

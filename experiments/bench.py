@@ -1,0 +1,197 @@
+"""Speed, as ratios measured in one run: interleaved repetitions, medians.
+
+    python -m experiments.bench [--repetitions 9]
+
+- replay / loop: the float64 replay against the notebook's loop over samples and steps; at most 1/5 for N=32.
+- replay / products: against the bare float64 matrix products that it cannot avoid; at most 1.3 for M >= 128.
+- check / predict: the whole step check, with bound and noise, against Keras' own warm `predict`; at most 0.6.
+- check / XLA, check / ONNX: against the same model compiled by XLA, and ONNX's NumPy reference evaluator; no target.
+
+The command fails when a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from rnncheck.builder import build
+from rnncheck.case import Case
+from rnncheck.checks import Mapper, step_rows
+from rnncheck.cli import quiet_stderr
+from rnncheck.comparator import Verdict
+from rnncheck.extractor import extract
+from rnncheck.network import Array, Network
+from rnncheck.parallel import threads
+from rnncheck.replay import replay
+from rnncheck.runner import record
+from rnncheck.verify import quiet_framework
+
+SHAPES = ((1, 10, 3, 5), (32, 100, 32, 64), (32, 100, 128, 256), (128, 200, 64, 128), (1, 1000, 128, 512))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a ratio must not exceed, and on which shapes (N, T, D, M)."""
+
+    limit: float
+    applies: Callable[[int, int], bool]
+
+
+# ratio -> (what is timed, against what, target)
+RATIOS: dict[str, tuple[str, str, Target | None]] = {
+    "replay / loop": ("replay", "loop", Target(1 / 5, lambda n, m: n == 32)),
+    "replay / products": ("replay", "products", Target(1.3, lambda n, m: m >= 128)),
+    "check / predict": ("check", "predict", Target(0.6, lambda n, m: True)),
+    "check / XLA": ("check", "xla", None),
+    "check / ONNX": ("check", "onnx", None),
+}
+
+
+def notebook_loop(network: Network, x: Array) -> Array:
+    """The notebook's replay, sample by sample and step by step."""
+    rnn, dense = network.layers
+    outputs = []
+    for sample in x:
+        h = np.zeros(rnn.options["units"])
+        for x_t in sample:
+            h = np.tanh(
+                np.dot(x_t, rnn.weights["kernel"]) + np.dot(h, rnn.weights["recurrent_kernel"]) + rnn.weights["bias"]
+            )
+        outputs.append(np.dot(h, dense.weights["kernel"]) + dense.weights["bias"])
+    return np.array(outputs)
+
+
+def bare_products(network: Network, x: Array, mapper: Mapper) -> None:
+    """The float64 products of the replay, and nothing else, on as many threads."""
+    weights = network.layers[0].weights
+    kernel, recurrent_kernel = (weights[name].astype(np.float64) for name in ("kernel", "recurrent_kernel"))
+    wide = x.astype(np.float64)
+    h = np.full((x.shape[0], kernel.shape[1]), 0.5)
+
+    def run(part: slice) -> None:
+        rows, state = wide[part].reshape(-1, x.shape[2]), h[part]
+        ahead = max(1, 2**16 // kernel.shape[1])
+        for start in range(0, len(rows), ahead):
+            rows[start : start + ahead] @ kernel
+        for _ in range(x.shape[1]):
+            state @ recurrent_kernel
+
+    list(mapper(run, halves(len(x))))
+
+
+def halves(samples: int) -> list[slice]:
+    """Cut the samples in two, as the end-to-end check does."""
+    middle = samples // 2
+    return [slice(0, middle), slice(middle, samples)] if middle else [slice(0, samples)]
+
+
+def onnx_reference(network: Network, x: Array) -> Callable[[], Any]:
+    """The recurrent layer in ONNX's NumPy reference evaluator."""
+    from onnx import TensorProto, helper, numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    weights = network.layers[0].weights
+    units = weights["bias"].size
+    constants = {
+        "W": weights["kernel"].T[np.newaxis],
+        "R": weights["recurrent_kernel"].T[np.newaxis],
+        "B": np.concatenate([weights["bias"], np.zeros(units, np.float32)])[np.newaxis],
+    }
+    node = helper.make_node("RNN", ["X", "W", "R", "B"], ["Y", "Y_h"], hidden_size=units)
+    graph = helper.make_graph(
+        [node],
+        "rnn",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, None, x.shape[2]])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("Y", "Y_h")],
+        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
+    )
+    evaluator = ReferenceEvaluator(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)]))
+    sequence = np.ascontiguousarray(x.swapaxes(0, 1))
+    return lambda: evaluator.run(None, {"X": sequence})
+
+
+def contestants(case: Case, mapper: Mapper) -> dict[str, Callable[[], Any]]:
+    """Everything that is timed, ready to run."""
+    import keras
+
+    built = build(case)
+    network = extract(built.model)
+    recordings = record(built.model, network, built.calls)
+    (x,) = built.calls[0]
+    compiled = keras.models.clone_model(built.model)
+    compiled.set_weights(built.model.get_weights())
+    compiled.compile(jit_compile=True)
+
+    def check() -> None:
+        if any(row.verdict is not Verdict.MATCH for row in step_rows(network, recordings, mapper)):
+            raise SystemExit(f"{case}: correct code did not match")
+
+    return {
+        "replay": lambda: list(mapper(lambda part: replay(network, (x[part],)), halves(len(x)))),
+        "loop": lambda: notebook_loop(network, x),
+        "products": lambda: bare_products(network, x, mapper),
+        "check": check,
+        "predict": lambda: built.model.predict(x, verbose=0),
+        "xla": lambda: compiled.predict(x, verbose=0),
+        "onnx": onnx_reference(network, x),
+    }
+
+
+def measure(case: Case, repetitions: int) -> dict[str, float]:
+    """Return the median seconds of each contestant, taken in turns."""
+    with quiet_framework(), threads() as mapper:
+        # The framework's own threads are not limited by `threads`, only NumPy's are.
+        runs = contestants(case, mapper)
+        seconds: dict[str, list[float]] = {name: [] for name in runs}
+        for run in runs.values():
+            run()
+        for _ in range(repetitions):
+            for name, run in runs.items():
+                start = time.perf_counter()
+                run()
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def main() -> None:
+    """Measure every shape, print the ratios, fail when a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=9)
+    repetitions = parser.parse_args().repetitions
+    with quiet_stderr():
+        import keras  # noqa: F401 - so that its start-up messages are held back
+    table = Table(box=None, pad_edge=False)
+    table.add_column("N, T, D, M")
+    for name in (*RATIOS, "check ms", "predict ms"):
+        table.add_column(name, justify="right")
+    missed = []
+    for n, t_steps, d, m in SHAPES:
+        median = measure(Case(N=n, T=t_steps, D=d, M=m, K=2), repetitions)
+        cells = []
+        for name, (ours, theirs, target) in RATIOS.items():
+            ratio = median[ours] / median[theirs]
+            said = ""
+            if target is not None and target.applies(n, m):
+                said = " met" if ratio <= target.limit else " missed"
+            if said == " missed":
+                missed.append(f"{name} at {(n, t_steps, d, m)}: {ratio:.3f}")
+            cells.append(f"{ratio:.3f}{said}")
+        times = (f"{1e3 * median[name]:.2f}" for name in ("check", "predict"))
+        table.add_row(f"{n}, {t_steps}, {d}, {m}", *cells, *times)
+    Console(width=140).print(table)
+    for line in missed:
+        print("missed:", line)
+    raise SystemExit(bool(missed))
+
+
+if __name__ == "__main__":
+    main()

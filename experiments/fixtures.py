@@ -1,0 +1,50 @@
+"""Write the fixtures that are recorded, not given: `make fixtures`.
+
+fixtures/notebook.json is what the teaching notebook printed, and is given. fixtures/notebook_run.npz is what Keras
+computes with those weights on seeded inputs: inputs (N, T, D), states (N, T, M), outputs (N, K), and the versions.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from rnncheck.builder import build
+from rnncheck.case import NOTEBOOK
+from rnncheck.cli import quiet_stderr
+from rnncheck.environment import environment
+from rnncheck.extractor import extract
+from rnncheck.network import Array
+from rnncheck.runner import record
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+
+
+def notebook_weights() -> list[Array]:
+    """Return the weights that the notebook prints, in Keras' order."""
+    facts = json.loads((FIXTURES / "notebook.json").read_text())
+    rnn, dense = facts["simple_rnn"], facts["dense"]
+    printed = (rnn["kernel"], rnn["recurrent_kernel"], rnn["bias"], dense["kernel"], dense["bias"])
+    return [np.array(weight, np.float32) for weight in printed]
+
+
+def main() -> None:
+    """Record the notebook's model in Keras."""
+    with quiet_stderr():
+        built = build(NOTEBOOK)
+    built.model.set_weights(notebook_weights())
+    network = extract(built.model)
+    (recording,) = record(built.model, network, built.calls)
+    np.savez(
+        FIXTURES / "notebook_run.npz",
+        inputs=recording.inputs[0],
+        states=recording.states[NOTEBOOK.layer],
+        outputs=recording.outputs[0],
+        environment=np.array(json.dumps(environment())),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,389 @@
+"""Scores, bounds, places and verdicts, on numbers made by hand."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rnncheck.comparator import Block, Check, Summary, Verdict, compare, failed_row, in_time, judge, total, worst
+from rnncheck.precision import PRECISIONS
+from rnncheck.rounding import Rounded
+from rnncheck.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
+
+SHAPE = (2, 3, 4)
+
+
+def block(shape=SHAPE, start=None, call=None):
+    axes = ("n", "t", "unit") if len(shape) == 3 else ("n", "unit")
+    return Block(axes, start or (0,) * len(shape), shape, call)
+
+
+def expected(shape=SHAPE, *, noise=0.1, bound=1.0, value=2.0):
+    """Numbers that are all alike, with the same noise and bound everywhere."""
+    full = np.full(shape, value)
+    error = None if bound is None else np.full(shape, bound)
+    return Rounded(full, np.full(shape, noise**2), error, PRECISIONS["float32"])
+
+
+def summary_of(differences, **options):
+    """Compare numbers that differ from the expected by the given amounts, by place."""
+    rounded = expected(**options)
+    actual = rounded.value.copy()
+    for place, difference in differences.items():
+        actual[place] += difference
+    return compare(actual, rounded, block())
+
+
+def judged(summary, check=Check.STEP, **options):
+    return judge(summary, layer="rnn", output="h", check=check, shape=SHAPE, **options)
+
+
+# --- compare ---
+
+
+def test_score_is_the_difference_over_the_noise_and_bound_use_over_the_bound():
+    summary = summary_of({(0, 1, 2): -0.3, (1, 2, 3): 0.2})
+
+    assert summary.count == 24
+    assert summary.max_abs_diff == pytest.approx(0.3)
+    assert summary.score_max == pytest.approx(3.0)
+    assert summary.score_rms == pytest.approx(math.sqrt((9.0 + 4.0) / 24))
+    assert summary.bound_use == pytest.approx(0.3)
+    assert summary.noise == pytest.approx(0.1)
+    assert summary.noise_share == pytest.approx(0.05)
+    assert summary.worst == {"n": 0, "t": 1, "unit": 2}
+    assert summary.first is None
+
+
+def test_numbers_that_are_equal_have_score_zero():
+    summary = summary_of({})
+
+    assert (summary.max_abs_diff, summary.score_max, summary.score_rms, summary.bound_use) == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_noise_and_bound_may_be_one_number_for_all():
+    rounded = Rounded(np.full(SHAPE, 2.0), np.array(0.01), np.array(1.0), PRECISIONS["float32"])
+
+    summary = compare(np.full(SHAPE, 2.3), rounded, block())
+
+    assert summary.score_rms == pytest.approx(3.0)
+    assert summary.noise == pytest.approx(0.1)
+    assert summary.bound_use == pytest.approx(0.3)
+
+
+def test_numbers_without_a_bound_have_no_bound_use():
+    assert summary_of({(0, 0, 0): 0.1}, bound=None).bound_use is None
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, ">f4"])
+def test_difference_is_taken_in_float64_whatever_came(dtype):
+    summary = compare(np.full(SHAPE, 3).astype(dtype), expected(value=2.0), block())
+
+    assert summary.max_abs_diff == 1.0
+
+
+def test_numbers_that_arrive_in_another_shape_keep_their_places():
+    rounded = expected(shape=(6, 4))
+    actual = rounded.value.reshape(SHAPE).copy()
+    actual[1, 0, 2] += 1.5
+
+    summary = compare(actual, rounded, block())
+
+    assert summary.first == {"n": 1, "t": 0, "unit": 2}
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_number_that_is_not_finite_keeps_its_place_in_another_shape(wrong):
+    rounded = expected(shape=(6, 4))
+    actual = rounded.value.reshape(SHAPE).copy()
+    actual[1, 0, 2] = wrong
+
+    summary = compare(actual, rounded, block())
+
+    assert summary.first == {"n": 1, "t": 0, "unit": 2}
+    assert summary.unmatched
+
+
+def test_what_nothing_may_change_allows_no_difference():
+    same = np.arange(24.0).reshape(SHAPE)
+    other = same.copy()
+    other[1, 1, 1] = np.nextafter(other[1, 1, 1], 99.0)
+
+    assert judged(compare(same, same, block())).verdict is Verdict.MATCH
+    row = judged(compare(other, same, block()))
+
+    assert (row.verdict, row.proven) == (Verdict.MISMATCH, True)
+    assert row.first == {"n": 1, "t": 1, "unit": 1}
+
+
+@pytest.mark.parametrize(
+    ("actual", "value", "verdict"),
+    [
+        (np.nan, np.nan, "match"),
+        (np.inf, np.inf, "match"),
+        (-np.inf, -np.inf, "match"),
+        (np.inf, 1e39, "match"),  # too large for float32
+        (-np.inf, -1e39, "match"),
+        (-np.inf, 1e39, "mismatch"),
+        (np.nan, 1.0, "mismatch"),
+        (np.inf, 1.0, "mismatch"),
+        (np.inf, 1e38, "mismatch"),
+        (1.0, np.nan, "error"),
+        (1.0, np.inf, "error"),
+        (-np.inf, np.inf, "error"),
+        (np.nan, np.inf, "error"),
+    ],
+)
+@pytest.mark.parametrize("bound", [1.0, None], ids=["bounded", "free"])
+def test_both_sides_must_agree_on_what_is_not_finite(actual, value, verdict, bound):
+    rounded = expected(bound=bound)
+    rounded.value[1, 2, 3] = value
+    numbers = np.full(SHAPE, 2.0)
+    numbers[1, 2, 3] = actual
+
+    row = judged(compare(numbers, rounded, block()))
+
+    assert row.verdict == verdict
+    assert row.first == (None if verdict == "match" else {"n": 1, "t": 2, "unit": 3})
+    assert row.proven == (verdict == "mismatch")
+    assert bool(row.detail) == (verdict == "error")
+
+
+def test_nan_that_both_sides_have_does_not_excuse_one_that_only_the_actual_side_has():
+    rounded = expected()
+    rounded.value[1] = np.nan
+    numbers = rounded.value.copy()
+    numbers[0, 1, 2] = np.nan
+
+    row = judged(compare(numbers, rounded, block()))
+
+    assert (row.verdict, row.proven) == (Verdict.MISMATCH, True)
+    assert row.first == {"n": 0, "t": 1, "unit": 2}
+
+
+# --- places ---
+
+
+def test_first_place_is_the_earliest_step_then_the_first_sample_then_the_first_unit():
+    places = [(0, 2, 0), (1, 1, 0), (0, 1, 3), (0, 1, 1)]
+
+    found = []
+    while places:
+        place = summary_of(dict.fromkeys(places, 1.5)).first
+        found.append(tuple(place.values()))
+        places.remove(found[-1])
+
+    assert found == [(0, 1, 1), (0, 1, 3), (1, 1, 0), (0, 2, 0)]
+
+
+def test_first_place_of_rows_without_steps_is_the_first_sample():
+    rounded = expected(shape=(3, 4))
+    actual = rounded.value.copy()
+    actual[1, 3] += 2.0
+    actual[2, 0] += 3.0
+
+    summary = compare(actual, rounded, block((3, 4)))
+
+    assert summary.first == {"n": 1, "unit": 3}
+    assert summary.worst == {"n": 2, "unit": 0}
+
+
+def test_first_place_is_the_earliest_and_not_the_worst():
+    summary = summary_of({(1, 0, 3): 0.9, (0, 1, 0): 5.0})
+
+    assert summary.first == {"n": 1, "t": 0, "unit": 3}
+    assert summary.worst == {"n": 0, "t": 1, "unit": 0}
+
+
+def test_places_count_from_the_start_of_the_whole_array():
+    rounded = expected()
+    actual = rounded.value.copy()
+    actual[1, 2, 3] += 2.0
+
+    summary = compare(actual, rounded, block(start=(10, 20, 0), call=1))
+
+    assert summary.first == {"call": 1, "n": 11, "t": 22, "unit": 3}
+
+
+def test_window_of_a_block_is_its_part_of_the_array():
+    array = np.arange(4 * 5 * 6).reshape(4, 5, 6)
+    part = Block(("n", "t", "unit"), (1, 2, 0), (2, 3, 6))
+
+    np.testing.assert_array_equal(array[part.window], array[1:3, 2:5])
+
+
+def test_places_sort_by_call_then_step_then_sample_then_unit():
+    places = [
+        {"call": call, "n": n, "t": t, "unit": unit} for call, t, n, unit in itertools.product(range(2), repeat=4)
+    ]
+
+    assert sorted(places[::-1], key=in_time) == places
+
+
+# --- summaries add up ---
+
+
+def all_summaries():
+    return [
+        summary_of({(0, 1, 2): 0.3}),
+        summary_of({(1, 2, 3): 1.7, (0, 0, 1): -0.05}),
+        summary_of({(1, 0, 0): 0.9}),
+        summary_of({(0, 0, 0): 0.2}, bound=None),
+        summary_of({}),
+        Summary(),
+    ]
+
+
+def test_sum_of_blocks_is_the_comparison_of_the_whole():
+    rng = np.random.default_rng(0)
+    rounded = expected()
+    actual = rounded.value + rng.normal(size=SHAPE) * 0.5
+
+    whole = compare(actual, rounded, block())
+    parts = []
+    for n, t in itertools.product(range(2), range(3)):
+        piece = rounded[n : n + 1, t : t + 1]
+        parts.append(compare(actual[n : n + 1, t : t + 1], piece, block((1, 1, 4), start=(n, t, 0))))
+    added = total(parts)
+
+    assert (added.count, added.worst, added.first) == (whole.count, whole.worst, whole.first)
+    for name in ("max_abs_diff", "score_max", "score_rms", "bound_use", "noise", "noise_share"):
+        assert getattr(added, name) == pytest.approx(getattr(whole, name))
+
+
+@pytest.mark.parametrize("order", [0, 1, 2], ids=["as it is", "reversed", "shuffled"])
+def test_sum_does_not_depend_on_the_order(order):
+    summaries = all_summaries()
+    expected_sum = total(summaries)
+    np.random.default_rng(1).shuffle(summaries) if order == 2 else summaries.reverse() if order else None
+
+    added = total(summaries)
+
+    assert added.score_max == pytest.approx(17.0)
+    assert added.bound_use == pytest.approx(1.7)
+    assert added.worst == {"n": 1, "t": 2, "unit": 3}
+    assert added.first == {"n": 1, "t": 0, "unit": 0}
+    assert added.count == expected_sum.count == 5 * 24
+    assert added.score_rms == pytest.approx(expected_sum.score_rms)
+
+
+def test_sum_remembers_what_was_not_finite():
+    nothing, summary = Summary(), Summary(unmatched=True, unexpected=True)
+
+    for added in (nothing + summary, summary + nothing):
+        assert added.unmatched
+        assert added.unexpected
+
+
+def test_sum_of_nothing_is_neutral():
+    for summary in all_summaries():
+        assert summary + Summary() == summary
+        assert Summary() + summary == summary
+
+
+# --- judge ---
+
+
+@pytest.mark.parametrize(
+    ("summary", "verdict", "proven"),
+    [
+        (Summary(count=5, score_max=SCORE_LIMIT), "match", False),
+        (Summary(count=5, score_max=SCORE_LIMIT * 1.001, worst={"n": 1}), "mismatch", False),
+        (Summary(count=5, bound_use=1.0), "match", False),
+        (Summary(count=5, bound_use=1.001, worst={"n": 1}), "mismatch", True),
+        (Summary(count=5, unmatched=True, worst={"n": 1}), "mismatch", True),
+        (Summary(count=AVERAGE_COUNT, score_energy=AVERAGE_COUNT * AVERAGE_LIMIT**2 * 0.99), "match", False),
+        (
+            Summary(count=AVERAGE_COUNT, score_energy=AVERAGE_COUNT * AVERAGE_LIMIT**2 * 1.01, worst={"n": 1}),
+            "mismatch",
+            False,
+        ),
+        (Summary(count=AVERAGE_COUNT - 1, score_energy=AVERAGE_COUNT * AVERAGE_LIMIT**2 * 1.01), "match", False),
+    ],
+    ids=["score at limit", "score", "bound at limit", "bound", "unmatched", "average below", "average", "too few"],
+)
+def test_step_is_a_mismatch_when_score_bound_or_average_says_so(summary, verdict, proven):
+    row = judged(summary)
+
+    assert (row.verdict, row.proven) == (verdict, proven)
+    assert row.first == (summary.worst if verdict == "mismatch" else None)
+
+
+@pytest.mark.parametrize("check", list(Check))
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_only_the_end_to_end_check_can_be_undecidable(check, factor):
+    summary = Summary(count=4, signal_energy=4.0, noise_energy=4.0 * (UNDECIDABLE_SHARE * factor) ** 2)
+
+    row = judged(summary, check)
+
+    undecidable = check is Check.END_TO_END and factor > 1.0
+    assert row.verdict is (Verdict.UNDECIDABLE if undecidable else Verdict.MATCH)
+    assert row.decides
+
+
+@pytest.mark.parametrize("noise", [math.inf, math.nan])
+def test_noise_without_limit_is_undecidable(noise):
+    summary = Summary(count=4, signal_energy=4.0, noise_energy=noise)
+
+    assert judged(summary, Check.END_TO_END).verdict is Verdict.UNDECIDABLE
+
+
+def test_numbers_that_are_all_zero_and_exact_match():
+    summary = compare(np.zeros(SHAPE), np.zeros(SHAPE), block())
+
+    assert judged(summary, Check.END_TO_END).verdict is Verdict.MATCH
+
+
+def test_mismatch_comes_before_undecidable():
+    summary = Summary(count=4, signal_energy=1.0, noise_energy=4.0, score_max=SCORE_LIMIT + 1, worst={"n": 0})
+
+    assert judged(summary, Check.END_TO_END).verdict is Verdict.MISMATCH
+
+
+def test_undecidable_row_does_not_decide_when_every_step_was_checked():
+    summary = Summary(count=4, signal_energy=1.0, noise_energy=4.0)
+
+    assert not judged(summary, Check.END_TO_END, steps_checked=True).decides
+    assert judged(summary, Check.END_TO_END, steps_checked=False).decides
+    assert judged(Summary(count=4), Check.END_TO_END, steps_checked=True).decides
+
+
+def test_row_that_failed_says_why_and_decides():
+    row = failed_row(layer="rnn", output="all", check=Check.END_TO_END, shape=(), detail="ValueError: broken")
+
+    assert (row.verdict, row.detail, row.decides, row.proven) == (Verdict.ERROR, "ValueError: broken", True, False)
+    assert math.isnan(row.max_abs_diff)
+    assert math.isnan(row.score_rms)
+
+
+# --- verdicts ---
+
+
+def test_verdicts_are_ordered_from_good_to_bad():
+    assert sorted(Verdict, key=lambda verdict: verdict.severity) == ["match", "undecidable", "error", "mismatch"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_worst_verdict_of_rows_is_the_most_severe(count):
+    rows = {v: replace(judged(Summary(count=1)), verdict=v) for v in Verdict}
+
+    for verdicts in itertools.permutations(Verdict, count):
+        assert worst(rows[v] for v in verdicts) is max(verdicts, key=lambda v: v.severity)
+
+
+def test_worst_verdict_passes_over_undecidable_rows_that_do_not_decide():
+    match = judged(Summary(count=1))
+    hidden = replace(match, verdict=Verdict.UNDECIDABLE, decides=False)
+
+    assert worst([match, hidden]) is Verdict.MATCH
+    assert worst([match, replace(hidden, decides=True)]) is Verdict.UNDECIDABLE
+    assert worst([hidden, replace(match, verdict=Verdict.MISMATCH)]) is Verdict.MISMATCH
+
+
+def test_worst_verdict_of_nothing_is_an_error():
+    hidden = replace(judged(Summary(count=1)), decides=False)
+
+    assert worst([]) is Verdict.ERROR
+    assert worst([hidden]) is Verdict.ERROR

@@ -1,0 +1,205 @@
+"""Arrays from users: taken where their meaning is clear, refused in words where it is not."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from rnncheck import InputError, InputSpec, Network
+from rnncheck.inputs import check_inputs
+
+ONE = Network("one", (InputSpec("x", (4, 3), "float32"),), (), ())
+OPEN = Network("open", (InputSpec("x", (None, 3), "float32"),), (), ())
+TWO = Network("two", (InputSpec("x", (4, 3), "float32"), InputSpec("mask", (4,), "bool")), (), ())
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def mask():
+    return np.array([[True, True, False, True], [False, False, False, False]])
+
+
+def refusal(network, inputs):
+    with pytest.raises(InputError) as refused:
+        check_inputs(network, inputs)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(lambda x: x, id="as-it-is"),
+        pytest.param(lambda x: x.astype(">f4"), id="big-endian"),
+        pytest.param(np.asfortranarray, id="fortran"),
+        pytest.param(lambda x: np.repeat(x, 2, axis=1)[:, ::2], id="strided"),
+        pytest.param(lambda x: x[::-1][::-1], id="negative-strides"),
+        pytest.param(lambda x: x.astype(np.float64), id="float64"),
+        pytest.param(lambda x: x.astype(np.longdouble), id="longdouble"),
+        pytest.param(lambda x: x.tolist(), id="nested-lists"),
+    ],
+)
+def test_layout_of_an_array_does_not_change_its_values(x, given):
+    (found,) = check_inputs(ONE, [given(x)])
+
+    np.testing.assert_array_equal(found, x)
+    assert found.dtype in (np.float32, np.float64)
+    assert found.dtype.isnative
+    assert found.flags.c_contiguous
+
+
+def test_read_only_array_is_taken_and_stays_as_it_is(x):
+    x.flags.writeable = False
+    before = x.copy()
+
+    (found,) = check_inputs(ONE, x)
+
+    np.testing.assert_array_equal(found, before)
+    assert not x.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (np.bool_, np.float32),
+        (np.int8, np.float32),
+        (np.uint16, np.float32),
+        (np.int32, np.float32),
+        (np.int64, np.float64),
+        (np.float16, np.float32),
+        (ml_dtypes.bfloat16, np.float32),
+        (np.float32, np.float32),
+        (np.float64, np.float64),
+    ],
+    ids=lambda dtype: np.dtype(dtype).name,
+)
+def test_real_dtype_becomes_a_float_that_holds_it(dtype, expected):
+    given = np.arange(12).reshape(1, 4, 3).astype(dtype)
+
+    (found,) = check_inputs(ONE, given)
+
+    np.testing.assert_array_equal(found, given.astype(np.float64))
+    assert found.dtype == expected
+
+
+def test_float64_keeps_digits_that_float32_lacks():
+    given = np.full((1, 4, 3), 0.1)
+
+    (found,) = check_inputs(ONE, given)
+
+    assert found[0, 0, 0] == 0.1
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int64, np.float32], ids=lambda dtype: np.dtype(dtype).name)
+def test_mask_becomes_booleans(x, mask, dtype):
+    _, found = check_inputs(TWO, [x, mask.astype(dtype)])
+
+    np.testing.assert_array_equal(found, mask)
+    assert found.dtype == np.bool_
+
+
+@pytest.mark.parametrize("t_steps", [1, 4, 9])
+def test_open_axis_takes_any_length(t_steps):
+    (found,) = check_inputs(OPEN, np.ones((2, t_steps, 3)))
+
+    assert found.shape == (2, t_steps, 3)
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 3), (3,), (), (2, 4, 3, 1), (2, 5, 3), (2, 4, 2), (2, 3, 4), (0, 4, 3)], ids=str
+)
+def test_wrong_shape_is_refused(shape):
+    assert refusal(ONE, np.ones(shape)) == (
+        f"input 'x': shape {shape} came; expected (N, 4, 3), with at least one sample."
+    )
+
+
+@pytest.mark.parametrize("shape", [(2, 0, 3), (2, 4, 2)], ids=["no-steps", "features"])
+def test_wrong_shape_is_refused_where_an_axis_is_open(shape):
+    assert refusal(OPEN, np.ones(shape)) == (
+        f"input 'x': shape {shape} came; expected (N, any, 3), with at least one sample."
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"),
+    [
+        pytest.param(np.ones((2, 4, 3), np.complex64), "complex64", id="complex"),
+        pytest.param(np.ones((2, 4, 3), object), "object", id="object"),
+        pytest.param(np.full((2, 4, 3), "1"), "<U1", id="strings"),
+        pytest.param(np.zeros((2, 4, 3), "M8[s]"), "datetime64[s]", id="dates"),
+        pytest.param(None, "object", id="none"),
+        pytest.param("X.npy", "<U5", id="file-name"),
+    ],
+)
+def test_dtype_that_is_not_real_is_refused(given, dtype):
+    assert refusal(ONE, given) == (
+        f"input 'x': dtype {dtype} came; expected real numbers, such as float32. Convert them first."
+    )
+
+
+def test_ragged_list_is_refused():
+    ragged = [[[1.0, 2.0, 3.0]] * 4, [[1.0, 2.0, 3.0]] * 5]
+    with pytest.raises(ValueError, match="inhomogeneous") as numpy_says:
+        np.asarray(ragged)
+
+    assert refusal(ONE, [ragged]) == (
+        f"input 'x': something that is no array came ({numpy_says.value}); expected numbers."
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")], ids=["nan", "inf", "minus-inf"]
+)
+@pytest.mark.parametrize(
+    "dtype",
+    [np.float16, np.float32, np.float64, ml_dtypes.bfloat16],
+    ids=["float16", "float32", "float64", "bfloat16"],
+)
+def test_number_that_is_not_finite_is_refused_by_its_first_place(x, value, said, dtype):
+    x[1, 2, 0] = x[1, 3, 1] = value
+
+    assert refusal(ONE, x.astype(dtype)) == f"input 'x': {said} came at [1, 2, 0]; expected finite numbers."
+
+
+def test_mask_that_is_not_a_number_is_refused(x, mask):
+    uncertain = mask.astype(np.float32)
+    uncertain[0, 1] = np.nan
+
+    assert refusal(TWO, [x, uncertain]) == "input 'mask': nan came at [0, 1]; expected finite numbers."
+
+
+def test_wrong_number_of_arrays_is_refused(x, mask):
+    assert refusal(TWO, x) == "inputs: 1 arrays came; expected 2: 'x', 'mask'."
+    assert refusal(TWO, [x, mask, mask]) == "inputs: 3 arrays came; expected 2: 'x', 'mask'."
+    assert refusal(ONE, []) == "inputs: 0 arrays came; expected 1: 'x'."
+
+
+def test_arrays_by_name_come_in_the_order_of_the_network(x, mask):
+    found = check_inputs(TWO, {"mask": mask, "x": x})
+
+    np.testing.assert_array_equal(found[0], x)
+    np.testing.assert_array_equal(found[1], mask)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [([], "nothing"), (["x"], "'x'"), (["x", "Mask"], "'x', 'Mask'"), (["x", "mask", "h0"], "'x', 'mask', 'h0'")],
+    ids=["none", "missing", "misspelled", "too-many"],
+)
+def test_wrong_names_are_refused(x, names, said):
+    assert refusal(TWO, dict.fromkeys(names, x)) == f"inputs: arrays named {said} came; expected 'x', 'mask'."
+
+
+def test_arrays_of_different_numbers_of_samples_are_refused(x, mask):
+    assert refusal(TWO, [x, mask[:1]]) == (
+        "input 'mask': 1 samples came, but input 'x' has 2; expected the same number."
+    )
+
+
+def test_second_array_is_checked_like_the_first(x):
+    assert refusal(TWO, [x, np.ones((2, 5))]) == (
+        "input 'mask': shape (2, 5) came; expected (N, 4), with at least one sample."
+    )
