@@ -13,10 +13,12 @@ The command fails when a target is missed.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,7 @@ from rnncheck.replay import replay
 from rnncheck.runner import record
 from rnncheck.verify import quiet_framework
 
+RESULT = Path(__file__).parent / "results" / "bench.json"
 SHAPES = ((1, 10, 3, 5), (32, 100, 32, 64), (32, 100, 128, 256), (128, 200, 64, 128), (1, 1000, 128, 512))
 
 
@@ -173,7 +176,7 @@ def main() -> None:
     table.add_column("N, T, D, M")
     for name in (*RATIOS, "check ms", "predict ms"):
         table.add_column(name, justify="right")
-    missed = []
+    missed, results = [], []
     for n, t_steps, d, m in SHAPES:
         median = measure(Case(N=n, T=t_steps, D=d, M=m, K=2), repetitions)
         cells = []
@@ -186,10 +189,13 @@ def main() -> None:
                 missed.append(f"{name} at {(n, t_steps, d, m)}: {ratio:.3f}")
             cells.append(f"{ratio:.3f}{said}")
         times = (f"{1e3 * median[name]:.2f}" for name in ("check", "predict"))
-        table.add_row(f"{n}, {t_steps}, {d}, {m}", *cells, *times)
+        line = (f"{n}, {t_steps}, {d}, {m}", *cells, *times)
+        table.add_row(*line)
+        results.append(dict(zip((str(column.header) for column in table.columns), line, strict=True)))
     Console(width=140).print(table)
-    for line in missed:
-        print("missed:", line)
+    RESULT.write_text(json.dumps(results, indent=1) + "\n")
+    for miss in missed:
+        print("missed:", miss)
     raise SystemExit(bool(missed))
 
 

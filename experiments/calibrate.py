@@ -16,10 +16,12 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -149,11 +151,11 @@ def _summarise_group(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _spawn(arguments: argparse.Namespace, job: int) -> subprocess.Popen[str]:
+def _spawn(arguments: argparse.Namespace, job: int, output: IO[str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "experiments.calibrate", "--worker", str(job)]
     for name in ("cases", "seed", "jobs", "numbers"):
         command += [f"--{name}", str(getattr(arguments, name))]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=output)
 
 
 def main() -> None:
@@ -169,9 +171,13 @@ def main() -> None:
     if arguments.worker is not None:
         run(seeds[arguments.worker :: arguments.jobs], arguments.numbers)
         return
-    workers = [_spawn(arguments, job) for job in range(arguments.jobs)]
-    rows = [json.loads(line) for worker in workers for line in worker.stdout or ()]
-    failed = any(list(map(subprocess.Popen.wait, workers)))
+    with ExitStack() as stack:
+        outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(arguments.jobs)]
+        workers = [_spawn(arguments, job, output) for job, output in enumerate(outputs)]
+        failed = any(list(map(subprocess.Popen.wait, workers)))
+        for output in outputs:
+            output.seek(0)
+        rows = [json.loads(line) for output in outputs for line in output]
     summary = summarise(rows)
     for name, group in summary.items():
         print(f"{name:24s}", json.dumps(group))

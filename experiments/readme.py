@@ -1,20 +1,23 @@
-"""Write what the README shows: the output of its commands, and the tables that come from the code.
+"""Write what README.md and docs/calibration.md show: outputs of commands, tables from the code and from results.
 
     python -m experiments.readme
 
-A test runs the same commands and compares, with numbers of measured quantities left out.
+A test runs the same commands and compares, with measured numbers left out.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from rnncheck.accuracy import ACCURACY
 from rnncheck.activations import ACTIVATIONS
 from rnncheck.case import MASKS, POLICIES
 from rnncheck.extractor import ENTRIES
@@ -23,6 +26,8 @@ from rnncheck.verify import reproduce_command
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+CALIBRATION = ROOT / "docs" / "calibration.md"
+RESULTS = Path(__file__).parent / "results"
 
 NOT_CHECKED = (
     "any other layer, shared or nested layers, subclassed models, training, gradients. Each is refused by name; "
@@ -72,15 +77,68 @@ def deviations_list() -> str:
     return "".join(f"- {d.reason}: `{reproduce_command(d.example)}`\n" for d in KNOWN_DEVIATIONS)
 
 
-SECTIONS: dict[str, Callable[[], str]] = {"checked": checked_table, "deviations": deviations_list}
+def _result(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def _table(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
+
+
+def accuracy_table() -> str:
+    """The constants c and k beside what was measured."""
+    lines = []
+    for function, by_precision in _result("activations")["elementary"].items():
+        for precision, by_run in by_precision.items():
+            c, k = ACCURACY[function][precision]
+            measured = (f"{run} {m['worst']:.2f} / {m['typical']:.2f}" for run, m in by_run.items())
+            lines.append((function, precision, c, k, ", ".join(measured)))
+    return _table(("function", "precision", "c", "k", "measured: worst / typical"), lines)
+
+
+def calibration_table() -> str:
+    """How far correct code goes, by kind of check and dtype."""
+    result = _result("calibration")
+    columns = ["rows", "undecidable", "numbers", "score_max", "score_rms", "bound_use"]
+    columns += ["largest_row_rms", "largest_row_rms_of_1000"]
+    lines = [(group, *(f"{v[c]:,}" for c in columns)) for group, v in result["groups"].items()]
+    said = f"{result['cases']:,} cases, {result['numbers']:,} numbers, {result['wrong']} rows not explained.\n\n"
+    return said + _table(("check and dtype", *(c.replace("_", " ") for c in columns)), lines)
+
+
+def memory_table() -> str:
+    """Memory and time of checking long sequences."""
+    lines = [
+        (f"{r['steps']:,}", r["verdict"], f"{r['extra_mb']:.0f} MB", f"{1e6 * r['seconds'] / r['steps']:.1f} us")
+        for r in _result("memory")
+    ]
+    return _table(("T (N=1, D=8, M=64)", "verdict", "beyond the arrays given", "time a step"), lines)
+
+
+def bench_table() -> str:
+    """The ratios of `make bench`."""
+    lines = _result("bench")
+    return _table(tuple(lines[0]), [tuple(line.values()) for line in lines])
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "accuracy": accuracy_table,
+    "bench": bench_table,
+    "calibration": calibration_table,
+    "checked": checked_table,
+    "deviations": deviations_list,
+    "memory": memory_table,
+}
 
 
 def main() -> None:
     """Rewrite every output and every generated section."""
-    text = README.read_text()
-    text = CONSOLE.sub(lambda m: f"```console\n$ {m['command']}\n{run(m['command'])}```", text)
-    text = GENERATED.sub(lambda m: f"<!-- generated: {m['name']} -->\n{SECTIONS[m['name']]()}<!-- end -->", text)
-    README.write_text(text)
+    for path in (README, CALIBRATION):
+        text = path.read_text()
+        text = CONSOLE.sub(lambda m: f"```console\n$ {m['command']}\n{run(m['command'])}```", text)
+        text = GENERATED.sub(lambda m: f"<!-- generated: {m['name']} -->\n{SECTIONS[m['name']]()}<!-- end -->", text)
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -164,12 +164,19 @@ def make_mask(kind: str, n: int, t_steps: int, rng: np.random.Generator) -> Arra
     steps = np.arange(t_steps)
     starts, ends = np.zeros((n, 1), int), np.full((n, 1), t_steps)
     if kind in ("left", "both", "mixed"):
-        starts = rng.integers(1, max(2, t_steps // 3 + 1), size=(n, 1))
+        starts = _lengths(n, t_steps, rng)
     if kind in ("right", "both", "mixed"):
-        ends = t_steps - rng.integers(1, max(2, t_steps // 3 + 1), size=(n, 1))
+        ends = t_steps - _lengths(n, t_steps, rng)
     counts = (steps >= starts) & (steps < ends)
     if kind in ("holes", "mixed"):
         counts &= rng.random((n, t_steps)) > 0.3
+        counts[0, min(starts[0, 0], t_steps - 1)] = True  # so that there is something to check
     if kind == "mixed" and n > 1:
         counts[n // 2] = False
     return counts
+
+
+def _lengths(n: int, t_steps: int, rng: np.random.Generator) -> Array:
+    """Return lengths of padding from 1 to a third of the steps, (N, 1), neighbours different where possible."""
+    longest = max(1, t_steps // 3)
+    return 1 + (rng.integers(longest) + np.arange(n)[:, np.newaxis]) % longest

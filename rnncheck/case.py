@@ -40,6 +40,19 @@ WEIGHTS = {
     "keras": "Keras' default initialisers, as in the notebook: zero biases, which hide every bias fault",
 }
 
+# The options of a case that are on or off.
+FLAGS = (
+    "use_bias",
+    "return_sequences",
+    "return_state",
+    "go_backwards",
+    "stateful",
+    "unroll",
+    "initial_state",
+    "zero_output_for_mask",
+    "flatten",
+)
+
 SIZES = ("N", "T", "D", "M", "K")
 
 
@@ -109,6 +122,28 @@ class Case:
         _check_choice("weights", self.weights, tuple(WEIGHTS))
         for option in ("activation", "dense_activation"):
             _check_choice(option, getattr(self, option), (*ACTIVATIONS, *ALIASES))
+        for flag in FLAGS:
+            _check_choice(flag, getattr(self, flag), (False, True))
+        self._check_numbers()
+        self._check_combinations()
+        self._check_memory()
+
+    def _check_numbers(self) -> None:
+        """Refuse numbers that are out of range."""
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise InputError(
+                f"case: seed={self.seed!r} came; expected a whole number from 0 to 2^32 - 1, as Keras takes."
+            )
+        for rate in ("dropout", "recurrent_dropout"):
+            if not 0.0 <= getattr(self, rate) <= 1.0:
+                raise InputError(f"case: {rate}={getattr(self, rate)!r} came; expected a number from 0 to 1.")
+        if self.recurrent_scale is not None and not 0.0 <= self.recurrent_scale < math.inf:
+            raise InputError(
+                f"case: recurrent_scale={self.recurrent_scale!r} came; expected a finite number from 0 up."
+            )
+
+    def _check_combinations(self) -> None:
+        """Refuse options that exclude each other."""
         if self.activation == "glu":
             raise InputError(
                 "case: activation='glu' came; expected one that keeps the number of units, since the state is "
@@ -123,9 +158,11 @@ class Case:
                 "case: flatten=True came with return_sequences=False; expected return_sequences=True, since there "
                 "is nothing to flatten in one step."
             )
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"case: seed={self.seed!r} came; expected a whole number from 0 up.")
-        self._check_memory()
+        if self.weights == "keras" and self.dtype == "bfloat16":
+            raise InputError(
+                "case: weights='keras' came with dtype='bfloat16'; expected weights='random', since Keras' "
+                "orthogonal initialiser has no bfloat16 form."
+            )
 
     @property
     def head_inputs(self) -> int:
@@ -173,7 +210,8 @@ def readable_bytes(count: float) -> str:
     """Return a number of bytes as a person says it."""
     units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
     power = min(int(math.log(max(count, 1), 1024)), len(units) - 1)
-    return f"{count / 1024**power:.3g} {units[power]}"
+    size = count / 1024**power
+    return f"{size:.0f} {units[power]}" if size >= 1000 else f"{size:.3g} {units[power]}"
 
 
 def _check_size(name: str, value: Any) -> None:
@@ -181,9 +219,9 @@ def _check_size(name: str, value: Any) -> None:
         raise InputError(f"case: {name}={value!r} came; expected a whole number from 1 up.")
 
 
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"case: {name}={value!r} came; expected one of {', '.join(sorted(choices))}.")
+def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        raise InputError(f"case: {name}={value!r} came; expected one of {', '.join(sorted(map(str, choices)))}.")
 
 
 # The notebook's model, exactly.

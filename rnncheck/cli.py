@@ -18,7 +18,7 @@ import click
 
 from rnncheck.case import LAYERS, MASKS, POLICIES, SIZES, WEIGHTS, Case
 from rnncheck.checks import Tolerance
-from rnncheck.errors import RnncheckError
+from rnncheck.errors import InputError, RnncheckError
 from rnncheck.files import check_writable, write_csv, write_json
 from rnncheck.report import Entry, Report
 from rnncheck.verify import make_tolerance, verify_case
@@ -134,7 +134,7 @@ def verify(
     quiet: bool,
     **options: Any,
 ) -> None:
-    r"""Build models, run them in Keras and check every number.
+    """Build models, run them in Keras and check every number.
 
     Without options it runs the built-in grid. With options it runs Input (T, D) -> layer (M) -> Dense (K) for every
     combination of the values given:
@@ -142,13 +142,15 @@ def verify(
     \b
         rnncheck verify -N 1,4 -T 10,50 -D 3 -M 5,32 -K 2 --seed 7
         rnncheck verify --activation relu,tanh --mask mixed --return-sequences
-    """
+    """  # noqa: D301 - click keeps the lines after its mark as they are
     tolerance = make_tolerance(rtol, atol)
     for path in (json_path, csv_path):
         if path is not None:
             check_writable(path)
+    if json_path is not None and json_path == csv_path:
+        raise InputError(f"{json_path}: it is asked for twice; expected one file for --json and another for --csv.")
     report = _run(_cases(options, seed), tolerance)
-    if not quiet:
+    if report.entries and not quiet:
         _show(report, everything=everything)
     if report.interrupted:
         click.echo(f"interrupted after {len(report.entries)} cases; nothing was written", err=True)
@@ -227,7 +229,7 @@ def quiet_stderr() -> Iterator[None]:
 def main() -> None:
     """Run the command line; a user's mistake becomes one message and exit code 2."""
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="rnncheck", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         raise SystemExit(2) from None

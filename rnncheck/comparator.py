@@ -84,8 +84,8 @@ class Summary:
         bound_use: the largest |actual - expected| / bound; None where no bound is carried.
         worst: where the largest score is.
         first: the earliest place that rounding does not explain; None when there is none.
-        unmatched: whether NaN or an infinity stands on one side only, or the infinities differ in sign.
-        unexpected: whether it is the expected side that is not finite there.
+        unmatched: whether NaN or an infinity stands where a finite number is expected.
+        unexpected: whether something else stands where NaN or an infinity is expected.
     """
 
     count: int = 0
@@ -159,6 +159,7 @@ def rows_above(score: float, actual: Array, expected: Rounded) -> Array:
     """Return the indices of the rows (R, M) in which some number has a higher score, worst first."""
     value, variance, _ = _parts(expected)
     squared = _ratio(np.square(actual.reshape(value.shape) - value), np.array(variance))
+    squared[~np.isfinite(variance)] = np.inf  # what could not be estimated is suspicious
     largest = squared.max(axis=-1)
     worst_first = np.argsort(-largest, kind="stable")
     return worst_first[: np.count_nonzero(largest > score**2)]
@@ -166,14 +167,16 @@ def rows_above(score: float, actual: Array, expected: Rounded) -> Array:
 
 def _compare(actual: Array, expected: Rounded | Array, block: Block) -> Summary:
     value, variance, bound = _parts(expected)
-    difference = np.subtract(actual.reshape(value.shape), value, dtype=np.float64)
+    actual = actual.reshape(value.shape)
+    difference = np.subtract(actual, value, dtype=np.float64)
     np.abs(difference, out=difference)
     max_abs_diff = float(difference.max())
-    unmatched = False
+    unmatched = unexpected = False
     if not math.isfinite(max_abs_diff):
         difference = _difference_of_infinities(actual, expected, difference)
         max_abs_diff = float(difference.max())
-        unmatched = math.isinf(max_abs_diff)
+        unmatched = bool(np.isinf(difference[np.isfinite(value)]).any())
+        unexpected = bool(np.isinf(difference[~np.isfinite(value)]).any())
     difference = difference.astype(variance.dtype)
     use = None if bound is None else _ratio(difference, bound)
     squared_scores = _ratio(np.square(difference), variance)
@@ -192,7 +195,7 @@ def _compare(actual: Array, expected: Rounded | Array, block: Block) -> Summary:
         worst=block.place(worst),
         first=_first_failure(squared_scores, use, block) if failed else None,
         unmatched=unmatched,
-        unexpected=unmatched and not np.isfinite(value).all(),
+        unexpected=unexpected,
     )
 
 
@@ -224,6 +227,7 @@ def _difference_of_infinities(actual: Array, expected: Rounded | Array, differen
     """
     value = np.asarray(expected.value if isinstance(expected, Rounded) else expected)
     rounded = expected.precision.round(value) if isinstance(expected, Rounded) else value
+    actual = actual.reshape(value.shape)
     agree = (actual == rounded) | (np.isnan(actual) & np.isnan(value))
     return np.where(np.isfinite(difference), difference, np.where(agree, 0.0, np.inf))
 
@@ -265,7 +269,8 @@ class Row:
         worst: where score_max is, by name (call, n, t, unit).
         first: the earliest place that rounding does not explain; None when nothing failed.
         verdict: match, mismatch, undecidable or error.
-        proven: whether a mismatch is proven, by a bound exceeded or by NaN or infinity on one side.
+        proven: whether a mismatch is proven, by a bound exceeded or by NaN or infinity where a finite number is
+            expected.
         decides: whether the overall verdict counts this row. An end-to-end row that is undecidable does not
             when every step on the way to that output was checked.
         detail: why a row is an error, in words; empty otherwise.
@@ -322,7 +327,7 @@ def judge(
         worst=summary.worst,
         first=(summary.first or summary.worst) if verdict in FAILED else None,
         verdict=verdict,
-        proven=proven and verdict is Verdict.MISMATCH,
+        proven=proven and verdict is Verdict.MISMATCH and check is not Check.TOLERANCE,
         decides=not (verdict is Verdict.UNDECIDABLE and steps_checked),
         detail="the equations give no finite number there" if verdict is Verdict.ERROR else "",
     )
@@ -332,7 +337,7 @@ FAILED = (Verdict.MISMATCH, Verdict.ERROR)
 
 
 def _verdict(summary: Summary, check: Check, *, proven: bool) -> Verdict:
-    if summary.unexpected:
+    if summary.unexpected and not summary.unmatched:
         return Verdict.ERROR
     if proven or summary.score_max > SCORE_LIMIT:
         return Verdict.MISMATCH

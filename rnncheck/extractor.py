@@ -99,22 +99,47 @@ def extract(model: Any) -> Network:
         Its layers, weights and graph as plain data.
 
     Raises:
-        UnsupportedError: the model has a layer, an option or a structure that rnncheck does not replay.
-        InputError: a weight is NaN or infinite, or this is not a built Keras model.
+        UnsupportedError: the model is not built, or has a layer, an option or a structure that rnncheck does not
+            replay.
+        InputError: a weight is NaN or infinite.
     """
     outputs = _graph_outputs(model)
-    layers: list[Layer] = []
-    nodes: dict[str, Any] = {}
-    for tensor in outputs:
-        _visit(tensor, nodes, layers)
     return Network(
         name=model.name,
         inputs=tuple(
             InputSpec(t._keras_history.operation.name, tuple(t.shape[1:]), str(t.dtype)) for t in model.inputs
         ),
-        layers=tuple(layers),
+        layers=tuple(_read_layer(node.operation, node) for node in layer_nodes(model).values()),
         outputs=tuple(_tensor(t) for t in outputs),
     )
+
+
+def layer_nodes(model: Any) -> dict[str, Any]:
+    """Return each layer's node in the model's graph by the layer's name, every layer after those that it reads.
+
+    Raises:
+        UnsupportedError: a layer is used more than once.
+    """
+    seen: dict[str, Any] = {}
+    ordered: dict[str, Any] = {}
+
+    def visit(keras_tensor: Any) -> None:
+        operation, node_index, _ = keras_tensor._keras_history
+        node = operation._inbound_nodes[node_index]
+        if seen.setdefault(operation.name, node) is not node:
+            raise UnsupportedError(
+                f"layer {operation.name!r}: it is used more than once; expected every layer once. Shared layers are "
+                "not replayed."
+            )
+        if operation.name in ordered:
+            return
+        for parent in node.input_tensors:
+            visit(parent)
+        ordered[operation.name] = node
+
+    for tensor in _graph_outputs(model):
+        visit(tensor)
+    return {name: node for name, node in ordered.items() if type(node.operation).__name__ != "InputLayer"}
 
 
 def _graph_outputs(model: Any) -> list[Any]:
@@ -130,24 +155,6 @@ def _graph_outputs(model: Any) -> list[Any]:
 def _tensor(keras_tensor: Any) -> Tensor:
     history = keras_tensor._keras_history
     return Tensor(history.operation.name, history.tensor_index)
-
-
-def _visit(keras_tensor: Any, nodes: dict[str, Any], layers: list[Layer]) -> None:
-    """Read the layer that made a tensor, after the layers that it reads."""
-    operation, node_index, _ = keras_tensor._keras_history
-    node = operation._inbound_nodes[node_index]
-    if operation.name in nodes:
-        if nodes[operation.name] is not node:
-            raise UnsupportedError(
-                f"layer {operation.name!r}: it is used more than once; expected every layer once. Shared layers are "
-                "not replayed."
-            )
-        return
-    for parent in node.input_tensors:
-        _visit(parent, nodes, layers)
-    nodes[operation.name] = node
-    if type(operation).__name__ != "InputLayer":
-        layers.append(_read_layer(operation, node))
 
 
 def _read_layer(layer: Any, node: Any) -> Layer:
@@ -168,6 +175,9 @@ def _read_layer(layer: Any, node: Any) -> Layer:
     first, *_ = call.values()
     mask, initial_state = call.get("mask"), call.get("initial_state")
     states = initial_state if isinstance(initial_state, list | tuple) else [initial_state]
+    for argument, tensors in (("mask", [mask]), ("initial_state", states)):
+        if any(tensor is not None and not hasattr(tensor, "_keras_history") for tensor in tensors):
+            raise UnsupportedError(f"layer {layer.name!r}: {argument} is a constant; expected a tensor of the model.")
     return Layer(
         name=layer.name,
         kind=kind,
@@ -225,6 +235,12 @@ def _activation(layer: Any, function: Any) -> Activation:
         raise UnsupportedError(
             f"layer {layer.name!r}: activation {name!r} with {unknown} is not replayed; expected only "
             f"{', '.join(sorted(known)) or 'the activation without parameters'}."
+        )
+    needed = {n for n, p in inspect.signature(ACTIVATIONS[name]).parameters.items() if p.default is p.empty} - {"x"}
+    if not needed <= set(parameters):
+        raise UnsupportedError(
+            f"layer {layer.name!r}: activation {name!r} came without {', '.join(sorted(needed - set(parameters)))}; "
+            "expected functools.partial with all of them."
         )
     return Activation(name, parameters)
 

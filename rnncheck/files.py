@@ -11,6 +11,9 @@ from pathlib import Path
 from rnncheck.errors import InputError
 from rnncheck.report import Report
 
+# What the usual file systems take.
+_LONGEST_NAME = 255
+
 
 def check_writable(path: Path) -> None:
     """Find out early whether a result can be written.
@@ -18,6 +21,8 @@ def check_writable(path: Path) -> None:
     Raises:
         InputError: the path cannot be written.
     """
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise InputError(f"{path}: the name is longer than {_LONGEST_NAME} bytes; expected a shorter one.")
     if path.is_dir():
         raise InputError(f"{path}: it is a directory; expected the name of a file to write.")
     if not path.parent.is_dir():
@@ -30,7 +35,7 @@ def check_writable(path: Path) -> None:
 
 def write_json(report: Report, path: Path) -> None:
     """Write the report as JSON."""
-    _write_whole(path, lambda part: part.write_text(json.dumps(report.to_dict(), indent=1) + "\n"))
+    _write_whole(path, lambda part: part.write_text(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n"))
 
 
 def write_csv(report: Report, path: Path) -> None:
@@ -46,10 +51,11 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """
     part: Path | None = None
     try:
-        if path.exists() and not path.is_file():
+        if (path.exists() and not path.is_file()) or path.is_relative_to("/dev"):
             write(path)  # a device or a pipe, such as /dev/stdout, is not replaced
             return
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        path = path.resolve()  # what a link points to is replaced, not the link
+        handle, name = tempfile.mkstemp(prefix=".rnncheck-", dir=path.parent)
         os.close(handle)
         part = Path(name)
         write(part)

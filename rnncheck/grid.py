@@ -90,7 +90,7 @@ def _options() -> Iterator[dict[str, Any]]:
 def _sizes() -> Iterator[dict[str, Any]]:
     for n, t_steps, d, m, k in (
         (2, 4, 1, 3, 5),
-        (1, 50, 3, 5, 2),
+        (2, 50, 3, 5, 4),
         (4, 10, 3, 32, 2),
         (4, 50, 3, 32, 2),
         (32, 100, 16, 64, 3),

@@ -62,6 +62,8 @@ def _check_array(spec: InputSpec, given: Any) -> Array:
         raise InputError(
             f"{where}: dtype {array.dtype} came; expected real numbers, such as {spec.dtype}. Convert them first."
         )
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
     expected = ("N", *("any" if size is None else size for size in spec.shape))
     fits = array.ndim == len(expected) and all(
         size is None or size == length for size, length in zip(spec.shape, array.shape[1:], strict=True)

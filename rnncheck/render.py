@@ -29,7 +29,7 @@ def to_text(report: Report) -> str:
     """Return the report as plain text, as wide as a README's code block."""
     buffer = io.StringIO()
     print_report(report, Console(file=buffer, width=_WIDTH, color_system=None))
-    return buffer.getvalue().rstrip("\n")
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 
 def print_report(report: Report, console: Console, *, everything: bool = False) -> None:
@@ -44,9 +44,11 @@ def print_report(report: Report, console: Console, *, everything: bool = False) 
     if report.failures():
         console.print(_failures_table(report, most))
         _say_what_was_cut(console, len(report.failures()) - most, "more rows failed")
-    table = _rows_table(report) if len(report.entries) == 1 else _entries_table(report.entries[:most])
+    table = _rows_table(report, most) if len(report.entries) == 1 else _entries_table(report.entries[:most])
     console.print(table)
     _say_what_was_cut(console, len(report.entries) - most, "more cases")
+    if len(report.entries) == 1:
+        _say_what_was_cut(console, len(report.rows) - most, "more rows")
     for note in _notes(report):
         console.print(Text(note))
     console.print(_conclusion(report))
@@ -59,7 +61,7 @@ def _say_what_was_cut(console: Console, count: int, what: str) -> None:
 
 def _table(title: str, columns: Iterable[str], numbers: Iterable[str]) -> Table:
     numeric = set(numbers)
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
     return table
@@ -73,18 +75,18 @@ def _failures_table(report: Report, most: int) -> Table:
         first = Text(place_text(row.first) or row.detail)
         where = f"{row.layer} {row.output}"
         table.add_row(
-            Text(entry.name), where, row.check, first, _number(row.score_max), _number(row.bound_use), verdict
+            Text(entry.name), Text(where), row.check, first, _number(row.score_max), _number(row.bound_use), verdict
         )
     return table
 
 
-def _rows_table(report: Report) -> Table:
+def _rows_table(report: Report, most: int) -> Table:
     (entry,) = report.entries
     columns = ("layer", "check", "shape", "max abs diff", "noise", "score max", "rms", "bound use", "verdict")
     table = _table(entry.name, columns, columns[3:8])
-    for row in entry.rows:
+    for row in entry.rows[:most]:
         table.add_row(
-            f"{row.layer} {row.output}",
+            Text(f"{row.layer} {row.output}"),
             row.check,
             "x".join(map(str, row.shape)),
             _number(row.max_abs_diff),
@@ -152,7 +154,7 @@ def _conclusion(report: Report) -> Text:
 
 
 def _size(row: Row) -> int:
-    size = 1
+    size = 1 if row.shape else 0
     for length in row.shape:
         size *= length
     return size

@@ -122,7 +122,9 @@ def replay(
 
 def receive_input(array: Array, dtype: str) -> Array:
     """Return an input as the model's input layer casts it: float64 holding numbers of the declared dtype."""
-    return array.astype(bool) if dtype == "bool" else PRECISIONS[dtype].round(array)
+    if dtype == "bool":
+        return array.astype(bool)
+    return PRECISIONS[dtype].round(array) if dtype in PRECISIONS else array.astype(dtype).astype(np.float64)
 
 
 def processing_order(layer: Layer, sequence: Array) -> Array:

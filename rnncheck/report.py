@@ -52,7 +52,7 @@ class Entry:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON has it."""
-        what = {"case": dict(self.case)} if self.case is not None else {"model": self.model}
+        what = {"model": self.model} if self.case is None else {"case": _plain_values(self.case)}
         return {
             **what,
             "seed": self.seed,
@@ -169,6 +169,10 @@ def row_fields() -> tuple[str, ...]:
 def row_to_dict(row: Row) -> dict[str, Any]:
     """Return a row as JSON has it."""
     return {name: _plain(getattr(row, name)) for name in _ROW_FIELDS}
+
+
+def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:

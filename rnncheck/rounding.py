@@ -464,8 +464,9 @@ class ScreeningMatrix(Matrix):
 
     def __init__(self, value: Array, precision: Precision, *, bounded: bool) -> None:
         super().__init__(value, precision, bounded=bounded)
-        self.norms = np.sqrt(self.squared.sum(axis=0)).astype(self.estimate)
-        self.squared = self.squared.astype(self.estimate)
+        with np.errstate(over="ignore"):  # an infinite estimate is looked at again with `Matrix`
+            self.norms = np.sqrt(self.squared.sum(axis=0)).astype(self.estimate)
+            self.squared = self.squared.astype(self.estimate)
 
     def limits(self, a: Array) -> tuple[Array, Array | None]:
         """Return about a²·W², exact in the mean over the rows, and ‖a‖·‖W_j‖, at least |a|·|W|."""

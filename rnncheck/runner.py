@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnncheck.equations import CELLS
-from rnncheck.extractor import to_numpy
-from rnncheck.network import Array, Layer, Network, Tensor
+from rnncheck.extractor import layer_nodes, to_numpy
+from rnncheck.network import Array, Network, Tensor
 from rnncheck.recording import Recording
 
 
@@ -33,6 +33,7 @@ def record(model: Any, network: Network, calls: Sequence[Sequence[Array]]) -> tu
         network: what `extract` read from it.
         calls: the inputs of each call.
     """
+    calls = [[_as_predict_casts(array) for array in inputs] for inputs in calls]
     probe = _probe(model, network)
     kept = {layer.name: [to_numpy(s) for s in layer.states or []] for layer in _stateful(model)}
     outputs = _predict_all(model, network, calls, reset=(model, probe.model))
@@ -41,6 +42,13 @@ def record(model: Any, network: Network, calls: Sequence[Sequence[Array]]) -> tu
         for variable, value in zip(layer.states or [], kept[layer.name], strict=True):
             variable.assign(value)
     return tuple(_recording(probe, *both) for both in zip(calls, outputs, probed, strict=True))
+
+
+def _as_predict_casts(array: Array) -> Array:
+    """Cast floating-point inputs to Keras' default dtype, as `predict` does before the model sees them."""
+    import keras
+
+    return array.astype(keras.config.floatx()) if array.dtype.kind == "f" else array
 
 
 def _recording(probe: _Probe, inputs: Sequence[Array], outputs: list[Array], probed: list[Array]) -> Recording:
@@ -60,6 +68,8 @@ def _stateful(model: Any) -> list[Any]:
 def _predict_all(
     model: Any, network: Network, calls: Sequence[Sequence[Array]], reset: Sequence[Any]
 ) -> list[list[Array]]:
+    import keras
+
     for each in reset:
         for layer in _stateful(each):
             layer.reset_state()
@@ -67,9 +77,9 @@ def _predict_all(
     for inputs in calls:
         # A stateful model takes its batch whole; any other as `predict` cuts it.
         batch_size = len(inputs[0]) if network.stateful else None
-        fed = list(inputs) if len(inputs) > 1 else inputs[0]
+        fed = keras.tree.pack_sequence_as(model._inputs_struct, list(inputs))
         predicted = model.predict(fed, batch_size=batch_size, verbose=0)
-        results.append([to_numpy(p) for p in (predicted if isinstance(predicted, list) else [predicted])])
+        results.append([to_numpy(array) for array in keras.tree.flatten(predicted)])
     return results
 
 
@@ -78,30 +88,28 @@ def _probe(model: Any, network: Network) -> _Probe:
 
     tensors: dict[Tensor, Any] = {}
     sequences: dict[str, Any] = {}
-    for layer in network.layers:
-        keras_layer = model.get_layer(layer.name)
-        outputs = keras_layer.output if isinstance(keras_layer.output, list | tuple) else [keras_layer.output]
-        tensors |= {Tensor(layer.name, index): output for index, output in enumerate(outputs)}
+    for layer, node in zip(network.layers, layer_nodes(model).values(), strict=True):
+        tensors |= {Tensor(layer.name, index): output for index, output in enumerate(node.outputs)}
         if layer.kind in CELLS:
             returns_sequences = layer.options["return_sequences"]
-            sequences[layer.name] = outputs[0] if returns_sequences else _all_steps(keras_layer, layer)
+            sequences[layer.name] = node.outputs[0] if returns_sequences else _all_steps(node)
     probe = keras.Model(model.inputs, [*tensors.values(), *sequences.values()], name="rnncheck_probe")
     return _Probe(probe, tuple(tensors), tuple(sequences))
 
 
-def _all_steps(keras_layer: Any, layer: Layer) -> Any:
-    """Run the layer's own cell, with its weights, so that every step is returned."""
+def _all_steps(node: Any) -> Any:
+    """Run a layer's own cell on what the layer reads, with its weights, so that every step is returned."""
     import keras
 
+    layer = node.operation
     steps = keras.layers.RNN(
-        keras_layer.cell,
+        layer.cell,
         return_sequences=True,
-        go_backwards=keras_layer.go_backwards,
-        stateful=keras_layer.stateful,
-        unroll=keras_layer.unroll,
-        zero_output_for_mask=keras_layer.zero_output_for_mask,
-        dtype=keras_layer.dtype_policy,
+        go_backwards=layer.go_backwards,
+        stateful=layer.stateful,
+        unroll=layer.unroll,
+        zero_output_for_mask=layer.zero_output_for_mask,
+        dtype=layer.dtype_policy,
         name=f"{layer.name}_all_steps",
     )
-    arguments = keras_layer._inbound_nodes[0].arguments
-    return steps(*arguments.args, **arguments.kwargs)
+    return steps(*node.arguments.args, **node.arguments.kwargs)

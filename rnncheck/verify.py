@@ -8,6 +8,7 @@ import math
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -234,15 +235,19 @@ def _recorded_states(network: Network, inputs: Sequence[Array], states: Mapping[
             f"states: layer {unknown[0]!r} came; expected one of the recurrent layers: "
             f"{', '.join(map(repr, recurrent))}."
         )
-    n, t_steps = inputs[0].shape[:2]
+    sequences = replace(network, outputs=tuple(recurrent[name].inputs[0] for name in states))
+    read = replay(sequences, [array[:1] for array in inputs]).outputs
     return {
-        name: _recorded(f"states of {name!r}", array, (n, t_steps, recurrent[name].options["units"]))
-        for name, array in states.items()
+        name: _recorded(f"states of {name!r}", array, (len(inputs[0]), x.shape[1], recurrent[name].options["units"]))
+        for (name, array), x in zip(states.items(), read, strict=True)
     }
 
 
 def _recorded(where: str, given: Any, shape: tuple[int, ...]) -> Array:
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise InputError(f"{where}: something that is no array came ({error}); expected numbers.") from error
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
     if array.dtype.kind not in "iuf":

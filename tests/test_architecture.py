@@ -93,8 +93,9 @@ def test_independent_module_reaches_numpy_and_the_standard_library_only(module):
 
 
 def test_reached_modules_are_followed_through_others():
-    assert {"equations", "activations", "accuracy"} <= reached("checks")
-    assert "builder" in reached("cli") | {"builder"} & reached("verify")
+    assert "accuracy" not in {name.split(".")[1] for name in imported("checks") if name.startswith("rnncheck.")}
+    assert "accuracy" in reached("checks")
+    assert "builder" in reached("cli")
 
 
 def test_extractor_and_replay_share_no_helper():
@@ -138,8 +139,8 @@ def test_all_is_the_public_surface():
     assert sorted(public | {"__version__"}) == sorted(rnncheck.__all__)
 
 
-def test_all_is_sorted_and_has_nothing_twice():
-    assert rnncheck.__all__ == sorted(set(rnncheck.__all__))
+def test_all_names_nothing_twice():
+    assert len(rnncheck.__all__) == len(set(rnncheck.__all__))
 
 
 def test_public_functions_are_not_hidden_by_modules_of_their_name():
@@ -164,7 +165,7 @@ def test_everything_public_has_a_docstring(module):
     assert [name for name, docstring in public_definitions(module) if not docstring] == []
 
 
-def test_readme_and_licence_are_named_in_the_package_s_metadata():
+def test_metadata_names_licence_and_python():
     found = metadata.metadata("rnncheck")
 
     assert found["License-Expression"] == "MIT"

@@ -214,4 +214,6 @@ def test_case_cannot_be_changed():
 
 
 def test_notebook_case_is_the_notebook_s():
-    assert NOTEBOOK == Case(N=1, T=10, D=3, M=5, K=2, activation="tanh", dtype="float32", weights="keras")
+    expected = Case(N=1, T=10, D=3, M=5, K=2, activation="tanh", dtype="float32", weights="keras")
+
+    assert expected == NOTEBOOK

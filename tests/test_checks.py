@@ -554,13 +554,13 @@ def test_infinity_of_the_other_sign_is_a_mismatch():
     network = growing_network("float16", signs=False)
     (recording,) = Implementation(network, np.float16).record(make_inputs(network, 3))
     states = recording.states["rnn"].copy()
-    states[1, -1, 2] *= -1
-    assert np.isinf(states[1, -1, 2])
+    t = int(np.flatnonzero(np.isinf(states[1, :, 2]))[0])  # the first: its own previous state is finite
+    states[1, t, 2] *= -1
 
     row = h_row(network, [with_states(recording, states)])
 
-    assert row.verdict is Verdict.MISMATCH
-    assert row.first == {"n": 1, "t": 29, "unit": 2}
+    assert (row.verdict, row.proven) == (Verdict.MISMATCH, True)
+    assert row.first == {"n": 1, "t": t, "unit": 2}
 
 
 def test_finite_number_where_the_equations_give_none_is_an_error_at_its_place():
@@ -575,6 +575,20 @@ def test_finite_number_where_the_equations_give_none_is_an_error_at_its_place():
     assert row.verdict is Verdict.ERROR
     assert row.first == {"n": 1, "t": 29, "unit": 2}
     assert row.detail == "the equations give no finite number there"
+
+
+def test_states_that_end_in_other_infinities_are_noted():
+    network = growing_network("float16", signs=True)
+    network = Network(network.name, network.inputs, network.layers, (Tensor("rnn"),))
+    (recording,) = Implementation(network, np.float16).record(make_inputs(network, 3))
+    states = recording.states["rnn"]
+    assert not np.isfinite(states[:, -1]).any()
+
+    report = rnncheck.compare(network, recording.inputs, np.zeros((3, 4)), states={"rnn": states})
+
+    (note,) = report.entries[0].notes
+    assert note.startswith("layer 'rnn': the run that shows the states ends in other numbers than the plain run")
+    assert report.verdict is Verdict.MISMATCH
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-25, 1e10, 1e18, 1e22, 1e30])
@@ -596,12 +610,12 @@ def test_wrong_weight_is_found_at_every_size_of_the_numbers(scale, dtype):
 
 
 class OneBiasOff(Implementation):
-    """bias[2] is off by 4e-5 of itself in the fourth step."""
+    """bias[2] is off by 1.2e-4 of itself in the fourth step."""
 
     def weights(self, layer, t=None):
         weights = super().weights(layer, t)
         if t == 3:
-            weights["bias"][2] *= np.float32(1 + 4e-5)
+            weights["bias"][2] *= np.float32(1 + 1.2e-4)
         return weights
 
 

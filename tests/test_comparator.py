@@ -218,8 +218,9 @@ def test_places_sort_by_call_then_step_then_sample_then_unit():
     places = [
         {"call": call, "n": n, "t": t, "unit": unit} for call, t, n, unit in itertools.product(range(2), repeat=4)
     ]
+    shuffled = [places[i] for i in np.random.default_rng(0).permutation(len(places))]
 
-    assert sorted(places[::-1], key=in_time) == places
+    assert sorted(shuffled, key=in_time) == places
 
 
 # --- summaries add up ---

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -188,8 +189,6 @@ def test_file_in_a_missing_folder_is_refused(tmp_path, write):
 
 @WRITERS
 def test_full_device_is_refused_and_stays_a_device(write):
-    from pathlib import Path
-
     path = Path("/dev/full")
 
     with pytest.raises(InputError) as refused:
@@ -251,8 +250,6 @@ def test_name_that_no_file_can_have_is_refused(tmp_path):
 
 @pytest.mark.parametrize("place", ["/proc/a.json", "/sys/a.json"])
 def test_file_system_that_takes_no_files_is_refused(place):
-    from pathlib import Path
-
     with pytest.raises(InputError) as refused:
         write_json(REPORT, Path(place))
 

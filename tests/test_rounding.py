@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnncheck.precision import PRECISIONS
-from rnncheck.rounding import REACH, Elementary, Matrix, Rounded, ScreeningMatrix
+from rnncheck.rounding import REACH, Elementary, Matrix, OrderedMatrix, Rounded, ScreeningMatrix
 
 DTYPES = {
     "float64": np.dtype(np.float64),
@@ -27,7 +27,7 @@ FLOAT32 = PRECISIONS["float32"]
 
 every_format = pytest.mark.parametrize("name", DTYPES)
 every_coarse_format = pytest.mark.parametrize("name", COARSE)
-every_matrix = pytest.mark.parametrize("kind", [Matrix, ScreeningMatrix])
+every_matrix = pytest.mark.parametrize("kind", [Matrix, ScreeningMatrix, OrderedMatrix])
 
 
 @pytest.fixture
@@ -516,12 +516,13 @@ def trees(items):
 @every_disturbance
 @pytest.mark.parametrize("terms", [2, 3, 4])
 def test_bound_of_a_sum_holds_for_every_order_whatever_the_order_it_was_written_in(rng, terms, share, name):
-    arrays = [numbers(rng, name, 10) for _ in range(terms)]
+    arrays = [numbers(rng, name, 6) for _ in range(terms)]
     received = [disturb(rng, array, share) for array in arrays]
     rounded = [inexact(array, seen, name) for array, seen in zip(arrays, received, strict=True)]
     reference = sum(fractions(array) for array in arrays)
 
-    evaluations = [tree.array for tree in trees([Computed(array, Machine(name)) for array in received])]
+    computed = [tree.array for tree in trees([Computed(array, Machine(name)) for array in received])]
+    evaluations = np.unique(np.array(computed, np.float64), axis=0)
 
     for result in trees(rounded):
         for actual in evaluations:
@@ -554,6 +555,29 @@ def test_bound_of_a_sum_is_nearly_attained_when_small_terms_are_absorbed(rng, te
     assert actual == 1.0
     assert_within(result, actual, fractions(numbers_).sum(axis=0))
     assert largest_use(result, actual) > 0.9
+
+
+def rounded_up(name, terms):
+    """1 and numbers just above u: added from the left, each one adds 2u."""
+    unit = 2.0 ** -PRECISIONS[name].digits
+    return np.array([1.0] + [1.02 * unit] * (terms - 1)).astype(DTYPES[name])
+
+
+@every_coarse_format
+@pytest.mark.parametrize("operation", ["+", "sum", "@"])
+def test_bound_of_a_sum_of_nothing_but_errors_covers_their_rounding(rng, operation, name):
+    received = rounded_up(name, 6)
+    zeros = Rounded(np.zeros((1, 6)), np.zeros((1, 6)), received.astype(np.float64)[np.newaxis], PRECISIONS[name])
+
+    result = {
+        "+": lambda: reduce(lambda a, b: a + b, [zeros[:, i : i + 1] for i in range(6)]),
+        "sum": zeros.sum,
+        "@": lambda: zeros @ Matrix(np.ones((6, 1)), PRECISIONS[name], bounded=True),
+    }[operation]()
+    actual = forward(Machine(name), received[:, np.newaxis, np.newaxis], rng)
+
+    assert actual[0, 0].astype(np.float64) > received.astype(np.float64).sum()
+    assert_within(result, actual)
 
 
 @every_coarse_format
@@ -963,6 +987,17 @@ def test_branch_takes_the_lower_side_at_its_place():
     assert result.value.tolist() == [-1.0]
 
 
+@pytest.mark.parametrize("at", [0.3, -0.3, 0.1])
+def test_branch_at_a_place_that_the_format_rounds_accepts_both_sides_between(at):
+    rounded = np.float32(at)
+    between = exact(np.array([rounded]), "float32")
+
+    result = between.branch(at, -1.0, 1.0, jumps=True)
+
+    for side in (-1.0, 1.0):
+        assert abs(side - result.value[0]) <= np.broadcast_to(result.bound, 1)[0]
+
+
 def test_branch_without_bounds_reaches_as_far_as_its_noise():
     noise = 1e-6
     distances = np.array([0.5, 0.9, 1.1, 4.0]) * REACH * noise
@@ -1043,6 +1078,24 @@ def test_where_of_two_rounded_keeps_both_bounds():
     assert result.bound.tolist() == [float((a + a).bound[0]), 0.125]
 
 
+@pytest.mark.parametrize("bounded", [True, False], ids=["bounded", "unbounded"])
+def test_with_rows_takes_value_bound_and_noise_of_those_rows_from_the_other(rng, bounded):
+    a, w, bias = rng.normal(size=(6, 3)), rng.normal(size=(3, 4)), rng.normal(size=4)
+    rows = np.array([4, 1])
+    screened = a @ ScreeningMatrix(w, FLOAT32, bounded=bounded) + bias
+    careful = a @ Matrix(w, FLOAT32, bounded=bounded) + bias
+
+    result = screened.with_rows(rows, careful[rows])
+
+    kept = np.array([0, 2, 3, 5])
+    np.testing.assert_allclose(result.value, careful.value, rtol=1e-12)
+    for part, source in ((rows, careful), (kept, screened)):
+        np.testing.assert_allclose(result.noise[part], source.noise[part], rtol=1e-6)
+        if bounded:
+            np.testing.assert_allclose(result.bound[part], source.bound[part], rtol=1e-6)
+    assert (result.bound is not None) == bounded
+
+
 def test_stack_puts_steps_on_the_second_axis_and_exact_ones_have_no_error():
     x = Rounded(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), 0.25, 0.5, FLOAT32)
     zeros = np.zeros((2, 3))
@@ -1084,13 +1137,14 @@ def test_bound_of_a_cast_is_one_rounding(rng, source, target):
 
 
 @pytest.mark.parametrize("scale", [2.0**-14, 2.0**-24, 2.0**-40], ids=["normal", "subnormal", "zero"])
-def test_bound_of_a_cast_covers_underflow(rng, scale):
-    x = numbers(rng, "float32", 300, scale=scale)
+@pytest.mark.parametrize("source", ["float32", "bfloat16"])
+def test_bound_of_a_cast_to_a_format_with_a_smaller_range_covers_underflow(rng, source, scale):
+    x = numbers(rng, source, 300, scale=scale)
 
     with np.errstate(under="ignore"):
         actual = x.astype(np.float16)
 
-    assert_within(exact(x, "float32").to(PRECISIONS["float16"]), actual, fractions(x))
+    assert_within(exact(x, source).to(PRECISIONS["float16"]), actual, fractions(x))
 
 
 @pytest.mark.parametrize(
@@ -1258,6 +1312,44 @@ def test_noise_of_an_operation_is_calibrated(rng, operation):
     assert 0.5 < rms_score(result, actual) < 1.3
 
 
+@pytest.mark.parametrize("constant", [0.1, 1.0 / 3.0, -2.7])
+def test_noise_of_a_product_counts_the_rounding_of_an_inexact_constant(rng, constant):
+    x = numbers(rng, "float32", 20)
+
+    inexact_, exact_ = exact(x, "float32") * constant, exact(x, "float32") * 0.25
+
+    unit = FLOAT32.unit_variance
+    np.testing.assert_allclose(inexact_.variance, 2.0 * unit * np.square(x * constant), rtol=1e-6)
+    np.testing.assert_allclose(exact_.variance, unit * np.square(x * 0.25), rtol=1e-6)
+
+
+def test_noise_of_an_ordered_dot_product_follows_partial_sums_that_go_far_out():
+    far = 2.0 ** np.arange(20, 0, -1)
+    a = np.concatenate([far + 1e-3, -far - 1e-3, [0.3]]).astype(np.float32)[np.newaxis]
+    w = np.linspace(1.0, 1.01, 41).astype(np.float32)[:, np.newaxis]
+
+    result = a.astype(np.float64) @ OrderedMatrix(w.astype(np.float64), FLOAT32, bounded=True)
+    terms = np.abs(np.cumsum(a.astype(np.float64) * w.T.astype(np.float64)))
+
+    assert result.noise[0, 0] >= np.sqrt(FLOAT32.unit_variance * np.sum(np.square(terms[1:])))
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 4), (70, 6, 3), (64, 300, 60), (2, 1100, 1000)], ids=str)
+def test_noise_of_an_ordered_dot_product_is_the_larger_of_both_orders_in_the_first_rows(rng, shape):
+    rows, n, units = shape
+    a, w = rng.normal(size=(rows, n)), rng.normal(size=(n, units))
+
+    plain, ordered = (a @ kind(w, FLOAT32, bounded=True) for kind in (Matrix, OrderedMatrix))
+
+    for row, unit in ((0, 0), (rows // 2, units - 1), (rows - 1, units // 2)):
+        terms = a[row] * w[:, unit]
+        in_order = FLOAT32.unit_variance * (np.sum(np.square(terms)) + np.sum(np.square(np.cumsum(terms)[1:])))
+        expected = max(plain.variance[row, unit], in_order if row < 64 else 0.0)
+        assert ordered.variance[row, unit] == pytest.approx(expected, rel=1e-9)
+    np.testing.assert_array_equal(ordered.value, plain.value)
+    np.testing.assert_array_equal(ordered.bound, plain.bound)
+
+
 def test_noise_of_a_cast_is_calibrated(rng):
     x = rng.normal(size=4000).astype(np.float32)
 
@@ -1348,6 +1440,7 @@ UNBOUNDED = {
     "where_exact_first": lambda x: Rounded.where(np.ones((5, 1), bool), np.zeros((5, 4)), x),
     "stack": lambda x: Rounded.stack([np.zeros((5, 4)), x]),
     "getitem": lambda x: x[1:, :2],
+    "with_rows": lambda x: x.with_rows(np.array([2, 0]), x[:2]),
     "reshape": lambda x: x.reshape((4, 5)),
     "swapaxes": lambda x: x.swapaxes(0, 1),
     "to_coarser": lambda x: x.to(PRECISIONS["bfloat16"]),

@@ -1,0 +1,547 @@
+"""The command line, as a user meets it: what it prints, where, what it writes and how it ends."""
+
+import csv
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import rnncheck
+from rnncheck.case import readable_bytes
+from rnncheck.cli import main
+
+
+class Finished(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+SMALL = ("-N", "2", "-T", "5", "-D", "3", "-M", "4", "-K", "1")
+ROW_FIELDS = [
+    "layer",
+    "output",
+    "check",
+    "shape",
+    "max_abs_diff",
+    "noise",
+    "score_max",
+    "score_rms",
+    "bound_use",
+    "worst",
+    "first",
+    "verdict",
+]
+ACTIVATIONS = (
+    "celu, elu, exponential, gelu, glu, hard_shrink, hard_sigmoid, hard_silu, hard_swish, hard_tanh, leaky_relu, "
+    "linear, log_sigmoid, log_softmax, mish, relu, relu6, selu, sigmoid, silu, soft_shrink, softmax, softplus, "
+    "softsign, sparse_plus, sparse_sigmoid, sparsemax, squareplus, swish, tanh, tanh_shrink, threshold"
+)
+GLU = (
+    "case: activation='glu' came; expected one that keeps the number of units, since the state is fed back. "
+    "Use dense_activation='glu' instead."
+)
+FLATTEN = (
+    "case: flatten=True came with return_sequences=False; expected return_sequences=True, since there is nothing to "
+    "flatten in one step."
+)
+DTYPES = "bfloat16, float16, float32, float64, mixed_bfloat16, mixed_float16"
+
+
+@pytest.fixture
+def rnncheck_command(monkeypatch, capsys):
+    """Run the command line in this process."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["rnncheck", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return Finished(code, *capsys.readouterr())
+
+    return run
+
+
+def in_a_process(*command):
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=120)
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def read_json(path):
+    """Read JSON, and accept nothing that the standard does not have."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(Path(path).read_text(), parse_constant=refuse)
+
+
+# --- a run that matches, in a process of its own ---
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def several(folder):
+    """Several cases, a batch that Keras cuts among them, with every kind of output written."""
+    words = ("verify", "-N", "2,3,4,40", "-T", "5", "-D", "3", "-M", "4", "-K", "1", "--seed", "7")
+    paths = ("--json", folder / "several.json", "--csv", folder / "several.csv")
+    return in_a_process(sys.executable, "-m", "rnncheck", *words, *paths)
+
+
+def test_run_that_matches_ends_with_0(several):
+    assert several.code == 0
+
+
+def test_run_puts_the_table_on_stdout_and_nothing_else(several):
+    lines = [line.split() for line in several.out.splitlines()]
+
+    assert several.out.startswith("Largest differences between Keras and the equations")
+    assert [line[:6] for line in lines[2:6]] == [f"simple_rnn N{n} T5 D3 M4 K1".split() for n in (2, 3, 4, 40)]
+    assert [line[-1] for line in lines[2:6]] == ["match"] * 4
+    assert several.out.endswith("\n4 cases, 1,078 numbers compared: 4 match\n")
+    assert len(lines) == 7
+
+
+def test_run_leaves_stderr_empty_in_a_log(several):
+    assert several.err == ""
+
+
+def test_run_leaves_only_the_files_asked_for(several, folder):
+    assert {"several.csv", "several.json"} == {path.name for path in folder.iterdir() if "several" in path.name}
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_json_of_a_run_has_the_contract_s_fields(several, folder):
+    found = read_json(folder / "several.json")
+
+    assert found["schema"] == 1
+    assert {"rnncheck", "python", "numpy", "keras", "tensorflow", "backend", "device", "dtype", "platform"} <= set(
+        found["environment"]
+    )
+    assert found["environment"]["rnncheck"] == rnncheck.__version__
+    assert found["environment"]["backend"] == "tensorflow"
+    assert (found["verdict"], found["proven"]) == ("match", False)
+    assert [case["case"]["N"] for case in found["cases"]] == [2, 3, 4, 40]
+    for case in found["cases"]:
+        assert {"case", "seed", "verdict", "proven", "rows"} <= set(case)
+        assert (case["seed"], case["verdict"], case["proven"]) == (7, "match", False)
+        assert [list(row) for row in case["rows"]] == [ROW_FIELDS] * 3
+
+
+def test_json_of_a_run_has_numbers_places_and_shapes(several, folder):
+    step, _, end = read_json(folder / "several.json")["cases"][0]["rows"]
+
+    assert (step["layer"], step["output"], step["check"], step["shape"]) == ("simple_rnn", "h", "step", [2, 5, 4])
+    assert (end["layer"], end["output"], end["check"], end["shape"]) == ("dense", "output", "end_to_end", [2, 1])
+    assert all(step[name] > 0.0 for name in ("max_abs_diff", "noise", "score_max", "score_rms", "bound_use"))
+    assert (set(step["worst"]), set(end["worst"])) == ({"n", "t", "unit"}, {"n", "unit"})
+    assert (step["first"], end["first"], end["bound_use"]) == (None, None, None)
+
+
+def test_csv_of_a_run_has_the_rows_of_the_json(several, folder):
+    rows = [row for case in read_json(folder / "several.json")["cases"] for row in case["rows"]]
+    with (folder / "several.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+
+    assert [list(line) for line in lines] == [["case", "seed", *ROW_FIELDS]] * len(rows)
+    assert [float(line["max_abs_diff"]) for line in lines] == [row["max_abs_diff"] for row in rows]
+    assert [line["verdict"] for line in lines] == [row["verdict"] for row in rows]
+    assert {line["seed"] for line in lines} == {"7"}
+
+
+def test_script_and_module_give_the_same_result(folder):
+    script = Path(sysconfig.get_path("scripts")) / "rnncheck"
+
+    one = in_a_process(script, "verify", *SMALL, "--json", folder / "script.json")
+    other = in_a_process(sys.executable, "-m", "rnncheck", "verify", *SMALL, "--json", folder / "module.json")
+
+    assert one == other
+    assert one.code == 0
+    assert (folder / "script.json").read_bytes() == (folder / "module.json").read_bytes()
+
+
+# --- exit codes and options of a run, in this process ---
+
+
+def test_quiet_run_prints_nothing_and_writes_its_files(rnncheck_command, tmp_path):
+    done = rnncheck_command("verify", *SMALL, "--quiet", "--json", tmp_path / "a.json")
+
+    assert done == (0, "", "")
+    assert read_json(tmp_path / "a.json")["verdict"] == "match"
+
+
+def test_run_that_does_not_match_ends_with_1_and_says_where(rnncheck_command, tmp_path):
+    paths = ("--json", tmp_path / "a.json", "--csv", tmp_path / "a.csv")
+
+    done = rnncheck_command("verify", *SMALL, "--activation", "sparsemax", *paths)
+
+    assert (done.code, done.err) == (1, "")
+    assert done.out.startswith("What failed, earliest place first")
+    assert re.search(r"simple_rnn h +step +n=\d t=0 unit=\d .* mismatch, proven", done.out)
+    again = "again: rnncheck verify --layer simple_rnn -N 2 -T 5 -D 3 -M 4 -K 1 --seed 0 --activation sparsemax"
+    assert again in done.out.splitlines()
+    (case,) = read_json(tmp_path / "a.json")["cases"]
+    assert (case["verdict"], case["proven"]) == ("mismatch", True)
+    assert case["rows"][0]["first"]["t"] == 0
+    assert "mismatch" in (tmp_path / "a.csv").read_text()
+
+
+def test_run_in_which_the_framework_fails_ends_with_2_and_says_why(rnncheck_command, tmp_path):
+    done = rnncheck_command(
+        "verify", *SMALL, "--dtype", "bfloat16", "--weights", "keras", "--json", tmp_path / "a.json"
+    )
+
+    assert (done.code, done.err) == (2, "")
+    assert "Traceback" not in done.out
+    assert "error: simple_rnn all: InvalidArgumentError: " in done.out
+    (row,) = read_json(tmp_path / "a.json")["cases"][0]["rows"]
+    assert (row["verdict"], row["max_abs_diff"]) == ("error", "NaN")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param("--activation exponential --recurrent-scale 50", id="exponential"),
+        pytest.param("--activation relu --recurrent-scale 1e30", id="relu"),
+        pytest.param("--dtype float16 --activation linear --recurrent-scale 1e4", id="float16"),
+    ],
+)
+def test_run_that_overflows_ends_without_a_traceback(rnncheck_command, tmp_path, words):
+    done = rnncheck_command("verify", *SMALL, *words.split(), "--json", tmp_path / "a.json")
+
+    assert done.code in (0, 1, 2, 3)
+    assert done.err == ""
+    assert read_json(tmp_path / "a.json")["cases"][0]["verdict"] in ("match", "mismatch", "error", "undecidable")
+
+
+@pytest.mark.parametrize(
+    ("rtol", "atol", "code", "verdict"),
+    [("0", "1", 0, "match"), ("1e-3", "1e-3", 0, "match"), ("0", "1e-30", 1, "mismatch"), ("0", "0", 1, "mismatch")],
+    ids=["wide", "both", "narrow", "zero"],
+)
+def test_tolerance_is_a_check_besides(rnncheck_command, tmp_path, rtol, atol, code, verdict):
+    done = rnncheck_command("verify", *SMALL, "--rtol", rtol, "--atol", atol, "--json", tmp_path / "a.json")
+
+    assert (done.code, done.err) == (code, "")
+    rows = read_json(tmp_path / "a.json")["cases"][0]["rows"]
+    assert [row["check"] for row in rows] == ["step", "step", "end_to_end", "tolerance"]
+    assert [row["verdict"] for row in rows] == ["match", "match", "match", verdict]
+
+
+def test_tolerance_does_not_forgive_a_mismatch(rnncheck_command):
+    done = rnncheck_command("verify", "-K", "4", "--dense-activation", "sparsemax", "--rtol", "9", "--atol", "9")
+
+    assert done.code == 1
+
+
+# --- mistakes: one message, exit code 2, no traceback, nothing written ---
+
+
+def refused(done, message):
+    assert done == (2, "", f"rnncheck: {message}\n")
+
+
+def refused_by_click(done, message):
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"Usage: rnncheck verify [OPTIONS]\nTry 'rnncheck verify --help' for help.\n\nError: {message}\n"
+    )
+
+
+@pytest.mark.parametrize("size", ["N", "T", "D", "M", "K"])
+@pytest.mark.parametrize("value", ["0", "-3"])
+def test_size_below_one_is_refused(rnncheck_command, size, value):
+    done = rnncheck_command("verify", f"-{size}", value)
+
+    refused(done, f"case: {size}={value} came; expected a whole number from 1 up.")
+
+
+def test_size_below_one_in_a_list_is_refused_before_anything_runs(rnncheck_command):
+    done = rnncheck_command("verify", "-N", "1,2,0")
+
+    refused(done, "case: N=0 came; expected a whole number from 1 up.")
+
+
+@pytest.mark.parametrize("size", ["N", "T", "D", "M", "K"])
+@pytest.mark.parametrize("value", ["many", "1.5", "", "1,,2", "1;2", "1e3"])
+def test_size_that_is_no_number_is_refused(rnncheck_command, size, value):
+    done = rnncheck_command("verify", f"-{size}", value)
+
+    refused_by_click(
+        done,
+        f"Invalid value for '-{size}': {value!r} came; expected whole numbers with commas between them, "
+        "such as 1,4,32.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "sizes", "needed"),
+    [
+        ("-N 1000000000000", "N=1000000000000, T=10, D=3, M=5, K=2", "2.83 PiB"),
+        ("-T 1000000000000", "N=4, T=1000000000000, D=3, M=5, K=2", "1.11 PiB"),
+        ("-D 1000000000000", "N=4, T=10, D=1000000000000, M=5, K=2", "1.14 PiB"),
+        ("-M 100000000", "N=4, T=10, D=3, M=100000000, K=2", "568 PiB"),
+        ("-K 1000000000000", "N=4, T=10, D=3, M=5, K=1000000000000", "466 TiB"),
+    ],
+    ids=["N", "T", "D", "M", "K"],
+)
+def test_size_beyond_the_memory_is_refused_with_what_it_would_need(rnncheck_command, words, sizes, needed):
+    half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+    done = rnncheck_command("verify", *words.split())
+
+    refused(
+        done,
+        f"case: {sizes} came; it would need about {needed}, expected at most {readable_bytes(half)}, half of this "
+        "machine's memory. Use smaller sizes.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--activation tnah", f"case: activation='tnah' came; expected one of {ACTIVATIONS}."),
+        ("--activation tanh,tnah", f"case: activation='tnah' came; expected one of {ACTIVATIONS}."),
+        ("--dense-activation tnah", f"case: dense_activation='tnah' came; expected one of {ACTIVATIONS}."),
+        ("--activation glu", GLU),
+        (
+            "--dense-activation glu -K 3",
+            "case: dense_activation='glu' came with K=3; expected an even K, since glu halves it.",
+        ),
+        ("--dtype int8", f"case: dtype='int8' came; expected one of {DTYPES}."),
+        ("--mask some", "case: mask='some' came; expected one of all, both, holes, left, mixed, none, right."),
+        ("--weights ones", "case: weights='ones' came; expected one of keras, random."),
+        ("--flatten", FLATTEN),
+        ("--rtol 1e-3", "rtol: it came without atol; expected both or neither. Add atol, 0 if need be."),
+        ("--atol 1e-3", "atol: it came without rtol; expected both or neither. Add rtol, 0 if need be."),
+        ("--rtol -1 --atol 0", "rtol=-1.0 came; expected a finite number from 0 up."),
+        ("--rtol 0 --atol nan", "atol=nan came; expected a finite number from 0 up."),
+        ("--rtol 0 --atol inf", "atol=inf came; expected a finite number from 0 up."),
+    ],
+    ids=lambda value: value if value.startswith("--") else "",
+)
+def test_mistake_in_an_option_is_refused(rnncheck_command, words, message):
+    refused(rnncheck_command("verify", *words.split()), message)
+
+
+def test_unknown_layer_is_refused(rnncheck_command):
+    done = rnncheck_command("verify", "--layer", "transformer")
+
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(r"rnncheck: case: layer='transformer' came; expected one of .*simple_rnn\.\n", done.err)
+
+
+@pytest.mark.parametrize(
+    "words", ["--dropout nan", "--dropout 2", "--recurrent-dropout -1", "--recurrent-scale nan", "--seed 4294967296"]
+)
+def test_number_that_makes_no_sense_is_refused(rnncheck_command, words):
+    option, value = words.split()
+
+    done = rnncheck_command("verify", *SMALL, option, value, "--quiet")
+
+    assert (done.code, done.out) == (2, "")
+    assert option.strip("-").replace("-", "_") in done.err.replace("-", "_")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--seed -1", "Invalid value for '--seed': -1 is not in the range x>=0."),
+        ("--seed one", "Invalid value for '--seed': 'one' is not a valid integer range."),
+        ("--rtol much --atol 0", "Invalid value for '--rtol': 'much' is not a valid float."),
+        ("--dropout half", "Invalid value for '--dropout': 'half' is not a valid float."),
+    ],
+    ids=lambda value: value if value.startswith("--") else "",
+)
+def test_value_of_the_wrong_kind_is_refused(rnncheck_command, words, message):
+    refused_by_click(rnncheck_command("verify", *words.split()), message)
+
+
+@pytest.mark.parametrize("words", ["verify --unknown", "verify extra", "unknown", "--unknown", ""])
+def test_unknown_words_are_refused_with_the_usage(rnncheck_command, words):
+    done = rnncheck_command(*words.split())
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Usage: rnncheck ")
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing/a", "the directory {folder}/missing does not exist; expected one that does. Create it first."),
+        (".", "it is a directory; expected the name of a file to write."),
+        ("file/a", "the directory {folder}/file does not exist; expected one that does. Create it first."),
+    ],
+    ids=["missing-folder", "folder", "below-a-file"],
+)
+def test_place_that_cannot_be_written_is_refused_at_once(rnncheck_command, tmp_path, option, name, message):
+    (tmp_path / "file").write_text("old")
+
+    done = rnncheck_command("verify", option, tmp_path / name)
+
+    refused(done, f"{tmp_path / name}: {message.format(folder=tmp_path)}")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_one_place_for_two_results_is_refused(rnncheck_command, tmp_path):
+    done = rnncheck_command("verify", *SMALL, "--json", tmp_path / "a", "--csv", tmp_path / "a")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"rnncheck: {tmp_path}/a: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["-N 0", "-N many", "--rtol 1", "--layer transformer"])
+def test_command_that_fails_leaves_existing_files_as_they_are(rnncheck_command, tmp_path, words):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    done = rnncheck_command("verify", *words.split(), "--json", path)
+
+    assert done.code == 2
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_mistake_reads_the_same_from_script_and_module():
+    script = Path(sysconfig.get_path("scripts")) / "rnncheck"
+
+    one = in_a_process(script, "verify", "-N", "many")
+    other = in_a_process(sys.executable, "-m", "rnncheck", "verify", "-N", "many")
+
+    assert one == other
+    assert one.code == 2
+
+
+# --- help ---
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_names_the_commands_and_the_exit_codes(rnncheck_command, option):
+    done = rnncheck_command(option)
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("Usage: rnncheck [OPTIONS] COMMAND [ARGS]...")
+    assert "verify  Build models, run them in Keras and check every number." in done.out
+    assert "Exit codes: 0 everything matches, 1 a mismatch, 2 bad usage or input" in " ".join(done.out.split())
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_of_verify_shows_its_examples_as_they_are_typed(rnncheck_command, option):
+    done = rnncheck_command("verify", option)
+
+    assert (done.code, done.err) == (0, "")
+    lines = [line.strip() for line in done.out.splitlines()]
+    assert "rnncheck verify -N 1,4 -T 10,50 -D 3 -M 5,32 -K 2 --seed 7" in lines
+    assert "rnncheck verify --activation relu,tanh --mask mixed --return-sequences" in lines
+    assert "\\b" not in done.out
+
+
+def test_version_is_printed(rnncheck_command):
+    assert rnncheck_command("--version") == (0, f"rnncheck, version {rnncheck.__version__}\n", "")
+
+
+# --- a person at a terminal ---
+
+
+def until(pattern, descriptor, seconds):
+    """Read a terminal until a pattern appears; return what was read, or fail."""
+    seen, end = b"", time.monotonic() + seconds
+    while not re.search(pattern, seen):
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
+        assert ready, f"{pattern} did not appear in {seen[-500:]}"
+        seen += os.read(descriptor, 4096)
+    return seen
+
+
+def rest_of(descriptor):
+    """Read a terminal to its end."""
+    seen = b""
+    while True:
+        try:
+            part = os.read(descriptor, 4096)
+        except OSError:  # the other side is closed
+            return seen
+        if not part:
+            return seen
+        seen += part
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """Interrupt the grid while a progress bar on a terminal says that it has done some cases."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    (folder / "old.csv").write_text("old")
+    words = ["verify", "--json", folder / "new.json", "--csv", folder / "old.csv"]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "rnncheck", *words],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TERM": "xterm"},
+    ) as process:
+        os.close(theirs)
+        shown = until(rb"[1-9]\d*%", ours, 60)
+        process.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        out, _ = process.communicate(timeout=60)
+        seconds = time.monotonic() - sent
+        shown += rest_of(ours)
+    os.close(ours)
+    return Finished(process.returncode, out, shown.decode()), seconds, folder
+
+
+def test_interrupted_run_ends_soon_with_130(interrupted):
+    done, seconds, _ = interrupted
+
+    assert done.code == 130
+    assert seconds < 10.0
+
+
+def test_interrupted_run_prints_the_rows_so_far(interrupted):
+    done, _, _ = interrupted
+
+    assert "simple_rnn N1 T10 D3 M5 K2 weights=keras" in done.out
+    assert re.search(r"\d+ cases?, [\d,]+ numbers compared: \d+ match \(interrupted\)\n$", done.out)
+
+
+def test_interrupted_run_says_so_without_a_traceback(interrupted):
+    done, _, _ = interrupted
+
+    assert re.search(r"interrupted after \d+ cases?; nothing was written", done.err)
+    assert "Traceback" not in done.err + done.out
+    assert "KeyboardInterrupt" not in done.err + done.out
+
+
+def test_interrupted_run_writes_nothing(interrupted):
+    _, _, folder = interrupted
+
+    assert [path.name for path in folder.iterdir()] == ["old.csv"]
+    assert (folder / "old.csv").read_text() == "old"
+
+
+def test_progress_is_shown_on_a_terminal(interrupted):
+    done, _, _ = interrupted
+
+    assert "checking" in done.err
+    assert "checking" not in done.out

@@ -1,0 +1,52 @@
+"""Every command and output in the README is real."""
+
+import re
+
+import pytest
+
+from experiments.readme import CALIBRATION, CONSOLE, GENERATED, README, SECTIONS, run
+
+TEXT = README.read_text()
+BOTH = TEXT + CALIBRATION.read_text()
+
+
+def _without_numbers(output: str) -> str:
+    """Leave out what differs between machines: measured numbers, and the width that they take."""
+    numbers = re.sub(r"\d+(\.\d+)?(e[+-]\d+)?", "#", output)
+    return re.sub(r"[ \t]+", " ", numbers)
+
+
+@pytest.mark.parametrize("shown", list(CONSOLE.finditer(TEXT)), ids=lambda shown: shown["command"])
+def test_readme_shows_what_its_commands_print(shown: re.Match[str]) -> None:
+    printed = run(shown["command"])
+
+    assert _without_numbers(printed) == _without_numbers(shown["output"])
+
+
+@pytest.mark.parametrize("shown", list(GENERATED.finditer(BOTH)), ids=lambda shown: shown["name"])
+def test_tables_are_what_the_code_says(shown: re.Match[str]) -> None:
+    assert shown["text"] == SECTIONS[shown["name"]]()
+
+
+def test_readme_opens_with_make_verify() -> None:
+    first = CONSOLE.search(TEXT)
+
+    assert first is not None
+    assert first["command"] == "make verify"
+
+
+def test_readme_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+    exec(compile(example, "README.md", "exec"), {})  # noqa: S102 - the README's own example
+
+    assert capsys.readouterr().out == "match 0\n"
+
+
+def test_readme_names_every_make_target() -> None:
+    makefile = (README.parent / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE)) - {"help", "install", "clean", "power"}
+
+    missing = {target for target in targets if f"`make {target}`" not in TEXT and f"make {target} " not in TEXT}
+
+    assert missing == set()

@@ -1,0 +1,452 @@
+"""A Report adds up verdicts, and shows them the same way as text, table, HTML and dictionary."""
+
+import io
+import math
+import re
+from dataclasses import replace
+
+import pandas
+import pytest
+from rich.console import Console
+
+from rnncheck import Entry, MismatchError, Report, Row, Verdict
+from rnncheck.comparator import Check, failed_row
+from rnncheck.render import MOST_LINES, print_report, to_text
+
+MATCH = Row(
+    layer="simple_rnn",
+    output="h",
+    check=Check.STEP,
+    shape=(2, 5, 4),
+    max_abs_diff=8.1e-08,
+    noise=7.2e-08,
+    score_max=1.37,
+    score_rms=0.5,
+    bound_use=0.16,
+    worst={"n": 0, "t": 4, "unit": 3},
+    first=None,
+    verdict=Verdict.MATCH,
+)
+MISMATCH = replace(
+    MATCH,
+    verdict=Verdict.MISMATCH,
+    max_abs_diff=0.25,
+    score_max=math.inf,
+    bound_use=math.inf,
+    first={"n": 1, "t": 2, "unit": 0},
+    proven=True,
+)
+UNDECIDABLE = replace(
+    MATCH,
+    layer="dense",
+    output="output",
+    check=Check.END_TO_END,
+    shape=(2, 2),
+    bound_use=None,
+    worst={"n": 0, "unit": 1},
+    verdict=Verdict.UNDECIDABLE,
+)
+UNCOUNTED = replace(UNDECIDABLE, decides=False)
+ERROR = failed_row(layer="gru", output="all", check=Check.END_TO_END, shape=(), detail="ValueError: no")
+
+
+def report_of(*rows, **options):
+    return Report({"keras": "3.15"}, (Entry("a case", rows, **options),))
+
+
+def lines(report):
+    return [line.rstrip() for line in to_text(report).splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict"),
+    [
+        pytest.param((MATCH,), "match", id="match"),
+        pytest.param((MATCH, UNDECIDABLE), "undecidable", id="undecidable-over-match"),
+        pytest.param((UNDECIDABLE, ERROR), "error", id="error-over-undecidable"),
+        pytest.param((ERROR, MISMATCH, MATCH), "mismatch", id="mismatch-over-all"),
+        pytest.param((MATCH, UNCOUNTED), "match", id="row-that-does-not-decide"),
+        pytest.param((UNCOUNTED,), "error", id="no-row-decides"),
+        pytest.param((), "error", id="no-row"),
+    ],
+)
+def test_verdict_of_an_entry_is_its_worst_row_s(rows, verdict):
+    assert Entry("a case", rows).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        pytest.param((MATCH,), 0, id="match"),
+        pytest.param((MISMATCH,), 1, id="mismatch"),
+        pytest.param((ERROR,), 2, id="error"),
+        pytest.param((UNDECIDABLE,), 3, id="undecidable"),
+    ],
+)
+def test_exit_code_says_the_verdict(rows, code):
+    assert report_of(*rows).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        pytest.param((MATCH, UNDECIDABLE), 3, id="undecidable-over-match"),
+        pytest.param((UNDECIDABLE, ERROR), 2, id="error-over-undecidable"),
+        pytest.param((ERROR, MISMATCH), 1, id="mismatch-over-error"),
+    ],
+)
+def test_exit_code_of_several_entries_is_the_worst_one_s(rows, code):
+    entries = [Entry(f"case {number}", (row,)) for number, row in enumerate(rows)]
+
+    assert Report({}, tuple(entries)).exit_code == code
+    assert Report({}, tuple(reversed(entries))).exit_code == code
+
+
+def test_report_of_nothing_is_no_match():
+    assert Report().verdict == "error"
+    assert Report().exit_code == 2
+
+
+def test_report_is_proven_when_one_row_is():
+    assert not report_of(MATCH, replace(MISMATCH, proven=False)).proven
+    assert report_of(MATCH, MISMATCH).proven
+
+
+def test_rows_are_those_of_all_entries_in_order():
+    report = Report({}, (Entry("one", (MATCH, UNDECIDABLE)), Entry("two", (MISMATCH,))))
+
+    assert report.rows == (MATCH, UNDECIDABLE, MISMATCH)
+
+
+def test_dictionary_is_what_the_contract_says():
+    report = Report(
+        {"keras": "3.15"},
+        (
+            Entry("one", (MATCH,), seed=7, case={"N": 2}, notes=("a note",)),
+            Entry("two", (MISMATCH, ERROR), model="two"),
+        ),
+    )
+
+    assert report.to_dict() == {
+        "schema": 1,
+        "environment": {"keras": "3.15"},
+        "verdict": "mismatch",
+        "proven": True,
+        "cases": [
+            {
+                "case": {"N": 2},
+                "seed": 7,
+                "verdict": "match",
+                "proven": False,
+                "rows": [
+                    {
+                        "layer": "simple_rnn",
+                        "output": "h",
+                        "check": "step",
+                        "shape": [2, 5, 4],
+                        "max_abs_diff": 8.1e-08,
+                        "noise": 7.2e-08,
+                        "score_max": 1.37,
+                        "score_rms": 0.5,
+                        "bound_use": 0.16,
+                        "worst": {"n": 0, "t": 4, "unit": 3},
+                        "first": None,
+                        "verdict": "match",
+                    }
+                ],
+                "notes": ["a note"],
+            },
+            {
+                "model": "two",
+                "seed": None,
+                "verdict": "mismatch",
+                "proven": True,
+                "rows": [
+                    {
+                        "layer": "simple_rnn",
+                        "output": "h",
+                        "check": "step",
+                        "shape": [2, 5, 4],
+                        "max_abs_diff": 0.25,
+                        "noise": 7.2e-08,
+                        "score_max": "Infinity",
+                        "score_rms": 0.5,
+                        "bound_use": "Infinity",
+                        "worst": {"n": 0, "t": 4, "unit": 3},
+                        "first": {"n": 1, "t": 2, "unit": 0},
+                        "verdict": "mismatch",
+                    },
+                    {
+                        "layer": "gru",
+                        "output": "all",
+                        "check": "end_to_end",
+                        "shape": [],
+                        "max_abs_diff": "NaN",
+                        "noise": "NaN",
+                        "score_max": "NaN",
+                        "score_rms": "NaN",
+                        "bound_use": None,
+                        "worst": None,
+                        "first": None,
+                        "verdict": "error",
+                    },
+                ],
+                "notes": [],
+            },
+        ],
+    }
+
+
+def test_dictionary_holds_plain_values_only():
+    (row,) = report_of(MATCH).to_dict()["cases"][0]["rows"]
+
+    assert {type(value) for value in row.values()} == {str, list, float, dict, type(None)}
+
+
+def test_frame_has_a_line_for_each_row():
+    report = Report({}, (Entry("one", (MATCH, UNDECIDABLE), seed=7), Entry("two", (MISMATCH,))))
+
+    frame = report.to_frame()
+
+    assert list(frame.columns) == [
+        "case",
+        "seed",
+        "layer",
+        "output",
+        "check",
+        "shape",
+        "max_abs_diff",
+        "noise",
+        "score_max",
+        "score_rms",
+        "bound_use",
+        "worst",
+        "first",
+        "verdict",
+    ]
+    assert list(frame["case"]) == ["one", "one", "two"]
+    assert list(frame["check"]) == ["step", "end_to_end", "step"]
+    assert list(frame["shape"]) == ["2x5x4", "2x2", "2x5x4"]
+    assert list(frame["max_abs_diff"]) == [8.1e-08, 8.1e-08, 0.25]
+    assert list(frame["bound_use"].isna()) == [False, True, False]
+    assert list(frame["worst"]) == ["n=0 t=4 unit=3", "n=0 unit=1", "n=0 t=4 unit=3"]
+    assert list(frame["first"]) == ["", "", "n=1 t=2 unit=0"]
+    assert list(frame["verdict"]) == ["match", "undecidable", "mismatch"]
+
+
+def test_frame_of_numbers_is_numeric():
+    frame = report_of(MATCH, MISMATCH).to_frame()
+
+    numbers = ["max_abs_diff", "noise", "score_max", "score_rms", "bound_use"]
+    assert all(pandas.api.types.is_float_dtype(frame[name]) for name in numbers)
+
+
+def test_frame_of_nothing_has_the_columns():
+    frame = Report().to_frame()
+
+    assert len(frame) == 0
+    assert "verdict" in frame.columns
+
+
+def test_text_of_one_entry_is_a_table_of_its_rows():
+    report = report_of(MATCH, replace(UNDECIDABLE, verdict=Verdict.MATCH))
+
+    assert lines(report) == [
+        "a case",
+        "layer         check       shape  max abs diff    noise  score max   rms  bound use  verdict",
+        "simple_rnn h  step        2x5x4       8.1e-08  7.2e-08       1.37  0.50       0.16  match",
+        "dense output  end_to_end  2x2         8.1e-08  7.2e-08       1.37  0.50          -  match",
+        "1 case, 44 numbers compared: 1 match",
+    ]
+
+
+def test_text_of_several_entries_is_a_table_of_entries():
+    end = replace(UNDECIDABLE, verdict=Verdict.MATCH, max_abs_diff=2e-07)
+    report = Report({}, (Entry("one", (MATCH, end)), Entry("two", (MATCH,))))
+
+    assert lines(report) == [
+        "Largest differences between Keras and the equations",
+        "case  end to end  one step    noise  score max  bound use  verdict",
+        "one      2.0e-07   8.1e-08  7.2e-08       1.37       0.16  match",
+        "two            -   8.1e-08  7.2e-08       1.37       0.16  match",
+        "2 cases, 84 numbers compared: 2 match",
+    ]
+
+
+def test_text_begins_with_what_failed():
+    report = report_of(MATCH, MISMATCH)
+
+    assert lines(report)[:3] == [
+        "What failed, earliest place first",
+        "case    layer         check  first at        score  bound use  verdict",
+        "a case  simple_rnn h  step   n=1 t=2 unit=0    inf        inf  mismatch, proven",
+    ]
+
+
+def test_text_and_string_are_the_same():
+    report = report_of(MATCH, MISMATCH)
+
+    assert str(report) == to_text(report)
+
+
+def test_text_is_no_wider_than_a_code_block():
+    report = Report({}, tuple(Entry("simple_rnn " + "option=value " * 20, (MISMATCH,)) for _ in range(2)))
+
+    assert max(len(line) for line in to_text(report).splitlines()) <= 118
+
+
+def test_failures_stand_step_checks_first_then_by_step_then_by_sample():
+    end = replace(UNDECIDABLE, verdict=Verdict.MISMATCH, first={"n": 0, "unit": 0})
+    late = replace(MISMATCH, first={"n": 0, "t": 3, "unit": 0})
+    second_sample = replace(MISMATCH, first={"n": 1, "t": 2, "unit": 0})
+    third_sample = replace(MISMATCH, first={"n": 2, "t": 2, "unit": 0})
+    second_call = replace(MISMATCH, first={"call": 1, "n": 0, "t": 0, "unit": 0})
+    report = Report({}, (Entry("one", (end, second_call, late)), Entry("two", (third_sample, MATCH, second_sample))))
+
+    failures = report.failures()
+
+    assert [row for _, row in failures] == [second_sample, third_sample, late, second_call, end]
+    assert [entry.name for entry, _ in failures] == ["two", "two", "one", "one", "one"]
+
+
+def test_long_table_of_entries_is_cut_and_says_so():
+    report = Report({}, tuple(Entry(f"case {number}", (MATCH,)) for number in range(MOST_LINES + 6)))
+
+    text = lines(report)
+
+    assert sum(line.startswith("case ") for line in text) == MOST_LINES + 1
+    assert "... and 6 more cases; --all prints every line, --json and --csv write every row" in text
+    assert text[-1] == f"{MOST_LINES + 6} cases, 1,200 numbers compared: {MOST_LINES + 6} match"
+
+
+def test_long_table_of_failures_is_cut_and_says_so():
+    report = Report({}, tuple(Entry(f"case {number}", (MISMATCH,)) for number in range(MOST_LINES + 6)))
+
+    assert "... and 6 more rows failed; --all prints every line, --json and --csv write every row" in lines(report)
+
+
+def test_long_table_of_rows_is_cut_and_says_so():
+    report = report_of(*(replace(MATCH, layer=f"layer_{number}") for number in range(MOST_LINES + 6)))
+
+    text = lines(report)
+
+    assert sum(line.startswith("layer_") for line in text) == MOST_LINES
+    assert "... and 6 more rows; --all prints every line, --json and --csv write every row" in text
+
+
+def test_table_that_just_fits_is_not_cut():
+    report = Report({}, tuple(Entry(f"case {number}", (MATCH,)) for number in range(MOST_LINES)))
+
+    assert "... and" not in to_text(report)
+
+
+def test_everything_prints_every_line():
+    report = Report({}, tuple(Entry(f"case {number}", (MISMATCH,)) for number in range(MOST_LINES + 6)))
+    console = Console(file=io.StringIO(), width=118)
+
+    print_report(report, console, everything=True)
+
+    assert "... and" not in console.file.getvalue()
+    assert console.file.getvalue().count("case 29") == 2
+
+
+def test_notes_are_shown_with_the_name_of_their_entry():
+    assert "note: a case: look twice" in lines(report_of(MATCH, notes=("look twice",)))
+
+
+def test_error_is_shown_with_its_reason():
+    text = lines(report_of(ERROR))
+
+    assert "error: gru all: ValueError: no" in text
+    assert re.fullmatch(r"a case +gru all +end_to_end +ValueError: no +nan +- +error", text[2])
+
+
+def test_nothing_counts_as_compared_where_nothing_was():
+    assert lines(report_of(ERROR))[-1] == "1 case, 0 numbers compared: 1 error"
+
+
+def test_row_that_does_not_decide_is_explained():
+    text = " ".join(lines(report_of(MATCH, UNCOUNTED)))
+
+    assert (
+        "note: dense output: the end-to-end difference cannot be judged, its noise is too large a share of the "
+        "signal; every step on the way was checked instead."
+    ) in text
+    assert text.endswith("1 match")
+
+
+def test_failed_entries_are_shown_with_the_command_that_runs_them_again():
+    entries = [Entry(f"case {n}", (MISMATCH,), reproduce=f"rnncheck verify --seed {n}") for n in range(5)]
+
+    text = lines(Report({}, (Entry("fine", (MATCH,), reproduce="no"), *entries)))
+
+    assert [line for line in text if "again" in line] == [f"again: rnncheck verify --seed {n}" for n in range(3)]
+
+
+def test_interrupted_report_says_so():
+    report = Report({}, (Entry("one", (MATCH,)),), interrupted=True)
+
+    assert lines(report)[-1] == "1 case, 40 numbers compared: 1 match (interrupted)"
+
+
+@pytest.mark.parametrize("name", ["rnn[a]", "rnn[/a]", "[bold]", ":smile:", "layer_\u03b1"])
+def test_text_shows_names_as_they_are(name):
+    row = replace(MISMATCH, layer=name, output="h")
+    report = Report({}, (Entry(name, (row,), notes=(name,)),))
+
+    text = lines(report)
+
+    assert text[2].startswith(f"{name}  {name} h  step")
+    assert text[3] == name
+    assert text[5].startswith(f"{name} h  step")
+    assert f"note: {name}: {name}" in text
+
+
+def test_tolerance_rows_are_not_counted_again():
+    tolerance = replace(UNDECIDABLE, check=Check.TOLERANCE, verdict=Verdict.MATCH)
+
+    assert lines(report_of(MATCH, tolerance))[-1] == "1 case, 40 numbers compared: 1 match"
+
+
+def test_html_escapes_names():
+    html = report_of(replace(MATCH, layer="<script>"), notes=("<b>note</b>",))._repr_html_()
+
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert "&lt;b&gt;note&lt;/b&gt;" in html
+
+
+def test_html_has_the_rows_and_what_they_come_to():
+    html = report_of(MATCH, UNCOUNTED)._repr_html_()
+
+    assert html.count("<tr") == 3
+    assert "<td>2x5x4</td>" in html
+    assert "<b>1 case, 44 numbers compared: 1 match</b>" in html
+
+
+def test_html_shows_long_names_whole():
+    name = "simple_rnn N3 T7 D4 M6 K2 return_sequences return_state go_backwards mask=mixed zero_output_for_mask"
+
+    assert name in Report({}, (Entry(name, (MATCH,)),))._repr_html_()
+
+
+def test_html_of_a_long_report_is_cut():
+    report = Report({}, tuple(Entry(f"case {number}", (MATCH,)) for number in range(1000)))
+
+    assert report._repr_html_().count("<tr") <= MOST_LINES + 2
+
+
+def test_match_raises_nothing():
+    report_of(MATCH, UNCOUNTED).raise_for_mismatch()
+
+
+@pytest.mark.parametrize("row", [MISMATCH, ERROR, UNDECIDABLE], ids=lambda row: str(row.verdict))
+def test_anything_but_a_match_raises_with_the_report(row):
+    report = report_of(MATCH, row)
+
+    with pytest.raises(MismatchError) as raised:
+        report.raise_for_mismatch()
+
+    assert raised.value.report is report
+    assert str(raised.value) == to_text(report)
+    assert isinstance(raised.value, AssertionError)

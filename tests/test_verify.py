@@ -1,0 +1,552 @@
+"""Keras itself, checked: correct code matches under every option, and what deviates does not."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+import rnncheck
+from rnncheck.case import MASKS, NOTEBOOK, POLICIES, Case
+from rnncheck.comparator import Check, Verdict
+from rnncheck.grid import KNOWN_DEVIATIONS, deviates
+from rnncheck.observed import disagreements
+from rnncheck.runner import record
+from rnncheck.verify import quiet_framework, verify_case
+
+SIZES = {"N": 3, "T": 6, "D": 4, "M": 5, "K": 2}
+
+
+def explain(report_or_entry):
+    """What to show when a verdict is another than expected."""
+    return "\n".join(
+        f"{row.layer} {row.output} {row.check}: {row.verdict}, score {row.score_max:.3g}, bound use {row.bound_use}, "
+        f"first {row.first} {row.detail}"
+        for row in report_or_entry.rows
+    )
+
+
+def assert_matches(report_or_entry):
+    assert report_or_entry.verdict is Verdict.MATCH, explain(report_or_entry)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def small_model(**options):
+    """Input (6, 4) -> SimpleRNN(5) -> Dense(2), with random biases."""
+    model = keras.Sequential([keras.Input((6, 4)), keras.layers.SimpleRNN(5, **options), keras.layers.Dense(2)])
+    randomise(model)
+    return model
+
+
+def randomise(model):
+    """Give every weight random values, biases included."""
+    rng = np.random.default_rng(7)
+    for weight in model.trainable_weights:
+        weight.assign(rng.normal(size=weight.shape) * 0.5)
+
+
+# --- verify_case: sizes, options, precisions, activations ---
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(1, 1, 1, 1, 1), (1, 10, 3, 5, 2), (2, 4, 1, 3, 5), (4, 50, 3, 32, 2), (33, 5, 16, 8, 1), (2, 3, 2, 256, 4)],
+    ids=lambda sizes: " ".join(f"{name}{size}" for name, size in zip("NTDMK", sizes, strict=True)),
+)
+def test_keras_matches_at_every_size(sizes):
+    assert_matches(verify_case(Case(**dict(zip("NTDMK", sizes, strict=True)))))
+
+
+def test_notebook_matches():
+    assert_matches(verify_case(NOTEBOOK))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_bias": False},
+        {"return_sequences": True},
+        {"return_state": True},
+        {"go_backwards": True},
+        {"stateful": True},
+        {"unroll": True},
+        {"initial_state": True},
+        {"zero_output_for_mask": True},
+        {"flatten": True, "return_sequences": True},
+        {"weights": "keras"},
+        {"recurrent_scale": 1.5},
+        {"stateful": True, "initial_state": True, "return_state": True},
+        {"stateful": True, "mask": "mixed", "return_sequences": True, "go_backwards": True},
+        {"unroll": True, "mask": "mixed", "zero_output_for_mask": True, "return_state": True},
+        {"mask": "mixed", "initial_state": True, "return_sequences": True, "return_state": True},
+    ],
+    ids=lambda options: " ".join(f"{name}={value}" for name, value in options.items()),
+)
+def test_keras_matches_with_option(options):
+    assert_matches(verify_case(Case(**SIZES, **options)))
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("zero_output_for_mask", [False, True], ids=["repeated", "zero_output"])
+def test_keras_matches_under_mask(mask, zero_output_for_mask):
+    options = {"return_sequences": not zero_output_for_mask, "return_state": True, "initial_state": True}
+
+    assert_matches(verify_case(Case(**SIZES, mask=mask, zero_output_for_mask=zero_output_for_mask, **options)))
+
+
+@pytest.mark.parametrize("dtype", POLICIES)
+@pytest.mark.parametrize("options", [{}, {"activation": "relu", "initial_state": True, "mask": "mixed"}], ids=str)
+def test_keras_matches_in_precision(dtype, options):
+    assert_matches(verify_case(Case(**SIZES, dtype=dtype, return_sequences=True, **options)))
+
+
+@pytest.mark.parametrize(
+    "activation",
+    ["relu", "sigmoid", "elu", "gelu", "hard_sigmoid", "hard_shrink", "linear", "softmax", "softplus", "threshold"],
+)
+def test_keras_matches_with_activation(activation):
+    assert_matches(verify_case(Case(**SIZES, activation=activation, dense_activation=activation)))
+
+
+def test_glu_matches_as_the_activation_of_dense():
+    assert_matches(verify_case(Case(**SIZES, dense_activation="glu", return_sequences=True)))
+
+
+@pytest.mark.parametrize("unroll", [False, True], ids=["loop", "unrolled"])
+def test_dropout_changes_nothing_at_inference(unroll):
+    case = {**SIZES, "unroll": unroll, "return_sequences": True}
+    with_dropout = rnncheck.build(Case(**case, dropout=0.5, recurrent_dropout=0.5))
+    without = rnncheck.build(Case(**case))
+
+    outputs = [built.model.predict(built.calls[0][0], verbose=0) for built in (with_dropout, without)]
+
+    np.testing.assert_array_equal(*outputs)
+    assert_matches(rnncheck.verify(with_dropout.model, with_dropout.calls[0]))
+
+
+def test_chaotic_case_matches_because_its_steps_do():
+    entry = verify_case(Case(N=2, T=200, D=3, M=64, K=2, recurrent_scale=3.0))
+
+    assert_matches(entry)
+    assert [str(row.verdict) for row in entry.rows] == ["match", "match", "undecidable"]
+
+
+@pytest.mark.parametrize("deviation", KNOWN_DEVIATIONS, ids=lambda deviation: deviation.reason)
+def test_known_deviation_of_keras_is_still_there(deviation):
+    assert deviation.applies(deviation.example)
+
+    entry = verify_case(deviation.example)
+
+    mended = f"this Keras has mended it: {deviation.reason}; take it out of KNOWN_DEVIATIONS"
+    assert entry.verdict is Verdict.MISMATCH, mended
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_case_drawn_at_random_matches(number):
+    """Options in combinations that nobody thought of; what Keras is known to compute otherwise is left out."""
+    case = random_case(number)
+
+    entry = verify_case(case)
+
+    assert entry.verdict is Verdict.MATCH, f"{entry.reproduce}\n{explain(entry)}"
+
+
+def random_case(number):
+    rng = np.random.default_rng((number, 2))
+    while True:
+        sequences = bool(rng.integers(2))
+        options = {
+            name: bool(rng.integers(2))
+            for name in ("use_bias", "return_state", "go_backwards", "stateful", "unroll", "initial_state")
+        }
+        case = Case(
+            **{size: int(rng.integers(1, most)) for size, most in zip("NTDMK", (6, 12, 8, 40, 6), strict=True)},
+            **options,
+            seed=number,
+            return_sequences=sequences,
+            flatten=sequences and bool(rng.integers(2)),
+            zero_output_for_mask=bool(rng.integers(2)),
+            mask=str(rng.choice(list(MASKS))),
+            dtype=str(rng.choice(list(POLICIES))),
+            activation=str(rng.choice(["tanh", "relu", "sigmoid", "gelu", "leaky_relu", "softplus", "hard_tanh"])),
+            dense_activation=str(rng.choice(["linear", "softmax", "silu", "log_softmax", "elu"])),
+        )
+        if not deviates(case):
+            return case
+
+
+def test_case_that_keras_cannot_build_is_an_error_with_its_reason():
+    entry = verify_case(Case(**SIZES, seed=2**40))
+
+    (row,) = entry.rows
+    assert entry.verdict is Verdict.ERROR
+    assert row.detail.startswith("ValueError: ")
+
+
+def test_entry_of_a_case_says_what_it_was():
+    case = Case(**SIZES, return_state=True, seed=3)
+
+    entry = verify_case(case)
+
+    assert (entry.name, entry.seed, entry.case) == (str(case), 3, case.to_dict())
+    assert [(row.layer, row.output, str(row.check), row.shape) for row in entry.rows] == [
+        ("simple_rnn", "h", "step", (3, 6, 5)),
+        ("dense", "output", "step", (3, 2)),
+        ("dense", "output", "end_to_end", (3, 2)),
+        ("simple_rnn", "state", "end_to_end", (3, 5)),
+    ]
+
+
+# --- the probe ---
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"unroll": True, "go_backwards": True},
+        {"stateful": True, "return_state": True},
+        {"mask": "mixed", "initial_state": True, "return_state": True},
+        {"mask": "mixed", "zero_output_for_mask": True},
+        {"dtype": "mixed_bfloat16"},
+        {"return_sequences": True, "flatten": True},
+    ],
+    ids=lambda options: " ".join(options) or "plain",
+)
+def test_states_that_the_probe_shows_end_bit_by_bit_in_the_plain_output(options):
+    built = rnncheck.build(Case(**SIZES, **options))
+    network = rnncheck.extract(built.model)
+
+    with quiet_framework():
+        recordings = record(built.model, network, built.calls)
+
+    assert disagreements(network, recordings) == ()
+    for recording in recordings:
+        assert recording.states["simple_rnn"].shape == (3, 6, 5)
+        np.testing.assert_array_equal(recording.tensors[network.outputs[0]], recording.outputs[0])
+
+
+# --- verify: users' models ---
+
+
+def test_report_of_a_model_says_where_it_was_made():
+    model = small_model()
+
+    report = rnncheck.verify(model, normal(3, 6, 4))
+
+    assert_matches(report)
+    (entry,) = report.entries
+    assert (entry.model, entry.seed, entry.case, entry.notes) == (model.name, None, None, ())
+    assert report.environment["keras"] == keras.__version__
+    assert report.exit_code == 0
+    report.raise_for_mismatch()
+
+
+def test_model_of_several_recurrent_layers_matches():
+    model = keras.Sequential(
+        [
+            keras.Input((6, 4)),
+            keras.layers.SimpleRNN(5, return_sequences=True, go_backwards=True),
+            keras.layers.Dense(3, activation="relu"),
+            keras.layers.SimpleRNN(7, activation="sigmoid"),
+            keras.layers.Dense(2),
+        ]
+    )
+    randomise(model)
+
+    report = rnncheck.verify(model, normal(3, 6, 4))
+
+    assert_matches(report)
+    assert len({row.layer for row in report.rows if row.check is Check.STEP}) == 4
+
+
+def test_model_whose_mask_is_handed_on_matches():
+    x, mask = keras.Input((6, 4)), keras.Input((6,), dtype="bool")
+    h = keras.layers.SimpleRNN(5, return_sequences=True)(x, mask=mask)
+    h = keras.layers.SimpleRNN(3, return_sequences=True, go_backwards=True)(h)
+    model = keras.Model([x, mask], keras.layers.Dense(2)(h))
+    randomise(model)
+    counts = np.random.default_rng(3).random((3, 6)) > 0.4
+
+    report = rnncheck.verify(model, [normal(3, 6, 4), counts])
+
+    assert_matches(report)
+
+
+def test_encoder_and_decoder_of_different_lengths_match():
+    source, target = keras.Input((6, 4)), keras.Input((3, 2))
+    _, state = keras.layers.SimpleRNN(5, return_state=True)(source)
+    model = keras.Model(
+        [source, target], keras.layers.SimpleRNN(5, return_sequences=True)(target, initial_state=state)
+    )
+    randomise(model)
+
+    assert_matches(rnncheck.verify(model, [normal(3, 6, 4), normal(3, 3, 2)]))
+
+
+def test_model_added_to_step_by_step_matches():
+    model = keras.Sequential()
+    for layer in (keras.Input((6, 4)), keras.layers.SimpleRNN(5), keras.layers.Dense(2)):
+        model.add(layer)
+
+    assert_matches(rnncheck.verify(model, normal(3, 6, 4)))
+
+
+def test_model_of_open_length_matches():
+    x = keras.Input((None, 4))
+    model = keras.Model(x, keras.layers.SimpleRNN(5)(x))
+
+    assert_matches(rnncheck.verify(model, normal(3, 6, 4)))
+    assert_matches(rnncheck.verify(model, normal(2, 9, 4)))
+
+
+def test_layers_that_two_models_share_are_checked_in_each():
+    layers = keras.layers.SimpleRNN(5, return_sequences=True), keras.layers.SimpleRNN(3), keras.layers.Dense(2)
+    models = []
+    for steps in (6, 4):
+        x = keras.Input((steps, 4))
+        h = layers[0](x)
+        models.append(keras.Model(x, layers[2](layers[1](h))))
+
+    for model, steps in zip(models, (6, 4), strict=True):
+        assert_matches(rnncheck.verify(model, normal(3, steps, 4)))
+
+
+def by_name(pair):
+    return dict(zip("ba", pair, strict=True))
+
+
+@pytest.mark.parametrize("structure", [list, tuple, by_name], ids=["list", "tuple", "mapping"])
+def test_outputs_of_any_structure_match(structure):
+    x = keras.Input((6, 4))
+    h = keras.layers.SimpleRNN(5, return_sequences=True)(x)
+    model = keras.Model(x, structure((h, keras.layers.Dense(2)(h))))
+
+    assert_matches(rnncheck.verify(model, normal(3, 6, 4)))
+
+
+def test_inputs_come_by_name():
+    x, h0 = keras.Input((6, 4), name="x"), keras.Input((5,), name="h0")
+    model = keras.Model([h0, x], keras.layers.SimpleRNN(5)(x, initial_state=h0))
+
+    assert_matches(rnncheck.verify(model, {"x": normal(3, 6, 4), "h0": normal(3, 5)}))
+    assert_matches(rnncheck.verify(model, [normal(3, 5), normal(3, 6, 4)]))
+
+
+def test_model_of_named_inputs_takes_them_by_name():
+    x, h0 = keras.Input((6, 4), name="x"), keras.Input((5,), name="h0")
+    model = keras.Model({"x": x, "h0": h0}, keras.layers.SimpleRNN(5)(x, initial_state=h0))
+
+    assert_matches(rnncheck.verify(model, {"x": normal(3, 6, 4), "h0": normal(3, 5)}))
+
+
+def test_activation_with_parameters_matches():
+    celu = functools.partial(keras.activations.celu, alpha=0.7)
+
+    assert_matches(rnncheck.verify(small_model(activation=celu), normal(3, 6, 4)))
+
+
+def test_checking_a_model_twice_gives_the_same_report():
+    model, x = small_model(), normal(3, 6, 4)
+
+    first, second = (rnncheck.verify(model, x) for _ in range(2))
+
+    assert first.rows == second.rows
+
+
+def test_checking_a_model_leaves_its_outputs_and_weights_alone():
+    model, x = small_model(), normal(3, 6, 4)
+    before, weights = model.predict(x, verbose=0), model.get_weights()
+
+    rnncheck.verify(model, x)
+
+    np.testing.assert_array_equal(model.predict(x, verbose=0), before)
+    for weight, old in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(weight, old)
+
+
+def test_checking_a_stateful_model_leaves_its_state_alone():
+    x = keras.Input(batch_shape=(3, 6, 4))
+    model = keras.Model(x, keras.layers.SimpleRNN(5, stateful=True)(x))
+    inputs = normal(3, 6, 4)
+    model.predict(inputs, batch_size=3, verbose=0)
+    state = keras.ops.convert_to_numpy(model.layers[-1].states[0]).copy()
+
+    report = rnncheck.verify(model, inputs)
+
+    assert_matches(report)
+    assert report.rows[0].shape == (2, 3, 6, 5)
+    assert state.any()
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.layers[-1].states[0]), state)
+
+
+# --- verify: arrays of every kind ---
+
+
+def strided(x):
+    wide = np.zeros((x.shape[0], 2 * x.shape[1], 3 * x.shape[2]), x.dtype)
+    wide[:, ::2, ::3] = x
+    return wide[:, ::2, ::3]
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        np.asfortranarray,
+        strided,
+        lambda x: x[::-1, ::-1],
+        lambda x: x.astype(">f4"),
+        lambda x: x.astype(">f8"),
+        read_only,
+        lambda x: x.astype(np.float64) + 1e-9,
+        lambda x: x.astype(np.float16),
+        lambda x: np.round(3 * x).astype(np.int64),
+        lambda x: np.round(3 * x).astype(np.int8),
+        lambda x: x > 0,
+        lambda x: x.tolist(),
+    ],
+    ids=[
+        "fortran",
+        "strided",
+        "reversed",
+        "big-endian float32",
+        "big-endian float64",
+        "read-only",
+        "float64",
+        "float16",
+        "int64",
+        "int8",
+        "bool",
+        "list",
+    ],
+)
+def test_arrays_of_every_kind_match(change, shared_model):
+    given = change(normal(3, 6, 4))
+    kept = np.array(given)
+
+    assert_matches(rnncheck.verify(shared_model, [given]))
+    np.testing.assert_array_equal(given, kept)
+
+
+@pytest.fixture(scope="module")
+def shared_model():
+    return small_model()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_float64_inputs_reach_every_precision_as_keras_casts_them(dtype):
+    x = keras.Input((6, 4), dtype=dtype)
+    model = keras.Model(x, keras.layers.SimpleRNN(5, dtype=dtype, recurrent_initializer="zeros")(x))
+
+    assert_matches(rnncheck.verify(model, np.random.default_rng(0).normal(size=(3, 6, 4))))
+
+
+# --- what is wrong is a mismatch ---
+
+
+@pytest.mark.parametrize("name", ["kernel", "recurrent_kernel", "bias"])
+def test_model_with_a_changed_weight_does_not_match_the_network_it_had(name):
+    model, x = small_model(return_sequences=True), normal(3, 6, 4)
+    network = rnncheck.extract(model)
+    cell = model.layers[0].cell
+    weight = getattr(cell, name)
+    changed = keras.ops.convert_to_numpy(weight).copy()
+    changed.flat[-1] += 1e-4
+    correct = model.predict(x, verbose=0)
+
+    weight.assign(changed)
+    wrong = model.predict(x, verbose=0)
+
+    assert_matches(rnncheck.compare(network, x, correct))
+    assert rnncheck.compare(network, x, wrong).verdict is Verdict.MISMATCH
+    assert rnncheck.compare(model, x, correct).verdict is Verdict.MISMATCH
+    assert_matches(rnncheck.compare(model, x, wrong))
+
+
+def test_raise_for_mismatch_carries_the_report():
+    model, x = small_model(), normal(3, 6, 4)
+    report = rnncheck.compare(model, x, model.predict(x, verbose=0) + np.float32(1e-3))
+
+    with pytest.raises(rnncheck.MismatchError) as caught:
+        report.raise_for_mismatch()
+
+    assert isinstance(caught.value, AssertionError)
+    assert caught.value.report is report
+    assert str(caught.value) == str(report)
+    assert report.exit_code == 1
+
+
+def test_outputs_without_states_are_compared_end_to_end_alone():
+    model, x = small_model(), normal(3, 6, 4)
+
+    report = rnncheck.compare(model, x, model.predict(x, verbose=0))
+
+    assert_matches(report)
+    assert [str(row.check) for row in report.rows] == ["end_to_end"]
+
+
+def test_states_are_compared_whatever_the_order_of_the_inputs():
+    x, h0 = keras.Input((6, 4), name="x"), keras.Input((5,), name="h0")
+    model = keras.Model([h0, x], keras.layers.SimpleRNN(5, return_sequences=True, name="rnn")(x, initial_state=h0))
+    inputs = [normal(3, 5), normal(3, 6, 4)]
+    states = model.predict(inputs, verbose=0)
+
+    report = rnncheck.compare(model, inputs, states, states={"rnn": states})
+
+    assert_matches(report)
+    assert [str(row.check) for row in report.rows] == ["step", "end_to_end"]
+
+
+# --- what cannot be checked is refused in words ---
+
+
+def test_tolerance_of_zero_is_a_tolerance():
+    report = rnncheck.verify(small_model(), normal(3, 6, 4), rtol=0.0, atol=0.0)
+
+    (row,) = (row for row in report.rows if row.check is Check.TOLERANCE)
+    assert row.verdict is Verdict.MISMATCH
+
+
+@pytest.mark.parametrize("rank", [2, 3], ids=["rows", "sequences"])
+def test_dense_alone_matches(rank):
+    x = keras.Input((6, 4)[3 - rank :])
+    model = keras.Model(x, keras.layers.Dense(2)(x))
+
+    assert_matches(rnncheck.verify(model, normal(3, *(6, 4)[3 - rank :])))
+
+
+def test_inputs_of_four_axes_are_refused():
+    x = keras.Input((2, 6, 4))
+    model = keras.Model(x, keras.layers.Dense(2)(x))
+
+    with pytest.raises(rnncheck.UnsupportedError, match="4 axes"):
+        rnncheck.verify(model, normal(3, 2, 6, 4))
+
+
+@pytest.mark.parametrize("tolerance", [{}, {"rtol": 0.0, "atol": 0.0}], ids=["plain", "with a tolerance"])
+def test_flatten_alone_matches(tolerance):
+    x = keras.Input((6, 4))
+    model = keras.Model(x, keras.layers.Flatten()(x))
+
+    assert_matches(rnncheck.verify(model, normal(3, 6, 4), **tolerance))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_inputs_that_are_not_finite_are_refused_by_place(wrong, shared_model):
+    x = normal(3, 6, 4)
+    x[1, 2, 3] = wrong
+
+    with pytest.raises(rnncheck.InputError) as caught:
+        rnncheck.verify(shared_model, x)
+
+    name = rnncheck.extract(shared_model).inputs[0].name
+    assert str(caught.value) == f"input {name!r}: {wrong} came at [1, 2, 3]; expected finite numbers."
