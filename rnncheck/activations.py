@@ -188,7 +188,7 @@ def soft_shrink(x: X, threshold: float = 0.5) -> X:
 
 def hard_shrink(x: X, threshold: float = 0.5) -> X:
     """x where |x| > threshold, else 0; it jumps."""
-    return piecewise(x, threshold, piecewise(x, -threshold, x, 0.0, jumps=True), x, jumps=True)
+    return piecewise(x, threshold, piecewise(-x, threshold, 0.0, x, jumps=True), x, jumps=True)
 
 
 def tanh_shrink(x: X) -> X:

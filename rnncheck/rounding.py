@@ -32,6 +32,7 @@ Higham and Mary, A new approach to probabilistic rounding error analysis, SIAM J
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -165,11 +166,20 @@ class Rounded:
         """Return an operand as Rounded; a Python number may be inexact in the implementation's format."""
         if isinstance(operand, Rounded):
             return operand
-        value = np.asarray(operand, np.float64)
-        if isinstance(operand, float) and float(self.precision.round(value)) != operand:
-            unit = self.precision.unit
-            return self._like(value, self.precision.unit_variance * operand**2, unit * abs(operand))
-        return self._like(value, EXACT, EXACT)
+        if isinstance(operand, int | float):
+            return self._constant(float(operand), roundings=self._is_inexact(float(operand)))
+        return self._like(np.asarray(operand, np.float64), EXACT, EXACT)
+
+    def _constant(self, number: float, roundings: int) -> Rounded:
+        """Return a constant that the implementation holds after so many roundings."""
+        if not roundings:
+            return self._like(np.asarray(number), EXACT, EXACT)
+        variance = roundings * self.precision.unit_variance * number**2
+        return self._like(np.asarray(number), variance, self.precision.gamma(roundings) * abs(number))
+
+    def _is_inexact(self, number: float) -> bool:
+        """Whether the implementation's format rounds this number."""
+        return float(self.precision.round(np.asarray(number))) != number
 
     def __add__(self, operand: Operand) -> Rounded:
         other = self._lift(operand)
@@ -211,8 +221,9 @@ class Rounded:
         return self._like(value, variance, self._round_off(value, error))
 
     def __truediv__(self, operand: Operand) -> Rounded:
-        if isinstance(operand, int | float):
-            return self * (1.0 / operand)  # an implementation may multiply by the rounded reciprocal
+        if isinstance(operand, int | float):  # an implementation may multiply by the rounded reciprocal
+            power_of_two = abs(math.frexp(operand)[0]) == 0.5
+            return self * self._constant(1.0 / operand, self._is_inexact(operand) + (not power_of_two))
         other = self._lift(operand)
         value = self.value / other.value
         inherited = (self.variance + np.square(value) * other.variance) / np.square(other.value)
@@ -279,7 +290,8 @@ class Rounded:
         """
         low, high = self._lift(below), self._lift(above)
         is_above = self.value > at
-        near = np.abs(self.value - at) <= self._reach
+        reach = self._reach + self.precision.unit * abs(at) * self._is_inexact(at)
+        near = np.abs(self.value - at) <= reach
         gap = np.where(near, np.abs(high.value - low.value), 0.0) if jumps else EXACT
 
         def widened(of_low: Any, of_high: Any, gap: Any) -> Array:
@@ -390,10 +402,10 @@ class Rounded:
     def to(self, precision: Precision) -> Rounded:
         """Return the same numbers as an operation in another precision receives them.
 
-        Casting to a coarser format rounds once more.
+        Casting to a coarser format, or one of smaller range, rounds once more.
         """
         rounded = Rounded(self.value, self.variance, self.bound, precision)
-        if precision.digits >= self.precision.digits:
+        if precision.digits >= self.precision.digits and precision.underflow <= self.precision.underflow:
             return rounded
         rounded.variance = self.variance + precision.unit_variance * np.square(self.value)
         if self.error is not None:

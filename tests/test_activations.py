@@ -534,6 +534,17 @@ def test_steepest_is_hardly_above_the_slopes_within_a_small_error(rng, name):
     assert (limit <= np.abs(slope) * 1.002 + 1.01e-3).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "largest"), [("tanh", 1.0), ("sigmoid", 0.25), ("softplus", 1.0), ("erf", 2.0 / math.sqrt(math.pi))]
+)
+def test_steepest_is_never_above_the_largest_slope_of_all(rng, name, largest):
+    function, v = ELEMENTARY[name], places(rng, name)
+
+    limit = function.steepest(v, function.slope(v, function.evaluate(v)), np.full(v.shape, 1e6))
+
+    np.testing.assert_allclose(limit, largest, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", POSITIVE)
 def test_steepest_is_infinite_where_the_error_reaches_zero(name):
     function, v = ELEMENTARY[name], np.array([0.5])
