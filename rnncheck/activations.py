@@ -83,14 +83,14 @@ exp = Elementary(
     "exp",
     evaluate=np.exp,
     slope=lambda v, f: f,
-    steepest=lambda v, slope, e: slope * np.exp(e),
+    steepest=lambda v, slope, e: np.exp(v + e),
     accuracy=ACCURACY["exp"],
 )
 expm1 = Elementary(
     "expm1",
     evaluate=np.expm1,
     slope=lambda v, f: np.exp(v),
-    steepest=lambda v, slope, e: slope * np.exp(e),
+    steepest=lambda v, slope, e: np.exp(v + e),
     accuracy=ACCURACY["expm1"],
     offset=1.0,  # an implementation may compute exp(x) - 1
 )

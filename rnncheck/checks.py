@@ -20,9 +20,10 @@ from rnncheck.equations import CELLS, LAYERS, REARRANGING, Weights, X
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.observed import Call, Steps, observe
 from rnncheck.precision import PRECISIONS
+from rnncheck.products import OrderedMatrix, ScreeningMatrix
 from rnncheck.recording import Recording
 from rnncheck.replay import FREE_RUNNING, Analysis, States, replay
-from rnncheck.rounding import OrderedMatrix, Rounded, ScreeningMatrix
+from rnncheck.rounding import Rounded
 from rnncheck.thresholds import SUSPICIOUS
 
 # How many numbers of a layer are checked at once: enough for an efficient product, few enough for the cache.
@@ -225,12 +226,13 @@ def end_to_end_rows(
     for number, (tensor, check) in enumerate(product(network.outputs, _end_to_end_checks(tolerance))):
         position = network.outputs.index(tensor)
         row = judge(
-            total(part[number] for part in compared),
+            total(summaries[number] for summaries, _ in compared),
             layer=tensor.layer,
             output=output_name(tensor),
             check=check,
             shape=_with_calls(recordings[0].outputs[position].shape, len(recordings)),
             steps_checked=steps_checked,
+            growth=max(growth for _, growth in compared),
         )
         rows.append(row)
     return rows
@@ -242,14 +244,15 @@ def _end_to_end_checks(tolerance: Tolerance | None) -> list[Check]:
 
 def _compare_part(
     network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None, samples: slice
-) -> list[Summary]:
-    """Replay some of the samples through all calls; one summary for each output and check."""
+) -> tuple[list[Summary], float]:
+    """Replay some of the samples through all calls; return a summary for each output and check, and the growth."""
     states: States = {}
+    growth = 0.0
     by_call = []
     for index, recording in enumerate(recordings):
         inputs = [array[samples] for array in recording.inputs]
         replayed = replay(network, inputs, states=states, arithmetic=FREE_RUNNING)
-        states = replayed.states
+        states, growth = replayed.states, max(growth, replayed.growth)
         call = index if len(recordings) > 1 else None
         by_call.append(
             [
@@ -258,7 +261,7 @@ def _compare_part(
                 for around in _limits(expected, tolerance)
             ]
         )
-    return [total(summaries) for summaries in zip(*by_call, strict=True)]
+    return [total(summaries) for summaries in zip(*by_call, strict=True)], growth
 
 
 def _limits(expected: X, tolerance: Tolerance | None) -> list[X]:

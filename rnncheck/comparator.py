@@ -16,7 +16,7 @@ import numpy as np
 
 from rnncheck.network import Array
 from rnncheck.rounding import Rounded
-from rnncheck.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
+from rnncheck.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, GROWTH_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
 
 Place = Mapping[str, int]  # an index by name, such as {"n": 0, "t": 3, "unit": 2}
 
@@ -301,6 +301,7 @@ def judge(
     check: Check,
     shape: tuple[int, ...],
     steps_checked: bool = False,
+    growth: float = 0.0,
 ) -> Row:
     """Turn what a comparison saw into a row with a verdict.
 
@@ -311,9 +312,10 @@ def judge(
         check: what was compared.
         shape: the shape of what was compared.
         steps_checked: whether each step on the way to these numbers has a row of its own.
+        growth: how far a free-running replay amplified errors on the way, in units of u.
     """
     proven = summary.unmatched or (summary.bound_use or 0.0) > 1.0
-    verdict = _verdict(summary, check, proven=proven)
+    verdict = _verdict(summary, check, proven=proven, growth=growth)
     return Row(
         layer=layer,
         output=output,
@@ -336,16 +338,18 @@ def judge(
 FAILED = (Verdict.MISMATCH, Verdict.ERROR)
 
 
-def _verdict(summary: Summary, check: Check, *, proven: bool) -> Verdict:
+def _verdict(summary: Summary, check: Check, *, proven: bool, growth: float) -> Verdict:
     if summary.unexpected and not summary.unmatched:
         return Verdict.ERROR
-    if proven or summary.score_max > SCORE_LIMIT:
+    if proven:
         return Verdict.MISMATCH
-    if check is Check.STEP and summary.count >= AVERAGE_COUNT and summary.score_rms > AVERAGE_LIMIT:
-        return Verdict.MISMATCH
-    if check is Check.END_TO_END and summary.noise_share > UNDECIDABLE_SHARE:
+    if check is Check.END_TO_END and growth > GROWTH_LIMIT:
         return Verdict.UNDECIDABLE
-    return Verdict.MATCH
+    on_average = check is Check.STEP and summary.count >= AVERAGE_COUNT and summary.score_rms > AVERAGE_LIMIT
+    if on_average or summary.score_max > SCORE_LIMIT:
+        return Verdict.MISMATCH
+    too_noisy = check is Check.END_TO_END and summary.noise_share > UNDECIDABLE_SHARE
+    return Verdict.UNDECIDABLE if too_noisy else Verdict.MATCH
 
 
 def failed_row(*, layer: str, output: str, check: Check, shape: tuple[int, ...], detail: str) -> Row:

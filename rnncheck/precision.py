@@ -49,7 +49,10 @@ class Precision:
         return share / (1.0 - share) if share < 1.0 else np.inf
 
     def round(self, array: Array) -> Array:
-        """Return the array rounded to nearest, ties to even, in this format, held in float64."""
+        """Return the array rounded to nearest, ties to even, in this format, held in float64.
+
+        To bfloat16 it goes by way of float32, as frameworks do.
+        """
         if array.dtype.name == self.name:
             return array.astype(np.float64)
         with np.errstate(over="ignore"):

@@ -7,6 +7,7 @@ the precision that the layer computes in, as the implementation's own cast does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,7 +17,8 @@ import numpy as np
 from rnncheck.equations import CELLS, LAYERS, Cell, Weights, X
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.precision import PRECISIONS, Precision
-from rnncheck.rounding import Matrix, Rounded
+from rnncheck.products import Matrix
+from rnncheck.rounding import Rounded
 
 # How many numbers of x·kernel + bias are computed ahead of the recurrence, so that they stay in the cache.
 _AHEAD = 2**16
@@ -74,10 +76,13 @@ class Replayed:
     Attributes:
         outputs: the model's outputs, in its order.
         states: the states that stateful layers keep for the next call.
+        growth: the largest noise that any state had at any step, as a share of the states' root mean square and
+            in units of u: how far errors were amplified on the way. 0 over plain arrays.
     """
 
     outputs: tuple[X, ...]
     states: States = field(default_factory=dict)
+    growth: float = 0.0
 
 
 def replay(
@@ -104,6 +109,7 @@ def replay(
         for spec, array in zip(network.inputs, inputs, strict=True)
     }
     given = frozenset(values)
+    growth = 0.0
     with np.errstate(all="ignore"):
         for layer in network.layers:
             read = _Reader(values, given, PRECISIONS[layer.dtype])
@@ -112,12 +118,13 @@ def replay(
                 results = (scan.output, *scan.states) if layer.options["return_state"] else (scan.output,)
                 if layer.options["stateful"]:
                     kept[layer.name] = scan.states
+                growth = max(growth, scan.growth)
             else:
                 weights = arithmetic.weights(layer)
                 results = (LAYERS[layer.kind](read(layer.inputs[0]), weights, layer.options),)
             for index, result in enumerate(results):
                 values[Tensor(layer.name, index)] = result
-    return Replayed(tuple(values[tensor] for tensor in network.outputs), kept)
+    return Replayed(tuple(values[tensor] for tensor in network.outputs), kept, growth)
 
 
 def receive_input(array: Array, dtype: str) -> Array:
@@ -151,6 +158,7 @@ class _Reader:
 class _Scan:
     output: X  # (N, T, M) with return_sequences, else (N, M)
     states: tuple[X, ...]
+    growth: float
 
 
 def _scan(layer: Layer, read: _Reader, kept: tuple[X, ...] | None, arithmetic: Arithmetic) -> _Scan:
@@ -165,14 +173,24 @@ def _scan(layer: Layer, read: _Reader, kept: tuple[X, ...] | None, arithmetic: A
     states = _first_states(layer, read, kept, (x.shape[0], layer.options["units"]))
     output = None
     outputs: list[X] = []
+    growth = 0.0
     for t, projected in _projections(cell, x, weights, layer.options["units"]):
         after = cell.step(projected, states, weights, layer.options)
         counts = None if mask is None else mask[:, t, np.newaxis]
+        growth = max(growth, _growth(after[0]))
         output = _output(layer, counts, after[0], output)
         states = tuple(choose(counts, new, old) for new, old in zip(after, states, strict=True))
         if layer.options["return_sequences"]:
             outputs.append(output)
-    return _Scan(stack(outputs) if layer.options["return_sequences"] else output, states)
+    return _Scan(stack(outputs) if layer.options["return_sequences"] else output, states, growth)
+
+
+def _growth(h: X) -> float:
+    """The largest noise of a state as a share of the states' root mean square, in units of u; 0 if exact."""
+    if not isinstance(h, Rounded):
+        return 0.0
+    share = math.sqrt(np.max(h.variance) / max(np.mean(np.square(h.value)), np.finfo(float).tiny))
+    return share / h.precision.unit if math.isfinite(share) else math.inf
 
 
 def _first_states(layer: Layer, read: _Reader, kept: tuple[X, ...] | None, shape: tuple[int, int]) -> tuple[X, ...]:

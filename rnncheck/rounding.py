@@ -13,7 +13,7 @@ in a sum or a dot product:
 
     a + b    e = ea + eb + u(|v| + ea + eb)                 q² = qa² + qb² + w·v²
     sums     e = Σea + γ_k·Σ(|a| + ea), any order           (k roundings at most on the way of a term)
-    a * b    e = |a|eb + |b|ea + ea·eb + u(...) + tiny      q² = (a·qb)² + (b·qa)² + w·v²
+    a * b    e = |a|eb + |b|ea + ea·eb + u(...) + tiny      q² = ((|a| + 3qa)qb)² + ((|b| + 3qb)qa)² + w·v²
     a @ W    e = ea|W| + γ_n(|a| + ea)|W| + n·tiny          q² = qa²·W² + w·((n+1)/6·Q - Q/n + (n+1)/3·v² + Q)
     f(a)     e = L·ea + c·u(|f| + L·ea) + tiny              q² = (f'(v)·qa)² + (k·u·f)² + tiny²
 
@@ -22,6 +22,9 @@ where Q = a²·W², L is the largest |f'| on [v - ea, v + ea] (and takes the pla
 were seen to be (`rnncheck.accuracy`). The variance of a sum is that of the rounding accumulated over a random
 order of summation: a partial sum of k of the n terms, drawn at random, has the mean square
 k(n-k)/(n(n-1))·Q + k(k-1)/(n(n-1))·v², and the terms above are its sum over k = 2 ... n.
+
+tiny is `Precision.underflow`: products, functions and casts may flush to zero. Sums do not have it, since in gradual
+underflow they are exact where it would count.
 
 A sum stays open until something else than + is done to it, because an implementation may take the terms
 of x·W + h·U + b in any order, across the two products: its bound is γ_k of all their magnitudes together.
@@ -46,7 +49,7 @@ from rnncheck.precision import Precision
 # standard deviations stand for the bound; it is the score at which a single number counts as wrong.
 REACH = 8.0
 
-# Where errors run freely, f(a) takes the largest slope within this many standard deviations of a.
+# Products, and f(a) where errors run freely, take the largest slope within so many standard deviations of a.
 _SPREAD = 3.0
 
 Operand = Any  # a Rounded, an exact array, or a Python number
@@ -213,7 +216,11 @@ class Rounded:
         other = self._lift(operand)
         a, b = self.value, other.value
         value = a * b
-        variance = self._fresh_variance(value, np.square(a) * other.variance, np.square(b) * self.variance)
+        # Where a factor is close to zero, what the other's error does is as large as the factor's own.
+        reach_a = np.abs(a) + _SPREAD * np.sqrt(self.variance)
+        reach_b = np.abs(b) + _SPREAD * np.sqrt(other.variance)
+        inherited = np.square(reach_a) * other.variance + np.square(reach_b) * self.variance
+        variance = self._fresh_variance(value, inherited)
         if self.error is None:
             return self._like(value, variance, None)
         ea, eb = self.bound, other.bound
@@ -223,7 +230,9 @@ class Rounded:
     def __truediv__(self, operand: Operand) -> Rounded:
         if isinstance(operand, int | float):  # an implementation may multiply by the rounded reciprocal
             power_of_two = abs(math.frexp(operand)[0]) == 0.5
-            return self * self._constant(1.0 / operand, self._is_inexact(operand) + (not power_of_two))
+            quotient = self * self._constant(1.0 / operand, self._is_inexact(operand) + (not power_of_two))
+            quotient.value = self.value / operand
+            return quotient
         other = self._lift(operand)
         value = self.value / other.value
         inherited = (self.variance + np.square(value) * other.variance) / np.square(other.value)
@@ -240,9 +249,9 @@ class Rounded:
     __radd__ = __add__
     __rmul__ = __mul__
 
-    def __matmul__(self, matrix: Matrix) -> Rounded:
+    def __matmul__(self, matrix: Any) -> Rounded:
         product: Rounded = self.value @ matrix
-        product.variance = product.variance + self.variance @ matrix.squared
+        product.variance = product.variance + np.broadcast_to(self.variance, self.shape) @ matrix.squared
         if self.error is None:
             return self._like(product.value, product.variance, None)
         inherited = matrix.magnitude(np.broadcast_to(self.bound, self.shape))
@@ -425,101 +434,3 @@ def _summation_variance(precision: Precision, n: Any, energy: Array, value: Arra
     squares = ((n + 1) / 6.0 - 1.0 / n) * energy + (n + 1) / 3.0 * np.square(value)
     variance: Array = precision.unit_variance * np.maximum(squares, 0.0)  # not below zero by a last digit
     return variance
-
-
-class Matrix:
-    """An exact weight matrix W (n, M) that `a @ W` multiplies by the rule for dot products."""
-
-    __array_ufunc__ = None
-    estimate: type = np.float64
-
-    def __init__(self, value: Array, precision: Precision, *, bounded: bool) -> None:
-        self.value = value
-        self.precision = precision
-        self.bounded = bounded
-        self.squared = np.square(value)
-        self.absolute = np.abs(value)
-
-    def limits(self, a: Array) -> tuple[Array, Array | None]:
-        """Return Q = a²·W² and |a|·|W| (None where no bound is carried), both of shape (R, M)."""
-        return np.square(a) @ self.squared, np.abs(a) @ self.absolute if self.bounded else None
-
-    def magnitude(self, a: Array) -> Array:
-        """Return |a|·|W|, shape (R, M)."""
-        return np.abs(a) @ self.absolute
-
-    def __rmatmul__(self, a: Array) -> Rounded:
-        n = self.value.shape[0]
-        w = self.precision.unit_variance
-        value = a @ self.value
-        energy, magnitude = self.limits(a)
-        variance: Array = value.astype(self.estimate)
-        np.multiply(variance, variance, out=variance)
-        variance *= w * (n + 1) / 3.0
-        energy *= w * ((n + 1) / 6.0 - 1.0 / n + 1.0)
-        variance += energy
-        if magnitude is None:
-            return Rounded(value, variance, None, self.precision)
-        underflow = n * self.precision.underflow
-        return Rounded(value, variance, underflow, self.precision, magnitude, n, self.estimate)
-
-
-class ScreeningMatrix(Matrix):
-    """A `Matrix` that is fast and estimates; what looks suspicious with it is looked at again with `Matrix`.
-
-    |a|·|W| is at most ‖a‖·‖W_j‖ (Cauchy-Schwarz), still a bound. Q is estimated from its margins: row r gets
-    its share ‖a_r‖² of what the whole block of rows has in unit j, so that the mean over the rows is exact
-    for every unit. Both are outer products, and are computed in float32.
-    """
-
-    estimate = np.float32
-
-    def __init__(self, value: Array, precision: Precision, *, bounded: bool) -> None:
-        super().__init__(value, precision, bounded=bounded)
-        with np.errstate(over="ignore"):  # an infinite estimate is looked at again with `Matrix`
-            self.norms = np.sqrt(self.squared.sum(axis=0)).astype(self.estimate)
-            self.squared = self.squared.astype(self.estimate)
-
-    def limits(self, a: Array) -> tuple[Array, Array | None]:
-        """Return about a²·W², exact in the mean over the rows, and ‖a‖·‖W_j‖, at least |a|·|W|."""
-        squared = a.astype(self.estimate)
-        np.multiply(squared, squared, out=squared)
-        rows = squared @ np.ones(squared.shape[1], self.estimate)
-        columns = (np.ones(squared.shape[0], self.estimate) @ squared) @ self.squared
-        energy = _outer(rows, columns / max(rows.sum(), np.finfo(rows.dtype).tiny))
-        return energy, _outer(np.sqrt(rows), self.norms) if self.bounded else None
-
-    def magnitude(self, a: Array) -> Array:
-        """Return ‖a‖·‖W_j‖, shape (R, M), which is at least |a|·|W|."""
-        return _outer(np.sqrt(np.square(a).sum(axis=-1)), self.norms)
-
-
-class OrderedMatrix(Matrix):
-    """A `Matrix` for few rows, whose noise is also that of adding up in the order of the indices, where larger.
-
-    Most implementations add in that order. Over a random order the noise of a sum is right on average, but a single
-    number's partial sums may by chance go far out before they come back.
-    """
-
-    def __rmatmul__(self, a: Array) -> Rounded:
-        product = super().__rmatmul__(a)
-        n, units = self.value.shape
-        at_once = max(1, _AT_ONCE // (n * units))
-        for start in range(0, min(len(a), _FEW), at_once):
-            rows = slice(start, min(start + at_once, _FEW))
-            terms = a[rows, :, np.newaxis] * self.value
-            energy = np.square(terms).sum(axis=1) + np.square(np.cumsum(terms, axis=1)[:, 1:]).sum(axis=1)
-            np.maximum(product.variance[rows], self.precision.unit_variance * energy, out=product.variance[rows])
-        return product
-
-
-# How many terms of sums `OrderedMatrix` holds at once, and on how many rows it spends that effort: where more are
-# suspicious it is no accident of some order.
-_AT_ONCE = 2**20
-_FEW = 64
-
-
-def _outer(rows: Array, columns: Array) -> Array:
-    """Return rows_r·columns_j as a matrix; as a product of matrices it takes half the time of np.outer."""
-    product: Array = np.dot(rows[:, np.newaxis], columns[np.newaxis])
-    return product

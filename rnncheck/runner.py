@@ -77,7 +77,8 @@ def _predict_all(
     for inputs in calls:
         # A stateful model takes its batch whole; any other as `predict` cuts it.
         batch_size = len(inputs[0]) if network.stateful else None
-        fed = keras.tree.pack_sequence_as(model._inputs_struct, list(inputs))
+        graph = getattr(model, "_functional", model)  # a Sequential model wraps one
+        fed = keras.tree.pack_sequence_as(graph._inputs_struct, list(inputs))
         predicted = model.predict(fed, batch_size=batch_size, verbose=0)
         results.append([to_numpy(array) for array in keras.tree.flatten(predicted)])
     return results

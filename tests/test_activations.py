@@ -24,7 +24,8 @@ from rnncheck.activations import ACTIVATIONS, activate
 from rnncheck.case import ALIASES
 from rnncheck.network import Activation
 from rnncheck.precision import PRECISIONS
-from rnncheck.rounding import Elementary, Matrix, Rounded
+from rnncheck.products import Matrix
+from rnncheck.rounding import Elementary, Rounded
 
 FLOAT32 = PRECISIONS["float32"]
 SCAN = Path(__file__).parents[1] / "experiments" / "results" / "activations.json"

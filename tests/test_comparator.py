@@ -10,7 +10,7 @@ import pytest
 from rnncheck.comparator import Block, Check, Summary, Verdict, compare, failed_row, in_time, judge, total, worst
 from rnncheck.precision import PRECISIONS
 from rnncheck.rounding import Rounded
-from rnncheck.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
+from rnncheck.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, GROWTH_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
 
 SHAPE = (2, 3, 4)
 
@@ -341,6 +341,22 @@ def test_mismatch_comes_before_undecidable():
     summary = Summary(count=4, signal_energy=1.0, noise_energy=4.0, score_max=SCORE_LIMIT + 1, worst={"n": 0})
 
     assert judged(summary, Check.END_TO_END).verdict is Verdict.MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("check", "growth", "verdict"),
+    [
+        (Check.END_TO_END, GROWTH_LIMIT / 2, Verdict.MISMATCH),
+        (Check.END_TO_END, GROWTH_LIMIT * 2, Verdict.UNDECIDABLE),
+        (Check.TOLERANCE, GROWTH_LIMIT * 2, Verdict.MISMATCH),
+    ],
+)
+def test_amplified_errors_make_an_end_to_end_score_undecidable(check, growth, verdict):
+    summary = Summary(count=4, signal_energy=1.0, noise_energy=1e-9, score_max=SCORE_LIMIT + 1, worst={"n": 0})
+
+    row = judge(summary, layer="dense", output="output", check=check, shape=(2, 2), growth=growth)
+
+    assert row.verdict is verdict
 
 
 def test_undecidable_row_does_not_decide_when_every_step_was_checked():
