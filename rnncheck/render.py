@@ -50,7 +50,7 @@ def print_report(report: Report, console: Console, *, everything: bool = False) 
     if len(report.entries) == 1:
         _say_what_was_cut(console, len(report.rows) - most, "more rows")
     for note in _notes(report):
-        console.print(Text(note))
+        console.print(Text(note), soft_wrap=note.startswith("again: "))  # a command stays one line
     console.print(_conclusion(report))
 
 

@@ -6,7 +6,8 @@ recurrent layer that returns its last output only, what the same cell puts out a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,12 +36,9 @@ def record(model: Any, network: Network, calls: Sequence[Sequence[Array]]) -> tu
     """
     calls = [[_as_predict_casts(array) for array in inputs] for inputs in calls]
     probe = _probe(model, network)
-    kept = {layer.name: [to_numpy(s) for s in layer.states or []] for layer in _stateful(model)}
-    outputs = _predict_all(model, network, calls, reset=(model, probe.model))
-    probed = _predict_all(probe.model, network, calls, reset=(model, probe.model))
-    for layer in _stateful(model):
-        for variable, value in zip(layer.states or [], kept[layer.name], strict=True):
-            variable.assign(value)
+    with _states_kept(model):
+        outputs = _predict_all(model, network, calls, reset=(model, probe.model))
+        probed = _predict_all(probe.model, network, calls, reset=(model, probe.model))
     return tuple(_recording(probe, *both) for both in zip(calls, outputs, probed, strict=True))
 
 
@@ -59,6 +57,18 @@ def _recording(probe: _Probe, inputs: Sequence[Array], outputs: list[Array], pro
         states=dict(zip(probe.sequences, probed[count:], strict=True)),
         tensors=dict(zip(probe.tensors, probed[:count], strict=True)),
     )
+
+
+@contextlib.contextmanager
+def _states_kept(model: Any) -> Iterator[None]:
+    """Give a stateful model its states back, whatever happens."""
+    variables = [variable for layer in _stateful(model) for variable in layer.states or []]
+    values = [to_numpy(variable) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
 
 
 def _stateful(model: Any) -> list[Any]:

@@ -1,0 +1,57 @@
+"""The constants of a verdict are where the recorded experiments put them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.calibrate import random_case
+from experiments.power import VISIBLE
+from rnncheck.comparator import Verdict
+from rnncheck.thresholds import AVERAGE_LIMIT, SCORE_LIMIT, SUSPICIOUS
+from rnncheck.verify import verify_case
+
+RESULTS = Path(__file__).parent.parent / "experiments" / "results"
+CALIBRATION = json.loads((RESULTS / "calibration.json").read_text())
+POWER = json.loads((RESULTS / "power.json").read_text())
+
+
+def test_calibration_is_large_enough_and_explains_every_row():
+    assert CALIBRATION["cases"] >= 1000
+    assert CALIBRATION["numbers"] >= 10**8
+    assert CALIBRATION["wrong"] == 0
+
+
+def test_score_limit_stands_between_correct_code_and_what_must_be_seen():
+    largest_of_correct_code = CALIBRATION["groups"]["step all"]["score_max"]
+
+    assert largest_of_correct_code < SCORE_LIMIT < VISIBLE
+
+
+def test_average_limit_stands_above_correct_code():
+    assert CALIBRATION["groups"]["step all"]["largest_row_rms_of_1000"] < AVERAGE_LIMIT
+
+
+def test_suspicion_begins_at_half_the_limit():
+    assert 2 * SUSPICIOUS <= SCORE_LIMIT
+
+
+def test_bounds_hold_for_all_correct_code_of_the_calibration():
+    assert CALIBRATION["groups"]["step all"]["bound_use"] <= 1.0
+
+
+def test_every_visible_fault_of_the_power_run_was_caught():
+    missed = [r for r in POWER if r["moved"] > VISIBLE and r["verdict"] != "mismatch"]
+
+    assert missed == []
+
+
+@pytest.mark.parametrize("seed", range(90_000, 90_030))
+def test_random_correct_code_matches(seed):
+    case = random_case(seed, numbers=20_000)
+
+    entry = verify_case(case)
+
+    undecidable = {Verdict.MATCH, Verdict.UNDECIDABLE}
+    assert {row.verdict for row in entry.rows} <= undecidable, entry.reproduce
+    assert all(row.verdict is Verdict.MATCH for row in entry.rows if row.check == "step"), entry.reproduce
