@@ -27,7 +27,7 @@ from rich.table import Table
 
 from rnncheck.builder import build
 from rnncheck.case import Case
-from rnncheck.checks import Mapper, step_rows
+from rnncheck.checks import sample_parts, step_rows
 from rnncheck.cli import quiet_stderr
 from rnncheck.comparator import Verdict
 from rnncheck.extractor import extract
@@ -38,6 +38,8 @@ from rnncheck.runner import record
 from rnncheck.verify import quiet_framework
 
 RESULT = Path(__file__).parent / "results" / "bench.json"
+# Seconds between runs: libraries' threads spin for a while after their work, and would slow down whoever is next.
+PAUSE = 0.1
 SHAPES = ((1, 10, 3, 5), (32, 100, 32, 64), (32, 100, 128, 256), (128, 200, 64, 128), (1, 1000, 128, 512))
 
 
@@ -73,8 +75,18 @@ def notebook_loop(network: Network, x: Array) -> Array:
     return np.array(outputs)
 
 
-def bare_products(network: Network, x: Array, mapper: Mapper) -> None:
-    """The float64 products of the replay, and nothing else, on as many threads."""
+def on_parts(run: Callable[[slice], Any], samples: int, units: int) -> None:
+    """Run something on the samples as the product does: in two threads, or whole with the threads of BLAS."""
+    parts = sample_parts(samples, units)
+    if len(parts) == 1:
+        run(parts[0])
+        return
+    with threads() as mapper:
+        list(mapper(run, parts))
+
+
+def bare_products(network: Network, x: Array) -> Callable[[slice], None]:
+    """The float64 products of the replay, and nothing else."""
     weights = network.layers[0].weights
     kernel, recurrent_kernel = (weights[name].astype(np.float64) for name in ("kernel", "recurrent_kernel"))
     wide = x.astype(np.float64)
@@ -82,19 +94,13 @@ def bare_products(network: Network, x: Array, mapper: Mapper) -> None:
 
     def run(part: slice) -> None:
         rows, state = wide[part].reshape(-1, x.shape[2]), h[part]
-        ahead = max(1, 2**16 // kernel.shape[1])
+        ahead = max(1, 2**14 // kernel.shape[1])
         for start in range(0, len(rows), ahead):
             rows[start : start + ahead] @ kernel
         for _ in range(x.shape[1]):
             state @ recurrent_kernel
 
-    list(mapper(run, halves(len(x))))
-
-
-def halves(samples: int) -> list[slice]:
-    """Cut the samples in two, as the end-to-end check does."""
-    middle = samples // 2
-    return [slice(0, middle), slice(middle, samples)] if middle else [slice(0, samples)]
+    return run
 
 
 def onnx_reference(network: Network, x: Array) -> Callable[[], Any]:
@@ -122,7 +128,7 @@ def onnx_reference(network: Network, x: Array) -> Callable[[], Any]:
     return lambda: evaluator.run(None, {"X": sequence})
 
 
-def contestants(case: Case, mapper: Mapper) -> dict[str, Callable[[], Any]]:
+def contestants(case: Case) -> dict[str, Callable[[], Any]]:
     """Everything that is timed, ready to run."""
     import keras
 
@@ -133,15 +139,18 @@ def contestants(case: Case, mapper: Mapper) -> dict[str, Callable[[], Any]]:
     compiled = keras.models.clone_model(built.model)
     compiled.set_weights(built.model.get_weights())
     compiled.compile(jit_compile=True)
+    products = bare_products(network, x)
 
     def check() -> None:
-        if any(row.verdict is not Verdict.MATCH for row in step_rows(network, recordings, mapper)):
+        with threads() as mapper:
+            rows = step_rows(network, recordings, mapper)
+        if any(row.verdict is not Verdict.MATCH for row in rows):
             raise SystemExit(f"{case}: correct code did not match")
 
     return {
-        "replay": lambda: list(mapper(lambda part: replay(network, (x[part],)), halves(len(x)))),
+        "replay": lambda: on_parts(lambda part: replay(network, (x[part],)), case.N, case.M),
         "loop": lambda: notebook_loop(network, x),
-        "products": lambda: bare_products(network, x, mapper),
+        "products": lambda: on_parts(products, case.N, case.M),
         "check": check,
         "predict": lambda: built.model.predict(x, verbose=0),
         "xla": lambda: compiled.predict(x, verbose=0),
@@ -151,14 +160,14 @@ def contestants(case: Case, mapper: Mapper) -> dict[str, Callable[[], Any]]:
 
 def measure(case: Case, repetitions: int) -> dict[str, float]:
     """Return the median seconds of each contestant, taken in turns."""
-    with quiet_framework(), threads() as mapper:
-        # The framework's own threads are not limited by `threads`, only NumPy's are.
-        runs = contestants(case, mapper)
+    with quiet_framework():
+        runs = contestants(case)
         seconds: dict[str, list[float]] = {name: [] for name in runs}
         for run in runs.values():
             run()
         for _ in range(repetitions):
             for name, run in runs.items():
+                time.sleep(PAUSE)
                 start = time.perf_counter()
                 run()
                 seconds[name].append(time.perf_counter() - start)

@@ -10,26 +10,26 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, product
+from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
 
-from rnncheck.comparator import Block, Check, Row, Summary, compare, judge, rows_above, total
+from rnncheck.comparator import Block, Check, Comparison, Row, Summary, compare, judge, total
 from rnncheck.equations import CELLS, LAYERS, REARRANGING, Weights, X
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.observed import Call, Steps, observe
 from rnncheck.precision import PRECISIONS
-from rnncheck.products import OrderedMatrix, ScreeningMatrix
+from rnncheck.products import Matrix, OrderedMatrix, ScreeningMatrix
 from rnncheck.recording import Recording
 from rnncheck.replay import FREE_RUNNING, Analysis, States, replay
 from rnncheck.rounding import Rounded
-from rnncheck.thresholds import SUSPICIOUS
+from rnncheck.thresholds import ALARMING, SUSPICIOUS
 
 # How many numbers of a layer are checked at once: enough for an efficient product, few enough for the cache.
-_BLOCK = 2**17
-# In how many parts the samples are replayed, so that two threads have work.
-_PARTS = 2
+_BLOCK = 3 * 2**15
+# How many numbers of state each of two threads must have at a step for splitting the samples to pay.
+_WORTH_A_THREAD = 2**13
 
 # Runs a function over many items, results in order: `map`, or one that uses several threads.
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -56,9 +56,7 @@ def _step_row(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> Row | None
     if len(jobs) < len(calls):
         return None
     with np.errstate(all="ignore"):
-        arithmetics = [
-            Analysis(bounded=True, matrix=matrix).weights(layer) for matrix in (ScreeningMatrix, OrderedMatrix)
-        ]
+        arithmetics = [Analysis(bounded=True, matrix=matrix).weights(layer) for matrix, _ in _CLOSER_LOOKS]
     shape = jobs[0].actual.shape
     summaries = (
         summary
@@ -87,8 +85,8 @@ class _Job(Protocol):
     def evaluate(self, operands: tuple[Array, ...], weights: Weights) -> X:
         """Return what the equation gives for some rows."""
 
-    def settle(self, block: Block, expected: X) -> X:
-        """Return what is expected of a block, given what the equation says of each of its rows."""
+    def settle(self, block: Block, rows: Array | slice, expected: X) -> X:
+        """Return what is expected of some rows of a block, given what the equation says of them."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +111,12 @@ class _RecurrentJob:
         (h,) = cell.step(cell.project(x, weights), (before,), weights, self.layer.options)
         return h
 
-    def settle(self, block: Block, expected: X) -> X:
+    def settle(self, block: Block, rows: Array | slice, expected: X) -> X:
         uncounted = self.steps.uncounted(block)
-        return expected if uncounted is None else Rounded.where(uncounted[0], expected, uncounted[1])
+        if uncounted is None:
+            return expected
+        counts, repeated = uncounted
+        return Rounded.where(counts[rows], expected, repeated[rows])
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class _LayerJob:
     def evaluate(self, operands: tuple[Array, ...], weights: Weights) -> X:
         return LAYERS[self.layer.kind](operands[0], weights, self.layer.options)
 
-    def settle(self, block: Block, expected: X) -> X:  # noqa: ARG002 - every row counts
+    def settle(self, block: Block, rows: Array | slice, expected: X) -> X:  # noqa: ARG002 - every row counts
         return expected
 
 
@@ -151,19 +152,23 @@ def _job(layer: Layer, call: Call) -> _Job | None:
     return None if x is None or output is None else _LayerJob(layer, x, output)
 
 
+# How a block is looked at: by which arithmetic, and the score from which a row is looked at by the next one.
+_CLOSER_LOOKS = ((ScreeningMatrix, SUSPICIOUS), (Matrix, ALARMING), (OrderedMatrix, math.inf))
+
+
 def _check_block(job: _Job, arithmetics: Sequence[Weights], block: Block) -> Summary:
-    """Compare one block by the cheap arithmetic; look again, by the careful one, at rows that look suspicious."""
-    actual, operands = job.actual[block.window], job.operands(block)
-    screening, ordered = arithmetics
+    """Compare one block by the cheapest arithmetic, then the rows that look suspicious by more careful ones."""
+    operands = job.operands(block)
     with np.errstate(all="ignore"):
-        expected = job.settle(block, job.evaluate(operands, screening))
-        summary = compare(actual, expected, block)
-        if isinstance(expected, Rounded) and not (summary.score_max <= SUSPICIOUS and summary.noise < np.inf):
-            rows = rows_above(SUSPICIOUS, actual, expected)
-            again = job.evaluate(tuple(operand[rows] for operand in operands), ordered)
-            expected = job.settle(block, expected.with_rows(rows, again))
-            summary = compare(actual, expected, block)
-    return summary
+        expected = job.settle(block, slice(None), job.evaluate(operands, arithmetics[0]))
+        comparison = Comparison(job.actual[block.window], expected)
+        for (_, score), arithmetic in zip(_CLOSER_LOOKS, arithmetics[1:], strict=False):
+            rows = comparison.rows_above(score) if isinstance(expected, Rounded) else np.array([], int)
+            if not rows.size:
+                break
+            again = job.evaluate(tuple(operand[rows] for operand in operands), arithmetic)
+            comparison.look_again(rows, job.settle(block, rows, again))
+        return comparison.summary(block)
 
 
 def _blocks(shape: tuple[int, ...], call: int | None) -> Iterator[Block]:
@@ -218,9 +223,8 @@ def end_to_end_rows(
         steps_checked: whether each step on the way to the outputs has a row that can be relied on.
         tolerance: a limit to check besides; it gives each output one more row.
     """
-    samples = recordings[0].outputs[0].shape[0]
-    ends = np.linspace(0, samples, min(_PARTS, samples) + 1).astype(int)
-    parts = [slice(*pair) for pair in pairwise(ends)]
+    units = max((layer.options["units"] for layer in network.layers if layer.kind in CELLS), default=1)
+    parts = sample_parts(recordings[0].outputs[0].shape[0], units)
     compared = list(mapper(partial(_compare_part, network, recordings, tolerance), parts))
     rows = []
     for number, (tensor, check) in enumerate(product(network.outputs, _end_to_end_checks(tolerance))):
@@ -236,6 +240,14 @@ def end_to_end_rows(
         )
         rows.append(row)
     return rows
+
+
+def sample_parts(samples: int, units: int) -> list[slice]:
+    """Cut the samples in two for two threads, or leave them whole where that would not pay."""
+    middle = samples // 2
+    if middle * units < _WORTH_A_THREAD:
+        return [slice(0, samples)]
+    return [slice(0, middle), slice(middle, samples)]
 
 
 def _end_to_end_checks(tolerance: Tolerance | None) -> list[Check]:

@@ -152,50 +152,81 @@ def compare(actual: Array, expected: Rounded | Array, block: Block) -> Summary:
         block: where the numbers come from.
     """
     with np.errstate(all="ignore"):
-        return _compare(actual, expected, block)
+        return Comparison(actual, expected).summary(block)
 
 
-def rows_above(score: float, actual: Array, expected: Rounded) -> Array:
-    """Return the indices of the rows (R, M) in which some number has a higher score, worst first."""
-    value, variance, _ = _parts(expected)
-    squared = _ratio(np.square(actual.reshape(value.shape) - value), np.array(variance))
-    squared[~np.isfinite(variance)] = np.inf  # what could not be estimated is suspicious
-    largest = squared.max(axis=-1)
-    worst_first = np.argsort(-largest, kind="stable")
-    return worst_first[: np.count_nonzero(largest > score**2)]
+class Comparison:
+    """The numbers of one block beside what is expected of them; some rows can be looked at again.
+
+    Call it under `np.errstate(all="ignore")`: numbers that are not finite are part of its work.
+    """
+
+    def __init__(self, actual: Array, expected: Rounded | Array) -> None:
+        """Compute differences, scores and use of the bound; the arguments are those of `compare`."""
+        value, variance, bound = _parts(expected)
+        self._actual = actual.reshape(value.shape)
+        difference = self._actual.astype(np.float64)
+        difference -= value
+        np.abs(difference, out=difference)
+        self._max_abs_diff = float(difference.max())
+        self._unmatched = self._unexpected = False
+        if not math.isfinite(self._max_abs_diff):
+            difference = _difference_of_infinities(self._actual, expected, difference)
+            self._max_abs_diff = float(difference.max())
+            self._unmatched = bool(np.isinf(difference[np.isfinite(value)]).any())
+            self._unexpected = bool(np.isinf(difference[~np.isfinite(value)]).any())
+        self._value = value
+        self._variance = variance
+        difference = difference.astype(variance.dtype)
+        self._use = None if bound is None else _ratio(difference, bound)
+        self._squared_scores = _ratio(np.square(difference), variance)
+
+    def rows_above(self, score: float) -> Array:
+        """Return the indices of the rows (R, M) with a higher or an unknown score, worst first."""
+        unknown = not math.isfinite(_sum(self._variance))
+        if not unknown and self._squared_scores.max() <= score**2:
+            return np.array([], np.intp)
+        largest = self._squared_scores.max(axis=-1)
+        if unknown:
+            largest[~np.isfinite(self._variance).all(axis=-1)] = np.inf
+        above = np.flatnonzero(largest > score**2)
+        return above[np.argsort(-largest[above], kind="stable")]
+
+    def look_again(self, rows: Array, expected: Rounded) -> None:
+        """Replace what is known of some rows by what a more careful arithmetic expects of them."""
+        again = Comparison(self._actual[rows], expected)
+        if again._variance.max() > np.finfo(np.float32).max:  # too large for the estimates' float32
+            self._variance = self._variance.astype(np.float64)
+        self._variance[rows] = again._variance
+        self._squared_scores[rows] = again._squared_scores
+        if self._use is not None:
+            self._use[rows] = again._use
+
+    def summary(self, block: Block) -> Summary:
+        """Return what the comparison saw, with the places of the block."""
+        worst = int(self._squared_scores.argmax())
+        score_max = math.sqrt(self._squared_scores.flat[worst])
+        bound_use = None if self._use is None else float(self._use.max())
+        failed = score_max > SCORE_LIMIT or (bound_use or 0.0) > 1.0
+        return Summary(
+            count=self._value.size,
+            max_abs_diff=self._max_abs_diff,
+            noise_energy=_sum(self._variance),
+            signal_energy=float(np.vdot(self._value, self._value)),
+            score_energy=_sum(self._squared_scores),
+            score_max=score_max,
+            bound_use=bound_use,
+            worst=block.place(worst),
+            first=_first_failure(self._squared_scores, self._use, block) if failed else None,
+            unmatched=self._unmatched,
+            unexpected=self._unexpected,
+        )
 
 
-def _compare(actual: Array, expected: Rounded | Array, block: Block) -> Summary:
-    value, variance, bound = _parts(expected)
-    actual = actual.reshape(value.shape)
-    difference = np.subtract(actual, value, dtype=np.float64)
-    np.abs(difference, out=difference)
-    max_abs_diff = float(difference.max())
-    unmatched = unexpected = False
-    if not math.isfinite(max_abs_diff):
-        difference = _difference_of_infinities(actual, expected, difference)
-        max_abs_diff = float(difference.max())
-        unmatched = bool(np.isinf(difference[np.isfinite(value)]).any())
-        unexpected = bool(np.isinf(difference[~np.isfinite(value)]).any())
-    difference = difference.astype(variance.dtype)
-    use = None if bound is None else _ratio(difference, bound)
-    squared_scores = _ratio(np.square(difference), variance)
-    worst = int(squared_scores.argmax())
-    score_max = math.sqrt(squared_scores.flat[worst])
-    bound_use = None if use is None else float(use.max())
-    failed = score_max > SCORE_LIMIT or (bound_use or 0.0) > 1.0
-    return Summary(
-        count=value.size,
-        max_abs_diff=max_abs_diff,
-        noise_energy=float(variance.sum()),
-        signal_energy=float(np.vdot(value, value)),
-        score_energy=float(squared_scores.sum()),
-        score_max=score_max,
-        bound_use=bound_use,
-        worst=block.place(worst),
-        first=_first_failure(squared_scores, use, block) if failed else None,
-        unmatched=unmatched,
-        unexpected=unexpected,
+def _sum(array: Array) -> float:
+    """Return the sum of all elements; as a product with ones it takes a third of the time of `sum`."""
+    return float(
+        np.ones(len(array), array.dtype) @ array.reshape(len(array), -1) @ np.ones(array[0].size, array.dtype)
     )
 
 
@@ -206,7 +237,7 @@ def _parts(expected: Rounded | Array) -> tuple[Array, Array, Array | None]:
         return np.asarray(expected, np.float64), zeros, zeros
     shape, bound = expected.shape, expected.bound
     variance = np.broadcast_to(expected.variance, shape)
-    if expected.estimate is np.float64:
+    if expected.estimate is np.float64 or not variance.flags.writeable:
         variance = variance + expected.precision.underflow**2
     return expected.value, variance, None if bound is None else np.broadcast_to(bound, shape)
 
@@ -227,7 +258,6 @@ def _difference_of_infinities(actual: Array, expected: Rounded | Array, differen
     """
     value = np.asarray(expected.value if isinstance(expected, Rounded) else expected)
     rounded = expected.precision.round(value) if isinstance(expected, Rounded) else value
-    actual = actual.reshape(value.shape)
     agree = (actual == rounded) | (np.isnan(actual) & np.isnan(value))
     return np.where(np.isfinite(difference), difference, np.where(agree, 0.0, np.inf))
 

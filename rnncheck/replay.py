@@ -14,14 +14,14 @@ from typing import Protocol
 
 import numpy as np
 
-from rnncheck.equations import CELLS, LAYERS, Cell, Weights, X
+from rnncheck.equations import CELLS, LAYERS, Weights, X
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.precision import PRECISIONS, Precision
 from rnncheck.products import Matrix
 from rnncheck.rounding import Rounded
 
 # How many numbers of x·kernel + bias are computed ahead of the recurrence, so that they stay in the cache.
-_AHEAD = 2**16
+_AHEAD = 2**14
 
 
 class Arithmetic(Protocol):
@@ -128,7 +128,9 @@ def replay(
 
 
 def receive_input(array: Array, dtype: str) -> Array:
-    """Return an input as the model's input layer casts it: float64 holding numbers of the declared dtype."""
+    """Return an input as the model's input layer casts it: numbers of the declared dtype, in any float dtype."""
+    if array.dtype.name == dtype:
+        return array
     if dtype == "bool":
         return array.astype(bool)
     return PRECISIONS[dtype].round(array) if dtype in PRECISIONS else array.astype(dtype).astype(np.float64)
@@ -148,10 +150,13 @@ class _Reader:
     precision: Precision
 
     def __call__(self, tensor: Tensor) -> X:
-        value = self.values[tensor]
-        if isinstance(value, Rounded):
-            return value.to(self.precision)
-        return self.precision.round(value) if tensor in self.given else value
+        return self.cast(tensor, self.values[tensor])
+
+    def cast(self, tensor: Tensor, part: X) -> X:
+        """Return a part of a tensor as the layer receives it."""
+        if isinstance(part, Rounded):
+            return part.to(self.precision)
+        return self.precision.round(part) if tensor in self.given else part
 
 
 @dataclass(frozen=True)
@@ -168,13 +173,13 @@ def _scan(layer: Layer, read: _Reader, kept: tuple[X, ...] | None, arithmetic: A
     the first step that counts.
     """
     cell, weights = CELLS[layer.kind], arithmetic.weights(layer)
-    x = processing_order(layer, read(layer.inputs[0]))
     mask = None if layer.mask is None else processing_order(layer, read.values[layer.mask])
-    states = _first_states(layer, read, kept, (x.shape[0], layer.options["units"]))
+    samples = read.values[layer.inputs[0]].shape[0]
+    states = _first_states(layer, read, kept, (samples, layer.options["units"]))
     output = None
     outputs: list[X] = []
     growth = 0.0
-    for t, projected in _projections(cell, x, weights, layer.options["units"]):
+    for t, projected in _projections(layer, read, weights):
         after = cell.step(projected, states, weights, layer.options)
         counts = None if mask is None else mask[:, t, np.newaxis]
         growth = max(growth, _growth(after[0]))
@@ -199,13 +204,15 @@ def _first_states(layer: Layer, read: _Reader, kept: tuple[X, ...] | None, shape
     return kept or tuple(np.zeros(shape) for _ in CELLS[layer.kind].states)
 
 
-def _projections(cell: Cell, x: X, weights: Weights, units: int) -> Iterator[tuple[int, X]]:
+def _projections(layer: Layer, read: _Reader, weights: Weights) -> Iterator[tuple[int, X]]:
     """Yield (t, the input's share of step t, shape (N, ...)), computed for many steps at once."""
+    (source,) = layer.inputs
+    x = processing_order(layer, read.values[source])
     n, t_steps, _ = x.shape
-    ahead = max(1, _AHEAD // (n * units))
+    ahead = max(1, _AHEAD // (n * layer.options["units"]))
     for start in range(0, t_steps, ahead):
-        block = time_major(x[:, start : start + ahead])
-        projected = cell.project(block, weights)
+        block = read.cast(source, time_major(x[:, start : start + ahead]))
+        projected = CELLS[layer.kind].project(block, weights)
         for row in range(0, block.shape[0], n):
             yield start + row // n, projected[row : row + n]
 

@@ -274,20 +274,27 @@ class Rounded:
         value = function.evaluate(self.value)
         small = self._small(value)
         slope = function.slope(self.value, small)
-        size = np.abs(small) + function.offset if function.offset else np.abs(small)
+        size = np.abs(small)
+        if function.offset:
+            size += function.offset
         if self.error is None:  # over many steps the noise may outgrow what one slope describes
             slope = function.steepest(self.value, slope, _SPREAD * np.sqrt(self.variance))
-        variance = np.square(slope) * self.variance
-        variance += np.square(k * unit * size)
+        variance = np.square(slope)
+        variance *= self.variance
+        own = k * unit * size
+        np.multiply(own, own, out=own)
+        variance += own
         if floor := self.estimate(self.precision.underflow**2):  # float32 cannot hold it
             variance += floor
         bound = self.bound
         if bound is None:
             return self._like(value, variance, None)
         error = function.steepest(self.value, slope, bound)
-        error *= (1.0 + c * unit) * bound
-        error += c * unit * size
-        error += self.precision.underflow
+        error *= bound
+        error *= 1.0 + c * unit
+        size *= c * unit
+        size += self.precision.underflow
+        error += size
         return self._like(value, variance, error)
 
     def branch(self, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> Rounded:
@@ -361,20 +368,6 @@ class Rounded:
             bound = np.broadcast_to(bound, self.shape)[key]
         variance = np.broadcast_to(self.variance, self.shape)[key]
         return self._like(self.value[key], variance, bound)
-
-    def with_rows(self, rows: Array, other: Rounded) -> Rounded:
-        """Return the same numbers, with some rows (an index array) taken from another `Rounded`."""
-
-        def replaced(mine: Any, theirs: Any) -> Array:
-            whole = np.array(np.broadcast_to(mine, self.shape), np.float64)
-            whole[rows] = theirs
-            return whole
-
-        result = self._like(replaced(self.value, other.value), replaced(self.variance, other.variance), self.error)
-        if self.error is not None:
-            result.error = replaced(self.bound, other.bound)
-        result.estimate = np.float64
-        return result
 
     @staticmethod
     def where(condition: Array, a: Operand, b: Operand) -> Rounded:

@@ -1079,24 +1079,6 @@ def test_where_of_two_rounded_keeps_both_bounds():
     assert result.bound.tolist() == [float((a + a).bound[0]), 0.125]
 
 
-@pytest.mark.parametrize("bounded", [True, False], ids=["bounded", "unbounded"])
-def test_with_rows_takes_value_bound_and_noise_of_those_rows_from_the_other(rng, bounded):
-    a, w, bias = rng.normal(size=(6, 3)), rng.normal(size=(3, 4)), rng.normal(size=4)
-    rows = np.array([4, 1])
-    screened = a @ ScreeningMatrix(w, FLOAT32, bounded=bounded) + bias
-    careful = a @ Matrix(w, FLOAT32, bounded=bounded) + bias
-
-    result = screened.with_rows(rows, careful[rows])
-
-    kept = np.array([0, 2, 3, 5])
-    np.testing.assert_allclose(result.value, careful.value, rtol=1e-12)
-    for part, source in ((rows, careful), (kept, screened)):
-        np.testing.assert_allclose(result.noise[part], source.noise[part], rtol=1e-6)
-        if bounded:
-            np.testing.assert_allclose(result.bound[part], source.bound[part], rtol=1e-6)
-    assert (result.bound is not None) == bounded
-
-
 def test_stack_puts_steps_on_the_second_axis_and_exact_ones_have_no_error():
     x = Rounded(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), 0.25, 0.5, FLOAT32)
     zeros = np.zeros((2, 3))
@@ -1442,7 +1424,6 @@ UNBOUNDED = {
     "where_exact_first": lambda x: Rounded.where(np.ones((5, 1), bool), np.zeros((5, 4)), x),
     "stack": lambda x: Rounded.stack([np.zeros((5, 4)), x]),
     "getitem": lambda x: x[1:, :2],
-    "with_rows": lambda x: x.with_rows(np.array([2, 0]), x[:2]),
     "reshape": lambda x: x.reshape((4, 5)),
     "swapaxes": lambda x: x.swapaxes(0, 1),
     "to_coarser": lambda x: x.to(PRECISIONS["bfloat16"]),

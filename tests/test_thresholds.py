@@ -32,8 +32,8 @@ def test_average_limit_stands_above_correct_code():
     assert CALIBRATION["groups"]["step all"]["largest_row_rms_of_1000"] < AVERAGE_LIMIT
 
 
-def test_suspicion_begins_at_half_the_limit():
-    assert 2 * SUSPICIOUS <= SCORE_LIMIT
+def test_suspicion_begins_at_half_of_what_must_be_seen():
+    assert 2 * SUSPICIOUS <= VISIBLE
 
 
 def test_bounds_hold_for_all_correct_code_of_the_calibration():
