@@ -137,8 +137,8 @@ def _notes(report: Report) -> list[str]:
     for row in report.rows:
         if row.verdict is Verdict.UNDECIDABLE and not row.decides:
             notes.append(
-                f"note: {row.layer} {row.output}: the end-to-end difference cannot be judged, its noise is too "
-                "large a share of the signal; every step on the way was checked instead."
+                f"note: {row.layer} {row.output}: the end-to-end difference cannot be judged, because errors were "
+                "amplified too far or are too large a share of the signal; every step on the way was checked instead."
             )
     commands = [entry.reproduce for entry in report.entries if entry.verdict in FAILED and entry.reproduce]
     return list(dict.fromkeys(notes)) + [f"again: {command}" for command in commands[:3]]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.power import FAULTS, SIZES, Fault, examine, is_wrong
+from experiments.power import FAULTS, SIZES, Fault, examine, examine_chaos, is_wrong
 
 
 @pytest.mark.parametrize("units", SIZES, ids=lambda units: f"M{units}")
@@ -22,3 +22,19 @@ def test_usual_rules_let_small_faults_pass_that_the_step_check_sees(name: str) -
     assert result["torch float32"]
     assert result["ONNX"]
     assert result["verdict"] == "mismatch"
+
+
+def test_chaotic_run_of_correct_code_matches_though_its_outputs_differ():
+    result = examine_chaos(FAULTS[0])
+
+    assert (result["verdict"], result["end_to_end"]) == ("match", "undecidable")
+    assert result["end_to_end_difference"] > 0.1
+
+
+def test_chaotic_run_with_one_wrong_weight_is_a_mismatch_at_its_step():
+    (fault,) = (fault for fault in FAULTS if fault.name == "one recurrent weight +1e-5")
+
+    result = examine_chaos(fault)
+
+    assert result["verdict"] == "mismatch"
+    assert (result["first"]["t"], result["first"]["unit"]) == (1, 3)
