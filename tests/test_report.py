@@ -369,8 +369,8 @@ def test_row_that_does_not_decide_is_explained():
     text = " ".join(lines(report_of(MATCH, UNCOUNTED)))
 
     assert (
-        "note: dense output: the end-to-end difference cannot be judged, because errors were amplified too far or are "
-        "too large a share of the signal; every step on the way was checked instead."
+        "note: dense output: the end-to-end difference cannot be judged, because errors were amplified too far or "
+        "are too large a share of the signal; every step on the way was checked instead."
     ) in text
     assert text.endswith("1 match")
 
