@@ -41,7 +41,11 @@ GENERATED = re.compile(r"<!-- generated: (?P<name>\w+) -->\n(?P<text>.*?)<!-- en
 def run(command: str) -> str:
     """Run one of the README's commands from the root of the project and return what it prints."""
     words = shlex.split(command)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    # A make inside a make says so; the README's is not.
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+    }
+    environment = {**inherited, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     finished = subprocess.run(words, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, text=True)
     lines = (line.rstrip() for line in finished.stdout.splitlines())
     return "\n".join(lines) + "\n"
