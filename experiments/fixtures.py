@@ -42,7 +42,7 @@ def main() -> None:
         inputs=recording.inputs[0],
         states=recording.states[NOTEBOOK.layer],
         outputs=recording.outputs[0],
-        environment=np.array(json.dumps(environment())),
+        versions=np.array(json.dumps({name: environment()[name] for name in ("keras", "tensorflow", "numpy")})),
     )
 
 

@@ -11,6 +11,7 @@ from rnncheck.comparator import Verdict
 from rnncheck.verify import verify_case
 
 PRINTED = json.loads((Path(__file__).parents[1] / "fixtures" / "notebook.json").read_text())
+RUN = Path(__file__).parents[1] / "fixtures" / "notebook_run.npz"
 LAYERS = ("simple_rnn", "dense")
 # The notebook shows its two answers [-2.148694 1.6168525] and [-2.1486938 1.61685233] agreeing to this.
 SHOWN_AGREEMENT = 2e-7
@@ -130,3 +131,32 @@ def test_notebooks_model_matches(model):
 
 def test_notebooks_case_matches_as_built():
     assert verify_case(rnncheck.NOTEBOOK).verdict is Verdict.MATCH
+
+
+def test_recorded_run_of_the_notebook_matches_without_a_framework():
+    with np.load(RUN) as run:
+        inputs, states, outputs = run["inputs"], run["states"], run["outputs"]
+    options = {
+        "units": 5,
+        "activation": rnncheck.Activation("tanh"),
+        "return_sequences": False,
+        "return_state": False,
+        "go_backwards": False,
+        "stateful": False,
+        "zero_output_for_mask": False,
+    }
+    weights = {
+        layer: {name: np.array(PRINTED[layer][name], np.float32) for name in names}
+        for layer, names in (("simple_rnn", ("kernel", "recurrent_kernel", "bias")), ("dense", ("kernel", "bias")))
+    }
+    linear = {"units": 2, "activation": rnncheck.Activation("linear")}
+    rnn = rnncheck.Layer("simple_rnn", "SimpleRNN", (rnncheck.Tensor("inputs"),), options, weights["simple_rnn"])
+    dense = rnncheck.Layer("dense", "Dense", (rnncheck.Tensor("simple_rnn"),), linear, weights["dense"])
+    spec = rnncheck.InputSpec("inputs", (10, 3), "float32")
+    network = rnncheck.Network("notebook", (spec,), (rnn, dense), (rnncheck.Tensor("dense"),))
+
+    report = rnncheck.compare(network, inputs, outputs, states={"simple_rnn": states})
+
+    assert report.verdict is rnncheck.Verdict.MATCH
+    assert {row.layer for row in report.rows if row.check == "step"} == {"simple_rnn", "dense"}
+    assert report.rows[-1].max_abs_diff < 2e-7
