@@ -1,6 +1,6 @@
-"""Speed, as ratios measured in one run: interleaved repetitions, medians.
+"""Speed, as ratios measured in one run: interleaved repetitions, each after one of its own to warm up, medians.
 
-    python -m experiments.bench [--repetitions 9]
+    python -m experiments.bench [--repetitions 7]
 
 - replay / loop: the float64 replay against the notebook's loop over samples and steps; at most 1/5 for N=32.
 - replay / products: against the bare float64 matrix products that it cannot avoid; at most 1.3 for M >= 128.
@@ -39,7 +39,7 @@ from rnncheck.verify import quiet_framework
 
 RESULT = Path(__file__).parent / "results" / "bench.json"
 # Seconds between runs: libraries' threads spin for a while after their work, and would slow down whoever is next.
-PAUSE = 0.1
+PAUSE = 0.05
 SHAPES = ((1, 10, 3, 5), (32, 100, 32, 64), (32, 100, 128, 256), (128, 200, 64, 128), (1, 1000, 128, 512))
 
 
@@ -168,6 +168,7 @@ def measure(case: Case, repetitions: int) -> dict[str, float]:
         for _ in range(repetitions):
             for name, run in runs.items():
                 time.sleep(PAUSE)
+                run()  # so that each is as warm as the others
                 start = time.perf_counter()
                 run()
                 seconds[name].append(time.perf_counter() - start)
@@ -177,7 +178,7 @@ def measure(case: Case, repetitions: int) -> dict[str, float]:
 def main() -> None:
     """Measure every shape, print the ratios, fail when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=9)
+    parser.add_argument("--repetitions", type=int, default=7)
     repetitions = parser.parse_args().repetitions
     with quiet_stderr():
         import keras  # noqa: F401 - so that its start-up messages are held back

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from itertools import islice
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -16,9 +15,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _WORKERS = min(2, os.cpu_count() or 1)
-
-# Tasks handed out ahead of the results that were taken, for each thread: enough to keep it busy.
-_AHEAD = 4
 
 
 @cache
@@ -36,16 +32,18 @@ def _pool() -> ThreadPoolExecutor:
 def threads() -> Iterator[Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]]:
     """Give a function like `map` that uses the cores; inside, a matrix product uses one thread.
 
-    Results come in the order of the items, and few of them wait at a time, whatever the number of items.
+    Each thread takes every second item, and results come in the order of the items when all are there: a
+    thread that waited for each of them would only be in the way of those that work.
     """
-    pool = _pool()
+
+    def mapper(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        waiting = list(items)
+        if len(waiting) == 1:
+            return iter([function(waiting[0])])
+        shares = [waiting[first::_WORKERS] for first in range(_WORKERS)]
+        running = [_pool().submit(lambda share: [function(item) for item in share], share) for share in shares]
+        done = [future.result() for future in running]
+        return iter([done[index % _WORKERS][index // _WORKERS] for index in range(len(waiting))])
+
     with _blas().limit(limits=1, user_api="blas"):
-
-        def mapper(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-            waiting = iter(items)
-            running = [pool.submit(function, item) for item in islice(waiting, _WORKERS * _AHEAD)]
-            while running:
-                yield running.pop(0).result()
-                running.extend(pool.submit(function, item) for item in islice(waiting, 1))
-
         yield mapper
