@@ -162,8 +162,10 @@ def _check_block(job: _Job, arithmetics: Sequence[Weights], block: Block) -> Sum
     with np.errstate(all="ignore"):
         expected = job.settle(block, slice(None), job.evaluate(operands, arithmetics[0]))
         comparison = Comparison(job.actual[block.window], expected)
+        if not isinstance(expected, Rounded):
+            return comparison.summary(block)
         for (_, score), arithmetic in zip(_CLOSER_LOOKS, arithmetics[1:], strict=False):
-            rows = comparison.rows_above(score) if isinstance(expected, Rounded) else np.array([], int)
+            rows = comparison.rows_above(score)
             if not rows.size:
                 break
             again = job.evaluate(tuple(operand[rows] for operand in operands), arithmetic)

@@ -54,16 +54,11 @@ def _in_order(network: Network, inputs: Any) -> Sequence[Any]:
 
 def _check_array(spec: InputSpec, given: Any) -> Array:
     where = f"input {spec.name!r}"
-    try:
-        array = np.asarray(given)
-    except ValueError as error:
-        raise InputError(f"{where}: something that is no array came ({error}); expected numbers.") from error
-    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+    array = as_array(where, given)
+    if array.dtype.kind not in "biuf":
         raise InputError(
             f"{where}: dtype {array.dtype} came; expected real numbers, such as {spec.dtype}. Convert them first."
         )
-    if array.dtype.name == "bfloat16":
-        array = array.astype(np.float32)
     expected = ("N", *("any" if size is None else size for size in spec.shape))
     fits = array.ndim == len(expected) and all(
         size is None or size == length for size, length in zip(spec.shape, array.shape[1:], strict=True)
@@ -76,6 +71,19 @@ def _check_array(spec: InputSpec, given: Any) -> Array:
     check_finite(where, array)
     dtype = np.bool_ if spec.dtype == "bool" else np.float64 if array.dtype.itemsize > 4 else np.float32
     return np.ascontiguousarray(array, dtype=dtype)
+
+
+def as_array(where: str, given: Any) -> Array:
+    """Return what a user gave as an array; bfloat16, which NumPy does not know as a number, as float32.
+
+    Raises:
+        InputError: it is no array, such as lists of different lengths.
+    """
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise InputError(f"{where}: something that is no array came ({error}); expected numbers.") from error
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
 def check_finite(where: str, array: Array) -> None:

@@ -27,7 +27,7 @@ class Matrix:
 
     def limits(self, a: Array) -> tuple[Array, Array | None]:
         """Return Q = a²·W² and |a|·|W| (None where no bound is carried), both of shape (R, M)."""
-        return np.square(a) @ self.squared, np.abs(a) @ self.absolute if self.bounded else None
+        return np.square(a) @ self.squared, self.magnitude(a) if self.bounded else None
 
     def magnitude(self, a: Array) -> Array:
         """Return |a|·|W|, shape (R, M)."""

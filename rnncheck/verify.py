@@ -11,14 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from rnncheck.case import SIZES, Case
 from rnncheck.checks import Tolerance, end_to_end_rows, step_rows
 from rnncheck.comparator import Check, Row, failed_row
 from rnncheck.equations import CELLS
 from rnncheck.errors import InputError, RnncheckError
-from rnncheck.inputs import check_inputs
+from rnncheck.inputs import as_array, check_inputs
 from rnncheck.network import Array, Network
 from rnncheck.observed import disagreements
 from rnncheck.parallel import threads
@@ -244,12 +242,7 @@ def _recorded_states(network: Network, inputs: Sequence[Array], states: Mapping[
 
 
 def _recorded(where: str, given: Any, shape: tuple[int, ...]) -> Array:
-    try:
-        array = np.asarray(given)
-    except ValueError as error:
-        raise InputError(f"{where}: something that is no array came ({error}); expected numbers.") from error
-    if array.dtype.name == "bfloat16":
-        array = array.astype(np.float32)
+    array = as_array(where, given)
     if array.dtype.kind not in "iuf":
         raise InputError(f"{where}: dtype {array.dtype} came; expected real numbers.")
     if array.shape != shape:
