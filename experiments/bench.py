@@ -38,8 +38,9 @@ from rnncheck.runner import record
 from rnncheck.verify import quiet_framework
 
 RESULT = Path(__file__).parent / "results" / "bench.json"
-# Seconds between runs: libraries' threads spin for a while after their work, and would slow down whoever is next.
-PAUSE = 0.05
+# Seconds between runs: the threads of BLAS spin for a tenth of a second after their work, and would slow down whoever
+# is next.
+PAUSE = 0.2
 SHAPES = ((1, 10, 3, 5), (32, 100, 32, 64), (32, 100, 128, 256), (128, 200, 64, 128), (1, 1000, 128, 512))
 
 

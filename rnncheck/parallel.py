@@ -1,7 +1,8 @@
-"""Two threads, each with one BLAS thread: many small products run side by side instead of in turns."""
+"""Two threads, each on a core of its own with one BLAS thread: small products run side by side, not in turns."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,33 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_WORKERS)
 
 
+def _cores() -> list[int | None]:
+    """Return a core for each thread, the caller's own first; None where the system leaves no choice."""
+    if not hasattr(os, "sched_setaffinity"):  # it is Linux'
+        return [None] * _WORKERS
+    allowed, here = sorted(os.sched_getaffinity(0)), ctypes.CDLL(None).sched_getcpu()
+    first = allowed.index(here) if here in allowed else 0
+    return [allowed[(first + index) % len(allowed)] for index in range(_WORKERS)]
+
+
+@contextmanager
+def _on(core: int | None) -> Iterator[None]:
+    """Keep this thread on a core while it works.
+
+    Threads that hand the interpreter's lock to each other are woken on each other's core, and may share it for many
+    milliseconds while another one idles.
+    """
+    if core is None:
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 @contextmanager
 def threads() -> Iterator[Callable[[Callable[[Item], Result], Iterable[Item]], Iterator[Result]]]:
     """Give a function like `map` that uses the cores; inside, a matrix product uses one thread.
@@ -37,11 +65,15 @@ def threads() -> Iterator[Callable[[Callable[[Item], Result], Iterable[Item]], I
     """
 
     def mapper(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        def work(share: list[Item], core: int | None) -> list[Result]:
+            with _on(core):
+                return [function(item) for item in share]
+
         waiting = list(items)
         if len(waiting) == 1:
             return iter([function(waiting[0])])
         shares = [waiting[first::_WORKERS] for first in range(_WORKERS)]
-        running = [_pool().submit(lambda share: [function(item) for item in share], share) for share in shares]
+        running = [_pool().submit(work, share, core) for share, core in zip(shares, _cores(), strict=True)]
         done = [future.result() for future in running]
         return iter([done[index % _WORKERS][index // _WORKERS] for index in range(len(waiting))])
 

@@ -20,8 +20,9 @@ from rnncheck.precision import PRECISIONS, Precision
 from rnncheck.products import Matrix
 from rnncheck.rounding import Rounded
 
-# How many numbers of x·kernel + bias are computed ahead of the recurrence, so that they stay in the cache.
-_AHEAD = 2**14
+# How many numbers of x·kernel + bias are computed ahead of the recurrence, so that they stay in the cache; more
+# steps at once also mean that two threads get in each other's way less often.
+_AHEAD = 2**17
 
 
 class Arithmetic(Protocol):
@@ -181,10 +182,13 @@ def _scan(layer: Layer, read: _Reader, kept: tuple[X, ...] | None, arithmetic: A
     growth = 0.0
     for t, projected in _projections(layer, read, weights):
         after = cell.step(projected, states, weights, layer.options)
-        counts = None if mask is None else mask[:, t, np.newaxis]
         growth = max(growth, _growth(after[0]))
-        output = _output(layer, counts, after[0], output)
-        states = tuple(choose(counts, new, old) for new, old in zip(after, states, strict=True))
+        if mask is None:
+            states, output = after, after[0]
+        else:
+            counts = mask[:, t, np.newaxis]
+            output = _output(layer, counts, after[0], output)
+            states = tuple(choose(counts, new, old) for new, old in zip(after, states, strict=True))
         if layer.options["return_sequences"]:
             outputs.append(output)
     return _Scan(stack(outputs) if layer.options["return_sequences"] else output, states, growth)
@@ -217,18 +221,14 @@ def _projections(layer: Layer, read: _Reader, weights: Weights) -> Iterator[tupl
             yield start + row // n, projected[row : row + n]
 
 
-def _output(layer: Layer, counts: Array | None, h: X, previous: X | None) -> X:
-    if counts is None:
-        return h
+def _output(layer: Layer, counts: Array, h: X, previous: X | None) -> X:
     if previous is None or layer.options["zero_output_for_mask"]:
         previous = np.zeros(h.shape)
     return choose(counts, h, previous)
 
 
-def choose(counts: Array | None, new: X, old: X) -> X:
-    """`new` where a step counts, else `old`; `new` everywhere without a mask."""
-    if counts is None:
-        return new
+def choose(counts: Array, new: X, old: X) -> X:
+    """`new` where a step counts, else `old`."""
     if not isinstance(new, Rounded) and not isinstance(old, Rounded):
         return np.where(counts, new, old)
     return Rounded.where(counts, new, old)
