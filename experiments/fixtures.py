@@ -2,6 +2,7 @@
 
 fixtures/notebook.json is what the teaching notebook printed, and is given. fixtures/notebook_run.npz is what Keras
 computes with those weights on seeded inputs: inputs (N, T, D), states (N, T, M), outputs (N, K), and the versions.
+fixtures/keras2 is what Keras 2 writes and computes: see experiments/keras2.py.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments import keras2
 from rnncheck.builder import build
 from rnncheck.case import NOTEBOOK
 from rnncheck.cli import quiet_stderr
@@ -30,7 +32,7 @@ def notebook_weights() -> list[Array]:
     return [np.array(weight, np.float32) for weight in printed]
 
 
-def main() -> None:
+def record_notebook() -> None:
     """Record the notebook's model in Keras."""
     with quiet_stderr():
         built = build(NOTEBOOK)
@@ -44,6 +46,12 @@ def main() -> None:
         outputs=recording.outputs[0],
         versions=np.array(json.dumps({name: environment()[name] for name in ("keras", "tensorflow", "numpy")})),
     )
+
+
+def main() -> None:
+    """Record everything."""
+    record_notebook()
+    keras2.main()
 
 
 if __name__ == "__main__":

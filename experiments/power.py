@@ -230,7 +230,7 @@ def _noise_of_one_step(network: Network, x: Array, before: Array) -> Array:
     cell = CELLS[rnn.kind]
     rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
     states = (before.reshape(-1, before.shape[-1]),)
-    noise: Array = cell.step(cell.project(rows, weights), states, weights, rnn.options)[0].noise
+    noise: Array = cell.step(cell.project(rows, weights, rnn.options), states, weights, rnn.options)[0].noise
     return noise
 
 

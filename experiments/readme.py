@@ -20,7 +20,7 @@ from typing import Any
 from rnncheck.accuracy import ACCURACY
 from rnncheck.activations import ACTIVATIONS
 from rnncheck.case import MASKS, POLICIES
-from rnncheck.extractor import ENTRIES
+from rnncheck.entries import ENTRIES
 from rnncheck.grid import KNOWN_DEVIATIONS
 from rnncheck.verify import reproduce_command
 

@@ -216,6 +216,14 @@ def hard_sigmoid(x: X) -> X:
     return _clip(x + 3.0, 0.0, 6.0) / 6.0
 
 
+def hard_sigmoid_keras2(x: X) -> X:
+    """min(max(0.2·x + 0.5, 0), 1), the Keras 2 definition.
+
+    Source: Keras 2.15, keras.backend.hard_sigmoid.
+    """
+    return _clip(x * 0.2 + 0.5, 0.0, 1.0)
+
+
 def hard_silu(x: X) -> X:
     """x·hard_sigmoid(x)."""
     return x * hard_sigmoid(x)
@@ -320,6 +328,12 @@ ACTIVATIONS: Mapping[str, Callable[..., X]] = {
 }
 
 
+# What files of Keras 2 mean by a name that has another meaning today; the reader gives these names.
+KERAS2_ACTIVATIONS: Mapping[str, Callable[..., X]] = {"hard_sigmoid_keras2": hard_sigmoid_keras2}
+
+_KNOWN = {**ACTIVATIONS, **KERAS2_ACTIVATIONS}
+
+
 def activate(activation: Activation, x: X) -> X:
     """Apply an activation by its name and parameters, shapes (..., M) -> (..., M)."""
-    return ACTIVATIONS[activation.name](x, **activation.parameters)
+    return _KNOWN[activation.name](x, **activation.parameters)

@@ -16,13 +16,25 @@ from typing import Any, Protocol
 import numpy as np
 
 from rnncheck.comparator import Block, Check, Comparison, Row, Summary, compare, judge, total
-from rnncheck.equations import CELLS, LAYERS, REARRANGING, Weights, X
+from rnncheck.equations import CELLS, Cell, Weights, X, units
+from rnncheck.layers import HELPERS, LAYERS, Operation
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.observed import Call, Steps, observe
 from rnncheck.precision import PRECISIONS
 from rnncheck.products import Matrix, OrderedMatrix, ScreeningMatrix
 from rnncheck.recording import Recording
-from rnncheck.replay import FREE_RUNNING, Analysis, States, replay
+from rnncheck.replay import (
+    FREE_RUNNING,
+    Analysis,
+    States,
+    choose,
+    expanded,
+    operate,
+    received,
+    receiving,
+    replay,
+    stack,
+)
 from rnncheck.rounding import Rounded
 from rnncheck.thresholds import ALARMING, SUSPICIOUS
 
@@ -47,100 +59,226 @@ def step_rows(network: Network, recordings: Sequence[Recording], mapper: Mapper 
         mapper: `map`, or a function like it that uses several threads.
     """
     calls = list(observe(network, recordings))
-    rows = (_step_row(layer, calls, mapper) for layer in network.layers)
-    return [row for row in rows if row is not None]
+    return [row for layer in network.layers for row in _rows(layer, calls, mapper)]
 
 
-def _step_row(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> Row | None:
+def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
+    """Return the rows of one layer, one for each kind of number that it shows; none where too little was seen."""
     jobs = [job for call in calls if (job := _job(layer, call)) is not None]
-    if len(jobs) < len(calls):
-        return None
+    if len(jobs) < len(calls) or layer.kind in HELPERS:
+        return []
     with np.errstate(all="ignore"):
-        arithmetics = [Analysis(bounded=True, matrix=matrix).weights(layer) for matrix, _ in _CLOSER_LOOKS]
-    shape = jobs[0].actual.shape
-    summaries = (
-        summary
-        for job, call in zip(jobs, calls, strict=True)
-        for summary in mapper(partial(_check_block, job, arithmetics), _blocks(shape, call.index))
-    )
-    return judge(
-        total(summaries),
-        layer=layer.name,
-        output="h" if layer.kind in CELLS else "output",
-        check=Check.STEP,
-        shape=_with_calls(shape, len(calls)),
-    )
+        looks = [Analysis(bounded=True, matrix=matrix) for matrix, _ in _CLOSER_LOOKS]
+        arithmetics = [_Look(look, look.weights(layer)) for look in looks]
+    compared = list(mapper(partial(_check_strand, arithmetics), _strands(jobs, calls)))
+    return [
+        judge(
+            total(summaries[output] for summaries in compared if output in summaries),
+            layer=layer.name,
+            output=output,
+            check=Check.STEP,
+            shape=_with_calls(shape, len(calls)),
+        )
+        for output, shape in jobs[0].shapes.items()
+    ]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """An arithmetic and a layer's weights in it."""
+
+    analysis: Analysis
+    weights: Weights
+
+
+# How a block is looked at: by which arithmetic, and the score from which a row is looked at by the next one.
+_CLOSER_LOOKS = ((ScreeningMatrix, SUSPICIOUS), (Matrix, ALARMING), (OrderedMatrix, math.inf))
+
+_Summaries = dict[str, Summary]  # what was put out -> the comparison
 
 
 class _Job(Protocol):
-    """How one layer is checked: what it put out, and what its equation makes of what it had before."""
+    """How one layer is checked in one call: what it put out, and what its equation makes of what it had before."""
 
     @property
-    def actual(self) -> Array:
-        """What the layer put out."""
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each kind of number that is compared, by name; the first is cut in blocks."""
 
-    def operands(self, block: Block) -> tuple[Array, ...]:
-        """Return what the equation needs for a block: arrays with one row for each of the block's rows."""
+    def windows(self, call: int | None) -> Iterator[list[Block]]:
+        """Yield the blocks that must be checked one after the other, for each part that stands alone."""
 
-    def evaluate(self, operands: tuple[Array, ...], weights: Weights) -> X:
-        """Return what the equation gives for some rows."""
+    def check(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[_Summaries, X | None]:
+        """Compare one block, given the memory of the block before; return it as it is after this one."""
 
-    def settle(self, block: Block, rows: Array | slice, expected: X) -> X:
-        """Return what is expected of some rows of a block, given what the equation says of them."""
+
+Strand = list[tuple[_Job, Block]]
+
+
+def _strands(jobs: Sequence[_Job], calls: Sequence[Call]) -> list[Strand]:
+    """Return what can be checked side by side: lists of blocks, in the order in which memory runs through them."""
+    by_call = [
+        [[(job, block) for block in blocks] for blocks in job.windows(call.index)]
+        for job, call in zip(jobs, calls, strict=True)
+    ]
+    if any(len(strands) != len(by_call[0]) for strands in by_call):  # calls of different lengths
+        return [[pair for strands in by_call for strand in strands for pair in strand]]
+    return [[pair for strand in strands for pair in strand] for strands in zip(*by_call, strict=True)]
+
+
+def _check_strand(looks: Sequence[_Look], strand: Strand) -> _Summaries:
+    found: _Summaries = {}
+    memory = None
+    with np.errstate(all="ignore"):
+        for job, block in strand:
+            summaries, memory = job.check(block, looks, memory)
+            found |= {output: found.get(output, Summary()) + summary for output, summary in summaries.items()}
+    return found
 
 
 @dataclass(frozen=True)
 class _RecurrentJob:
-    """Every step of a recurrent layer, from the state that was observed before it."""
+    """Every step of a recurrent layer, from the state that was observed before it.
+
+    A state that no step shows (an LSTM's c) is carried along by the equations, while h is taken from the
+    implementation.
+    """
 
     layer: Layer
     steps: Steps
 
     @property
-    def actual(self) -> Array:
-        return self.steps.h
+    def _cell(self) -> Cell:
+        return CELLS[self.layer.kind]
 
-    def operands(self, block: Block) -> tuple[Array, ...]:
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        finals = zip(self._cell.states[1:], self.steps.final_memory, strict=False)
+        return {"h": self.steps.h.shape, **{name: final.shape for name, final in finals}}
+
+    def windows(self, call: int | None) -> Iterator[list[Block]]:
+        h = self.steps.h
+        width = math.prod(h.shape[2:-1]) * self.layer.weights["recurrent_kernel"].shape[-1]
+        if self._cell.memory is None:
+            yield from ([block] for block in _blocks(h.shape, width, call))
+            return
+        # The memory takes its steps one by one, so that many samples at once are worth more than many steps.
+        samples = max(part.stop - part.start for part in sample_parts(h.shape[0], width))
+        for first in range(0, h.shape[0], min(samples, max(1, _BLOCK // width))):
+            yield list(_blocks(h.shape, width, call, slice(first, first + samples)))
+
+    def check(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[_Summaries, X | None]:
         precision = PRECISIONS[self.layer.dtype]
-        x = precision.round(self.steps.x[block.window[:2]]).reshape(-1, self.steps.x.shape[2])
-        return x, precision.round(self.steps.before(block))
+        x = precision.round(self.steps.x[block.window[:2]])
+        operands = (x.reshape(-1, *x.shape[2:]), precision.round(self.steps.before(block)))
+        if self._cell.memory is None:
+            return {"h": self._compare(block, operands, self.evaluate(operands, looks[0]), looks)}, None
+        if block.start[1] == 0 and self.steps.memory[0] is not None:
+            memory = precision.round(self.steps.memory[0][block.window[0]])
+        gates = self._gates(operands, looks[0])
+        before, after, memory = self._carry(block, gates, memory)
+        expected = self._cell.output(gates, after, self.layer.options)
+        summaries = {"h": self._compare(block, (*operands, before), expected, looks)}
+        if self.steps.final_memory and block.start[1] + block.shape[1] == self.steps.h.shape[1]:
+            summaries[self._cell.states[1]] = self._compare_memory(block, memory)
+        return summaries, memory
 
-    def evaluate(self, operands: tuple[Array, ...], weights: Weights) -> X:
-        cell = CELLS[self.layer.kind]
-        x, before = operands
-        (h,) = cell.step(cell.project(x, weights), (before,), weights, self.layer.options)
-        return h
+    def _gates(self, operands: tuple[X, ...], look: _Look) -> tuple[X, ...]:
+        x, h, *_ = operands
+        projected = self._cell.project(x, look.weights, self.layer.options)
+        return self._cell.gates(projected, h, look.weights, self.layer.options)
 
-    def settle(self, block: Block, rows: Array | slice, expected: X) -> X:
-        uncounted = self.steps.uncounted(block)
-        if uncounted is None:
+    def _carry(self, block: Block, gates: tuple[X, ...], memory: X) -> tuple[X, X, X]:
+        """Run the memory through the steps of a block.
+
+        Returns:
+            The memory before and after each step, (R, ..., M), and what is left after the last one that counts.
+        """
+        assert self._cell.memory is not None
+        gates = tuple(gate.reshape(block.shape) for gate in gates[:2])
+        counted = self.steps.counted(block)
+        before, after = [], []
+        for t in range(block.shape[1]):
+            before.append(memory)
+            after.append(self._cell.memory(tuple(gate[:, t] for gate in gates), memory))
+            memory = after[-1] if counted is None else choose(expanded(counted[:, t], memory), after[-1], memory)
+        rows = (-1, *block.shape[2:])
+        return stack(before).reshape(rows), stack(after).reshape(rows), memory
+
+    def evaluate(self, operands: tuple[X, ...], look: _Look) -> X:
+        """Return the new h of some rows, from x, the h before and the memory before."""
+        x, *states = operands
+        projected = self._cell.project(x, look.weights, self.layer.options)
+        return self._cell.step(projected, tuple(states), look.weights, self.layer.options)[0]
+
+    def _compare(self, block: Block, operands: tuple[X, ...], expected: X, looks: Sequence[_Look]) -> Summary:
+        return _look_closer(self.steps.h[block.window], block, operands, expected, looks, self.evaluate, self._settle)
+
+    def _settle(self, block: Block, rows: Array | slice, expected: X) -> X:
+        counted = self.steps.counted(block)
+        if counted is None:
             return expected
-        counts, repeated = uncounted
-        return Rounded.where(counts[rows], expected, repeated[rows])
+        counts = expanded(counted.reshape(-1)[rows], expected)
+        return choose(counts, expected, self.steps.repeated(block)[rows])
+
+    def _compare_memory(self, block: Block, expected: X) -> Summary:
+        start, shape = (block.start[0], *block.start[2:]), (block.shape[0], *block.shape[2:])
+        (final,) = self.steps.final_memory
+        return compare(final[block.window[0]], expected, Block(axis_names(len(shape)), start, shape, block.call))
 
 
 @dataclass(frozen=True)
 class _LayerJob:
-    """A layer without states, from the input that was observed."""
+    """A layer without states, from the inputs that were observed."""
 
     layer: Layer
-    x: Array
+    inputs: tuple[Array, ...]
     output: Array
 
     @property
-    def actual(self) -> Array:
-        return self.output
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"output": self.output.shape}
 
-    def operands(self, block: Block) -> tuple[Array, ...]:
-        leading = block.window[: min(self.x.ndim, len(block.shape)) - 1]
-        rows = PRECISIONS[self.layer.dtype].round(self.x[leading])
-        return (rows if self.layer.kind in REARRANGING else rows.reshape(-1, self.x.shape[-1]),)
+    @property
+    def _operation(self) -> Operation:
+        return LAYERS[self.layer.kind]
 
-    def evaluate(self, operands: tuple[Array, ...], weights: Weights) -> X:
-        return LAYERS[self.layer.kind](operands[0], weights, self.layer.options)
+    @property
+    def _by_row(self) -> bool:
+        """Whether every row of the one input can be checked on its own."""
+        return self._operation.rowwise and not self._operation.exact and len(self.inputs) == 1
 
-    def settle(self, block: Block, rows: Array | slice, expected: X) -> X:  # noqa: ARG002 - every row counts
-        return expected
+    def windows(self, call: int | None) -> Iterator[list[Block]]:
+        shape = self.output.shape
+        if self._by_row:
+            yield from ([block] for block in _blocks(shape, math.prod(shape[2:] or shape[1:]), call))
+        elif self._operation.exact:
+            yield [Block(axis_names(len(shape)), (0,) * len(shape), shape, call)]
+        else:
+            samples = max(1, _BLOCK // max(x[0].size for x in (self.output, *self.inputs)))
+            yield from ([_samples(shape, start, samples, call)] for start in range(0, shape[0], samples))
+
+    def check(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[_Summaries, X | None]:
+        precision = receiving(self.layer)
+        actual = self.output[block.window]
+        if self._by_row:
+            leading = block.window[: min(self.inputs[0].ndim, len(block.shape)) - 1]
+            x = received(self.inputs[0][leading], precision)
+            operands: tuple[X, ...] = (x.reshape(-1, x.shape[-1]),)
+            expected = self._evaluate(operands, looks[0])
+            found = _look_closer(actual, block, operands, expected, looks, self._evaluate, _as_it_is)
+            return {"output": found}, memory
+        inputs = self.inputs
+        if not self._operation.exact:
+            inputs = tuple(x[block.window[0]] if len(x) == len(self.output) else x for x in inputs)
+        operands = tuple(received(x, precision) for x in inputs)
+        return {"output": compare(actual, self._evaluate(operands, looks[1]), block)}, memory
+
+    def _evaluate(self, operands: tuple[X, ...], look: _Look) -> X:
+        return operate(self.layer, operands, look.analysis, look.weights)
+
+
+def _as_it_is(block: Block, rows: Array | slice, expected: X) -> X:  # noqa: ARG001 - every row counts
+    return expected
 
 
 def _job(layer: Layer, call: Call) -> _Job | None:
@@ -148,43 +286,80 @@ def _job(layer: Layer, call: Call) -> _Job | None:
     if layer.kind in CELLS:
         steps = call.steps(layer)
         return None if steps is None else _RecurrentJob(layer, steps)
-    x, output = call.tensor(layer.inputs[0]), call.tensor(Tensor(layer.name))
-    return None if x is None or output is None else _LayerJob(layer, x, output)
+    inputs, output = [call.tensor(tensor) for tensor in layer.inputs], call.tensor(Tensor(layer.name))
+    if output is None or any(x is None for x in inputs):
+        return None
+    return _LayerJob(layer, tuple(x for x in inputs if x is not None), output)
 
 
-# How a block is looked at: by which arithmetic, and the score from which a row is looked at by the next one.
-_CLOSER_LOOKS = ((ScreeningMatrix, SUSPICIOUS), (Matrix, ALARMING), (OrderedMatrix, math.inf))
+def _look_closer(
+    actual: Array,
+    block: Block,
+    operands: tuple[X, ...],
+    expected: X,
+    looks: Sequence[_Look],
+    evaluate: Callable[[tuple[X, ...], _Look], X],
+    settle: Callable[[Block, Array | slice, X], X],
+) -> Summary:
+    """Compare one block by the cheapest arithmetic, then the rows that look suspicious by more careful ones.
 
-
-def _check_block(job: _Job, arithmetics: Sequence[Weights], block: Block) -> Summary:
-    """Compare one block by the cheapest arithmetic, then the rows that look suspicious by more careful ones."""
-    operands = job.operands(block)
-    with np.errstate(all="ignore"):
-        expected = job.settle(block, slice(None), job.evaluate(operands, arithmetics[0]))
-        comparison = Comparison(job.actual[block.window], expected)
-        if not isinstance(expected, Rounded):
-            return comparison.summary(block)
-        for (_, score), arithmetic in zip(_CLOSER_LOOKS, arithmetics[1:], strict=False):
-            rows = comparison.rows_above(score)
-            if not rows.size:
-                break
-            again = job.evaluate(tuple(operand[rows] for operand in operands), arithmetic)
-            comparison.look_again(rows, job.settle(block, rows, again))
+    Args:
+        actual: what the layer put out.
+        block: where.
+        operands: what the equation needs: arrays with one row for each of the block's rows.
+        expected: what the equation gives for them in the first look.
+        looks: the arithmetics.
+        evaluate: gives what the equation gives for some rows of the operands.
+        settle: gives what is expected of some rows of a block, given what the equation says of them.
+    """
+    comparison = Comparison(actual, _flat(settle(block, slice(None), expected)))
+    if not isinstance(expected, Rounded):
         return comparison.summary(block)
+    for (_, score), look in zip(_CLOSER_LOOKS, looks[1:], strict=False):
+        rows = comparison.rows_above(score)
+        if not rows.size:
+            break
+        again = evaluate(tuple(operand[rows] for operand in operands), look)
+        comparison.look_again(rows, _flat(settle(block, rows, again)))
+    return comparison.summary(block)
 
 
-def _blocks(shape: tuple[int, ...], call: int | None) -> Iterator[Block]:
-    """Cut an array along n, and along t where it has steps: few samples with all steps, or one with some."""
+def _flat(x: X) -> X:
+    """Return (R, ..., M) as (R, ...·M)."""
+    return x if len(x.shape) == 2 else x.reshape((x.shape[0], -1))
+
+
+def _blocks(shape: tuple[int, ...], width: int, call: int | None, samples: slice | None = None) -> Iterator[Block]:
+    """Cut an array along n, and along t where it has steps: few samples with all steps, or all samples with few.
+
+    Args:
+        shape: of the array.
+        width: how many numbers are computed for each (n, t).
+        call: which of several calls it belongs to.
+        samples: the samples to stay together, with as many steps as fit; None to cut both ways.
+    """
     leading = shape[: min(2, len(shape) - 1)]
     whole = shape[len(leading) :]
-    rows = max(1, _BLOCK // math.prod(whole))
-    sizes: tuple[int, ...] = (rows,) if len(leading) == 1 else (max(1, rows // leading[1]), min(rows, leading[1]))
+    rows = max(1, _BLOCK // width)
+    if samples is not None:
+        n = min(samples.stop, shape[0]) - samples.start
+        sizes: tuple[int, ...] = (n, max(1, rows // n))
+        leading, offset = (n, shape[1]), samples.start
+    else:
+        sizes = (rows,) if len(leading) == 1 else (max(1, rows // leading[1]), min(rows, leading[1]))
+        offset = 0
     axes = axis_names(len(shape))
     starts = np.ndindex(*(-(-length // size) for length, size in zip(leading, sizes, strict=True)))
     for index in starts:
         start = tuple(i * size for i, size in zip(index, sizes, strict=True))
         lengths = tuple(min(size, length - first) for size, length, first in zip(sizes, leading, start, strict=True))
-        yield Block(axes, (*start, *(0 for _ in whole)), (*lengths, *whole), call)
+        yield Block(axes, (start[0] + offset, *start[1:], *(0 for _ in whole)), (*lengths, *whole), call)
+
+
+def _samples(shape: tuple[int, ...], start: int, samples: int, call: int | None) -> Block:
+    """Return the block of some samples with all that they have."""
+    rest = shape[1:]
+    return Block(axis_names(len(shape)), (start, *(0 for _ in rest)), (min(samples, shape[0] - start), *rest), call)
 
 
 def axis_names(rank: int) -> tuple[str, ...]:
@@ -225,8 +400,7 @@ def end_to_end_rows(
         steps_checked: whether each step on the way to the outputs has a row that can be relied on.
         tolerance: a limit to check besides; it gives each output one more row.
     """
-    units = max((layer.options["units"] for layer in network.layers if layer.kind in CELLS), default=1)
-    parts = sample_parts(recordings[0].outputs[0].shape[0], units)
+    parts = _parts(network, recordings[0])
     compared = list(mapper(partial(_compare_part, network, recordings, tolerance), parts))
     rows = []
     for number, (tensor, check) in enumerate(product(network.outputs, _end_to_end_checks(tolerance))):
@@ -242,6 +416,15 @@ def end_to_end_rows(
         )
         rows.append(row)
     return rows
+
+
+def _parts(network: Network, recording: Recording) -> list[slice]:
+    """Cut the samples for two threads; not where a constant of the network belongs to particular samples."""
+    samples = len(recording.inputs[0])
+    if any(layer.kind == "Constant" and len(layer.weights["value"]) > 1 for layer in network.layers):
+        return [slice(0, samples)]
+    width = max((units(layer) for layer in network.layers if layer.kind in CELLS), default=1)
+    return sample_parts(samples, width)
 
 
 def sample_parts(samples: int, units: int) -> list[slice]:
@@ -288,8 +471,8 @@ def _whole(array: Array, first_sample: int, call: int | None) -> Block:
 
 
 def output_name(tensor: Tensor) -> str:
-    """Return what a row calls an output of a layer: its first is `output`, the second the final `state`."""
-    return "output" if tensor.index == 0 else "state"
+    """Return what a row calls an output of a layer: first its `output`, then the final `state` and the final `c`."""
+    return ("output", "state", "c")[tensor.index]
 
 
 def _with_calls(shape: tuple[int, ...], calls: int) -> tuple[int, ...]:

@@ -11,39 +11,70 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from rnncheck.case import LAYERS, MASKS, POLICIES, SIZES, WEIGHTS, Case
+from rnncheck.case import (
+    GATES,
+    LAYERS,
+    MASK_SOURCES,
+    MASKS,
+    MERGE_MODES,
+    PADDINGS,
+    POLICIES,
+    SIZES,
+    WEIGHTS,
+    WRAPPERS,
+    Case,
+)
 from rnncheck.checks import Tolerance
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.files import check_writable, write_csv, write_json
 from rnncheck.report import Entry, Report
-from rnncheck.verify import make_tolerance, verify_case
+from rnncheck.verify import make_tolerance, verify_case, verify_file
 from rnncheck.version import __version__
 
 INTERRUPTED = 130
+
+_Item = TypeVar("_Item")
 
 _SIZE_HELP = {"N": "samples", "T": "steps", "D": "input features", "M": "hidden units", "K": "output units"}
 
 # The options of a case that take a value, and what the help says of them.
 _CHOICE_HELP = {
     "layer": f"recurrent layer: {', '.join(LAYERS)}",
+    "cell": f"cell of rnn, lowest cell of stacked: {', '.join(GATES)}",
+    "wrapper": f"what stands around the layer: {', '.join(WRAPPERS)}",
+    "merge_mode": f"how Bidirectional merges its two outputs: {', '.join(MERGE_MODES)}",
     "activation": "of the recurrent layer, by Keras' name",
+    "recurrent_activation": "of its gates, by Keras' name",
     "dense_activation": "of Dense, by Keras' name",
     "dtype": f"dtype policy: {', '.join(POLICIES)}",
+    "padding": f"of a convolution: {', '.join(PADDINGS)}",
     "mask": f"which steps count: {', '.join(MASKS)}",
+    "mask_from": f"where the mask comes from: {', '.join(MASK_SOURCES)}",
     "weights": f"where weights come from: {', '.join(WEIGHTS)}",
 }
+_COUNT_HELP = {
+    "cells": "cells of stacked",
+    "layers": "recurrent layers on top of each other",
+    "kernel_size": "of a convolution along its first axis",
+    "strides": "of a convolution",
+    "dilation_rate": "of a convolution",
+}
 _NUMBER_HELP = {
-    "recurrent_scale": "largest singular value of the recurrent kernel; chaotic above about 1.5",
+    "recurrent_scale": "largest singular value of each gate's recurrent kernel; chaotic above about 1.5",
     "dropout": "rate on the inputs, inactive at inference",
     "recurrent_dropout": "rate on the states, inactive at inference",
 }
 _FLAG_HELP = {
+    "own_backward": "give Bidirectional a backward layer of its own",
     "use_bias": "give both layers a bias",
+    "unit_forget_bias": "start an LSTM's forget gate at bias 1",
+    "reset_after": "reset a GRU's state after the product",
     "return_sequences": "let Dense see every step",
     "return_state": "return the final state too",
     "go_backwards": "take the steps last to first",
@@ -51,7 +82,7 @@ _FLAG_HELP = {
     "unroll": "let Keras unroll the loop",
     "initial_state": "start from a given state",
     "zero_output_for_mask": "put out zero where a step does not count",
-    "flatten": "put Flatten between the sequence and Dense",
+    "flatten": "put Flatten between the recurrent layer and Dense",
 }
 
 
@@ -83,6 +114,8 @@ def _case_options(command: Callable[..., Any]) -> Callable[..., Any]:
         command = click.option(f"--{flag}/--no-{flag}", name, default=None, help=text)(command)
     for name, text in reversed(_NUMBER_HELP.items()):
         command = click.option("--" + name.replace("_", "-"), name, type=float, help=text)(command)
+    for name, text in reversed(_COUNT_HELP.items()):
+        command = click.option("--" + name.replace("_", "-"), name, type=_Numbers(), help=text)(command)
     for name, text in reversed(_CHOICE_HELP.items()):
         command = click.option("--" + name.replace("_", "-"), name, type=_Words(), help=text)(command)
     for size in reversed(SIZES):
@@ -121,10 +154,16 @@ def cli() -> None:
 
 
 @cli.command()
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--inputs", type=click.Path(path_type=Path), help="Inputs of MODEL: .npy, .npz or .csv; random if none."
+)
 @_case_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and inputs.")
 @_common_options
 def verify(
+    model: Path | None,
+    inputs: Path | None,
     seed: int,
     json_path: Path | None,
     csv_path: Path | None,
@@ -134,14 +173,16 @@ def verify(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Build models, run them in Keras and check every number.
+    """Run models in Keras and check every number.
 
-    Without options it runs the built-in grid. With options it runs Input (T, D) -> layer (M) -> Dense (K) for every
-    combination of the values given:
+    Without arguments it runs the built-in grid. With options it runs Input (T, D) -> layer (M) -> Dense (K) for every
+    combination of the values given. With MODEL, a .keras or .h5 file, it runs that, on the inputs given or on random
+    ones (-N and -T say how many samples and steps):
 
     \b
         rnncheck verify -N 1,4 -T 10,50 -D 3 -M 5,32 -K 2 --seed 7
-        rnncheck verify --activation relu,tanh --mask mixed --return-sequences
+        rnncheck verify --layer lstm,gru --activation relu,tanh --mask mixed --return-sequences
+        rnncheck verify model.keras --inputs x.npy
     """  # noqa: D301 - click keeps the lines after its mark as they are
     tolerance = make_tolerance(rtol, atol)
     for path in (json_path, csv_path):
@@ -149,7 +190,13 @@ def verify(
             check_writable(path)
     if json_path is not None and json_path == csv_path:
         raise InputError(f"{json_path}: it is asked for twice; expected one file for --json and another for --csv.")
-    report = _run(_cases(options, seed), tolerance)
+    given = {name: value for name, value in options.items() if value is not None}
+    if model is not None:
+        report = _run([partial(_verify_model, model, inputs, seed, given, tolerance)])
+    elif inputs is not None:
+        raise InputError("--inputs: it came without MODEL; expected a .keras or .h5 file to feed them to.")
+    else:
+        report = _run([partial(verify_case, case, tolerance) for case in _cases(given, seed)])
     if report.entries and not quiet:
         _show(report, everything=everything)
     if report.interrupted:
@@ -162,17 +209,54 @@ def verify(
     raise SystemExit(report.exit_code)
 
 
-def _cases(options: dict[str, Any], seed: int) -> list[Case]:
+def _verify_model(
+    path: Path, inputs: Path | None, seed: int, given: dict[str, Any], tolerance: Tolerance | None
+) -> Entry:
+    """Verify a model file; of the options that describe a case only the number of samples and of steps apply."""
+    foreign = sorted(set(given) - {"N", "T"})
+    if foreign or any(len(sizes) > 1 for sizes in given.values()) or (inputs is not None and given):
+        said = ", ".join(foreign or sorted(given))
+        raise InputError(
+            f"{path}: {said} came with a model file; expected at most one -N and one -T, for random inputs. "
+            "The file says the rest."
+        )
+    sizes = {name: given.get(name, [None])[0] for name in ("N", "T")}
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise InputError(f"{path}: {name}={size} came; expected a whole number from 1 up.")
+    return verify_file(path, inputs, seed=seed, samples=sizes["N"], steps=sizes["T"], tolerance=tolerance)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+def show(model: Path) -> None:
+    """Show what MODEL is made of, and the equations that will be checked.
+
+    MODEL is a .keras or .h5 file. It is read without Keras, and nothing in it is executed.
+    """
+    from rich.console import Console
+
+    from rnncheck.modelfile import open_model
+    from rnncheck.reader import read
+    from rnncheck.show import print_network
+
+    file = open_model(model)
+    network = read(file.config, file.weights, file.keras_version).network
+    width = None if sys.stdout.isatty() else 118
+    title = f"{model.name}, written by Keras {file.keras_version or 'of an unknown version'}"
+    print_network(network, Console(width=width, highlight=False), title)
+
+
+def _cases(given: dict[str, Any], seed: int) -> list[Case]:
     from rnncheck.grid import default_grid, product_of
 
-    given = {name: value for name, value in options.items() if value is not None}
     if not given:
         return default_grid(seed)
     return product_of({name: v if isinstance(v, list) else [v] for name, v in given.items()}, seed)
 
 
-def _run(cases: Sequence[Case], tolerance: Tolerance | None) -> Report:
-    """Run the cases one after the other; an interrupt ends the run and keeps what was found."""
+def _run(verifications: Sequence[Callable[[], Entry]]) -> Report:
+    """Run one after the other; an interrupt ends the run and keeps what was found."""
     from rnncheck.environment import environment
 
     entries: list[Entry] = []
@@ -180,22 +264,22 @@ def _run(cases: Sequence[Case], tolerance: Tolerance | None) -> Report:
     try:
         with quiet_stderr():
             import keras  # noqa: F401 - loaded here, where its start-up messages can be held back
-        for case in _with_progress(cases):
-            entries.append(verify_case(case, tolerance))  # noqa: PERF401 - an interrupt keeps what was found
+        for verification in _with_progress(verifications):
+            entries.append(verification())  # noqa: PERF401 - an interrupt keeps what was found
     except KeyboardInterrupt:
         interrupted = True
     return Report(environment(), tuple(entries), interrupted)
 
 
-def _with_progress(cases: Sequence[Case]) -> Iterator[Case]:
-    """Yield the cases, with a progress bar where a person is watching."""
-    if len(cases) == 1 or not sys.stderr.isatty():
-        yield from cases
+def _with_progress(items: Sequence[_Item]) -> Iterator[_Item]:
+    """Yield the items, with a progress bar where a person is watching."""
+    if len(items) == 1 or not sys.stderr.isatty():
+        yield from items
         return
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(cases, "checking", console=Console(stderr=True), transient=True)
+    yield from track(items, "checking", console=Console(stderr=True), transient=True)
 
 
 def _show(report: Report, *, everything: bool) -> None:

@@ -31,6 +31,11 @@ def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
                 f"input {spec.name!r}: {len(array)} samples came, but input {network.inputs[0].name!r} has "
                 f"{len(arrays[0])}; expected the same number."
             )
+        if network.stateful and spec.samples not in {None, len(array)}:
+            raise InputError(
+                f"input {spec.name!r}: {len(array)} samples came; expected {spec.samples}, the batch of a stateful "
+                "model, which keeps a state for each."
+            )
     return arrays
 
 

@@ -78,11 +78,19 @@ class Layer:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """An input of the network: its name, its shape without the N axis (None where open), its dtype."""
+    """An input of the network.
+
+    Attributes:
+        name: its name.
+        shape: its shape without the N axis; None where open.
+        dtype: its dtype.
+        samples: N, where the model fixes it, as stateful models must; else None.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    samples: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from rnncheck.comparator import Block
-from rnncheck.equations import CELLS, LAYERS, REARRANGING
+from rnncheck.equations import CELLS
+from rnncheck.layers import LAYERS
 from rnncheck.network import Array, Layer, Network, Tensor
-from rnncheck.precision import PRECISIONS
 from rnncheck.recording import Recording
-from rnncheck.replay import processing_order, receive_input
+from rnncheck.replay import PLAIN, expanded, processing_order, receive_input, received, receiving
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,9 +22,12 @@ class Steps:
     """The observed steps of one recurrent layer in one call, in the order in which it takes them.
 
     Attributes:
-        x: what the layer read, (N, T, D).
-        h: what it put out after every step, (N, T, M).
-        initial: the state before the first step, (N, M).
+        x: what the layer read, (N, T, ..., D).
+        h: what it put out after every step, (N, T, ..., M).
+        initial: the state h before the first step, (N, ..., M).
+        memory: the states that no step shows, before the first one: an LSTM's c, (N, ..., M); None for what an
+            earlier call left. Empty for a cell without such a state.
+        final_memory: what was seen of them after the last step; empty where nothing was.
         counts: which steps count, (N, T) of booleans; None without a mask.
         zero_output: whether the output is zero at a step that does not count; else it repeats the one before.
     """
@@ -31,12 +35,14 @@ class Steps:
     x: Array
     h: Array
     initial: Array
+    memory: tuple[Array | None, ...]
+    final_memory: tuple[Array, ...]
     counts: Array | None
     zero_output: bool
 
     @cached_property
     def _last_counted(self) -> Array:
-        """For every step, the last earlier step that counts; -1 where there is none, (N, T)."""
+        """For every step, the last earlier step that counts; -1 where there is none, (N, T + 1)."""
         assert self.counts is not None
         t_steps = self.counts.shape[1]
         latest = np.maximum.accumulate(
@@ -46,14 +52,13 @@ class Steps:
 
     @property
     def final(self) -> Array:
-        """The state after the last step, (N, M)."""
+        """The state h after the last step, (N, ..., M)."""
         t_steps = self.h.shape[1]
         return self._state_before(slice(None), slice(t_steps, t_steps + 1))[:, 0]
 
     def before(self, block: Block) -> Array:
-        """Return the implementation's own state before each step of a block, (R, M)."""
-        samples, steps, _ = block.window
-        return self._state_before(samples, steps).reshape(-1, self.h.shape[2])
+        """Return the implementation's own state h before each step of a block, (R, ..., M)."""
+        return _as_rows(self._state_before(*block.window[:2]))
 
     def _state_before(self, samples: slice, steps: slice) -> Array:
         h = self.h[samples]
@@ -65,21 +70,25 @@ class Steps:
             return earlier if steps.start else np.concatenate([initial, earlier], axis=1)
         last = self._last_counted[samples, steps]
         seen = h[np.arange(h.shape[0])[:, np.newaxis], np.maximum(last, 0)]
-        return np.where(last[..., np.newaxis] < 0, initial, seen)
+        return np.where(expanded(last, seen) < 0, initial, seen)
 
-    def uncounted(self, block: Block) -> tuple[Array, Array] | None:
-        """Return which rows of a block count, (R, 1), and what the others must put out, (R, M)."""
-        if self.counts is None:
-            return None
-        samples, steps, _ = block.window
-        counts = self.counts[samples, steps]
+    def counted(self, block: Block) -> Array | None:
+        """Return which steps of a block count, (N, T); None where all do."""
+        return None if self.counts is None else self.counts[block.window[:2]]
+
+    def repeated(self, block: Block) -> Array:
+        """Return what the steps of a block put out where they do not count, (R, ..., M)."""
         if self.zero_output:
-            repeated = np.zeros(block.shape)
-        else:
-            earlier = self.h[samples, max(steps.start - 1, 0) : steps.stop - 1].astype(np.float64)
-            zeros = np.zeros((block.shape[0], block.shape[1] - earlier.shape[1], block.shape[2]))
-            repeated = np.concatenate([zeros, earlier], axis=1)
-        return counts.reshape(-1, 1), repeated.reshape(-1, block.shape[2])
+            return _as_rows(np.zeros(block.shape))
+        samples, steps, *_ = block.window
+        earlier = self.h[samples, max(steps.start - 1, 0) : steps.stop - 1].astype(np.float64)
+        zeros = np.zeros((block.shape[0], block.shape[1] - earlier.shape[1], *block.shape[2:]))
+        return _as_rows(np.concatenate([zeros, earlier], axis=1))
+
+
+def _as_rows(steps: Array) -> Array:
+    """Return (N, T, ...) as rows (N·T, ...), the steps of the first sample first."""
+    return steps.reshape(-1, *steps.shape[2:])
 
 
 class Call:
@@ -124,33 +133,55 @@ class Call:
         if h is None or x is None:
             return None
         mask = None if layer.mask is None else self.tensor(layer.mask)
-        initial = self._initial_state(layer, (h.shape[0], h.shape[2]))
+        initial = self._initial_states(layer, (h.shape[0], *h.shape[2:]))
         if initial is None or (layer.mask is not None and mask is None):
             return None
         return Steps(
             x=processing_order(layer, x),
             h=h,
-            initial=initial,
+            initial=initial[0],
+            memory=initial[1:],
+            final_memory=self._final_memory(layer),
             counts=None if mask is None else processing_order(layer, mask),
             zero_output=layer.options["zero_output_for_mask"],
         )
 
-    def _initial_state(self, layer: Layer, shape: tuple[int, int]) -> Array | None:
+    def _initial_states(self, layer: Layer, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
+        """Return every state before the first step; None where one is not known."""
         if layer.initial_state:
-            state = self.tensor(layer.initial_state[0])
-            return None if state is None else state.astype(np.float64)
-        return self._kept.get(layer.name, np.zeros(shape))
+            states = [self.tensor(tensor) for tensor in layer.initial_state]
+            if any(state is None for state in states):
+                return None
+            return tuple(np.broadcast_to(s, shape).astype(np.float64) for s in states if s is not None)
+        hidden = CELLS[layer.kind].states[1:]
+        if layer.name in self._kept:
+            return (self._kept[layer.name], *(None for _ in hidden))
+        return tuple(np.zeros(shape) for _ in CELLS[layer.kind].states)
+
+    def _final_memory(self, layer: Layer) -> tuple[Array, ...]:
+        """Return what was seen of the states that no step shows, after the last one."""
+        names = CELLS[layer.kind].states
+        seen = [self.tensor(Tensor(layer.name, index)) for index in range(2, len(names) + 1)]
+        return tuple(state for state in seen if state is not None)
 
     def following(self, layer: Layer) -> dict[Tensor, Array]:
         """Return the outputs of a layer that follow from observed numbers without arithmetic."""
-        if layer.kind in CELLS and (steps := self.steps(layer)) is not None:
-            output = steps.h if layer.options["return_sequences"] else steps.h[:, -1]
-            following = {Tensor(layer.name): output}
-            return following | {Tensor(layer.name, 1): steps.final} if layer.options["return_state"] else following
-        if layer.kind in REARRANGING and (source := self.tensor(layer.inputs[0])) is not None:
-            received = PRECISIONS[layer.dtype].round(source)
-            return {Tensor(layer.name): LAYERS[layer.kind](received, {}, layer.options)}
-        return {}
+        if layer.kind in CELLS:
+            return self._following_steps(layer)
+        operation = LAYERS[layer.kind]
+        sources = [self.tensor(tensor) for tensor in layer.inputs]
+        if not operation.exact or any(source is None for source in sources):
+            return {}
+        inputs = [received(source, receiving(layer)) for source in sources if source is not None]
+        return {Tensor(layer.name): operation.apply(inputs, PLAIN.weights(layer), layer.options)}
+
+    def _following_steps(self, layer: Layer) -> dict[Tensor, Array]:
+        steps = self.steps(layer)
+        if steps is None:
+            return {}
+        output = steps.h if layer.options["return_sequences"] else steps.h[:, -1]
+        following = {Tensor(layer.name): output}
+        return following | {Tensor(layer.name, 1): steps.final} if layer.options["return_state"] else following
 
 
 def observe(network: Network, recordings: Sequence[Recording]) -> Iterator[Call]:

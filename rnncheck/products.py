@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from copy import copy
+from typing import Self
+
 import numpy as np
 
 from rnncheck.network import Array
@@ -24,6 +27,14 @@ class Matrix:
         self.bounded = bounded
         self.squared = np.square(value)
         self.absolute = np.abs(value)
+
+    def __getitem__(self, columns: tuple[slice, slice]) -> Self:
+        """Return some of the columns, as `matrix[:, start:stop]`."""
+        part = copy(self)
+        part.value = self.value[columns]
+        part.squared = self.squared[columns]
+        part.absolute = self.absolute[columns]
+        return part
 
     def limits(self, a: Array) -> tuple[Array, Array | None]:
         """Return Q = a²·W² and |a|·|W| (None where no bound is carried), both of shape (R, M)."""
@@ -64,6 +75,12 @@ class ScreeningMatrix(Matrix):
         with np.errstate(over="ignore"):  # an infinite estimate is looked at again with `Matrix`
             self.norms = np.sqrt(self.squared.sum(axis=0)).astype(self.estimate)
             self.squared = self.squared.astype(self.estimate)
+
+    def __getitem__(self, columns: tuple[slice, slice]) -> Self:
+        """Return some of the columns, as `matrix[:, start:stop]`."""
+        part = super().__getitem__(columns)
+        part.norms = self.norms[columns[1]]
+        return part
 
     def limits(self, a: Array) -> tuple[Array, Array | None]:
         """Return about a²·W², exact in the mean over the rows, and ‖a‖·‖W_j‖, at least |a|·|W|."""

@@ -14,11 +14,12 @@ from typing import Protocol
 
 import numpy as np
 
-from rnncheck.equations import CELLS, LAYERS, Weights, X
+from rnncheck.equations import CELLS, Weights, X, units
+from rnncheck.layers import LAYERS
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.precision import PRECISIONS, Precision
 from rnncheck.products import Matrix
-from rnncheck.rounding import Rounded
+from rnncheck.rounding import EXACT, Rounded
 
 # How many numbers of x·kernel + bias are computed ahead of the recurrence, so that they stay in the cache; more
 # steps at once also mean that two threads get in each other's way less often.
@@ -26,10 +27,14 @@ _AHEAD = 2**17
 
 
 class Arithmetic(Protocol):
-    """What a layer's weights become before the equations see them."""
+    """What a layer's weights and inputs become before the equations see them."""
 
     def weights(self, layer: Layer) -> Weights:
-        """Return the layer's weights, rounded to its precision, ready for the equations."""
+        """Return the layer's weights, rounded to its precision, ready for the equations; kernels as matrices."""
+        ...
+
+    def lift(self, x: X, precision: Precision) -> X:
+        """Return an input of an operation as the equations are to see it."""
         ...
 
 
@@ -38,8 +43,11 @@ class PlainArithmetic:
 
     def weights(self, layer: Layer) -> Weights:
         """Return float64 arrays."""
-        precision = PRECISIONS[layer.dtype]
-        return {name: precision.round(weight) for name, weight in layer.weights.items()}
+        return _rounded_weights(layer)
+
+    def lift(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - nothing is rounded here
+        """Return the input as it is."""
+        return x
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,45 @@ class Analysis:
     matrix: type[Matrix] = Matrix
 
     def weights(self, layer: Layer) -> Weights:
-        """Return kernels as `Matrix`, so that `x @ kernel` becomes `Rounded`; biases stay exact arrays."""
-        precision = PRECISIONS[layer.dtype]
-        rounded = {name: precision.round(weight) for name, weight in layer.weights.items()}
+        """Return kernels as `Matrix`, so that `x @ kernel` becomes `Rounded`; the others stay exact arrays."""
+        precision = computing(layer)
         return {
-            name: self.matrix(weight, precision, bounded=self.bounded) if weight.ndim == 2 else weight
-            for name, weight in rounded.items()
+            name: self.matrix(weight, precision, bounded=self.bounded) if name in KERNELS else weight
+            for name, weight in _rounded_weights(layer).items()
         }
+
+    def lift(self, x: X, precision: Precision) -> X:
+        """Return numbers that were observed as `Rounded` without an error, so that sums of them have one."""
+        if isinstance(x, Rounded):
+            return x if x.precision is precision else x.to(precision)
+        if x.dtype.kind != "f":
+            return x
+        return Rounded(x, EXACT, EXACT if self.bounded else None, precision)
+
+
+# The weights that inputs are multiplied with; a convolution's (k, ..., D, M) is flattened to (k·...·D, M).
+KERNELS = frozenset({"kernel", "recurrent_kernel"})
+
+
+def computing(layer: Layer) -> Precision:
+    """Return the precision that a layer computes in; some never compute in less than float32."""
+    precision = PRECISIONS[layer.dtype]
+    casts = layer.kind in CELLS or LAYERS[layer.kind].casts_weights
+    return precision if casts else max(precision, PRECISIONS["float32"], key=lambda each: each.digits)
+
+
+def receiving(layer: Layer) -> Precision:
+    """Return the precision that a layer casts its inputs to."""
+    casts = layer.kind in CELLS or LAYERS[layer.kind].casts_inputs
+    return PRECISIONS[layer.dtype] if casts else computing(layer)
+
+
+def _rounded_weights(layer: Layer) -> dict[str, Array]:
+    precision = computing(layer)
+    return {
+        name: precision.round(weight.reshape(-1, weight.shape[-1]) if name in KERNELS else weight)
+        for name, weight in layer.weights.items()
+    }
 
 
 PLAIN = PlainArithmetic()
@@ -113,7 +153,7 @@ def replay(
     growth = 0.0
     with np.errstate(all="ignore"):
         for layer in network.layers:
-            read = _Reader(values, given, PRECISIONS[layer.dtype])
+            read = Reader(values, given, receiving(layer))
             if layer.kind in CELLS:
                 scan = _scan(layer, read, kept.get(layer.name), arithmetic)
                 results = (scan.output, *scan.states) if layer.options["return_state"] else (scan.output,)
@@ -121,29 +161,33 @@ def replay(
                     kept[layer.name] = scan.states
                 growth = max(growth, scan.growth)
             else:
-                weights = arithmetic.weights(layer)
-                results = (LAYERS[layer.kind](read(layer.inputs[0]), weights, layer.options),)
+                results = (_operate(layer, read, arithmetic),)
             for index, result in enumerate(results):
                 values[Tensor(layer.name, index)] = result
     return Replayed(tuple(values[tensor] for tensor in network.outputs), kept, growth)
 
 
 def receive_input(array: Array, dtype: str) -> Array:
-    """Return an input as the model's input layer casts it: numbers of the declared dtype, in any float dtype."""
+    """Return an input as the model's input layer casts it: numbers of the declared dtype, in any that has them."""
     if array.dtype.name == dtype:
         return array
     if dtype == "bool":
         return array.astype(bool)
-    return PRECISIONS[dtype].round(array) if dtype in PRECISIONS else array.astype(dtype).astype(np.float64)
+    return PRECISIONS[dtype].round(array) if dtype in PRECISIONS else array.astype(dtype)
 
 
-def processing_order(layer: Layer, sequence: Array) -> Array:
+def received(array: Array, precision: Precision) -> Array:
+    """Return an observed array as a layer receives it: floats cast to its precision, masks and ids as they are."""
+    return precision.round(array) if array.dtype.kind == "f" else array
+
+
+def processing_order(layer: Layer, sequence: X) -> X:
     """Return a view of (N, T, ...) with the steps in the order in which the layer takes them."""
     return sequence[:, ::-1] if layer.options["go_backwards"] else sequence
 
 
 @dataclass(frozen=True)
-class _Reader:
+class Reader:
     """Reads tensors as a layer receives them: cast to the layer's precision."""
 
     values: Mapping[Tensor, X]
@@ -151,23 +195,47 @@ class _Reader:
     precision: Precision
 
     def __call__(self, tensor: Tensor) -> X:
+        """Return a whole tensor."""
         return self.cast(tensor, self.values[tensor])
 
     def cast(self, tensor: Tensor, part: X) -> X:
         """Return a part of a tensor as the layer receives it."""
         if isinstance(part, Rounded):
             return part.to(self.precision)
-        return self.precision.round(part) if tensor in self.given else part
+        return received(part, self.precision) if tensor in self.given else part
+
+
+def _operate(layer: Layer, read: Reader, arithmetic: Arithmetic) -> X:
+    """Run one layer that has no state."""
+    inputs = [read(tensor) for tensor in layer.inputs]
+    return operate(layer, inputs, arithmetic, arithmetic.weights(layer))
+
+
+def operate(layer: Layer, inputs: Sequence[X], arithmetic: Arithmetic, weights: Weights) -> X:
+    """Return what a layer without a state makes of its inputs, which it has received.
+
+    Args:
+        layer: its kind is in `LAYERS`.
+        inputs: (N, ...) each.
+        arithmetic: what the numbers become.
+        weights: what `arithmetic.weights(layer)` gives.
+    """
+    operation = LAYERS[layer.kind]
+    if not operation.exact:
+        inputs = [arithmetic.lift(x, computing(layer)) for x in inputs]
+    result = operation.apply(inputs, weights, layer.options)
+    is_cast = isinstance(result, Rounded) and computing(layer) is not PRECISIONS[layer.dtype]
+    return result.to(PRECISIONS[layer.dtype]) if is_cast else result
 
 
 @dataclass(frozen=True)
 class _Scan:
-    output: X  # (N, T, M) with return_sequences, else (N, M)
+    output: X  # (N, T, ..., M) with return_sequences, else (N, ..., M)
     states: tuple[X, ...]
     growth: float
 
 
-def _scan(layer: Layer, read: _Reader, kept: tuple[X, ...] | None, arithmetic: Arithmetic) -> _Scan:
+def _scan(layer: Layer, read: Reader, kept: tuple[X, ...] | None, arithmetic: Arithmetic) -> _Scan:
     """Run one recurrent layer over the time axis.
 
     Under a mask, a step that does not count keeps the states and repeats the previous output, which is zero before
@@ -175,20 +243,20 @@ def _scan(layer: Layer, read: _Reader, kept: tuple[X, ...] | None, arithmetic: A
     """
     cell, weights = CELLS[layer.kind], arithmetic.weights(layer)
     mask = None if layer.mask is None else processing_order(layer, read.values[layer.mask])
-    samples = read.values[layer.inputs[0]].shape[0]
-    states = _first_states(layer, read, kept, (samples, layer.options["units"]))
+    states: tuple[X, ...] = ()
     output = None
     outputs: list[X] = []
     growth = 0.0
     for t, projected in _projections(layer, read, weights):
+        states = states or _first_states(layer, read, kept, (*projected.shape[:-1], units(layer)))
         after = cell.step(projected, states, weights, layer.options)
-        growth = max(growth, _growth(after[0]))
         if mask is None:
             states, output = after, after[0]
         else:
-            counts = mask[:, t, np.newaxis]
+            counts = expanded(mask[:, t], after[0])
             output = _output(layer, counts, after[0], output)
             states = tuple(choose(counts, new, old) for new, old in zip(after, states, strict=True))
+        growth = max(growth, _growth(states[0]))
         if layer.options["return_sequences"]:
             outputs.append(output)
     return _Scan(stack(outputs) if layer.options["return_sequences"] else output, states, growth)
@@ -202,21 +270,23 @@ def _growth(h: X) -> float:
     return share / h.precision.unit if math.isfinite(share) else math.inf
 
 
-def _first_states(layer: Layer, read: _Reader, kept: tuple[X, ...] | None, shape: tuple[int, int]) -> tuple[X, ...]:
+def _first_states(layer: Layer, read: Reader, kept: tuple[X, ...] | None, shape: tuple[int, ...]) -> tuple[X, ...]:
+    """Return the states before the first step, each (N, ..., M); a constant may stand for all samples."""
     if layer.initial_state:
-        return tuple(read(tensor) for tensor in layer.initial_state)
+        states = tuple(read(tensor) for tensor in layer.initial_state)
+        return tuple(h if isinstance(h, Rounded) else np.broadcast_to(h, shape) for h in states)
     return kept or tuple(np.zeros(shape) for _ in CELLS[layer.kind].states)
 
 
-def _projections(layer: Layer, read: _Reader, weights: Weights) -> Iterator[tuple[int, X]]:
+def _projections(layer: Layer, read: Reader, weights: Weights) -> Iterator[tuple[int, X]]:
     """Yield (t, the input's share of step t, shape (N, ...)), computed for many steps at once."""
     (source,) = layer.inputs
     x = processing_order(layer, read.values[source])
-    n, t_steps, _ = x.shape
-    ahead = max(1, _AHEAD // (n * layer.options["units"]))
+    n, t_steps, *space, _ = x.shape
+    ahead = max(1, _AHEAD // (n * units(layer) * math.prod(space)))
     for start in range(0, t_steps, ahead):
         block = read.cast(source, time_major(x[:, start : start + ahead]))
-        projected = CELLS[layer.kind].project(block, weights)
+        projected = CELLS[layer.kind].project(block, weights, layer.options)
         for row in range(0, block.shape[0], n):
             yield start + row // n, projected[row : row + n]
 
@@ -234,12 +304,17 @@ def choose(counts: Array, new: X, old: X) -> X:
     return Rounded.where(counts, new, old)
 
 
+def expanded(rows: Array, like: X) -> Array:
+    """Return (N,) or (N, T) with axes of length 1 appended, so that it stands beside `like`."""
+    return rows.reshape(rows.shape + (1,) * (len(like.shape) - rows.ndim))
+
+
 def time_major(x: X) -> X:
-    """Return (N, T, D) as rows (T·N, D), the samples of the first step first."""
-    n, t_steps, features = x.shape
-    return x.swapaxes(0, 1).reshape((t_steps * n, features))
+    """Return (N, T, ...) as rows (T·N, ...), the samples of the first step first."""
+    n, t_steps, *rest = x.shape
+    return x.swapaxes(0, 1).reshape((t_steps * n, *rest))
 
 
 def stack(steps: list[X]) -> X:
-    """Return T arrays (N, M) as one (N, T, M)."""
+    """Return T arrays (N, ..., M) as one (N, T, ..., M)."""
     return Rounded.stack(steps) if any(isinstance(s, Rounded) for s in steps) else np.stack(steps, axis=1)

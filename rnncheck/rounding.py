@@ -13,8 +13,10 @@ in a sum or a dot product:
 
     a + b    e = ea + eb + u(|v| + ea + eb)                 q² = qa² + qb² + w·v²
     sums     e = Σea + γ_k·Σ(|a| + ea), any order           (k roundings at most on the way of a term)
-    a * b    e = |a|eb + |b|ea + ea·eb + u(...) + tiny      q² = ((|a| + 3qa)qb)² + ((|b| + 3qb)qa)² + w·v²
+    a * b    e = |a|eb + |b|ea + ea·eb + u(...) + tiny      q² = (a² + 9qa²)qb² + (b² + 9qb²)qa² + w·v²
     a @ W    e = ea|W| + γ_n(|a| + ea)|W| + n·tiny          q² = qa²·W² + w·((n+1)/6·Q - Q/n + (n+1)/3·v² + Q)
+    a @ b    e, q² as for a @ W, with what both factors inherit as for a * b
+    max      e = the largest ea of those that may be it     q² = qa² of the largest
     f(a)     e = L·ea + c·u(|f| + L·ea) + tiny              q² = (f'(v)·qa)² + (k·u·f)² + tiny²
 
 where Q = a²·W², L is the largest |f'| on [v - ea, v + ea] (and takes the place of f' where errors run freely, on
@@ -26,7 +28,9 @@ k(n-k)/(n(n-1))·Q + k(k-1)/(n(n-1))·v², and the terms above are its sum over 
 tiny is `Precision.underflow`: products, functions and casts may flush to zero. Sums do not have it, since in gradual
 underflow they are exact where it would count.
 
-A sum stays open until something else than + is done to it, because an implementation may take the terms
+What only moves numbers (`Rounded.move`) moves e and q² with them; zeros that it adds are exact.
+
+A sum stays open until something else than + and moving is done to it, because an implementation may take the terms
 of x·W + h·U + b in any order, across the two products: its bound is γ_k of all their magnitudes together.
 
 Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., lemma 3.1, sections 3.1, 3.3 and 4.2;
@@ -35,8 +39,7 @@ Higham and Mary, A new approach to probabilistic rounding error analysis, SIAM J
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,6 +154,11 @@ class Rounded:
         bounded = self.error is not None
         return Rounded(value, variance, error if bounded else None, self.precision, estimate=self.estimate)
 
+    def _full(self, part: Any) -> Array:
+        """Return error or variance with one number for each element."""
+        is_full = isinstance(part, np.ndarray) and part.shape == self.value.shape
+        return part if is_full else np.broadcast_to(part, self.value.shape)
+
     def _small(self, array: Array) -> Array:
         """Return a copy in the dtype of the estimates."""
         return array.astype(self.estimate)
@@ -161,31 +169,33 @@ class Rounded:
         np.multiply(variance, variance, out=variance)
         variance *= self.precision.unit_variance
         for part in inherited:
-            if part is not EXACT:
+            if not _is_nothing(part):
                 variance += part
         return variance
 
-    def _lift(self, operand: Operand) -> Rounded:
-        """Return an operand as Rounded; a Python number may be inexact in the implementation's format."""
+    def lift(self, operand: Operand) -> Rounded:
+        """Return an operand as Rounded: an array as exact, a Python number as the format holds it."""
         if isinstance(operand, Rounded):
             return operand
         if isinstance(operand, int | float):
-            return self._constant(float(operand), roundings=self._is_inexact(float(operand)))
+            number = np.float64(operand)
+            return self._constant(number, self._is_inexact(number))
         return self._like(np.asarray(operand, np.float64), EXACT, EXACT)
 
-    def _constant(self, number: float, roundings: int) -> Rounded:
-        """Return a constant that the implementation holds after so many roundings."""
-        if not roundings:
-            return self._like(np.asarray(number), EXACT, EXACT)
-        variance = roundings * self.precision.unit_variance * number**2
-        return self._like(np.asarray(number), variance, self.precision.gamma(roundings) * abs(number))
+    def _constant(self, numbers: Any, roundings: Any) -> Rounded:
+        """Return constants that the implementation holds after so many roundings, at most 2."""
+        if not np.any(roundings):
+            return self._like(np.asarray(numbers), EXACT, EXACT)
+        variance = roundings * self.precision.unit_variance * np.square(numbers)
+        gamma = np.choose(roundings, [self.precision.gamma(count) for count in range(3)])
+        return self._like(np.asarray(numbers), variance, gamma * np.abs(numbers))
 
-    def _is_inexact(self, number: float) -> bool:
-        """Whether the implementation's format rounds this number."""
-        return float(self.precision.round(np.asarray(number))) != number
+    def _is_inexact(self, numbers: Any) -> Any:
+        """Whether the implementation's format rounds these numbers, as 0 or 1."""
+        return (self.precision.round(np.asarray(numbers, np.float64)) != numbers).astype(int)
 
     def __add__(self, operand: Operand) -> Rounded:
-        other = self._lift(operand)
+        other = self.lift(operand)
         value = self.value + other.value
         variance = self._fresh_variance(value, self.variance, other.variance)
         if self.error is None:
@@ -207,33 +217,31 @@ class Rounded:
         return self._like(-self.value, self.variance, self.bound)
 
     def __sub__(self, operand: Operand) -> Rounded:
-        return self + -self._lift(operand)
+        return self + -self.lift(operand)
 
     def __rsub__(self, operand: Operand) -> Rounded:
         return (-self).__add__(operand)
 
     def __mul__(self, operand: Operand) -> Rounded:
-        other = self._lift(operand)
-        a, b = self.value, other.value
-        value = a * b
-        # Where a factor is close to zero, what the other's error does is as large as the factor's own.
-        reach_a = np.abs(a) + _SPREAD * np.sqrt(self.variance)
-        reach_b = np.abs(b) + _SPREAD * np.sqrt(other.variance)
-        inherited = np.square(reach_a) * other.variance + np.square(reach_b) * self.variance
-        variance = self._fresh_variance(value, inherited)
+        other = self.lift(operand)
+        value = self.value * other.value
+        variance = self._fresh_variance(value, _product_variance(self, other, np.multiply))
         if self.error is None:
             return self._like(value, variance, None)
         ea, eb = self.bound, other.bound
-        error = np.abs(a) * eb + np.abs(b) * ea + ea * eb
+        error = EXACT if _is_nothing(eb) else np.abs(self._small(self.value)) * eb
+        if not _is_nothing(ea):
+            error = error + (np.abs(self._small(other.value)) + eb) * ea
         return self._like(value, variance, self._round_off(value, error))
 
     def __truediv__(self, operand: Operand) -> Rounded:
-        if isinstance(operand, int | float):  # an implementation may multiply by the rounded reciprocal
-            power_of_two = abs(math.frexp(operand)[0]) == 0.5
-            quotient = self * self._constant(1.0 / operand, self._is_inexact(operand) + (not power_of_two))
-            quotient.value = self.value / operand
+        if isinstance(operand, int | float | np.ndarray):  # it may multiply by the rounded reciprocal
+            numbers = np.asarray(operand, np.float64)
+            is_power_of_two = np.abs(np.frexp(numbers)[0]) == 0.5
+            quotient = self * self._constant(1.0 / numbers, self._is_inexact(numbers) + ~is_power_of_two)
+            quotient.value = self.value / numbers
             return quotient
-        other = self._lift(operand)
+        other = self.lift(operand)
         value = self.value / other.value
         inherited = (self.variance + np.square(value) * other.variance) / np.square(other.value)
         variance = self._fresh_variance(value, inherited)
@@ -244,19 +252,39 @@ class Rounded:
         return self._like(value, variance, self._round_off(value, error))
 
     def __rtruediv__(self, operand: Operand) -> Rounded:
-        return self._lift(operand) / self
+        return self.lift(operand) / self
 
     __radd__ = __add__
     __rmul__ = __mul__
 
     def __matmul__(self, matrix: Any) -> Rounded:
+        if isinstance(matrix, Rounded | np.ndarray):
+            return self._times(self.lift(matrix))
         product: Rounded = self.value @ matrix
-        product.variance = product.variance + np.broadcast_to(self.variance, self.shape) @ matrix.squared
+        if not _is_nothing(self.variance):
+            product.variance = product.variance + self._full(self.variance) @ matrix.squared
         if self.error is None:
             return self._like(product.value, product.variance, None)
-        inherited = matrix.magnitude(np.broadcast_to(self.bound, self.shape))
-        product.error = product.error + inherited
+        bound = self.bound
+        if not _is_nothing(bound):
+            product.error = product.error + matrix.magnitude(self._full(bound))
         return product
+
+    def __rmatmul__(self, operand: Operand) -> Rounded:
+        return self.lift(operand) @ self
+
+    def _times(self, other: Rounded) -> Rounded:
+        """Return the product of two stacks of matrices, (..., R, n) and (..., n, M) -> (..., R, M)."""
+        a, b, n = self.value, other.value, self.shape[-1]
+        value = a @ b
+        energy = np.square(a) @ np.square(b)
+        variance = _summation_variance(self.precision, n, energy, value) + self.precision.unit_variance * energy
+        variance = variance + _product_variance(self, other, np.matmul)
+        if self.error is None:
+            return self._like(value, variance, None)
+        ea, eb = self._full(self.bound), other._full(other.bound)
+        error = np.abs(a) @ eb + ea @ (np.abs(b) + eb) + n * self.precision.underflow
+        return Rounded(value, variance, error, self.precision, np.abs(a) @ np.abs(b), n, self.estimate)
 
     def _round_off(self, value: Array, error: Any) -> Any:
         """Add the rounding of one operation to the error that it inherits: e + u(|v| + e) + tiny."""
@@ -304,7 +332,7 @@ class Rounded:
         steeper branch limits the difference. Across a jump it may be the whole gap, and bound and noise reach over
         it.
         """
-        low, high = self._lift(below), self._lift(above)
+        low, high = self.lift(below), self.lift(above)
         is_above = self.value > at
         reach = self._reach + self.precision.unit * abs(at) * self._is_inexact(at)
         near = np.abs(self.value - at) <= reach
@@ -320,29 +348,30 @@ class Rounded:
         error = None if self.error is None else widened(low.bound, high.bound, gap)
         return self._like(value, variance, error)
 
-    def sum(self) -> Rounded:
-        """Return the sum over the last axis, in any order; the axis stays, with length 1."""
-        n = self.shape[-1]
-        value = self.value.sum(axis=-1, keepdims=True)
-        energy = np.square(self.value).sum(axis=-1, keepdims=True)
-        variance = np.broadcast_to(self.variance, self.shape).sum(axis=-1, keepdims=True)
+    def sum(self, axis: int | tuple[int, ...] = -1) -> Rounded:
+        """Return the sum over some axes, in any order; the axes stay, with length 1."""
+        value = self.value.sum(axis, keepdims=True)
+        n = self.value.size // max(value.size, 1)
+        energy = np.square(self.value).sum(axis, keepdims=True)
+        variance = self._full(self.variance).sum(axis, keepdims=True)
         variance = variance + _summation_variance(self.precision, n, energy, value)
         if self.error is None:
             return self._like(value, variance, None)
-        bound = np.broadcast_to(self.bound, self.shape)
-        error = bound.sum(axis=-1, keepdims=True)
-        reach = np.abs(self.value).sum(axis=-1, keepdims=True) + error
+        error = self._full(self.bound).sum(axis, keepdims=True)
+        reach = np.abs(self.value).sum(axis, keepdims=True) + error
         return self._like(value, variance, error + self.precision.gamma(n - 1) * reach)
 
-    def max(self) -> Rounded:
-        """Return the largest element over the last axis; the axis stays, with length 1."""
-        place = self.value.argmax(axis=-1)[..., np.newaxis]
-        value = np.take_along_axis(self.value, place, axis=-1)
-        variance = np.take_along_axis(np.broadcast_to(self.variance, self.shape), place, axis=-1)
+    def max(self, axis: int = -1) -> Rounded:
+        """Return the largest element over an axis; the axis stays, with length 1."""
+        place = np.expand_dims(self.value.argmax(axis), axis)
+        value = np.take_along_axis(self.value, place, axis)
+        variance = np.take_along_axis(self._full(self.variance), place, axis)
         if self.error is None:
             return self._like(value, variance, None)
-        bound = np.broadcast_to(self.bound, self.shape)
-        return self._like(value, variance, bound.max(axis=-1, keepdims=True))
+        bound = self._full(self.bound)
+        least = (self.value - bound).max(axis, keepdims=True)
+        candidates = np.where(self.value + bound >= least, bound, EXACT)  # those that may be the largest
+        return self._like(value, variance, candidates.max(axis, keepdims=True))
 
     def sorted_prefix_sums(self) -> Rounded:
         """Return the sums of the 1, 2, ..., n largest elements over the last axis.
@@ -363,17 +392,13 @@ class Rounded:
         return self._like(value, variance, error + gamma * reach)
 
     def __getitem__(self, key: Any) -> Rounded:
-        bound = self.bound
-        if bound is not None:
-            bound = np.broadcast_to(bound, self.shape)[key]
-        variance = np.broadcast_to(self.variance, self.shape)[key]
-        return self._like(self.value[key], variance, bound)
+        return self.move(lambda array: array[key])
 
     @staticmethod
     def where(condition: Array, a: Operand, b: Operand) -> Rounded:
         """Return `a` where the condition holds, else `b`; one of them is a `Rounded`, the other may be exact."""
         rounded = a if isinstance(a, Rounded) else b
-        a, b = rounded._lift(a), rounded._lift(b)
+        a, b = rounded.lift(a), rounded.lift(b)
         return rounded._like(
             np.where(condition, a.value, b.value),
             np.where(condition, a.variance, b.variance),
@@ -383,23 +408,31 @@ class Rounded:
     @staticmethod
     def stack(steps: list[Operand]) -> Rounded:
         """Return T results (N, M), some of which may be exact, as one (N, T, M)."""
-        rounded = next(step for step in steps if isinstance(step, Rounded))
-        lifted = [rounded._lift(step) for step in steps]
-        shape = rounded.shape
+        return Rounded.join(steps, lambda arrays: np.stack(arrays, axis=1))
 
-        def together(arrays: list[Any]) -> Array:
-            return np.stack([np.broadcast_to(array, shape) for array in arrays], axis=1)
-
-        error = None if rounded.error is None else together([step.bound for step in lifted])
-        return rounded._like(together([s.value for s in lifted]), together([s.variance for s in lifted]), error)
+    @staticmethod
+    def join(parts: Sequence[Operand], together: Callable[[list[Array]], Array]) -> Rounded:
+        """Return several results, some of which may be exact, as one: what `together` makes of a list of arrays."""
+        rounded = next(part for part in parts if isinstance(part, Rounded))
+        lifted = [rounded.lift(part) for part in parts]
+        variance = together([part._full(part.variance) for part in lifted])
+        error = None if rounded.error is None else together([part._full(part.bound) for part in lifted])
+        return rounded._like(together([part.value for part in lifted]), variance, error)
 
     def swapaxes(self, first: int, second: int) -> Rounded:
         """Return the same numbers with two axes exchanged."""
-        return self._map(lambda array: array.swapaxes(first, second))
+        return self.move(lambda array: array.swapaxes(first, second))
 
     def reshape(self, shape: tuple[int, ...]) -> Rounded:
         """Return the same numbers in another shape."""
-        return self._map(lambda array: array.reshape(shape))
+        return self.move(lambda array: array.reshape(shape))
+
+    def covering(self, other: Rounded) -> Rounded:
+        """Return the same numbers with a bound that also holds where they are computed in the way of `other`."""
+        if self.error is None:
+            return self
+        error = np.maximum(self.bound, other.bound + np.abs(other.value - self.value))
+        return self._like(self.value, self.variance, error)
 
     def to(self, precision: Precision) -> Rounded:
         """Return the same numbers as an operation in another precision receives them.
@@ -414,12 +447,44 @@ class Rounded:
             rounded.error = rounded._round_off(self.value, rounded.error)
         return rounded
 
-    def _map(self, change: Callable[[Array], Array]) -> Rounded:
-        bound = self.bound
-        if bound is not None:
-            bound = change(np.broadcast_to(bound, self.shape))
-        variance = change(np.broadcast_to(self.variance, self.shape))
-        return self._like(change(self.value), variance, bound)
+    def move(self, change: Callable[[Array], Array]) -> Rounded:
+        """Return what `change` makes of the array, and of bound and noise with it.
+
+        It may place the numbers anew, leave some out, repeat some and put zeros between them, but not compute. An
+        open sum stays open.
+        """
+
+        def moved(part: Any) -> Any:
+            return part if part is None or _is_nothing(part) else change(self._full(part))
+
+        return Rounded(
+            change(self.value),
+            moved(self.variance),
+            moved(self.error),
+            self.precision,
+            moved(self.magnitude),
+            self.roundings,
+            self.estimate,
+        )
+
+
+def _is_nothing(part: Any) -> bool:
+    """Whether an error or a variance is that of exact numbers."""
+    return isinstance(part, float) and part == EXACT
+
+
+def _product_variance(a: Rounded, b: Rounded, times: Callable[[Any, Any], Any]) -> Any:
+    """The variance that a product inherits from its factors.
+
+    Where a factor is close to zero, what the other's error does is as large as the factor's own.
+    """
+    inherited = EXACT
+    if not _is_nothing(b.variance):
+        inherited = times(np.square(a._small(a.value)), b._full(b.variance))
+    if not _is_nothing(a.variance):
+        energy = np.square(b._small(b.value)) + 2.0 * _SPREAD**2 * b._full(b.variance)
+        inherited = inherited + times(a._full(a.variance), energy)
+    return inherited
 
 
 def _summation_variance(precision: Precision, n: Any, energy: Array, value: Array) -> Array:

@@ -1,27 +1,22 @@
 """Make a Keras model in this process produce its numbers: outputs by `predict`, states by a probe.
 
-The probe is a model over the same graph and the same weights. It also returns what every layer put out, and for a
-recurrent layer that returns its last output only, what the same cell puts out at every step.
+The probe is a model that calls the same layers, with the same weights, in the same order. It returns what every layer
+puts out, and for every recurrent layer what the same cell puts out at every step.
 """
 
 from __future__ import annotations
 
 import contextlib
+import inspect
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rnncheck.equations import CELLS
-from rnncheck.extractor import layer_nodes, to_numpy
+from rnncheck.extractor import to_numpy
 from rnncheck.network import Array, Network, Tensor
 from rnncheck.recording import Recording
-
-
-@dataclass(frozen=True)
-class _Probe:
-    model: Any
-    tensors: tuple[Tensor, ...]  # what the model returns first
-    sequences: tuple[str, ...]  # then the states of these layers at every step
 
 
 def record(model: Any, network: Network, calls: Sequence[Sequence[Array]]) -> tuple[Recording, ...]:
@@ -34,12 +29,29 @@ def record(model: Any, network: Network, calls: Sequence[Sequence[Array]]) -> tu
         network: what `extract` read from it.
         calls: the inputs of each call.
     """
+    import keras
+
     calls = [[_as_predict_casts(array) for array in inputs] for inputs in calls]
-    probe = _probe(model, network)
-    with _states_kept(model):
-        outputs = _predict_all(model, network, calls, reset=(model, probe.model))
-        probed = _predict_all(probe.model, network, calls, reset=(model, probe.model))
-    return tuple(_recording(probe, *both) for both in zip(calls, outputs, probed, strict=True))
+    explorer = _Explorer()
+    try:
+        explorer.explore(model, model.inputs)
+        names = {layer.name for layer in network.layers}
+        seen = {tensor: output for tensor, output in explorer.tensors.items() if tensor.layer in names}
+        probe = keras.Model(model.inputs, [*seen.values(), *explorer.sequences.values()], name="rnncheck_probe")
+        with _states_kept(model):
+            outputs = _predict_all(model, network, calls, reset=(model, probe))
+            probed = _predict_all(probe, network, calls, reset=(model, probe))
+    finally:
+        explorer.forget()
+    return tuple(
+        Recording(
+            inputs=tuple(inputs),
+            outputs=tuple(plain),
+            tensors=dict(zip(seen, shown, strict=False)),
+            states=dict(zip(explorer.sequences, shown[len(seen) :], strict=True)),
+        )
+        for inputs, plain, shown in zip(calls, outputs, probed, strict=True)
+    )
 
 
 def _as_predict_casts(array: Array) -> Array:
@@ -49,20 +61,12 @@ def _as_predict_casts(array: Array) -> Array:
     return array.astype(keras.config.floatx()) if array.dtype.kind == "f" else array
 
 
-def _recording(probe: _Probe, inputs: Sequence[Array], outputs: list[Array], probed: list[Array]) -> Recording:
-    count = len(probe.tensors)
-    return Recording(
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
-        states=dict(zip(probe.sequences, probed[count:], strict=True)),
-        tensors=dict(zip(probe.tensors, probed[:count], strict=True)),
-    )
-
-
 @contextlib.contextmanager
 def _states_kept(model: Any) -> Iterator[None]:
     """Give a stateful model its states back, whatever happens."""
-    variables = [variable for layer in _stateful(model) for variable in layer.states or []]
+    import keras
+
+    variables = [variable for layer in _stateful(model) for variable in keras.tree.flatten(layer.states or [])]
     values = [to_numpy(variable) for variable in variables]
     try:
         yield
@@ -72,7 +76,14 @@ def _states_kept(model: Any) -> Iterator[None]:
 
 
 def _stateful(model: Any) -> list[Any]:
-    return [layer for layer in model.layers if getattr(layer, "stateful", False)]
+    """Return the recurrent layers that keep a state, wherever in the model they are."""
+    layers = model._flatten_layers(include_self=False, recursive=True)
+    return [layer for layer in layers if getattr(layer, "stateful", False) and hasattr(layer, "cell")]
+
+
+def graph_of(model: Any) -> Any:
+    """Return the functional model that a Sequential one wraps, or the model itself."""
+    return getattr(model, "_functional", None) or model
 
 
 def _predict_all(
@@ -87,40 +98,171 @@ def _predict_all(
     for inputs in calls:
         # A stateful model takes its batch whole; any other as `predict` cuts it.
         batch_size = len(inputs[0]) if network.stateful else None
-        graph = getattr(model, "_functional", model)  # a Sequential model wraps one
-        fed = keras.tree.pack_sequence_as(graph._inputs_struct, list(inputs))
+        fed = keras.tree.pack_sequence_as(graph_of(model)._inputs_struct, list(inputs))
         predicted = model.predict(fed, batch_size=batch_size, verbose=0)
         results.append([to_numpy(array) for array in keras.tree.flatten(predicted)])
     return results
 
 
-def _probe(model: Any, network: Network) -> _Probe:
+class _Explorer:
+    """Runs a model's graph again on symbolic tensors, and notes what each layer of its Network puts out.
+
+    Names are those of the Network: of a nested model `model/layer`, of a layer's second use `layer@2`, of a
+    wrapper's inside `wrapper/layer`.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[Tensor, Any] = {}
+        self.sequences: dict[str, Any] = {}
+        self._uses: Counter[str] = Counter()
+        self._nodes: list[tuple[Any, int]] = []
+
+    def explore(self, model: Any, inputs: Any, prefix: str = "") -> Any:
+        """Run one model, inputs and outputs in its own structure."""
+
+        def calling(operation: Any) -> Any:
+            return lambda *args, **kwargs: self._call(prefix, operation, args, kwargs)
+
+        return graph_of(model)._run_through_graph(inputs, operation_fn=calling)
+
+    def forget(self) -> None:
+        """Take back what exploring left in the model's layers."""
+        for operation, count in reversed(self._nodes):
+            del operation._inbound_nodes[count:]
+
+    def _call(self, prefix: str, operation: Any, args: Any, kwargs: Any) -> Any:
+        name = prefix + operation.name
+        self._uses[name] += 1
+        if self._uses[name] > 1:
+            name = f"{name}@{self._uses[name]}"
+        if hasattr(operation, "layers"):
+            return self._nested(name, operation, args[0], kwargs.get("mask"))
+        self._nodes.append((operation, len(operation._inbound_nodes)))
+        outputs = operation(*args, **kwargs)
+        self._note(name, operation, outputs, args, kwargs)
+        return outputs
+
+    def _nested(self, name: str, model: Any, inputs: Any, mask: Any) -> Any:
+        import keras
+
+        for x, counts in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask), strict=False):
+            if counts is not None:
+                x._keras_mask = counts
+        return self.explore(model, inputs, f"{name}/")
+
+    def _note(self, name: str, layer: Any, outputs: Any, args: Any, kwargs: Any) -> None:
+        import keras
+
+        flat = keras.tree.flatten(outputs)
+        match type(layer).__name__:
+            case "Bidirectional":
+                self._note_bidirectional(name, layer, flat, _Arguments.of(layer, args, kwargs))
+            case "TimeDistributed":
+                self._note_time_distributed(name, layer, flat[0], _Arguments.of(layer, args, kwargs))
+            case _ if isinstance(layer, keras.layers.RNN):
+                self._note_recurrent(name, layer, flat, _Arguments.of(layer, args, kwargs))
+            case _:
+                self.tensors |= {Tensor(name, index): output for index, output in enumerate(flat)}
+
+    def _note_recurrent(self, name: str, layer: Any, outputs: list[Any], arguments: _Arguments) -> None:
+        """Note a layer's output, and what each of its cells puts out at every step."""
+        cells = getattr(layer.cell, "cells", [layer.cell])
+        names = [*(f"{name}/{k}_{cell.name}" for k, cell in enumerate(cells[:-1])), name]
+        output, *states = outputs
+        self.tensors[Tensor(name)] = output
+        for k, (cell, cell_name) in enumerate(zip(cells, names, strict=True)):
+            own = [states.pop(0) for _ in _sizes(cell)] if states else []
+            self.tensors |= {Tensor(cell_name, index): state for index, state in enumerate(own, start=1)}
+            if cell is cells[-1] and layer.return_sequences:
+                self.sequences[cell_name] = output
+            else:
+                self.sequences[cell_name] = _all_steps(layer, cells[: k + 1], arguments, cell_name)
+
+    def _note_bidirectional(self, name: str, layer: Any, outputs: list[Any], arguments: _Arguments) -> None:
+        halves = (layer.forward_layer, layer.backward_layer)
+        names = [f"{name}/{half.name}" for half in halves]
+        if layer.merge_mode is None:
+            backward = f"{name}/reverse" if layer.return_sequences else names[1]
+            self.tensors |= {Tensor(names[0]): outputs[0], Tensor(backward): outputs[1]}
+            states = outputs[2:]
+        else:
+            self.tensors[Tensor(name)] = outputs[0]
+            states = outputs[1:]
+        for half, half_name in zip(halves, names, strict=True):
+            part = slice(0, len(states) // 2) if half is halves[0] else slice(len(states) // 2, None)
+            for index, state in enumerate(states[part], start=1):
+                self.tensors[Tensor(half_name, index)] = state
+            given = arguments.half(first=half is halves[0])
+            self.sequences[half_name] = _all_steps(half, [half.cell], given, half_name)
+
+    def _note_time_distributed(self, name: str, layer: Any, output: Any, arguments: _Arguments) -> None:
+        import keras
+
+        self.tensors[Tensor(name)] = output
+        folded, inner = _fold(arguments.sequence), layer.layer
+        inner_name = f"{name}/{inner.name}"
+        if hasattr(inner, "layers"):
+            self.explore(inner, folded, f"{inner_name}/")
+        elif isinstance(inner, keras.layers.RNN):
+            self._note_recurrent(inner_name, inner, [_fold(output)], _Arguments(folded, None, None))
+        else:
+            self.tensors[Tensor(inner_name)] = _fold(output)
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    """What a recurrent layer was called with."""
+
+    sequence: Any
+    initial_state: Any
+    mask: Any
+
+    @staticmethod
+    def of(layer: Any, args: Any, kwargs: Any) -> _Arguments:
+        """Return them by name."""
+        sequence, *_ = (bound := inspect.signature(layer.call).bind(*args, **kwargs).arguments).values()
+        return _Arguments(sequence, bound.get("initial_state"), bound.get("mask"))
+
+    def half(self, *, first: bool) -> _Arguments:
+        """Return those of one direction of Bidirectional."""
+        if self.initial_state is None:
+            return self
+        middle = len(self.initial_state) // 2
+        states = self.initial_state[:middle] if first else self.initial_state[middle:]
+        return replace(self, initial_state=list(states))
+
+
+def _sizes(cell: Any) -> list[Any]:
+    return list(cell.state_size) if isinstance(cell.state_size, list | tuple) else [cell.state_size]
+
+
+def _fold(x: Any) -> Any:
+    """Return (N, T, ...) as (N·T, ...)."""
     import keras
 
-    tensors: dict[Tensor, Any] = {}
-    sequences: dict[str, Any] = {}
-    for layer, node in zip(network.layers, layer_nodes(model).values(), strict=True):
-        tensors |= {Tensor(layer.name, index): output for index, output in enumerate(node.outputs)}
-        if layer.kind in CELLS:
-            returns_sequences = layer.options["return_sequences"]
-            sequences[layer.name] = node.outputs[0] if returns_sequences else _all_steps(node)
-    probe = keras.Model(model.inputs, [*tensors.values(), *sequences.values()], name="rnncheck_probe")
-    return _Probe(probe, tuple(tensors), tuple(sequences))
+    return keras.ops.reshape(x, (-1, *x.shape[2:]))
 
 
-def _all_steps(node: Any) -> Any:
-    """Run a layer's own cell on what the layer reads, with its weights, so that every step is returned."""
+# The arguments that say how a layer runs its cell, and of which size it is.
+_RUNNING = (
+    "units", "filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "reset_after",
+    "go_backwards", "stateful", "unroll", "zero_output_for_mask", "dtype",
+)  # fmt: skip
+
+
+def _all_steps(layer: Any, cells: list[Any], arguments: _Arguments, name: str) -> Any:
+    """Run a layer's own cells on what the layer reads, so that every step of the last of them is returned."""
     import keras
 
-    layer = node.operation
-    steps = keras.layers.RNN(
-        layer.cell,
-        return_sequences=True,
-        go_backwards=layer.go_backwards,
-        stateful=layer.stateful,
-        unroll=layer.unroll,
-        zero_output_for_mask=layer.zero_output_for_mask,
-        dtype=layer.dtype_policy,
-        name=f"{layer.name}_all_steps",
-    )
-    return steps(*node.arguments.args, **node.arguments.kwargs)
+    running = {key: value for key, value in layer.get_config().items() if key in _RUNNING}
+    running |= {"return_sequences": True, "name": re.sub(r"\W", "_", name) + "_all_steps"}
+    states = arguments.initial_state
+    if type(layer) is keras.layers.RNN:
+        is_stack = hasattr(layer.cell, "cells")
+        cell = keras.layers.StackedRNNCells(cells, dtype=layer.cell.dtype_policy) if is_stack else layer.cell
+        steps = keras.layers.RNN(cell, **running)
+        states = states[: len(cells)] if states is not None and is_stack else states
+    else:
+        steps = type(layer)(**running)
+        steps.cell = layer.cell
+    return steps(arguments.sequence, initial_state=states, mask=arguments.mask)

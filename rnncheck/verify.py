@@ -5,38 +5,54 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import shlex
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from rnncheck.arrays import read_inputs
 from rnncheck.case import SIZES, Case
 from rnncheck.checks import Tolerance, end_to_end_rows, step_rows
 from rnncheck.comparator import Check, Row, failed_row
-from rnncheck.equations import CELLS
+from rnncheck.equations import CELLS, units
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.inputs import as_array, check_inputs
-from rnncheck.network import Array, Network
+from rnncheck.layers import HELPERS
+from rnncheck.modelfile import ModelFile, open_model
+from rnncheck.network import Activation, Array, Network
 from rnncheck.observed import disagreements
 from rnncheck.parallel import threads
+from rnncheck.reader import read
 from rnncheck.recording import Recording
 from rnncheck.replay import replay
 from rnncheck.report import Entry, Report
+from rnncheck.stimuli import random_inputs
 
 
 def verify(
     model: Any,
-    inputs: Any,
+    inputs: Any = None,
     *,
+    seed: int = 0,
+    samples: int | None = None,
+    steps: int | None = None,
     rtol: float | None = None,
     atol: float | None = None,
 ) -> Report:
-    """Check whether a Keras model computes what its equations say, on the given inputs.
+    """Check whether a Keras model computes what its equations say.
 
     Args:
-        model: a built Sequential or functional Keras model. A stateful one is called twice in a row.
-        inputs: one array (N, T, D), several in the model's order, or a mapping by the names of the inputs.
+        model: a built Sequential or functional Keras model, or the path of a `.keras` or `.h5` file. A file is read
+            without Keras; Keras loads it, in safe mode, to run it. A stateful model is called twice in a row.
+        inputs: one array (N, T, D), several in the model's order, or a mapping by the names of the inputs; random
+            ones when None.
+        seed: of random inputs.
+        samples: N of random inputs.
+        steps: T of random inputs where the model leaves it open.
         rtol: relative tolerance of an extra check, together with atol.
         atol: absolute tolerance of an extra check, together with rtol.
 
@@ -44,21 +60,115 @@ def verify(
         A report with one entry.
 
     Raises:
-        InputError: the inputs do not fit the model, or are not finite.
+        InputError: the file cannot be read, or the inputs do not fit the model or are not finite.
         UnsupportedError: the model has something that rnncheck does not replay.
     """
     from rnncheck.environment import environment
-    from rnncheck.extractor import extract
-    from rnncheck.runner import record
 
     tolerance = make_tolerance(rtol, atol)
-    network = extract(model)
-    arrays = check_inputs(network, inputs)
-    calls = (arrays, arrays) if network.stateful else (arrays,)
-    with quiet_framework():
-        recordings = record(model, network, calls)
-    rows, notes = check(network, recordings, tolerance)
-    return Report(environment(), (Entry(network.name, rows, model=network.name, notes=notes),))
+    source = _Source.of(model)
+    if inputs is None:
+        arrays = random_inputs(source.network, seed, samples, steps)
+    else:
+        arrays = check_inputs(source.network, inputs)
+    entry = _verify(source, arrays, tolerance)
+    return Report(environment(), (replace(entry, seed=seed if inputs is None else None),))
+
+
+def verify_file(
+    path: Path,
+    inputs: Path | None,
+    *,
+    seed: int,
+    samples: int | None = None,
+    steps: int | None = None,
+    tolerance: Tolerance | None = None,
+) -> Entry:
+    """Check a model file on the inputs of another file, or on random ones.
+
+    Args:
+        path: a `.keras` or `.h5` file.
+        inputs: `.npy`, `.npz` or `.csv`; None for random inputs.
+        seed: of random inputs.
+        samples: N of random inputs.
+        steps: T of random inputs where the model leaves it open.
+        tolerance: a limit to check besides.
+    """
+    source = _Source.of(path)
+    if inputs is not None:
+        return _verify(source, check_inputs(source.network, read_inputs(inputs, source.network)), tolerance)
+    return replace(_verify(source, random_inputs(source.network, seed, samples, steps), tolerance), seed=seed)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A model to verify: what it says of itself, and how to get it to run.
+
+    Attributes:
+        name: what to call it.
+        network: its equations.
+        load: returns the Keras model.
+        notes: what a reader of the report must know of it.
+    """
+
+    name: str
+    network: Network
+    load: Callable[[], Any]
+    notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(model: Any) -> _Source:
+        """Return a Keras model, or a file by its path, as a source."""
+        if isinstance(model, str | os.PathLike):
+            return _Source._of_file(Path(model))
+        from rnncheck.extractor import extract
+
+        network = extract(model)
+        return _Source(network.name, network, lambda: model)
+
+    @staticmethod
+    def _of_file(path: Path) -> _Source:
+        file = open_model(path)
+        network = read(file.config, file.weights, file.keras_version).network
+        return _Source(path.name, network, partial(_load, file), _notes_on(network, file.keras_version))
+
+
+def _load(file: ModelFile) -> Any:
+    """Load a model file with Keras, which refuses to run code that the file brings along."""
+    from rnncheck.rebuild import load
+
+    return load(file)
+
+
+def _notes_on(network: Network, keras_version: str) -> tuple[str, ...]:
+    """Say where the Keras that wrote a file computed something else than today's."""
+    activations = {
+        value.name for layer in network.layers for value in layer.options.values() if isinstance(value, Activation)
+    }
+    if "hard_sigmoid_keras2" not in activations:
+        return ()
+    note = (
+        f"the file was written by Keras {keras_version}, whose hard_sigmoid is 0.2x + 0.5; that is what is expected. "
+        "Keras 3 computes x/6 + 0.5 when it loads the file: a mismatch here says that the model changed."
+    )
+    return (note,)
+
+
+def _verify(source: _Source, arrays: tuple[Array, ...], tolerance: Tolerance | None) -> Entry:
+    """Run a model and check it; where Keras cannot load or run it, that is an `error` row."""
+    from rnncheck.runner import record
+
+    calls = (arrays, arrays) if source.network.stateful else (arrays,)
+    try:
+        with quiet_framework():
+            recordings = record(source.load(), source.network, calls)
+    except RnncheckError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
+        rows: tuple[Row, ...] = (_crash_row(source.name, error),)
+        return Entry(source.name, rows, model=source.name, notes=source.notes)
+    rows, notes = check(source.network, recordings, tolerance)
+    return Entry(source.name, rows, model=source.name, notes=(*source.notes, *notes))
 
 
 def compare(
@@ -118,7 +228,7 @@ def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
     except RnncheckError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
-        rows: tuple[Row, ...] = (_crash_row(case, error),)
+        rows: tuple[Row, ...] = (_crash_row(case.layer, error),)
     else:
         rows, notes = check(network, recordings, tolerance)
     finally:
@@ -142,7 +252,8 @@ def check(
     with threads() as mapper:
         steps = step_rows(network, recordings, mapper)
         notes = disagreements(network, recordings)
-        all_checked = {row.layer for row in steps} == {layer.name for layer in network.layers}
+        to_check = {layer.name for layer in network.layers if layer.kind not in HELPERS}
+        all_checked = {row.layer for row in steps} == to_check
         ends = end_to_end_rows(
             network, recordings, mapper, steps_checked=all_checked and not notes, tolerance=tolerance
         )
@@ -196,10 +307,10 @@ def quiet_framework() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _crash_row(case: Case, error: Exception) -> Row:
+def _crash_row(layer: str, error: Exception) -> Row:
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
     return failed_row(
-        layer=case.layer,
+        layer=layer,
         output="all",
         check=Check.END_TO_END,
         shape=(),
@@ -236,7 +347,7 @@ def _recorded_states(network: Network, inputs: Sequence[Array], states: Mapping[
     sequences = replace(network, outputs=tuple(recurrent[name].inputs[0] for name in states))
     read = replay(sequences, [array[:1] for array in inputs]).outputs
     return {
-        name: _recorded(f"states of {name!r}", array, (len(inputs[0]), x.shape[1], recurrent[name].options["units"]))
+        name: _recorded(f"states of {name!r}", array, (len(inputs[0]), x.shape[1], units(recurrent[name])))
         for (name, array), x in zip(states.items(), read, strict=True)
     }
 

@@ -20,7 +20,7 @@ from keras.src.activations import ALL_OBJECTS_DICT
 
 from rnncheck import activations
 from rnncheck.accuracy import ACCURACY
-from rnncheck.activations import ACTIVATIONS, activate
+from rnncheck.activations import ACTIVATIONS, KERAS2_ACTIVATIONS, activate
 from rnncheck.case import ALIASES
 from rnncheck.network import Activation
 from rnncheck.precision import PRECISIONS
@@ -226,6 +226,24 @@ def test_activation_with_parameters_is_its_formula(name, parameters):
 
     expected = [SCALAR[name](x, **parameters) for x in ARGUMENTS]
     np.testing.assert_allclose(result, expected, rtol=1e-12, atol=3e-16)
+
+
+@pytest.mark.parametrize("x", [-9.0, -2.5, -2.4, 0.0, 0.7, 2.4, 2.5, 9.0])
+def test_hard_sigmoid_of_keras_2_is_its_formula(x):
+    (result,) = in_float64("hard_sigmoid_keras2", [x])
+
+    assert result == pytest.approx(min(max(0.2 * x + 0.5, 0.0), 1.0), abs=1e-15)
+    assert set(KERAS2_ACTIVATIONS) == {"hard_sigmoid_keras2"}
+
+
+def test_hard_sigmoid_of_keras_2_lies_within_its_bound_in_float32(rng):
+    x = rng.uniform(-4.0, 4.0, (2000, 4)).astype(np.float32)
+    argument = Rounded(x.astype(np.float64), np.zeros(x.shape), np.zeros(x.shape), FLOAT32)
+
+    result = activate(Activation("hard_sigmoid_keras2"), argument)
+
+    computed = np.clip(x * np.float32(0.2) + np.float32(0.5), np.float32(0), np.float32(1))
+    assert_within(result, computed.astype(np.float64), FLOAT32)
 
 
 @pytest.mark.parametrize("name", ROWWISE)

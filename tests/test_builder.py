@@ -1,10 +1,12 @@
 """The models and inputs that cases become: whatever could hide a fault is not there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from rnncheck.builder import build, make_mask
-from rnncheck.case import MASKS, NOTEBOOK, POLICIES, Case
+from rnncheck.builder import MASK_VALUE, VOCABULARY, build, make_mask
+from rnncheck.case import LAYERS, MASKS, MERGE_MODES, NOTEBOOK, POLICIES, RANKS, Case
 from rnncheck.extractor import to_numpy
 
 SIZES = {"N": 3, "T": 7, "D": 4, "M": 6, "K": 2}
@@ -173,6 +175,272 @@ def test_dtype_policy_reaches_both_layers(dtype):
     for layer in ("simple_rnn", "dense"):
         assert model.get_layer(layer).dtype_policy.name == dtype
         assert model.get_layer(layer).compute_dtype == POLICIES[dtype]
+
+
+# --- every layer and wrapper ---
+
+GATED = {"lstm": 4, "gru": 3, **dict.fromkeys(RANKS, 4)}
+BIDIRECTIONAL = {"wrapper": "bidirectional"}
+TIME_DISTRIBUTED = {"wrapper": "time_distributed"}
+
+
+def all_weights(built):
+    """Every weight of a model by its path; the states that a stateful layer keeps are none."""
+    return {weight.path: to_numpy(weight) for weight in built.model.weights if "state" not in weight.path}
+
+
+def input_shapes(built):
+    return {tensor.name: tuple(tensor.shape[1:]) for tensor in built.model.inputs}
+
+
+def output_shapes(built):
+    return [tuple(tensor.shape[1:]) for tensor in built.model.outputs]
+
+
+@pytest.mark.parametrize("wrapper", ["none", "bidirectional", "time_distributed"])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_model_of_every_layer_and_wrapper_predicts_what_it_says(layer, wrapper):
+    built = build(Case(**SIZES, layer=layer, wrapper=wrapper, mask="mixed", return_sequences=True, flatten=True))
+
+    (array,) = [built.model.predict(list(built.calls[0]), verbose=0)]
+
+    assert array.shape == (3, 2)
+    assert np.all(np.isfinite(array))
+    assert len(np.unique(array)) == array.size
+
+
+@pytest.mark.parametrize(
+    ("layer", "kernels"),
+    [
+        ("lstm", {"kernel": (4, 24), "recurrent_kernel": (6, 24), "bias": (24,)}),
+        ("gru", {"kernel": (4, 18), "recurrent_kernel": (6, 18), "bias": (2, 18)}),
+        ("conv_lstm_1d", {"kernel": (2, 4, 24), "recurrent_kernel": (2, 6, 24), "bias": (24,)}),
+        ("conv_lstm_2d", {"kernel": (2, 3, 4, 24), "recurrent_kernel": (2, 3, 6, 24), "bias": (24,)}),
+        ("conv_lstm_3d", {"kernel": (2, 3, 2, 4, 24), "recurrent_kernel": (2, 3, 2, 6, 24), "bias": (24,)}),
+    ],
+)
+def test_layer_has_weights_for_every_gate(layer, kernels):
+    assert shapes(weights_of(build(Case(**SIZES, layer=layer)), layer)) == kernels
+
+
+def test_gru_that_resets_before_the_product_has_one_bias():
+    built = build(Case(**SIZES, layer="gru", reset_after=False))
+
+    assert weights_of(built, "gru")["bias"].shape == (18,)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"layer": layer} for layer in LAYERS),
+        {"layer": "lstm", **BIDIRECTIONAL, "own_backward": True},
+        {"layer": "gru", **TIME_DISTRIBUTED},
+        {"layer": "stacked", "cells": 3},
+        {"layer": "lstm", "layers": 2},
+        {"mask": "mixed", "mask_from": "embedding"},
+    ],
+    ids=lambda options: " ".join(map(str, options.values())),
+)
+def test_every_weight_is_random_and_none_is_zero(options):
+    weights = all_weights(build(Case(**SIZES, **options)))
+
+    for weight in weights.values():
+        assert np.all(weight != 0.0)
+        assert len(np.unique(weight)) == weight.size
+    assert len({weight.tobytes() for weight in weights.values()}) == len(weights)
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+@pytest.mark.parametrize("layer", GATED)
+def test_recurrent_scale_is_the_largest_singular_value_of_every_gate(layer, scale):
+    kernel = weights_of(build(Case(**SIZES, layer=layer, recurrent_scale=scale)), layer)["recurrent_kernel"]
+
+    gates = np.split(kernel.reshape(-1, kernel.shape[-1]), GATED[layer], axis=-1)
+
+    np.testing.assert_allclose([np.linalg.svd(gate)[1][0] for gate in gates], scale, rtol=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["lstm", "gru"])
+def test_gates_are_not_saturated(layer):
+    case = Case(N=16, T=20, D=8, M=32, K=2, layer=layer)
+    built = build(case)
+    kernel, _, bias = weights_of(built, layer).values()
+
+    before = built.calls[0][0] @ kernel + bias.reshape(-1, bias.shape[-1])[0]
+
+    assert 0.7 < before.std() < 1.5
+    assert np.abs(before).max() < 8.0
+
+
+@pytest.mark.parametrize(
+    ("options", "states"),
+    [
+        ({"layer": "lstm"}, {"h0": (6,), "c0": (6,)}),
+        ({"layer": "gru"}, {"h0": (6,)}),
+        ({"layer": "rnn", "cell": "lstm"}, {"h0": (6,), "c0": (6,)}),
+        ({"layer": "stacked"}, {"h0_0": (7,), "h0_1": (6,), "c0_1": (6,)}),
+        ({"layer": "conv_lstm_2d"}, {"h0": (5, 3, 6), "c0": (5, 3, 6)}),
+        ({"layer": "gru", **BIDIRECTIONAL}, {"h0": (6,), "h0_backward": (6,)}),
+        (
+            {"layer": "lstm", **BIDIRECTIONAL},
+            {"h0": (6,), "c0": (6,), "h0_backward": (6,), "c0_backward": (6,)},
+        ),
+        ({"layer": "lstm", "layers": 2}, {"h0": (6,), "c0": (6,), "h0_2": (6,), "c0_2": (6,)}),
+        ({"layer": "conv_lstm_1d", "layers": 2}, {"h0": (5, 6), "c0": (5, 6), "h0_2": (4, 6), "c0_2": (4, 6)}),
+    ],
+    ids=lambda value: " ".join(map(str, value.values())) if "layer" in value else "",
+)
+def test_initial_states_are_inputs_of_the_model(options, states):
+    built = build(Case(**SIZES, **options, initial_state=True, mask="left"))
+    (arrays,) = built.calls
+
+    assert list(input_shapes(built).items())[1:-1] == list(states.items())
+    assert [array.shape[1:] for array in arrays] == list(input_shapes(built).values())
+    assert all(np.all(array != 0.0) for array in arrays[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("options", "states"),
+    [
+        ({"layer": "lstm"}, [(6,), (6,)]),
+        ({"layer": "gru"}, [(6,)]),
+        ({"layer": "stacked"}, [(7,), (6,), (6,)]),
+        ({"layer": "conv_lstm_1d"}, [(5, 6), (5, 6)]),
+        ({"layer": "lstm", **BIDIRECTIONAL}, [(6,)] * 4),
+        ({"layer": "lstm", "layers": 2}, [(6,), (6,)]),
+    ],
+    ids=lambda options: " ".join(map(str, options.values())) if isinstance(options, dict) else "",
+)
+def test_final_states_are_outputs_of_the_model(options, states):
+    built = build(Case(**SIZES, **options, return_state=True))
+
+    assert output_shapes(built)[1:] == states
+
+
+def test_layers_stand_on_top_of_each_other():
+    model = build(Case(**SIZES, layer="gru", layers=3, return_state=True)).model
+
+    assert [layer.name for layer in model.layers] == ["inputs", "gru", "gru_2", "gru_3", "dense"]
+    assert [layer.return_sequences for layer in model.layers[1:4]] == [True, True, False]
+    assert [layer.return_state for layer in model.layers[1:4]] == [False, False, True]
+
+
+@pytest.mark.parametrize("dtype", POLICIES)
+def test_stack_has_mixed_cells_of_different_sizes_in_every_dtype(dtype):
+    layer = build(Case(**SIZES, layer="stacked", cells=3, dtype=dtype)).model.get_layer("stacked")
+
+    assert [type(cell).__name__ for cell in layer.cell.cells] == ["SimpleRNNCell", "LSTMCell", "GRUCell"]
+    assert [cell.units for cell in layer.cell.cells] == [8, 7, 6]
+    assert {cell.compute_dtype for cell in (layer.cell, *layer.cell.cells)} == {POLICIES[dtype]}
+
+
+@pytest.mark.parametrize("merge_mode", MERGE_MODES)
+def test_bidirectional_merges_as_asked_and_gives_each_output_a_head(merge_mode):
+    built = build(Case(**SIZES, layer="lstm", **BIDIRECTIONAL, merge_mode=merge_mode))
+
+    layer = built.model.get_layer("bidirectional")
+
+    assert layer.merge_mode == (None if merge_mode == "none" else merge_mode)
+    assert output_shapes(built) == [(2,)] * (2 if merge_mode == "none" else 1)
+    assert weights_of(built, "dense")["kernel"].shape == (12 if merge_mode == "concat" else 6, 2)
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("activation", ["tanh", "softsign"])
+def test_own_backward_layer_goes_the_other_way_with_another_activation(activation, go_backwards):
+    case = Case(**BIDIRECTIONAL, own_backward=True, activation=activation, go_backwards=go_backwards)
+
+    layer = build(case).model.get_layer("bidirectional")
+
+    assert layer.forward_layer.activation.__name__ == activation
+    assert layer.backward_layer.activation.__name__ == ("softsign" if activation == "tanh" else "tanh")
+    assert layer.forward_layer.go_backwards is go_backwards
+    assert layer.backward_layer.go_backwards is not go_backwards
+
+
+@pytest.mark.parametrize("layer", ["lstm", "gru", "rnn", "conv_lstm_2d"])
+def test_gate_options_reach_the_keras_layer(layer):
+    cell = {"cell": "lstm"} if layer == "rnn" else {}
+    own = {"reset_after": False} if layer == "gru" else {"unit_forget_bias": False}
+    case = Case(**SIZES, layer=layer, **cell, **own, recurrent_activation="hard_sigmoid", activation="relu")
+
+    found = build(case).model.get_layer(layer).cell
+
+    assert found.activation.__name__ == "relu"
+    assert found.recurrent_activation.__name__ == "hard_sigmoid"
+    assert {name: getattr(found, name) for name in own} == own
+
+
+def test_convolution_options_reach_the_keras_layer():
+    case = Case(**SIZES, layer="conv_lstm_3d", kernel_size=1, strides=2, padding="same")
+    dilated = Case(**SIZES, layer="conv_lstm_2d", dilation_rate=2)
+
+    layer, other = build(case).model.get_layer("conv_lstm_3d"), build(dilated).model.get_layer("conv_lstm_2d")
+
+    assert (layer.kernel_size, layer.strides, layer.padding) == ((1, 2, 1), (2, 2, 2), "same")
+    assert (other.kernel_size, other.dilation_rate, other.padding) == ((2, 3), (2, 2), "valid")
+
+
+# --- where the mask comes from ---
+
+
+def mask_of(case):
+    """The mask that the same case would have as an input."""
+    return build(replace(case, mask_from="input")).calls[0][-1]
+
+
+def test_masking_finds_its_value_in_every_feature_of_the_steps_that_do_not_count():
+    case = Case(**SIZES, mask="mixed", mask_from="masking")
+    built = build(case)
+    ((x,),) = built.calls
+
+    assert built.model.get_layer("masking").mask_value == MASK_VALUE
+    np.testing.assert_array_equal(np.all(x == MASK_VALUE, axis=-1), ~mask_of(case))
+    np.testing.assert_array_equal(np.any(x == MASK_VALUE, axis=-1), ~mask_of(case))
+
+
+def test_embedding_finds_zero_in_the_steps_that_do_not_count():
+    built = build(Case(**SIZES, mask="mixed", mask_from="embedding"))
+    ((ids,),) = built.calls
+
+    assert built.model.get_layer("embedding").mask_zero is True
+    assert weights_of(built, "embedding")["embeddings"].shape == (VOCABULARY, 4)
+    assert (ids.shape, ids.dtype) == ((3, 7), np.int32)
+    assert ids.max() < VOCABULARY
+    assert not ids[:, [0, -1]].any()  # padding on both ends
+    assert not ids[1].any()  # one sample in which no step counts
+    assert ids[[0, 2]].any(axis=1).all()
+
+
+@pytest.mark.parametrize("mask_from", ["masking", "embedding"])
+@pytest.mark.parametrize("wrapper", ["none", "bidirectional", "time_distributed"])
+def test_mask_that_a_layer_finds_reaches_every_recurrent_layer(wrapper, mask_from):
+    case = Case(**SIZES, layer="lstm", wrapper=wrapper, layers=2, mask="mixed", mask_from=mask_from)
+    built = build(case)
+    (arrays,) = built.calls
+
+    recurrent = [layer for layer in built.model.layers if layer.name.startswith(("lstm", wrapper))]
+    masks = [layer._inbound_nodes[0].arguments.kwargs["mask"] for layer in recurrent]
+
+    assert len(masks) == 2
+    assert [mask.shape for mask in masks] == [(None, *case.outer, 7)] * 2
+    assert len(arrays) == 1
+
+
+def test_time_distributed_has_a_mask_for_every_outer_step():
+    built = build(Case(**SIZES, **TIME_DISTRIBUTED, mask="mixed"))
+    x, mask = built.calls[0]
+
+    assert (x.shape, mask.shape) == ((3, 2, 7, 4), (3, 2, 7))
+    assert input_shapes(built) == {"inputs": (2, 7, 4), "mask": (2, 7)}
+    assert len({row.tobytes() for row in mask.reshape(-1, 7)}) > 3
+
+
+def test_convolution_has_space_between_steps_and_channels():
+    built = build(Case(**SIZES, layer="conv_lstm_3d", mask="mixed"))
+    x, mask = built.calls[0]
+
+    assert (x.shape, mask.shape) == ((3, 7, 6, 5, 3, 4), (3, 7))
 
 
 # --- the notebook's model ---

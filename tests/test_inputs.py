@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from rnncheck import InputError, InputSpec, Network
+from rnncheck import InputError, InputSpec, Layer, Network, Tensor
 from rnncheck.inputs import check_inputs
 
 ONE = Network("one", (InputSpec("x", (4, 3), "float32"),), (), ())
@@ -203,3 +203,28 @@ def test_second_array_is_checked_like_the_first(x):
     assert refusal(TWO, [x, np.ones((2, 5))]) == (
         "input 'mask': shape (2, 5) came; expected (N, 4), with at least one sample."
     )
+
+
+STATEFUL = Network(
+    "stateful",
+    (InputSpec("x", (4, 3), "float32", samples=2),),
+    (Layer("rnn", "SimpleRNN", (Tensor("x"),), {"stateful": True}),),
+    (Tensor("rnn"),),
+)
+
+
+def test_stateful_model_takes_its_own_number_of_samples_only(x):
+    (found,) = check_inputs(STATEFUL, [x])
+
+    assert len(found) == 2
+    assert refusal(STATEFUL, [np.concatenate([x, x])]) == (
+        "input 'x': 4 samples came; expected 2, the batch of a stateful model, which keeps a state for each."
+    )
+
+
+def test_fixed_number_of_samples_binds_stateful_models_only(x):
+    other = Network("other", STATEFUL.inputs, (), ())
+
+    (found,) = check_inputs(other, [np.concatenate([x, x])])
+
+    assert len(found) == 4

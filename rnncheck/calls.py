@@ -1,0 +1,136 @@
+"""How a description writes the graph of a model: which layer is called with which tensors.
+
+Keras 3 writes `{"args": [...], "kwargs": {...}}` with a `__keras_tensor__` for every tensor, Keras 2
+`[["layer", node, tensor, kwargs], ...]`. A node is one call of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rnncheck.errors import InputError
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One output of one call of a layer, with its dtype where the description says it."""
+
+    layer: str
+    node: int
+    index: int
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one call, in which every tensor is a `Reference`.
+
+    Attributes:
+        args: by position.
+        kwargs: by name.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def references(self) -> Iterator[Reference]:
+        """Every tensor that the call reads."""
+        yield from leaves((self.args, self.kwargs))
+
+
+def leaves(structure: Any, kind: type = Reference) -> Iterator[Any]:
+    """Yield what is of a kind in nested lists and dictionaries, in Keras' order: dictionaries by sorted keys."""
+    if isinstance(structure, kind):
+        yield structure
+    elif isinstance(structure, Mapping):
+        for key in sorted(structure):
+            yield from leaves(structure[key], kind)
+    elif isinstance(structure, list | tuple):
+        for item in structure:
+            yield from leaves(item, kind)
+
+
+def mapped(structure: Any, change: Callable[[Reference], Any]) -> Any:
+    """Return the structure with every reference replaced."""
+    if isinstance(structure, Reference):
+        return change(structure)
+    if isinstance(structure, Mapping):
+        return {key: mapped(value, change) for key, value in structure.items()}
+    return [mapped(item, change) for item in structure] if isinstance(structure, list | tuple) else structure
+
+
+def read_calls(name: str, inbound: Any) -> list[Call]:
+    """Read the calls of one layer.
+
+    Raises:
+        InputError: they are written in a form that no Keras writes.
+    """
+    if not isinstance(inbound, list | tuple):
+        raise InputError(f"layer {name!r}: inbound_nodes is {type(inbound).__name__}; expected a list of calls.")
+    return [_keras3_call(node) if isinstance(node, Mapping) else _keras2_call(name, node) for node in inbound]
+
+
+def _keras3_call(node: Mapping[str, Any]) -> Call:
+    return Call(tuple(_revived(item) for item in node["args"]), {k: _revived(v) for k, v in node["kwargs"].items()})
+
+
+def _revived(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if value.get("class_name") == "__keras_tensor__":
+            return Reference(*_history(value["config"]["keras_history"]), value["config"].get("dtype"))
+        if "class_name" in value:
+            return value
+        return {key: _revived(item) for key, item in value.items()}
+    return [_revived(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _history(written: Any) -> tuple[str, int, int]:
+    layer, node, index = written
+    return str(layer), int(node), int(index)
+
+
+def _keras2_call(name: str, node: Any) -> Call:
+    """Read `[["layer", node, tensor, kwargs], ...]`; a mapping of such lists stands for a dictionary of tensors."""
+    if _is_keras2_reference(node):
+        node = [node]
+    if not all(_is_keras2_reference(item) for item in node):
+        raise InputError(
+            f"layer {name!r}: inbound_nodes has {str(node)[:80]}; expected the calls that Keras 2 writes."
+        )
+    kwargs: Mapping[str, Any] = next((item[3] for item in node if len(item) > 3 and item[3]), {})
+    inputs = [Reference(*_history(item[:3])) for item in node]
+    first = inputs[0] if len(inputs) == 1 else inputs
+    return Call((first,), {key: _keras2_value(value) for key, value in kwargs.items()})
+
+
+def _is_keras2_reference(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) in {3, 4}
+        and isinstance(value[0], str)
+        and all(isinstance(number, int) for number in value[1:3])
+    )
+
+
+def _keras2_value(value: Any) -> Any:
+    if _is_keras2_reference(value):
+        return Reference(*_history(value[:3]))
+    return [_keras2_value(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def read_ends(written: Any) -> list[Reference]:
+    """Read the model's inputs or outputs, in Keras' order.
+
+    Raises:
+        InputError: they are written in a form that no Keras writes.
+    """
+    if _is_keras2_reference(written):
+        return [Reference(*_history(written[:3]))]
+    if isinstance(written, Mapping):
+        return [end for key in sorted(written) for end in read_ends(written[key])]
+    if not isinstance(written, list | tuple):
+        raise InputError(f"model: an input or output is written as {written!r}; expected [layer, node, tensor].")
+    return [end for item in written for end in read_ends(item)]

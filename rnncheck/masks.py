@@ -1,0 +1,87 @@
+"""Masks that Keras hands from layer to layer without saying so, made explicit where a layer reads one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+from rnncheck.network import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """How a mask follows from tensors and other masks: one pseudo-layer, which is added when somebody reads it.
+
+    Attributes:
+        name: the pseudo-layer's name.
+        kind: what it computes.
+        inputs: what it reads.
+        options: its options.
+        dtype: the precision in which it reads numbers.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[Tensor | Mask, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+
+
+AnyMask = Tensor | Mask | None
+
+
+def nonzero(name: str, ids: Tensor) -> Mask:
+    """Return the mask of an Embedding with mask_zero: ids (N, T) that are not 0.
+
+    Source: Keras 3.15, Embedding.compute_mask.
+    """
+    return Mask(f"{name}/mask", "NotEqual", (ids,), {"value": 0}, "float64")
+
+
+def differing(name: str, x: Tensor, value: float, dtype: str) -> Mask:
+    """Return the mask of a Masking layer: steps of x (N, T, D) in which some number is not the mask value.
+
+    Source: Keras 3.15, Masking.compute_mask.
+    """
+    return Mask(f"{name}/mask", "Any", (Mask(f"{name}/not_equal", "NotEqual", (x,), {"value": value}, dtype),))
+
+
+def merged(name: str, masks: Sequence[AnyMask], *, keras2: bool) -> AnyMask:
+    """Return the mask of Add and the like: Keras 3 wants all inputs masked, and a step that any of them counts;
+    Keras 2 wants a step that all masked inputs count.
+
+    Source: Keras 3.15, Merge.compute_mask; Keras 2.15, _Merge.compute_mask.
+    """  # noqa: D205
+    given = [mask for mask in masks if mask is not None]
+    if not given or (len(given) < len(masks) and not keras2):
+        return None
+    kind = "LogicalAnd" if keras2 else "LogicalOr"
+    numbered = enumerate(given[1:], start=1)
+    return reduce(lambda mask, other: Mask(f"{name}/mask_{other[0]}", kind, (mask, other[1])), numbered, given[0])
+
+
+def concatenated(
+    name: str, inputs: Sequence[Tensor], masks: Sequence[AnyMask], axis: int, *, keras2: bool
+) -> AnyMask:
+    """Return the mask of Concatenate: masks as wide as their inputs, joined; a step counts if any column does.
+
+    In Keras 2 a mask has one column, and all columns must count.
+
+    Source: Keras 3.15 and 2.15, Concatenate.compute_mask.
+    """
+    if all(mask is None for mask in masks):
+        return None
+
+    def column(k: int, x: Tensor, mask: AnyMask) -> Mask:
+        if mask is None:
+            return Mask(f"{name}/ones_{k}", "OnesLike", (x,))
+        narrow = Mask(f"{name}/expand_{k}", "ExpandDims", (mask,), {"axis": -1})
+        if keras2:
+            return narrow
+        return Mask(f"{name}/wide_{k}", "LogicalOr", (narrow, Mask(f"{name}/zeros_{k}", "ZerosLike", (x,))))
+
+    columns = tuple(column(k, x, mask) for k, (x, mask) in enumerate(zip(inputs, masks, strict=True)))
+    joined = Mask(f"{name}/masks", "Concatenate", columns, {"axis": axis})
+    return Mask(f"{name}/mask", "All" if keras2 else "Any", (joined,))

@@ -1,0 +1,850 @@
+"""What is read from a model file is what the model had; what cannot be read says so."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from rnncheck import InputError, UnsupportedError
+from rnncheck.modelfile import open_model
+from rnncheck.weights import Owner, container_names
+
+h5py = pytest.importorskip("h5py")
+
+FORMATS = pytest.mark.parametrize("suffix", [".keras", ".h5"])
+CONFIG = {"class_name": "Sequential", "config": {"name": "m", "layers": []}}
+DENSE = Owner(("kernel", "bias"), (True, True), ("layers", "dense"), "dense")
+WHOLE = "Save the whole model again with model.save(...)."
+SAVE = "Save the whole model as a .keras file: model.save('model.keras')."
+
+
+def two_dense():
+    from keras import Input, Sequential, layers
+
+    return Sequential([Input((4,)), layers.Dense(3), layers.Dense(2)])
+
+
+def every_wrapper():
+    from keras import Input, Sequential, layers
+
+    return Sequential(
+        [
+            Input((5, 4)),
+            layers.Bidirectional(layers.LSTM(3, return_sequences=True, dropout=0.1), backward_layer=None),
+            layers.TimeDistributed(layers.Dense(2)),
+            layers.RNN([layers.LSTMCell(2), layers.GRUCell(3), layers.LSTMCell(4)], return_sequences=True),
+            layers.RNN(layers.SimpleRNNCell(2)),
+        ]
+    )
+
+
+def nested():
+    from keras import Input, Model, Sequential, layers
+
+    inner = Sequential([Input((5, 4)), layers.BatchNormalization(), layers.GRU(3), layers.BatchNormalization()])
+    x = Input((5, 4))
+    return Model(x, layers.Dense(2)(layers.Dense(3)(inner(x))))
+
+
+def shared():
+    """Return a model in which a layer belongs to two inner models and is called by the outer one as well."""
+    from keras import Input, Model, Sequential, layers
+
+    both = layers.Dense(4)
+    one = Sequential([Input((4,)), both, layers.Dense(4)])
+    other = Sequential([Input((4,)), both, layers.LayerNormalization()])
+    x = Input((4,))
+    return Model(x, layers.Dense(2)(both(other(one(x)))))
+
+
+def frozen_inside():
+    from keras import Input, Model, Sequential, layers
+
+    inner = Sequential([Input((4,)), layers.Dense(3, trainable=False), layers.BatchNormalization(), layers.Dense(2)])
+    x = Input((4,))
+    return Model(x, inner(x))
+
+
+def all_frozen():
+    model = nested()
+    model.trainable = False
+    return model
+
+
+def compiled():
+    model = nested()
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(np.ones((2, 5, 4)), np.ones((2, 2)), verbose=0)
+    return model
+
+
+def half_precision():
+    from keras import Input, Sequential, layers
+
+    return Sequential([Input((5, 4)), layers.GRU(3, dtype="float16"), layers.Dense(2, dtype="bfloat16")])
+
+
+def double_precision():
+    from keras import Input, Sequential, layers
+
+    return Sequential([Input((5, 4)), layers.LSTM(3, dtype="float64", stateful=False), layers.Dropout(0.5)])
+
+
+def stateful():
+    from keras import Input, Sequential, layers
+
+    model = Sequential([Input((5, 4), batch_size=2), layers.LSTM(3, stateful=True)])
+    model.predict(np.ones((2, 5, 4)), verbose=0)
+    return model
+
+
+MODELS = [
+    two_dense,
+    every_wrapper,
+    nested,
+    shared,
+    frozen_inside,
+    all_frozen,
+    compiled,
+    half_precision,
+    double_precision,
+    stateful,
+]
+
+
+def parts(thing):
+    """Yield what a Keras object consists of, with the path to each part."""
+    for attribute in ("layers", "cells"):
+        members = getattr(thing, attribute, None) or []
+        names = container_names([type(member).__name__ for member in members])
+        yield from (((attribute, name), member) for name, member in zip(names, members, strict=True))
+    for attribute in ("forward_layer", "backward_layer", "cell", "layer"):
+        if hasattr(thing, attribute) and not (attribute == "layer" and hasattr(thing, "forward_layer")):
+            yield (attribute,), getattr(thing, attribute)
+
+
+def owners_and_values(model):
+    """Return every owner of weights in a live model, and those weights."""
+    found, visited = [], set()
+
+    def visit(thing, path, layer):
+        if id(thing) in visited:
+            return
+        visited.add(id(thing))
+        own = thing._trainable_variables + thing._non_trainable_variables
+        own = [v for v in own if v.name not in {"seed_generator_state", "rnn_state"}]
+        if own:
+            names, trainable = tuple(v.name for v in own), tuple(v.trainable for v in own)
+            found.append((Owner(names, trainable, path, layer), own))
+        for step, part in parts(thing):
+            visit(part, path + step, layer or getattr(part, "name", ""))
+
+    visit(model, (), "")
+    return [owner for owner, _ in found], [{v.name: np.asarray(v.value) for v in own} for _, own in found]
+
+
+def randomised(model, rng):
+    model.set_weights([rng.normal(size=w.shape).astype(w.dtype) for w in model.get_weights()])
+    return model
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Return the bytes of a small model, by suffix, and the owners of its weights."""
+    folder = tmp_path_factory.mktemp("saved")
+    model = two_dense()
+    for suffix in (".keras", ".h5"):
+        model.save(folder / f"model{suffix}")
+    content = {suffix: (folder / f"model{suffix}").read_bytes() for suffix in (".keras", ".h5")}
+    return content, owners_and_values(model)[0]
+
+
+def archive(path, members, **options):
+    with zipfile.ZipFile(path, "w", **options) as file:
+        for name, content in members.items():
+            file.writestr(name, content if isinstance(content, bytes) else json.dumps(content))
+    return path
+
+
+def hdf5(build):
+    """Return the bytes of an HDF5 file."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        build(file)
+    return buffer.getvalue()
+
+
+def dense_weights(file):
+    file["layers/dense/vars/0"] = np.ones((4, 3), np.float32)
+    file["layers/dense/vars/1"] = np.ones(3, np.float32)
+
+
+def members(build=dense_weights, config=CONFIG, version="3.15.1"):
+    return {"metadata.json": {"keras_version": version}, "config.json": config, "model.weights.h5": hdf5(build)}
+
+
+def legacy(path, build=None, config=CONFIG):
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(config)
+        file.attrs["keras_version"] = "2.12.0"
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = ["dense"]
+        dense = group.create_group("dense")
+        dense.attrs["weight_names"] = ["dense/kernel:0", "dense/bias:0"]
+        dense["dense/kernel:0"] = np.ones((4, 3), np.float32)
+        dense["dense/bias:0"] = np.ones(3, np.float32)
+        if build:
+            build(file)
+    return path
+
+
+def message(action, *arguments, error=InputError):
+    with pytest.raises(error) as caught:
+        action(*arguments)
+    return str(caught.value)
+
+
+@FORMATS
+@pytest.mark.parametrize("make", MODELS, ids=[make.__name__ for make in MODELS])
+def test_weights_are_those_of_the_model(make, suffix, rng, tmp_path):
+    model = randomised(make(), rng)
+    owners, expected = owners_and_values(model)
+    model.save(tmp_path / f"model{suffix}")
+
+    weights = open_model(tmp_path / f"model{suffix}").weights.read(owners)
+
+    assert [list(one) for one in weights] == [list(owner.names) for owner in owners]
+    for actual, wanted in zip(weights, expected, strict=True):
+        for name in wanted:
+            half = wanted[name].dtype.name == "bfloat16"
+            assert actual[name].dtype == (np.float32 if half else wanted[name].dtype)
+            np.testing.assert_array_equal(actual[name], wanted[name].astype(actual[name].dtype))
+
+
+@FORMATS
+def test_file_says_what_the_model_is_and_which_keras_wrote_it(suffix, tmp_path):
+    import keras
+
+    model = nested()
+    path = tmp_path / f"ein modèl {suffix}"
+    model.save(path)
+
+    found = open_model(path)
+
+    assert found.path == path
+    assert found.config["class_name"] == "Functional"
+    assert [one["config"]["name"] for one in found.config["config"]["layers"]] == [one.name for one in model.layers]
+    assert found.keras_version == keras.__version__
+
+
+def test_type_of_the_file_is_told_by_its_first_bytes(saved, tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(saved[0][".h5"])
+
+    assert open_model(path).config["class_name"] == "Sequential"
+
+
+def test_import_is_cheap():
+    script = "import sys, rnncheck.modelfile; print({'h5py', 'keras', 'tensorflow'} & set(sys.modules))"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "set()"
+
+
+def test_attributes_cut_into_parts_are_joined(tmp_path):
+    def cut(file):
+        del file["model_weights"].attrs["layer_names"]
+        file["model_weights"].attrs["layer_names0"] = [b"input"]
+        file["model_weights"].attrs["layer_names1"] = [b"dense"]
+        file["model_weights"].create_group("input").attrs["weight_names"] = np.array([])
+
+    weights = open_model(legacy(tmp_path / "a.h5", cut)).weights.read([DENSE])
+
+    assert [list(one) for one in weights] == [["kernel", "bias"]]
+
+
+@pytest.mark.parametrize(
+    ("version", "numbers", "container"),
+    [
+        ("2.12.0", (0, 2, 4), "_layer_checkpoint_dependencies"),
+        ("2.14.0", (0, 1, 2), "_layer_checkpoint_dependencies"),
+        ("2.15.0", (0, 1, 2), "layers"),
+        ("3.15.1", (0, 1, 2), "layers"),
+    ],
+)
+def test_archive_of_each_keras_numbers_layers_in_its_way(version, numbers, container, tmp_path):
+    def dense_layers(file):
+        for k, number in enumerate(numbers):
+            file[f"{container}/sequential/{container}/dense{f'_{number}' if number else ''}/vars/0"] = np.full(
+                2, k + 0.5
+            )
+        file["optimizer/vars/0"] = np.int64(3)
+        file["metrics/mean/vars/0"] = np.float32(3)
+
+    names = container_names(["Dense"] * 3)
+    owners = [Owner(("bias",), (True,), ("layers", "sequential", "layers", name), "m") for name in names]
+    path = archive(tmp_path / "a.keras", members(dense_layers, version=version))
+
+    weights = open_model(path).weights.read(owners)
+
+    assert [one["bias"].tolist() for one in weights] == [[0.5, 0.5], [1.5, 1.5], [2.5, 2.5]]
+
+
+def test_keras_2_leaves_out_the_number_of_a_layer_saved_elsewhere(tmp_path):
+    def one_dense(file):
+        file["layers/dense/vars/0"] = np.ones(2)
+
+    owner = Owner(("bias",), (True,), ("layers", "dense_1"), "dense_1")
+    path = archive(tmp_path / "a.keras", members(one_dense, version="2.15.0"))
+
+    assert open_model(path).weights.read([owner])[0]["bias"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("version", ["", "1.2.2", "2.0.0", "3.0.0.dev2023"])
+def test_version_is_what_the_file_says(version, tmp_path):
+    path = archive(tmp_path / "a.keras", members(version=version))
+
+    assert open_model(path).keras_version == version
+
+
+MISSING = {
+    ".keras": "layer 'dense': the file has 2 weights at layers/dense; expected 3: kernel, bias, extra. " + WHOLE,
+    ".h5": "layer 'dense': the file has 2 weights; expected 3: kernel, bias, extra. " + WHOLE,
+}
+ABSENT = {
+    ".keras": "layer 'other': the file has no weights at layers/other; expected 1: kernel. " + WHOLE,
+    ".h5": "layer 'other': the file has no weights; expected 1: kernel. " + WHOLE,
+}
+LEFT = {
+    ".keras": "layers/dense: the file has 2 weights that no layer of the model takes; expected none. " + WHOLE,
+    ".h5": "layer 'dense': the file has 2 weights that no layer of the model takes; expected none. " + WHOLE,
+}
+
+
+def written(suffix, folder):
+    return archive(folder / "a.keras", members()) if suffix == ".keras" else legacy(folder / "a.h5")
+
+
+@FORMATS
+def test_missing_weights_are_named(suffix, tmp_path):
+    weights = open_model(written(suffix, tmp_path)).weights
+    owner = Owner(("kernel", "bias", "extra"), (True, True, False), DENSE.path, "dense")
+
+    assert message(weights.read, [owner]) == MISSING[suffix]
+
+
+@FORMATS
+def test_layer_without_weights_in_the_file_is_named(suffix, tmp_path):
+    weights = open_model(written(suffix, tmp_path)).weights
+    other = Owner(("kernel",), (True,), ("layers", "other"), "other")
+
+    assert message(weights.read, [DENSE, other]) == ABSENT[suffix]
+
+
+@FORMATS
+def test_weights_left_over_are_named(suffix, tmp_path):
+    weights = open_model(written(suffix, tmp_path)).weights
+
+    assert message(weights.read, []) == LEFT[suffix]
+
+
+def test_weights_in_another_order_are_refused(tmp_path):
+    weights = open_model(legacy(tmp_path / "a.h5")).weights
+    owner = Owner(("kernel", "bias"), (False, True), DENSE.path, "dense")
+
+    assert message(weights.read, [owner]) == (
+        f"layer 'dense': the file lists kernel, bias; expected the order bias, kernel. {WHOLE}"
+    )
+
+
+def test_quantised_model_is_refused(tmp_path):
+    model = two_dense()
+    model.quantize("int8")
+    model.save(tmp_path / "a.keras")
+
+    assert message(open_model, tmp_path / "a.keras", error=UnsupportedError) == (
+        f"layer '{model.layers[0].name}': its weights are quantised (int8); expected floating-point numbers. "
+        "rnncheck does not replay quantised layers: save the model before quantize()."
+    )
+
+
+def test_integers_are_no_weights(tmp_path):
+    def integers(file):
+        file["layers/dense/vars/0"] = np.ones((4, 3), np.int8)
+        file["layers/dense/vars/1"] = np.ones(3, np.float32)
+
+    path = archive(tmp_path / "a.keras", members(integers))
+
+    assert message(open_model(path).weights.read, [DENSE], error=UnsupportedError) == (
+        f"{path}: model.weights.h5: /layers/dense/vars/0 holds int8 numbers; expected float16, bfloat16, float32 or "
+        "float64. rnncheck does not replay quantised weights: save the model before they are quantised."
+    )
+
+
+def test_big_endian_numbers_are_read(tmp_path):
+    def swapped(file):
+        file["layers/dense/vars/0"] = np.array([1.5, 2.5], ">f4")
+
+    owner = Owner(("bias",), (True,), DENSE.path, "dense")
+    weights = open_model(archive(tmp_path / "a.keras", members(swapped))).weights.read([owner])
+
+    assert weights[0]["bias"].dtype == np.dtype("=f4")
+    assert weights[0]["bias"].tolist() == [1.5, 2.5]
+
+
+def test_missing_file(tmp_path):
+    path = tmp_path / "a.keras"
+
+    assert message(open_model, path) == (
+        f"{path}: there is no such file; expected a .keras or .h5 file. Check the path."
+    )
+
+
+def test_empty_file(tmp_path):
+    path = tmp_path / "a.keras"
+    path.touch()
+
+    assert message(open_model, path) == f"{path}: the file is empty; expected a .keras or .h5 file. {SAVE}"
+
+
+def test_name_that_is_too_long(tmp_path):
+    path = tmp_path / ("a" * 300)
+
+    assert message(open_model, path) == (
+        f"{path}: it cannot be read (File name too long); expected a .keras or .h5 file. Check the path."
+    )
+
+
+@pytest.mark.parametrize(
+    ("member", "ending"),
+    [
+        ("readme.txt", "it is a directory; expected a .keras or .h5 file. Give the file in it."),
+        (
+            "saved_model.pb",
+            (
+                "it is a SavedModel directory; expected a .keras or .h5 file. "
+                "Convert it with the Keras that wrote it: tf.keras.models.load_model('{path}').save('model.keras')."
+            ),
+        ),
+        (
+            "config.json",
+            (
+                "it is a model saved as a directory; expected a .keras or .h5 file. "
+                "Load it with Keras and save it as a file: keras.saving.load_model('{path}').save('model.keras')."
+            ),
+        ),
+    ],
+    ids=["any", "saved-model", "unzipped"],
+)
+def test_directory(member, ending, tmp_path):
+    (tmp_path / member).touch()
+
+    assert message(open_model, tmp_path) == f"{tmp_path}: {ending.format(path=tmp_path)}"
+
+
+def test_device():
+    from pathlib import Path
+
+    assert message(open_model, Path("/dev/zero")) == (
+        "/dev/zero: it is a device or a pipe; expected a file. Give a .keras or .h5 file."
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"hello, I am text\n", r"text beginning with b'hello, I am '"),
+        (b"\x80\x04\x95", r"bytes beginning with b'\x80\x04\x95'"),
+    ],
+    ids=["text", "pickle"],
+)
+def test_other_file(content, what, tmp_path):
+    path = tmp_path / "a.keras"
+    path.write_bytes(content)
+
+    assert message(open_model, path) == (
+        f"{path}: it is neither a zip archive nor HDF5 but {what}; expected a .keras or .h5 file with a model. {SAVE}"
+    )
+
+
+@FORMATS
+def test_truncated_file(suffix, saved, tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(saved[0][suffix][: len(saved[0][suffix]) // 2])
+
+    assert re.fullmatch(
+        re.escape(f"{path}: it cannot be read (")
+        + ".+"
+        + re.escape("); expected a whole model file. ")
+        + "It is damaged: copy it or save it again.",
+        message(open_model, path),
+    )
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "..\\x", "C:/x"])
+def test_name_that_leads_out_of_the_archive(name, tmp_path):
+    path = archive(tmp_path / "a.keras", {**members(), name: b""})
+
+    assert message(open_model, path) == (
+        f"{path}: it holds {name!r}, which leads out of the archive; expected names within it. "
+        "It was not made by Keras: do not use it."
+    )
+
+
+@pytest.mark.parametrize("name", ["config.json", "metadata.json", "model.weights.h5"])
+def test_archive_without_a_part(name, tmp_path):
+    content = members()
+    del content[name]
+    path = archive(tmp_path / "a.keras", content)
+
+    assert message(open_model, path) == (f"{path}: it holds no {name}; expected one, as in every .keras file. {SAVE}")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_archive_with_a_part_twice(tmp_path):
+    path = archive(tmp_path / "a.keras", members())
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("config.json", "{}")
+
+    assert message(open_model, path) == (
+        f"{path}: it holds 2 config.json; expected one, as in every .keras file. {SAVE}"
+    )
+
+
+@pytest.mark.parametrize("name", ["model.weights.npz", "model.weights.json"])
+def test_weights_kept_in_another_way(name, tmp_path):
+    content = members()
+    del content["model.weights.h5"]
+    path = archive(tmp_path / "a.keras", {**content, name: b""})
+
+    assert message(open_model, path, error=UnsupportedError) == (
+        f"{path}: its weights are in {name}; expected model.weights.h5. "
+        f"rnncheck reads no pickled or divided weights. {SAVE}"
+    )
+
+
+def test_archive_that_unpacks_to_more_than_the_limit(tmp_path):
+    path = archive(
+        tmp_path / "a.keras", {**members(), "config.json": b" " * (17 << 20)}, compression=zipfile.ZIP_DEFLATED
+    )
+
+    assert message(open_model, path) == (
+        f"{path}: config.json declares {17 << 20} bytes; expected no more than the {16 << 20} that it can hold. "
+        "It is damaged or made up: save the model again."
+    )
+
+
+@pytest.mark.parametrize("declared", [10**6, 2**32 - 2], ids=["1 MB", "4 GiB"])
+def test_archive_that_declares_absurd_sizes(declared, tmp_path):
+    path = archive(tmp_path / "a.keras", {**members(), "config.json": CONFIG})
+    size = len(json.dumps(CONFIG))
+    content = path.read_bytes()
+    at = content.rindex(b"config.json") - 46  # its entry in the directory at the end
+    content = content[: at + 24] + declared.to_bytes(4, "little") + content[at + 28 :]
+    path.write_bytes(content)
+
+    assert message(open_model, path) == (
+        f"{path}: config.json declares {declared} bytes; expected no more than the {min(1100 * size, 16 << 20)} that "
+        "it can hold. It is damaged or made up: save the model again."
+    )
+
+
+def test_archive_packed_in_an_unusual_way(tmp_path):
+    path = archive(tmp_path / "a.keras", members(), compression=zipfile.ZIP_BZIP2)
+
+    assert message(open_model, path) == (
+        f"{path}: config.json is encrypted or packed in an unusual way; expected it plain or deflated. {SAVE}"
+    )
+
+
+NO_TEXT = "it is no JSON ({}); expected a description of a model."
+NO_DESCRIPTIONS = {
+    "broken": (b"{", NO_TEXT.format("Expecting property name enclosed in double quotes: line 1 column 2 (char 1)")),
+    "list": (b"[1]", "it is list; expected an object."),
+    "deep": (
+        b'{"a": ' * 300 + b"1" + b"}" * 300,
+        "it is nested more than 200 deep; expected a description of a model.",
+    ),
+    "absurdly deep": (b"[" * 50_000, "it is nested more than 200 deep; expected a description of a model."),
+    "half a character": (
+        b'{"class_name": "\\ud800"}',
+        NO_TEXT.format("'utf-8' codec can't encode character '\\ud800' in position 0: surrogates not allowed"),
+    ),
+    "no model": (b'{"config": {}}', "it has no class_name and config; expected the description of a model."),
+}
+
+
+@FORMATS
+@pytest.mark.parametrize(("content", "what"), NO_DESCRIPTIONS.values(), ids=NO_DESCRIPTIONS)
+def test_description_that_is_none(content, what, suffix, tmp_path):
+    if suffix == ".keras":
+        path = archive(tmp_path / "a.keras", {**members(), "config.json": content})
+        where = f"{path}: config.json"
+    else:
+        path = legacy(tmp_path / "a.h5", lambda file: file.attrs.create("model_config", content))
+        where = f"{path}: model_config"
+
+    assert message(open_model, path) == f"{where}: {what} {SAVE}"
+
+
+def test_description_that_is_no_text(tmp_path):
+    path = archive(tmp_path / "a.keras", {**members(), "config.json": b"\xff\xff"})
+
+    assert "config.json: it is no JSON ('utf-8' codec can't decode" in message(open_model, path)
+
+
+@pytest.mark.parametrize("version", [3, "three", None], ids=repr)
+def test_version_that_is_none(version, tmp_path):
+    path = archive(tmp_path / "a.keras", members(version=version))
+
+    assert message(open_model, path) == (
+        f"{path}: metadata.json: the version of Keras is {version!r}; expected a version such as '3.15.1'. {SAVE}"
+    )
+
+
+def test_archive_whose_weights_are_no_hdf5(tmp_path):
+    path = archive(tmp_path / "a.keras", {**members(), "model.weights.h5": b"no HDF5"})
+
+    assert message(open_model, path).startswith(f"{path}: model.weights.h5: it cannot be read (")
+
+
+@pytest.mark.parametrize("kind", ["keras 3", "keras 2"])
+def test_weights_without_a_model(kind, tmp_path):
+    path = tmp_path / "a.h5"
+    if kind == "keras 3":
+        path = tmp_path / "a.weights.h5"
+        two_dense().save_weights(path)
+    else:
+        path.write_bytes(hdf5(lambda file: file.attrs.create("layer_names", [b"dense"])))
+
+    assert message(open_model, path) == (
+        f"{path}: it has weights, but no model that they belong to; expected a model saved whole. {SAVE}"
+    )
+
+
+def test_hdf5_of_something_else(tmp_path):
+    path = tmp_path / "a.h5"
+    path.write_bytes(hdf5(lambda file: file.create_dataset("x", data=[1.0])))
+
+    assert message(open_model, path) == (
+        f"{path}: it is HDF5 without the attribute model_config; expected a model saved by Keras. {SAVE}"
+    )
+
+
+def test_model_without_weights(tmp_path):
+    path = legacy(tmp_path / "a.h5", lambda file: file.__delitem__("model_weights"))
+
+    assert message(open_model(path).weights.read, [DENSE]) == (
+        f"{path}: it describes a model, but has no weights of it; "
+        f"expected the group model_weights with the attribute layer_names. {WHOLE}"
+    )
+
+
+def external_link(file, name):
+    file[name] = h5py.ExternalLink("other.h5", "/x")
+
+
+def soft_link(file, name):
+    file[name] = h5py.SoftLink("/x")
+
+
+@FORMATS
+@pytest.mark.parametrize("link", [external_link, soft_link])
+def test_link_to_elsewhere(link, suffix, tmp_path):
+    other = tmp_path / "other.h5"
+    other.write_bytes(hdf5(lambda file: file.create_dataset("x", data=np.ones(3))))
+    path, where, name = dense_file(suffix, tmp_path, link)
+
+    assert message(open_model(path).weights.read, [DENSE]) == (
+        f"{where}: {name.split('/')[-1]!r} is a link to elsewhere; expected the weights themselves. "
+        "rnncheck follows no links: save the model again."
+    )
+
+
+def dense_file(suffix, folder, put):
+    """Write a file in which `put` makes the bias; return its path, what messages call it, and the bias' name."""
+    if suffix == ".keras":
+
+        def build(file):
+            file["layers/dense/vars/0"] = np.ones((4, 3), np.float32)
+            put(file, "layers/dense/vars/1")
+
+        path = archive(folder / "a.keras", members(build))
+        return path, f"{path}: model.weights.h5", "/layers/dense/vars/1"
+
+    def replace(file):
+        del file["model_weights/dense/dense/bias:0"]
+        put(file, "model_weights/dense/dense/bias:0")
+
+    path = legacy(folder / "a.h5", replace)
+    return path, f"{path}", "/model_weights/dense/dense/bias:0"
+
+
+def external_storage(file, name):
+    file.create_dataset(name, (3,), np.float32, external=[("/etc/hostname", 0, 12)])
+
+
+def virtual(file, name):
+    layout = h5py.VirtualLayout((3,), np.float32)
+    layout[:] = h5py.VirtualSource("other.h5", "x", (3,))
+    file.create_virtual_dataset(name, layout)
+
+
+@FORMATS
+@pytest.mark.parametrize("put", [external_storage, virtual])
+def test_numbers_in_another_file(put, suffix, tmp_path):
+    path, where, name = dense_file(suffix, tmp_path, put)
+
+    assert message(open_model(path).weights.read, [DENSE]) == (
+        f"{where}: {name} keeps its numbers in another file; expected them in this one. "
+        "rnncheck opens no other file: save the model again."
+    )
+
+
+def never_written(file, name):
+    file.create_dataset(name, (1 << 20, 1 << 20), np.float32)
+
+
+def packed_without_content(file, name):
+    file.create_dataset(name, (1 << 20, 1 << 20), np.float32, chunks=(64, 64), compression="gzip")
+
+
+@FORMATS
+@pytest.mark.parametrize("put", [never_written, packed_without_content])
+def test_array_that_declares_more_than_the_file_holds(put, suffix, tmp_path):
+    path, where, name = dense_file(suffix, tmp_path, put)
+
+    assert message(open_model(path).weights.read, [DENSE]) == (
+        f"{where}: {name} declares {4 << 40} bytes; expected no more than the 0 that the file can hold. "
+        "It is damaged or made up: save the model again."
+    )
+
+
+@FORMATS
+def test_packed_array_is_read(suffix, tmp_path):
+    values = np.arange(3, dtype=np.float32)
+    path, _, _ = dense_file(
+        suffix,
+        tmp_path,
+        lambda file, name: file.create_dataset(name, data=values, compression="gzip", shuffle=True, fletcher32=True),
+    )
+
+    np.testing.assert_array_equal(open_model(path).weights.read([DENSE])[0]["bias"], values)
+
+
+@FORMATS
+def test_unusual_filter(suffix, tmp_path):
+    path, where, name = dense_file(
+        suffix, tmp_path, lambda file, name: file.create_dataset(name, data=np.ones(3, np.float32), compression="lzf")
+    )
+
+    assert message(open_model(path).weights.read, [DENSE]) == (
+        f"{where}: {name} is packed with the HDF5 filters [32000]; expected none, or gzip. Save the model again."
+    )
+
+
+def test_group_that_contains_itself(tmp_path):
+    def cycle(file):
+        file["layers/dense/vars/0"] = np.ones(3, np.float32)
+        file["layers/dense/again"] = file["layers"]
+
+    path = archive(tmp_path / "a.keras", members(cycle))
+
+    assert message(open_model(path).weights.read, [DENSE]).endswith(
+        "is there under two names; expected one. Save the model again."
+    )
+
+
+def test_array_where_a_group_should_be(tmp_path):
+    path = archive(tmp_path / "a.keras", members(lambda file: file.create_dataset("layers", data=[1.0])))
+
+    assert message(open_model(path).weights.read, [DENSE]) == (
+        f"{path}: model.weights.h5: /layers is no group; expected one. The file is damaged: save the model again."
+    )
+
+
+def outcome(path, owners):
+    """Say what comes of a file; whatever is raised beyond the two errors makes the test fail."""
+    try:
+        weights = open_model(path).weights.read(owners)
+    except (InputError, UnsupportedError) as error:
+        return str(error)
+    return [weight.dtype.kind for one in weights for weight in one.values()]
+
+
+def is_read_or_refused(found):
+    return found == ["f"] * 4 or re.search(r"; expected .*[.:] .*[.)]$", found, re.DOTALL) is not None
+
+
+@FORMATS
+def test_whole_file_is_read(suffix, saved, tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(saved[0][suffix])
+
+    assert outcome(path, saved[1]) == ["f"] * 4
+
+
+@FORMATS
+def test_truncated_file_is_refused_wherever_it_ends(suffix, saved, rng, tmp_path):
+    path = tmp_path / "a"
+    content, owners = saved
+
+    for end in rng.integers(0, len(content[suffix]) - 1, 60):
+        path.write_bytes(content[suffix][:end])
+        found = outcome(path, owners)
+
+        assert isinstance(found, str)
+        assert is_read_or_refused(found)
+
+
+@FORMATS
+@pytest.mark.parametrize("length", [1, 8], ids=["bytes", "words"])
+def test_damaged_file_is_read_or_refused(length, suffix, saved, rng, tmp_path):
+    path = tmp_path / "a"
+    content, owners = saved
+
+    for _ in range(100):
+        path.write_bytes(damaged(content[suffix], length, rng))
+
+        assert is_read_or_refused(outcome(path, owners))
+
+
+def test_damaged_weights_in_an_intact_archive_are_read_or_refused(saved, rng, tmp_path):
+    content, owners = saved
+    with zipfile.ZipFile(io.BytesIO(content[".keras"])) as file:
+        whole = {name: file.read(name) for name in file.namelist()}
+
+    for _ in range(100):
+        weights = damaged(whole["model.weights.h5"], 4, rng)
+        path = archive(tmp_path / "a", {**whole, "model.weights.h5": weights})
+
+        assert is_read_or_refused(outcome(path, owners))
+
+
+def damaged(content, length, rng):
+    start = int(rng.integers(0, len(content) - length))
+    return content[:start] + rng.bytes(length) + content[start + length :]
+
+
+def test_text_of_impossible_length_is_refused_before_hdf5_loops_over_it(tmp_path):
+    path = legacy(tmp_path / "a.h5", lambda file: file.attrs.create("backend", "tensorflow"))
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL\x01")
+    content[heap + 16 : heap + 32] = bytes(16)  # the first text: number 0, length 0
+    path.write_bytes(content)
+
+    assert message(open_model, path) == (
+        f"{path}: it cannot be read (a text in it has an impossible length); expected a whole model file. "
+        "It is damaged: copy it or save it again."
+    )

@@ -1,0 +1,930 @@
+"""From a model's description to its Network: wrappers, stacks, nested models and masks are written out."""
+
+import copy
+import functools
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from rnncheck import InputError, InputSpec, UnsupportedError
+from rnncheck.extractor import LiveStore, find, read_model
+from rnncheck.reader import read
+
+
+def sequential(*stack, shape=(4, 3)):
+    return keras.Sequential([keras.Input(shape, name="x"), *stack], name="model")
+
+
+def functional(apply, *shapes):
+    inputs = [keras.Input(shape, name=name) for shape, name in zip(shapes or [(4, 3)], "xyzuvw", strict=False)]
+    return keras.Model(inputs, apply(*inputs), name="model")
+
+
+def lines(network):
+    """Write a network as text, one line a layer: name: kind(inputs) | mask | initial state | flags."""
+
+    def line(layer):
+        parts = [f"{layer.name}: {layer.kind}({', '.join(map(str, layer.inputs))})"]
+        if layer.mask:
+            parts.append(f"mask {layer.mask}")
+        if layer.initial_state:
+            parts.append(f"from {', '.join(map(str, layer.initial_state))}")
+        shown = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
+        flags = [flag for flag in shown if layer.options.get(flag)]
+        return " | ".join([*parts, *([", ".join(flags)] if flags else [])])
+
+    return [*map(line, network.layers), "-> " + ", ".join(map(str, network.outputs))]
+
+
+def masked(*stack, **shape):
+    return sequential(layers.Masking(name="masking"), *stack, **shape)
+
+
+def encoder_decoder(x, y):
+    _, h, c = layers.LSTM(5, return_state=True, name="encoder")(x)
+    h = layers.LSTM(5, return_sequences=True, name="decoder")(y, initial_state=[h, c])
+    return layers.Dense(2, name="dense")(h)
+
+
+def shared(x):
+    layer = layers.GRU(3, return_sequences=True, name="gru")
+    return layer(layer(x))
+
+
+def nested_twice(x):
+    i = keras.Input((4, 3), name="i")
+    h = layers.SimpleRNN(3, return_sequences=True, name="rnn")(i)
+    inner = keras.Model(i, [h, layers.Flatten(name="flatten")(h)], name="inner")
+    return [inner(inner(x)[0])[1], inner(x)[1]]
+
+
+def stack(**flags):
+    cells = layers.LSTMCell(3, name="a"), layers.GRUCell(4, name="b"), layers.SimpleRNNCell(2, name="c")
+    return layers.RNN(list(cells), name="rnn", **flags)
+
+
+LOWERINGS = {
+    "lstm-with-everything": (
+        lambda: functional(
+            layers.LSTM(
+                5, return_sequences=True, return_state=True, go_backwards=True, zero_output_for_mask=True, name="lstm"
+            )
+        ),
+        [
+            "lstm: LSTM(x) | return_sequences, return_state, go_backwards, zero_output_for_mask",
+            "-> lstm, lstm:1, lstm:2",
+        ],
+    ),
+    "rnn-of-a-cell": (
+        lambda: sequential(layers.RNN(layers.GRUCell(5), name="rnn")),
+        ["rnn: GRU(x)", "-> rnn"],
+    ),
+    "stack": (
+        lambda: functional(stack(return_state=True)),
+        [
+            "rnn/0_a: LSTM(x) | return_sequences, return_state",
+            "rnn/1_b: GRU(rnn/0_a) | return_sequences, return_state",
+            "rnn: SimpleRNN(rnn/1_b) | return_state",
+            "-> rnn, rnn/0_a:1, rnn/0_a:2, rnn/1_b:1, rnn:1",
+        ],
+    ),
+    "stack-backwards-with-a-mask": (
+        lambda: masked(stack(go_backwards=True, return_sequences=True)),
+        [
+            "masking: Masking(x)",
+            "masking/not_equal: NotEqual(x)",
+            "masking/mask: Any(masking/not_equal)",
+            "rnn/0_a: LSTM(masking) | mask masking/mask | return_sequences, go_backwards",
+            "rnn/reverse_mask: Reverse(masking/mask)",
+            "rnn/1_b: GRU(rnn/0_a) | mask rnn/reverse_mask | return_sequences",
+            "rnn: SimpleRNN(rnn/1_b) | mask rnn/reverse_mask | return_sequences",
+            "-> rnn",
+        ],
+    ),
+    "stack-with-states": (
+        lambda: functional(
+            lambda x, h, c, g, r: stack()(x, initial_state=[[h, c], g, r]), (4, 3), (3,), (3,), (4,), (2,)
+        ),
+        [
+            "rnn/0_a: LSTM(x) | from y, z | return_sequences",
+            "rnn/1_b: GRU(rnn/0_a) | from u | return_sequences",
+            "rnn: SimpleRNN(rnn/1_b) | from v",
+            "-> rnn",
+        ],
+    ),
+    "bidirectional": (
+        lambda: sequential(layers.Bidirectional(layers.LSTM(5, name="lstm"), name="both")),
+        [
+            "both/forward_lstm: LSTM(x)",
+            "both/backward_lstm: LSTM(x) | go_backwards",
+            "both: Concatenate(both/forward_lstm, both/backward_lstm)",
+            "-> both",
+        ],
+    ),
+    "bidirectional-sequences-and-states": (
+        lambda: functional(
+            layers.Bidirectional(
+                layers.LSTM(5, return_sequences=True, return_state=True, name="lstm"), merge_mode="ave", name="both"
+            )
+        ),
+        [
+            "both/forward_lstm: LSTM(x) | return_sequences, return_state, zero_output_for_mask",
+            "both/backward_lstm: LSTM(x) | return_sequences, return_state, go_backwards, zero_output_for_mask",
+            "both/reverse: Reverse(both/backward_lstm)",
+            "both: Average(both/forward_lstm, both/reverse)",
+            "-> both, both/forward_lstm:1, both/forward_lstm:2, both/backward_lstm:1, both/backward_lstm:2",
+        ],
+    ),
+    "bidirectional-that-merges-nothing": (
+        lambda: functional(
+            layers.Bidirectional(layers.GRU(5, return_state=True, name="gru"), merge_mode=None, name="both")
+        ),
+        [
+            "both/forward_gru: GRU(x) | return_state",
+            "both/backward_gru: GRU(x) | return_state, go_backwards",
+            "-> both/forward_gru, both/backward_gru, both/forward_gru:1, both/backward_gru:1",
+        ],
+    ),
+    "bidirectional-with-a-layer-of-its-own": (
+        lambda: sequential(
+            layers.Bidirectional(
+                layers.LSTM(5, go_backwards=True, name="a"),
+                backward_layer=layers.GRU(5, name="b"),
+                merge_mode="mul",
+                name="both",
+            )
+        ),
+        [
+            "both/forward_a: LSTM(x) | go_backwards",
+            "both/b: GRU(x)",
+            "both: Multiply(both/forward_a, both/b)",
+            "-> both",
+        ],
+    ),
+    "bidirectional-with-states": (
+        lambda: functional(
+            lambda x, *states: layers.Bidirectional(layers.LSTM(5, name="lstm"), merge_mode="sum", name="both")(
+                x, initial_state=list(states)
+            ),
+            *[(4, 3), (5,), (5,), (5,), (5,)],
+        ),
+        [
+            "both/forward_lstm: LSTM(x) | from y, z",
+            "both/backward_lstm: LSTM(x) | from u, v | go_backwards",
+            "both: Add(both/forward_lstm, both/backward_lstm)",
+            "-> both",
+        ],
+    ),
+    "bidirectional-stack": (
+        lambda: sequential(
+            layers.Bidirectional(
+                layers.RNN([layers.GRUCell(3, name="a"), layers.GRUCell(2, name="b")], name="rnn"), name="both"
+            )
+        ),
+        [
+            "both/forward_rnn/0_a: GRU(x) | return_sequences",
+            "both/forward_rnn: GRU(both/forward_rnn/0_a)",
+            "both/backward_rnn/0_a: GRU(x) | return_sequences, go_backwards",
+            "both/backward_rnn: GRU(both/backward_rnn/0_a)",
+            "both: Concatenate(both/forward_rnn, both/backward_rnn)",
+            "-> both",
+        ],
+    ),
+    "time-distributed": (
+        lambda: sequential(layers.TimeDistributed(layers.Dense(2, name="dense"), name="each")),
+        ["each/fold: FoldTime(x)", "each/dense: Dense(each/fold)", "each: UnfoldTime(each/dense, x)", "-> each"],
+    ),
+    "time-distributed-model": (
+        lambda: sequential(
+            layers.TimeDistributed(
+                keras.Sequential([layers.LSTM(3, name="lstm"), layers.Dense(2, name="dense")], name="inner"),
+                name="each",
+            ),
+            shape=(4, 5, 3),
+        ),
+        [
+            "each/fold: FoldTime(x)",
+            "each/inner/lstm: LSTM(each/fold)",
+            "each/inner/dense: Dense(each/inner/lstm)",
+            "each: UnfoldTime(each/inner/dense, x)",
+            "-> each",
+        ],
+    ),
+    "time-distributed-twice": (
+        lambda: sequential(
+            layers.TimeDistributed(layers.TimeDistributed(layers.Dense(2, name="dense"), name="inner"), name="outer"),
+            shape=(4, 5, 3),
+        ),
+        [
+            "outer/fold: FoldTime(x)",
+            "outer/inner/fold: FoldTime(outer/fold)",
+            "outer/inner/dense: Dense(outer/inner/fold)",
+            "outer/inner: UnfoldTime(outer/inner/dense, outer/fold)",
+            "outer: UnfoldTime(outer/inner, x)",
+            "-> outer",
+        ],
+    ),
+    "encoder-decoder": (
+        lambda: functional(encoder_decoder, (4, 3), (6, 2)),
+        [
+            "encoder: LSTM(x) | return_state",
+            "decoder: LSTM(y) | from encoder:1, encoder:2 | return_sequences",
+            "dense: Dense(decoder)",
+            "-> dense",
+        ],
+    ),
+    "shared-layer": (
+        lambda: functional(shared),
+        ["gru: GRU(x) | return_sequences", "gru@2: GRU(gru) | return_sequences", "-> gru@2"],
+    ),
+    "model-used-three-times": (
+        lambda: functional(nested_twice),
+        [
+            "inner/rnn: SimpleRNN(x) | return_sequences",
+            "inner/flatten: Flatten(inner/rnn)",
+            "inner@2/rnn: SimpleRNN(inner/rnn) | return_sequences",
+            "inner@2/flatten: Flatten(inner@2/rnn)",
+            "inner@3/rnn: SimpleRNN(x) | return_sequences",
+            "inner@3/flatten: Flatten(inner@3/rnn)",
+            "-> inner@2/flatten, inner@3/flatten",
+        ],
+    ),
+    "embedding": (
+        lambda: sequential(
+            layers.Embedding(7, 3, mask_zero=True, name="embedding"),
+            layers.Dropout(0.5, name="dropout"),
+            layers.LSTM(5, name="lstm"),
+            shape=(4,),
+        ),
+        [
+            "embedding: Embedding(x)",
+            "dropout: Dropout(embedding)",
+            "embedding/mask: NotEqual(x)",
+            "lstm: LSTM(dropout) | mask embedding/mask",
+            "-> lstm",
+        ],
+    ),
+    "embedding-without-a-mask": (
+        lambda: sequential(layers.Embedding(7, 3, name="embedding"), layers.LSTM(5, name="lstm"), shape=(4,)),
+        ["embedding: Embedding(x)", "lstm: LSTM(embedding)", "-> lstm"],
+    ),
+    "mask-goes-on-to-every-layer": (
+        lambda: masked(
+            layers.GRU(5, return_sequences=True, name="first"),
+            layers.Dense(3, name="dense"),
+            layers.TimeDistributed(layers.Dense(2, name="dense"), name="each"),
+            layers.GRU(2, name="second"),
+            layers.RepeatVector(3, name="repeat"),
+            layers.GRU(2, name="third"),
+        ),
+        [
+            "masking: Masking(x)",
+            "masking/not_equal: NotEqual(x)",
+            "masking/mask: Any(masking/not_equal)",
+            "first: GRU(masking) | mask masking/mask | return_sequences",
+            "dense: Dense(first)",
+            "each/fold: FoldTime(dense)",
+            "each/dense: Dense(each/fold)",
+            "each: UnfoldTime(each/dense, dense)",
+            "second: GRU(each) | mask masking/mask",
+            "repeat: RepeatVector(second)",
+            "third: GRU(repeat)",
+            "-> third",
+        ],
+    ),
+    "mask-that-nobody-reads": (
+        lambda: masked(layers.Dense(2, name="dense")),
+        ["masking: Masking(x)", "dense: Dense(masking)", "-> dense"],
+    ),
+    "pooling-with-a-mask": (
+        lambda: masked(layers.GlobalAveragePooling1D(name="mean")),
+        [
+            "masking: Masking(x)",
+            "masking/not_equal: NotEqual(x)",
+            "masking/mask: Any(masking/not_equal)",
+            "mean: GlobalAveragePooling1D(masking, masking/mask)",
+            "-> mean",
+        ],
+    ),
+    "mask-out-of-a-model": (
+        lambda: functional(
+            lambda x: layers.LSTM(5, name="lstm")(
+                keras.Sequential([keras.Input((4, 3)), layers.Masking(name="masking")], name="inner")(x)
+            )
+        ),
+        [
+            "inner/masking: Masking(x)",
+            "inner/masking/not_equal: NotEqual(x)",
+            "inner/masking/mask: Any(inner/masking/not_equal)",
+            "lstm: LSTM(inner/masking) | mask inner/masking/mask",
+            "-> lstm",
+        ],
+    ),
+    "mask-into-a-model": (
+        lambda: masked(keras.Sequential([keras.Input((4, 3)), layers.LSTM(5, name="lstm")], name="inner")),
+        [
+            "masking: Masking(x)",
+            "masking/not_equal: NotEqual(x)",
+            "masking/mask: Any(masking/not_equal)",
+            "inner/lstm: LSTM(masking) | mask masking/mask",
+            "-> inner/lstm",
+        ],
+    ),
+    "keras-drops-a-mask-beside-states": (
+        lambda: functional(
+            lambda x, h: layers.GRU(2, name="next")(
+                layers.GRU(5, return_sequences=True, name="gru")(layers.Masking(name="masking")(x), initial_state=h)
+            ),
+            *[(4, 3), (5,)],
+        ),
+        [
+            "masking: Masking(x)",
+            "gru: GRU(masking) | from y | return_sequences",
+            "not_equal: NotEqual(x)",
+            "any: Any(not_equal)",
+            "next: GRU(gru) | mask any",
+            "-> next",
+        ],
+    ),
+    "attention": (
+        lambda: functional(
+            lambda x, y: layers.Attention(name="attention")([layers.Masking(name="masking")(x), y]), (4, 3), (5, 3)
+        ),
+        [
+            "masking: Masking(x)",
+            "masking/not_equal: NotEqual(x)",
+            "masking/mask: Any(masking/not_equal)",
+            "attention: Attention(masking, y, y, masking/mask)",
+            "-> attention",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOWERINGS)
+def test_model_is_lowered_to_known_layers(name):
+    keras.utils.clear_session()
+    build, expected = LOWERINGS[name]
+
+    network = read_model(build()).network
+
+    assert lines(network) == expected
+
+
+@pytest.mark.parametrize("name", LOWERINGS)
+def test_weights_are_those_of_the_objects(name):
+    model = LOWERINGS[name][0]()
+    for weight in model.weights:
+        weight.assign(np.random.default_rng(weight.shape.rank).normal(size=weight.shape))
+
+    reading = read_model(model)
+
+    for layer in reading.network.layers:
+        if layer.weights:
+            found = find(model, reading.objects[layer.name])
+            own = found.cell if hasattr(found, "cell") else found
+            assert [w.name for w in own.weights if "seed" not in w.name] == list(layer.weights)
+            for weight, read_weight in zip(own.weights, layer.weights.values(), strict=False):
+                np.testing.assert_array_equal(read_weight, weight.numpy())
+
+
+TWINS = {
+    "lstm": lambda: [layers.LSTM(5, name="lstm")],
+    "bidirectional": lambda: [
+        layers.Bidirectional(layers.GRU(5, return_sequences=True, name="gru"), name="both"),
+        layers.GRU(2, name="last"),
+    ],
+    "stack": lambda: [stack(return_sequences=True, go_backwards=True), layers.GRU(2, name="last")],
+    "time-distributed": lambda: [
+        layers.TimeDistributed(layers.Dense(2, name="dense"), name="each"),
+        layers.GRU(2, name="last"),
+    ],
+    **{
+        f"passed-{layer.name}": functools.partial(lambda layer: [layer, layers.GRU(2, name="last")], layer)
+        for layer in (
+            layers.Dense(3, name="dense"),
+            layers.Dropout(0.5, name="dropout"),
+            layers.SpatialDropout1D(0.5, name="spatial"),
+            layers.GaussianNoise(0.5, name="noise"),
+            layers.GaussianDropout(0.5, name="gaussian"),
+            layers.AlphaDropout(0.5, name="alpha"),
+            layers.ActivityRegularization(name="regularization"),
+            layers.Identity(name="identity"),
+            layers.Activation("relu", name="activation"),
+            layers.ReLU(name="relu"),
+            layers.LeakyReLU(name="leaky"),
+            layers.PReLU(name="prelu"),
+            layers.ELU(name="elu"),
+            layers.LayerNormalization(name="layer"),
+            layers.BatchNormalization(name="batch"),
+        )
+    },
+    **{
+        f"stopped-{layer.name}": functools.partial(lambda layer: [layer, layers.GRU(2, name="last")], layer)
+        for layer in (
+            layers.Reshape((2, 6), name="reshape"),
+            layers.Permute((2, 1), name="permute"),
+            layers.Conv1D(5, 2, name="convolution"),
+            layers.MaxPooling1D(name="max"),
+            layers.AveragePooling1D(2, name="average"),
+            layers.GlobalAveragePooling1D(keepdims=True, name="mean"),
+            layers.GlobalMaxPooling1D(keepdims=True, name="largest"),
+        )
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning")
+@pytest.mark.parametrize("name", TWINS)
+def test_masks_of_a_sequential_model_are_those_that_its_functional_twin_records(name):
+    keras.utils.clear_session()
+    stacked = [layers.Masking(name="masking"), *TWINS[name]()]
+    twin = functional(lambda x: functools.reduce(lambda value, layer: layer(value), stacked, x))
+
+    implicit, recorded = read_model(sequential(*stacked)).network, read_model(twin).network
+
+    renamed = {"masking/mask": "any", "masking/not_equal": "not_equal"}
+    found = [
+        functools.reduce(lambda line, old: line.replace(old, renamed[old]), renamed, line) for line in lines(implicit)
+    ]
+    assert sorted(found) == sorted(lines(recorded))
+
+
+def test_merged_mask_counts_what_any_input_counts():
+    def merged(x, y):
+        return layers.Add(name="merge")([layers.Masking(name="a")(x), layers.Masking(name="b")(y)])
+
+    keras.utils.clear_session()
+    x, y = keras.Input((4, 3)), keras.Input((4, 3))
+    inner = keras.Model([x, y], merged(x, y), name="inner")
+    recorded = read_model(functional(lambda x, y: layers.GRU(2, name="gru")(merged(x, y)), (4, 3), (4, 3))).network
+    implicit = read_model(functional(lambda x, y: layers.GRU(2, name="gru")(inner([x, y])), (4, 3), (4, 3))).network
+
+    masks = [network.layer(network.layer("gru").mask.layer) for network in (recorded, implicit)]
+    assert [mask.kind for mask in masks] == ["LogicalOr", "LogicalOr"]
+    assert [str(tensor) for tensor in masks[1].inputs] == ["inner/a/mask", "inner/b/mask"]
+
+
+def test_concatenated_mask_is_what_keras_records():
+    def joined(x, y):
+        return layers.Concatenate(name="join")([layers.Masking(name="a")(x), y])
+
+    keras.utils.clear_session()
+    x, y = keras.Input((4, 3)), keras.Input((4, 2))
+    inner = keras.Model([x, y], joined(x, y), name="inner")
+    recorded = read_model(functional(lambda x, y: layers.GRU(2, name="gru")(joined(x, y)), (4, 3), (4, 2))).network
+    implicit = read_model(functional(lambda x, y: layers.GRU(2, name="gru")(inner([x, y])), (4, 3), (4, 2))).network
+
+    def kinds(tensor, network):
+        try:
+            layer = network.layer(tensor.layer)
+        except KeyError:
+            return tensor.layer
+        return layer.kind, dict(layer.options), [kinds(each, network) for each in layer.inputs]
+
+    assert kinds(implicit.layer("gru").mask, implicit) == kinds(recorded.layer("gru").mask, recorded)
+
+
+def test_constant_initial_state_becomes_a_layer():
+    h, c = np.full((2, 5), 0.5, np.float32), np.full((2, 5), -0.25, np.float32)
+
+    network = read_model(functional(lambda x: layers.LSTM(5, name="lstm")(x, initial_state=[h, c]))).network
+
+    assert lines(network) == [
+        "lstm/initial_state_0: Constant()",
+        "lstm/initial_state_1: Constant()",
+        "lstm: LSTM(x) | from lstm/initial_state_0, lstm/initial_state_1",
+        "-> lstm",
+    ]
+    np.testing.assert_array_equal(network.layer("lstm/initial_state_0").weights["value"], h)
+    np.testing.assert_array_equal(network.layer("lstm/initial_state_1").weights["value"], c)
+
+
+def test_inputs_and_outputs_in_dictionaries_come_in_keras_order():
+    b, a = keras.Input((4, 3), name="b"), keras.Input((4, 2), name="a")
+    outputs = {"z": layers.LSTM(2, name="of_b")(b), "c": layers.GRU(3, name="of_a")(a)}
+
+    network = read_model(keras.Model({"b": b, "a": a}, outputs)).network
+
+    assert [spec.name for spec in network.inputs] == ["a", "b"]
+    assert [str(tensor) for tensor in network.outputs] == ["of_a", "of_b"]
+
+
+def test_stateful_model_keeps_the_number_of_samples():
+    model = keras.Sequential([keras.Input(batch_shape=(2, 4, 3), name="x"), layers.LSTM(5, stateful=True)])
+
+    network = read_model(model).network
+
+    assert network.inputs == (InputSpec("x", (4, 3), "float32", samples=2),)
+
+
+@pytest.mark.parametrize(
+    ("layer", "options"),
+    [
+        (lambda: layers.GRU(5, reset_after=False), {"units": 5, "reset_after": False}),
+        (lambda: layers.Softmax(axis=1), {"axis": 1}),
+        (lambda: layers.Conv1D(5, 2, strides=2, padding="causal"), {"kernel_size": (2,), "strides": (2,)}),
+        (lambda: layers.Conv1D(4, 2, dilation_rate=2), {"padding": "valid", "dilation_rate": (2,), "groups": 1}),
+        (lambda: layers.LayerNormalization(axis=[1, 2]), {"axis": (1, 2), "epsilon": 1e-3, "rms_scaling": False}),
+        (lambda: layers.ReLU(6.0, 0.1, 0.2), {"max_value": 6.0, "negative_slope": 0.1, "threshold": 0.2}),
+        (lambda: layers.PReLU(shared_axes=[1]), {"shared_axes": (1,)}),
+        (lambda: layers.MaxPooling1D(3, 2, padding="same"), {"pool_size": (3,), "strides": (2,), "padding": "same"}),
+        (lambda: layers.Permute((2, 1)), {"dims": (2, 1)}),
+        (lambda: layers.Masking(0.5), {"mask_value": 0.5}),
+    ],
+    ids=lambda part: part().name if callable(part) else None,
+)
+def test_options_are_read_by_keras_names(layer, options):
+    network = read_model(sequential(layer())).network
+
+    assert {name: network.layers[0].options[name] for name in options} == options
+
+
+# --- what is refused ---
+
+
+def refusal(model, kind=UnsupportedError):
+    with pytest.raises(kind) as refused:
+        read_model(model)
+    return str(refused.value)
+
+
+REFUSED = {
+    "mask-in-time-distributed": (
+        lambda: masked(layers.TimeDistributed(layers.LSTM(2, name="b"), name="a"), shape=(4, 5, 3)),
+        (
+            "layer 'a': a mask reaches LSTM 'b' inside TimeDistributed, where Keras hands on one number per sample; "
+            "expected no mask there. Apply the layer without TimeDistributed, or put the mask behind it."
+        ),
+    ),
+    "dtypes-in-time-distributed": (
+        lambda: sequential(layers.TimeDistributed(layers.Dense(2, name="b", dtype="float16"), name="a")),
+        "layer 'a': it computes in float32, 'b' inside it in float16; expected the same.",
+    ),
+    "dtypes-of-a-cell": (
+        lambda: sequential(layers.RNN(layers.GRUCell(2, name="b", dtype="float16"), name="a")),
+        "layer 'a': it computes in float32, its cell 'b' in float16; expected the same.",
+    ),
+    "stack-in-a-stack": (
+        lambda: sequential(
+            layers.RNN([layers.GRUCell(2), layers.StackedRNNCells([layers.GRUCell(2)], name="b")], name="a")
+        ),
+        "layer 'a': its cell 'b' is StackedRNNCells; expected one of SimpleRNNCell, LSTMCell, GRUCell.",
+    ),
+    "attention-scores": (
+        lambda: functional(lambda x: layers.Attention(name="a")([x, x], return_attention_scores=True)),
+        "layer 'a': it is called with return_attention_scores=True; expected the output alone.",
+    ),
+    "channels-first": (
+        lambda: sequential(layers.Conv1D(2, 2, data_format="channels_first", name="a")),
+        "layer 'a': data_format='channels_first' is not replayed for Conv1D; expected data_format='channels_last'.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_structure_that_is_not_replayed_is_refused(name):
+    build, expected = REFUSED[name]
+
+    assert refusal(build()) == expected
+
+
+def test_stateful_layer_used_twice_is_refused():
+    layer = layers.GRU(3, return_sequences=True, stateful=True, name="a")
+    x = keras.Input(batch_shape=(2, 4, 3))
+
+    assert refusal(keras.Model(x, layer(layer(x)))) == (
+        "layer 'a': it is stateful and used more than once; expected one use, after which it keeps its state."
+    )
+
+
+class Weights:
+    """Weights of a model, some of them with another shape."""
+
+    def __init__(self, model, **shapes):
+        self._store = LiveStore(model)
+        self._shapes = shapes
+
+    def read(self, owners):
+        def other(name, weight):
+            return np.zeros(self._shapes[name], np.float32) if name in self._shapes else weight
+
+        return [{name: other(name, w) for name, w in own.items()} for own in self._store.read(owners)]
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes", "said"),
+    [
+        (
+            lambda: layers.GRU(4, name="a"),
+            {"bias": (12,)},
+            "bias has shape (12,); expected (2, 3M) = (2, 12) for M=4 with reset_after=True.",
+        ),
+        (
+            lambda: layers.GRU(4, name="a", reset_after=False),
+            {"bias": (2, 12)},
+            "bias has shape (2, 12); expected (3M,) = (12,) for M=4 with reset_after=False.",
+        ),
+        (
+            lambda: layers.LSTM(4, name="a"),
+            {"recurrent_kernel": (16, 4)},
+            "recurrent_kernel has shape (16, 4); expected (M, 4M) = (4, 16) for M=4.",
+        ),
+        (
+            lambda: layers.Dense(4, name="a"),
+            {"kernel": (3, 4, 1)},
+            "kernel has shape (3, 4, 1); expected (D, M) = (any, 4) for M=4.",
+        ),
+        (
+            lambda: layers.Conv1D(4, 2, name="a"),
+            {"kernel": (3, 3, 4)},
+            "kernel has shape (3, 3, 4); expected (kernel_size, C, F) = (2, any, 4) for F=4.",
+        ),
+        (
+            lambda: layers.BatchNormalization(name="a"),
+            {"moving_variance": (4,)},
+            "moving_variance has shape (4,); expected (C,) = (3,).",
+        ),
+    ],
+    ids=["gru", "gru-before", "lstm", "dense", "convolution", "batch-normalization"],
+)
+def test_weight_of_another_shape_is_refused(layer, shapes, said):
+    model = sequential(layer())
+
+    with pytest.raises(InputError) as refused:
+        read(keras.saving.serialize_keras_object(model), Weights(model, **shapes), "3.15.1")
+
+    assert str(refused.value) == f"layer 'a': {said}"
+
+
+def changed(**options):
+    """Return an LSTM's model and its description, with other options of the layer."""
+    model = functional(layers.LSTM(5, name="a"))
+    described = copy.deepcopy(keras.saving.serialize_keras_object(model))
+    described["config"]["layers"][1]["config"].update(options)
+    return model, described
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "said"),
+    [
+        (
+            {"peepholes": True},
+            UnsupportedError,
+            (
+                "this Keras' LSTM takes peepholes, which rnncheck does not know; expected an older Keras. See the "
+                "versions in pyproject.toml."
+            ),
+        ),
+        (
+            {"time_major": True},
+            UnsupportedError,
+            "time_major=True is not replayed for LSTM; expected time_major=False.",
+        ),
+        ({"units": -1}, InputError, "units=-1 came; expected a positive integer."),
+        ({"return_sequences": "yes"}, InputError, "return_sequences='yes' came; expected True or False."),
+    ],
+    ids=["unknown", "time-major", "size", "flag"],
+)
+def test_option_that_is_not_known_is_refused(options, kind, said):
+    model, described = changed(**options)
+
+    with pytest.raises(kind) as refused:
+        read(described, LiveStore(model), "3.15.1")
+
+    assert str(refused.value) == f"layer 'a': {said}"
+
+
+def spoiled(model, path, value):
+    described = copy.deepcopy(keras.saving.serialize_keras_object(model))
+    target = functools.reduce(lambda found, step: found[step], path[:-1], described["config"]["layers"][1])
+    target[path[-1]] = value
+    return described
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (
+            ("inbound_nodes", 0, "args", 0, "config", "keras_history"),
+            ["a", 0, 0],
+            "model 'model': layer 'a' reads its own output; expected no loop.",
+        ),
+        (
+            ("inbound_nodes", 0, "args", 0, "config", "keras_history"),
+            ["b", 0, 0],
+            "model 'model': call 0 of layer 'b' is read; expected one of its 0 calls.",
+        ),
+        (
+            ("inbound_nodes", 0, "args", 0, "config", "keras_history"),
+            ["x", 0, 3],
+            "model 'model': output 3 of layer 'x' is read; expected one of its 1.",
+        ),
+        (("inbound_nodes",), 3, "layer 'a': inbound_nodes is int; expected a list of calls."),
+        (
+            ("config",),
+            None,
+            "layer 'a': its description has no options; expected those that Keras writes.",
+        ),
+        (
+            ("inbound_nodes", 0),
+            {},
+            (
+                "model: its description is not one that Keras writes (KeyError: 'args'); expected the configuration "
+                "of a Sequential or functional model."
+            ),
+        ),
+    ],
+    ids=["loop", "no-such-layer", "no-such-output", "no-list", "no-options", "no-arguments"],
+)
+def test_damaged_description_is_refused(path, value, said):
+    model = functional(layers.LSTM(5, name="a"))
+
+    with pytest.raises(InputError) as refused:
+        read(spoiled(model, path, value), LiveStore(model), "3.15.1")
+
+    assert str(refused.value) == said
+
+
+# --- what Keras 2 writes ---
+
+
+class Given:
+    """Weights of the shapes that a GRU or LSTM of 2 units needs, by what the owner asks for."""
+
+    def __init__(self, gates):
+        self._gates = gates
+
+    def read(self, owners):
+        shapes = {
+            "kernel": (3, 2 * self._gates),
+            "recurrent_kernel": (2, 2 * self._gates),
+            "bias": (2 * self._gates,),
+        }
+        return [{name: np.zeros(shapes[name], np.float32) for name in owner.names} for owner in owners]
+
+
+def old(class_name, name, inbound=None, **config):
+    described = {"class_name": class_name, "config": {"name": name, "trainable": True, "dtype": "float32", **config}}
+    return described if inbound is None else {**described, "name": name, "inbound_nodes": inbound}
+
+
+def old_input(name, shape=(None, 4, 3)):
+    config = {"batch_input_shape": list(shape), "dtype": "float32", "sparse": False, "ragged": False, "name": name}
+    return {"class_name": "InputLayer", "config": config, "name": name, "inbound_nodes": []}
+
+
+def old_functional(*members, inputs, outputs):
+    config = {"name": "model", "layers": list(members), "input_layers": inputs, "output_layers": outputs}
+    return {"class_name": "Functional", "config": config}
+
+
+RNN = {
+    "units": 2,
+    "activation": "tanh",
+    "recurrent_activation": "hard_sigmoid",
+    "use_bias": True,
+    "implementation": 2,
+}
+
+
+def test_old_sequential_model_is_read():
+    members = [
+        old("Masking", "masking", batch_input_shape=[3, None, 3], mask_value=0.5),
+        old("LSTM", "lstm", **RNN, time_major=False, stateful=True),
+    ]
+
+    network = read(
+        {"class_name": "Sequential", "config": {"name": "m", "layers": members}}, Given(4), "2.12.0"
+    ).network
+
+    assert network.inputs == (InputSpec("masking_input", (None, 3), "float32", samples=3),)
+    assert lines(network) == [
+        "masking: Masking(masking_input)",
+        "masking/not_equal: NotEqual(masking_input)",
+        "masking/mask: Any(masking/not_equal)",
+        "lstm: LSTM(masking) | mask masking/mask | stateful",
+        "-> lstm",
+    ]
+    assert str(network.layer("lstm").options["recurrent_activation"]) == "hard_sigmoid_keras2"
+
+
+def test_old_gru_without_reset_after_resets_before():
+    members = [old("GRU", "gru", batch_input_shape=[None, 4, 3], **RNN)]
+
+    network = read(
+        {"class_name": "Sequential", "config": {"name": "m", "layers": members}}, Given(3), "2.2.4"
+    ).network
+
+    assert network.layer("gru").options["reset_after"] is False
+    assert network.layer("gru").weights["bias"].shape == (6,)
+
+
+def test_old_leaky_relu_has_its_slope_under_another_name():
+    slope = {"class_name": "__numpy__", "config": {"value": 0.25, "dtype": "float32"}}
+    members = [old("LeakyReLU", "leaky", batch_input_shape=[None, 4, 3], alpha=slope)]
+
+    network = read(
+        {"class_name": "Sequential", "config": {"name": "m", "layers": members}}, Given(1), "2.12.0"
+    ).network
+
+    assert network.layer("leaky").options == {"negative_slope": 0.25}
+
+
+def test_mask_beside_states_counts_in_keras_2():
+    model = old_functional(
+        old_input("x"),
+        old_input("h", (None, 2)),
+        old_input("c", (None, 2)),
+        old("Masking", "masking", [[["x", 0, 0, {}]]], mask_value=0.0),
+        old("LSTM", "lstm", [[["masking", 0, 0, {}], ["h", 0, 0, {}], ["c", 0, 0, {}]]], **RNN),
+        inputs=[["x", 0, 0], ["h", 0, 0], ["c", 0, 0]],
+        outputs=[["lstm", 0, 0]],
+    )
+
+    network = read(model, Given(4), "2.15.0").network
+
+    assert lines(network)[-2:] == ["lstm: LSTM(masking) | mask masking/mask | from h, c", "-> lstm"]
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        pytest.param([[[0.5, 0.25]], [[1.0, -1.0]]], id="lists"),
+        pytest.param([["h", 0, 0], ["h", 0, 0]], id="references"),
+    ],
+)
+def test_states_of_a_call_are_read_from_its_keyword(states):
+    model = old_functional(
+        old_input("x"),
+        old_input("h", (None, 2)),
+        old("LSTM", "lstm", [[["x", 0, 0, {"initial_state": states}]]], **RNN),
+        inputs=[["x", 0, 0], ["h", 0, 0]],
+        outputs=[["lstm", 0, 0]],
+    )
+
+    layer = read(model, Given(4), "2.15.0").network.layer("lstm")
+
+    names = ["lstm/initial_state_0", "lstm/initial_state_1"] if states[0][0] != "h" else ["h", "h"]
+    assert [str(tensor) for tensor in layer.initial_state] == names
+
+
+def test_merged_masks_all_count_in_keras_2():
+    model = old_functional(
+        *[old_input(name) for name in "xyz"],
+        *[old("Masking", f"of_{name}", [[[name, 0, 0, {}]]], mask_value=0.0) for name in "xy"],
+        old("Add", "add", [[["of_x", 0, 0, {}], ["of_y", 0, 0, {}], ["z", 0, 0, {}]]]),
+        old("GRU", "gru", [[["add", 0, 0, {}]]], **RNN, reset_after=False),
+        inputs=[[name, 0, 0] for name in "xyz"],
+        outputs=[["gru", 0, 0]],
+    )
+
+    network = read(model, Given(3), "2.15.0").network
+
+    mask = network.layer(network.layer("gru").mask.layer)
+    assert (mask.kind, [str(tensor) for tensor in mask.inputs]) == ("LogicalAnd", ["of_x/mask", "of_y/mask"])
+
+
+def test_old_model_inside_a_model_counts_its_own_graph_as_its_first_call():
+    inner = old_functional(
+        old_input("i"),
+        old("GRU", "gru", [[["i", 0, 0, {}]]], **RNN),
+        inputs=[["i", 0, 0]],
+        outputs=[["gru", 0, 0]],
+    )
+    model = old_functional(
+        old_input("x"),
+        {
+            **inner,
+            "config": {**inner["config"], "name": "inner"},
+            "name": "inner",
+            "inbound_nodes": [[["x", 0, 0, {}]]],
+        },
+        old("Flatten", "flatten", [[["inner", 1, 0, {}]]], data_format="channels_last"),
+        inputs=[["x", 0, 0]],
+        outputs=[["flatten", 0, 0], ["inner", 1, 0]],
+    )
+
+    network = read(model, Given(3), "2.12.0").network
+
+    assert lines(network) == ["inner/gru: GRU(x)", "flatten: Flatten(inner/gru)", "-> flatten, inner/gru"]
+
+
+def test_stateful_layer_with_given_states_is_refused_in_keras_2():
+    model = old_functional(
+        old_input("x"),
+        old_input("h", (None, 2)),
+        old("GRU", "gru", [[["x", 0, 0, {}], ["h", 0, 0, {}]]], **RNN, stateful=True),
+        inputs=[["x", 0, 0], ["h", 0, 0]],
+        outputs=[["gru", 0, 0]],
+    )
+
+    with pytest.raises(UnsupportedError) as refused:
+        read(model, Given(3), "2.15.0")
+
+    assert str(refused.value) == (
+        "layer 'gru': it is stateful and has an initial_state, of which Keras 2 takes now one, now the other; "
+        "expected only one of them."
+    )
