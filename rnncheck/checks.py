@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from itertools import product
 from typing import Any, Protocol
 
@@ -35,7 +35,7 @@ from rnncheck.replay import (
     replay,
     stack,
 )
-from rnncheck.rounding import Rounded
+from rnncheck.rounding import EXACT, Rounded
 from rnncheck.thresholds import ALARMING, SUSPICIOUS
 
 # How many numbers of a layer are checked at once: enough for an efficient product, few enough for the cache.
@@ -73,7 +73,7 @@ def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
     compared = list(mapper(partial(_check_strand, arithmetics), _strands(jobs, calls)))
     return [
         judge(
-            total(summaries[output] for summaries in compared if output in summaries),
+            reduce(_Found.__add__, (found[output] for found in compared if output in found)).settled(),
             layer=layer.name,
             output=output,
             check=Check.STEP,
@@ -94,7 +94,34 @@ class _Look:
 # How a block is looked at: by which arithmetic, and the score from which a row is looked at by the next one.
 _CLOSER_LOOKS = ((ScreeningMatrix, SUSPICIOUS), (Matrix, ALARMING), (OrderedMatrix, math.inf))
 
-_Summaries = dict[str, Summary]  # what was put out -> the comparison
+@dataclass(frozen=True)
+class _Found:
+    """What a comparison saw, and how to look at its worst row again.
+
+    The first look has rough bounds. Those of one row, the worst of all, are computed exactly in the end, so that the
+    row of the table says how much of its bound it used.
+
+    Attributes:
+        summary: what was seen.
+        worst: gives what a careful arithmetic says of the worst row; None where the look was careful.
+    """
+
+    summary: Summary
+    worst: Callable[[], Summary] | None = None
+
+    def __add__(self, other: _Found) -> _Found:
+        larger = self if self.summary.score_max >= other.summary.score_max else other
+        return _Found(self.summary + other.summary, larger.worst)
+
+    def settled(self) -> Summary:
+        """Return what was seen, with the exact bound of the worst row."""
+        if self.worst is None:
+            return self.summary
+        with np.errstate(all="ignore"):
+            return self.summary + Summary(bound_use=self.worst().bound_use)
+
+
+_Summaries = dict[str, _Found]  # what was put out -> the comparison
 
 
 class _Job(Protocol):
@@ -131,7 +158,7 @@ def _check_strand(looks: Sequence[_Look], strand: Strand) -> _Summaries:
     with np.errstate(all="ignore"):
         for job, block in strand:
             summaries, memory = job.check(block, looks, memory)
-            found |= {output: found.get(output, Summary()) + summary for output, summary in summaries.items()}
+            found |= {output: found[output] + new if output in found else new for output, new in summaries.items()}
     return found
 
 
@@ -173,7 +200,8 @@ class _RecurrentJob:
         if self._cell.memory is None:
             return {"h": self._compare(block, operands, self.evaluate(operands, looks[0]), looks)}, None
         if block.start[1] == 0 and self.steps.memory[0] is not None:
-            memory = precision.round(self.steps.memory[0][block.window[0]])
+            exact = precision.round(self.steps.memory[0][block.window[0]])
+            memory = Rounded(exact, EXACT, np.zeros(exact.shape, np.float32), precision, estimate=np.float32)
         gates = self._gates(operands, looks[0])
         before, after, memory = self._carry(block, gates, memory)
         expected = self._cell.output(gates, after, self.layer.options)
@@ -210,7 +238,7 @@ class _RecurrentJob:
         projected = self._cell.project(x, look.weights, self.layer.options)
         return self._cell.step(projected, tuple(states), look.weights, self.layer.options)[0]
 
-    def _compare(self, block: Block, operands: tuple[X, ...], expected: X, looks: Sequence[_Look]) -> Summary:
+    def _compare(self, block: Block, operands: tuple[X, ...], expected: X, looks: Sequence[_Look]) -> _Found:
         return _look_closer(self.steps.h[block.window], block, operands, expected, looks, self.evaluate, self._settle)
 
     def _settle(self, block: Block, rows: Array | slice, expected: X) -> X:
@@ -220,10 +248,11 @@ class _RecurrentJob:
         counts = expanded(counted.reshape(-1)[rows], expected)
         return choose(counts, expected, self.steps.repeated(block)[rows])
 
-    def _compare_memory(self, block: Block, expected: X) -> Summary:
+    def _compare_memory(self, block: Block, expected: X) -> _Found:
         start, shape = (block.start[0], *block.start[2:]), (block.shape[0], *block.shape[2:])
         (final,) = self.steps.final_memory
-        return compare(final[block.window[0]], expected, Block(axis_names(len(shape)), start, shape, block.call))
+        whole = Block(axis_names(len(shape)), start, shape, block.call)
+        return _Found(compare(final[block.window[0]], expected, whole))
 
 
 @dataclass(frozen=True)
@@ -271,7 +300,7 @@ class _LayerJob:
         if not self._operation.exact:
             inputs = tuple(x[block.window[0]] if len(x) == len(self.output) else x for x in inputs)
         operands = tuple(received(x, precision) for x in inputs)
-        return {"output": compare(actual, self._evaluate(operands, looks[1]), block)}, memory
+        return {"output": _Found(compare(actual, self._evaluate(operands, looks[1]), block))}, memory
 
     def _evaluate(self, operands: tuple[X, ...], look: _Look) -> X:
         return operate(self.layer, operands, look.analysis, look.weights)
@@ -300,7 +329,7 @@ def _look_closer(
     looks: Sequence[_Look],
     evaluate: Callable[[tuple[X, ...], _Look], X],
     settle: Callable[[Block, Array | slice, X], X],
-) -> Summary:
+) -> _Found:
     """Compare one block by the cheapest arithmetic, then the rows that look suspicious by more careful ones.
 
     Args:
@@ -312,16 +341,23 @@ def _look_closer(
         evaluate: gives what the equation gives for some rows of the operands.
         settle: gives what is expected of some rows of a block, given what the equation says of them.
     """
+
+    def careful(rows: Array, look: _Look) -> X:
+        again = evaluate(tuple(operand[rows] for operand in operands), look)
+        return _flat(settle(block, rows, again))
+
+    def worst() -> Summary:
+        row = np.array([comparison.worst_row])
+        whole = Block(("row", "unit"), (0, 0), (1, comparison.width))
+        return compare(comparison.actual(row), careful(row, looks[1]), whole)
+
     comparison = Comparison(actual, _flat(settle(block, slice(None), expected)))
-    if not isinstance(expected, Rounded):
-        return comparison.summary(block)
     for (_, score), look in zip(_CLOSER_LOOKS, looks[1:], strict=False):
         rows = comparison.rows_above(score)
         if not rows.size:
             break
-        again = evaluate(tuple(operand[rows] for operand in operands), look)
-        comparison.look_again(rows, _flat(settle(block, rows, again)))
-    return comparison.summary(block)
+        comparison.look_again(rows, careful(rows, look))
+    return _Found(comparison.summary(block), worst)
 
 
 def _flat(x: X) -> X:

@@ -34,7 +34,7 @@ from rnncheck.checks import Tolerance
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.files import check_writable, write_csv, write_json
 from rnncheck.report import Entry, Report
-from rnncheck.verify import make_tolerance, verify_case, verify_file
+from rnncheck.verify import make_tolerance, read_verification, verify_case
 from rnncheck.version import __version__
 
 INTERRUPTED = 130
@@ -192,7 +192,7 @@ def verify(
         raise InputError(f"{json_path}: it is asked for twice; expected one file for --json and another for --csv.")
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:
-        report = _run([partial(_verify_model, model, inputs, seed, given, tolerance)])
+        report = _run([_read_verification(model, inputs, seed, given, tolerance)])
     elif inputs is not None:
         raise InputError("--inputs: it came without MODEL; expected a .keras or .h5 file to feed them to.")
     else:
@@ -209,10 +209,10 @@ def verify(
     raise SystemExit(report.exit_code)
 
 
-def _verify_model(
+def _read_verification(
     path: Path, inputs: Path | None, seed: int, given: dict[str, Any], tolerance: Tolerance | None
-) -> Entry:
-    """Verify a model file; of the options that describe a case only the number of samples and of steps apply."""
+) -> Callable[[], Entry]:
+    """Read a model file; of the options that describe a case only the number of samples and of steps apply."""
     foreign = sorted(set(given) - {"N", "T"})
     if foreign or any(len(sizes) > 1 for sizes in given.values()) or (inputs is not None and given):
         said = ", ".join(foreign or sorted(given))
@@ -221,10 +221,7 @@ def _verify_model(
             "The file says the rest."
         )
     sizes = {name: given.get(name, [None])[0] for name in ("N", "T")}
-    for name, size in sizes.items():
-        if size is not None and size < 1:
-            raise InputError(f"{path}: {name}={size} came; expected a whole number from 1 up.")
-    return verify_file(path, inputs, seed=seed, samples=sizes["N"], steps=sizes["T"], tolerance=tolerance)
+    return read_verification(path, inputs, seed=seed, samples=sizes["N"], steps=sizes["T"], tolerance=tolerance)
 
 
 @cli.command()
@@ -238,10 +235,11 @@ def show(model: Path) -> None:
 
     from rnncheck.modelfile import open_model
     from rnncheck.reader import read
+    from rnncheck.rehearsal import rehearse
     from rnncheck.show import print_network
 
     file = open_model(model)
-    network = read(file.config, file.weights, file.keras_version).network
+    network = rehearse(read(file.config, file.weights, file.keras_version).network)
     width = None if sys.stdout.isatty() else 118
     title = f"{model.name}, written by Keras {file.keras_version or 'of an unknown version'}"
     print_network(network, Console(width=width, highlight=False), title)

@@ -181,6 +181,20 @@ class Comparison:
         self._use = None if bound is None else _ratio(difference, bound)
         self._squared_scores = _ratio(np.square(difference), variance)
 
+    @property
+    def width(self) -> int:
+        """How many numbers a row has."""
+        return int(self._squared_scores.shape[-1])
+
+    @property
+    def worst_row(self) -> int:
+        """The index of the row with the largest score."""
+        return int(self._squared_scores.argmax()) // self.width
+
+    def actual(self, rows: Array) -> Array:
+        """Return what the implementation produced in some rows."""
+        return self._actual[rows]
+
     def rows_above(self, score: float) -> Array:
         """Return the indices of the rows (R, M) with a higher or an unknown score, worst first."""
         unknown = not math.isfinite(_sum(self._variance))

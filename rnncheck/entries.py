@@ -78,7 +78,7 @@ COMMON = frozenset({
 _RECURRENT_CALL = ("sequences", "initial_state", "mask", "training")
 _FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful")
 _NO_FLAGS = {**dict.fromkeys(_FLAGS, False), "zero_output_for_mask": False}
-_OLD_RNN = {"time_major": False}
+_OLD_RNN = {"time_major": False, "num_constants": None}
 _CHANNELS = {"data_format": "channels_last"}
 _NOT_QUANTISED = {"lora_rank": None, "lora_alpha": None, "quantization_config": None}
 
@@ -359,4 +359,5 @@ OPERATIONS: Mapping[str, Mapping[str, Any]] = {
     "OnesLike": {},
     "Concatenate": {"axis": None},
     "ConvertToTensor": {},
+    "Cast": {"dtype": None},
 }

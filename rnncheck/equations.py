@@ -98,8 +98,8 @@ def simple_rnn_output(gates: Gates, h: X, options: Options) -> X:
 def lstm_gates(projected: X, h: X, weights: Weights, options: Options) -> Gates:
     """f_t, i_t, o_t = recurrent_activation(x_t·W + b + h_{t-1}·U), g_t = activation(x_t·W_c + b_c + h_{t-1}·U_c).
 
-    projected (R, 4M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, 4M), blocks i f c o -> f_t, i_t*g_t and o_t,
-    each (R, M).
+    projected (R, 4M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, 4M), blocks i f c o -> f_t, i_t*g_t and
+    o_t, each (R, M).
 
     Source: Hochreiter and Schmidhuber, Long Short-Term Memory, Neural Computation 9 (1997); Gers, Schmidhuber and
     Cummins (2000) for f; Keras 3.15, LSTMCell.call.

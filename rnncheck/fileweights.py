@@ -63,7 +63,9 @@ class ArchiveWeights:
         with self.opener() as file:
             groups = dict(_groups_with_weights(file))
             paths = {key: path for path, key in keyed(groups).items()}
-            weights = [_own_weights(file, groups.get(paths.get(keys[owner.path], ())), owner) for owner in owners]
+            weights: list[Mapping[str, Array]] = [
+                _own_weights(file, groups.get(paths.get(keys[owner.path], ())), owner) for owner in owners
+            ]
         _refuse_leftovers(groups, {paths[key] for key in keys.values()})
         return weights
 

@@ -148,5 +148,7 @@ def _operation(lowered: str, description: Config, written: Call, call: Call) -> 
     inputs = tuple(value.tensor for value in leaves((call.args, call.kwargs), Value))
     if kind == "NotEqual":
         (options["value"],) = (arg for arg in call.args if not isinstance(arg, Value))
+    if kind == "Cast":
+        return Layer(lowered, kind, inputs, dtype=str(options["dtype"]))
     dtypes = {str(reference.dtype) for reference in written.references} & set(PRECISIONS)
     return Layer(lowered, kind, inputs, options, dtype=dtypes.pop() if len(dtypes) == 1 else "float64")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from rnncheck.errors import InputError
-from rnncheck.network import Array, InputSpec, Network
+from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
+
+# Layers after which an id is still the same id.
+_MOVING = frozenset({
+    "Reshape", "Flatten", "Permute", "RepeatVector", "Reverse", "FoldTime", "ExpandDims", "Identity", "Dropout",
+})  # fmt: skip
 
 
 def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
@@ -36,7 +41,32 @@ def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
                 f"input {spec.name!r}: {len(array)} samples came; expected {spec.samples}, the batch of a stateful "
                 "model, which keeps a state for each."
             )
+        _check_ids(network, spec, array)
     return arrays
+
+
+def embeddings_of(network: Network, spec: InputSpec) -> Iterator[Layer]:
+    """Yield the Embedding layers that take an input's numbers as ids."""
+    same = {Tensor(spec.name)}
+    for layer in network.layers:
+        if layer.inputs[:1] and layer.inputs[0] in same:
+            if layer.kind == "Embedding":
+                yield layer
+            elif layer.kind in _MOVING:
+                same.add(Tensor(layer.name))
+
+
+def _check_ids(network: Network, spec: InputSpec, array: Array) -> None:
+    for layer in embeddings_of(network, spec):
+        rows = len(layer.weights["embeddings"])
+        ids = np.trunc(array)
+        outside = np.argwhere((ids < 0) | (ids >= rows))
+        if len(outside):
+            place = tuple(int(i) for i in outside[0])
+            raise InputError(
+                f"input {spec.name!r}: {array[place]:.15g} came at {list(place)}; expected whole numbers from 0 to "
+                f"{rows - 1}, the rows of the table of layer {layer.name!r}."
+            )
 
 
 def _in_order(network: Network, inputs: Any) -> Sequence[Any]:

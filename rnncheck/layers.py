@@ -167,7 +167,7 @@ def _of_format(x: X, usual: float, in_float16: float) -> float:
 
 
 def activation(inputs: Inputs, weights: Weights, options: Options) -> X:
-    """activation(x), of each number or over the last axis."""
+    """The activation of each number, or over the last axis."""
     del weights
     return activate(options["activation"], inputs[0])
 
@@ -341,7 +341,7 @@ def smaller(a: X, b: X) -> X:
 
 
 def concatenate(inputs: Inputs, weights: Weights, options: Options) -> X:
-    """The inputs one after the other along an axis."""
+    """The inputs one after the other along an axis, the last unless said otherwise."""
     del weights
 
     def together(arrays: list[Array]) -> Array:
@@ -412,24 +412,28 @@ def expand_dims(array: Array, options: Options) -> Array:
 
 
 def unfold_time(inputs: Inputs, weights: Weights, options: Options) -> X:
-    """What FoldTime folded: y (N·T, ...) and its like (N, T, ...) -> (N, T, ...)."""
+    """The rows y (N·T, ...) as the steps of x (N, T, ...) that they came from -> (N, T, ...)."""
     del weights, options
     y, like = inputs
     return y.reshape((*like.shape[:2], *y.shape[1:]))
 
 
+class OutsideTableError(IndexError):
+    """An Embedding was given an id that its table has no row for."""
+
+
 def embedding(inputs: Inputs, weights: Weights, options: Options) -> X:
-    """Row by row of the table: ids (N, T), embeddings (V, D) -> (N, T, D).
+    """embeddings[x], the row of the table for each id: x (N, T), embeddings (V, D) -> (N, T, D).
 
     Raises:
-        IndexError: an id is outside the table.
+        OutsideTableError: an id is outside the table.
     """
     del options
     table = weights["embeddings"]
     ids = _plain(inputs[0]).astype(np.int64)
     outside = (ids < 0) | (ids >= table.shape[0])
     if outside.any():
-        raise IndexError(
+        raise OutsideTableError(
             f"Embedding: an input of {ids[outside][0]} came; expected whole numbers from 0 to {table.shape[0] - 1}, "
             "the rows of its table. Give it such numbers."
         )
@@ -556,11 +560,12 @@ LAYERS: Mapping[str, Operation] = {
     "LogicalOr": Operation(logical_or, exact=True),
     "ZerosLike": Operation(zeros_like, exact=True),
     "OnesLike": Operation(ones_like, exact=True),
+    "Cast": Operation(identity, exact=True),  # what a layer receives is cast already
     **dict.fromkeys(_SAME_AT_INFERENCE, Operation(identity, exact=True, rowwise=True)),
 }
 
 # Layers that stand for what a model does between its layers: nobody sees their output, and it has no row of its own.
 HELPERS = frozenset({
     "Reverse", "FoldTime", "Constant", "NotEqual", "Any", "All", "LogicalAnd", "LogicalOr", "ExpandDims", "ZerosLike",
-    "OnesLike",
+    "OnesLike", "Cast",
 })  # fmt: skip

@@ -251,14 +251,17 @@ class Lowering:
     def _time_distributed(self, found: Object, name: str, given: Arguments) -> list[Value]:
         """Lower to the inner layer on all steps at once: (N·T, ...).
 
-        Source: Keras 3.15, TimeDistributed.call, which runs it step by step; inner layers see no mask.
+        Source: Keras 3.15, TimeDistributed.call, which runs it step by step, with a step of the mask each.
         """
         x, *others = tensors(found, given)
         (inner,) = found.parts
-        _check_distributed(found, inner, others, masked=first_mask(given.mask) is not None)
+        _check_distributed(found, inner, others)
         dtype = precision(found)
         folded = self.add(Layer(f"{name}/fold", "FoldTime", (x.tensor,), dtype=dtype))
-        outputs = self.run(inner, f"{name}/{inner.name}", Call((Value(folded),), {}))
+        mask = self.explicit(first_mask(given.mask)) if _takes_mask(inner) else None
+        if mask is not None:
+            mask = self.add(Layer(f"{name}/fold_mask", "FoldTime", (mask,), dtype=dtype))
+        outputs = self.run(inner, f"{name}/{inner.name}", Call((Value(folded, mask),), {}))
         if len(outputs) != 1:
             raise UnsupportedError(
                 f"layer {found.name!r}: {inner.kind} inside it returns {len(outputs)} tensors; expected one."
@@ -277,20 +280,17 @@ class Lowering:
         return self._run_model(self, found, inputs, f"{name}/")
 
 
-def _check_distributed(found: Object, inner: Object, others: Sequence[Value], *, masked: bool) -> None:
+def _takes_mask(inner: Object) -> bool:
+    return inner.is_model or ("mask" in inner.entry.call and inner.kind != "BatchNormalization")
+
+
+def _check_distributed(found: Object, inner: Object, others: Sequence[Value]) -> None:
     if others:
         raise UnsupportedError(f"layer {found.name!r}: it reads {1 + len(others)} tensors; expected one sequence.")
     if not inner.is_model and precision(inner) != precision(found):
         raise UnsupportedError(
             f"layer {found.name!r}: it computes in {precision(found)}, {inner.name!r} inside it in "
             f"{precision(inner)}; expected the same."
-        )
-    takes_mask = inner.is_model or ("mask" in inner.entry.call and inner.kind != "BatchNormalization")
-    if masked and takes_mask:
-        raise UnsupportedError(
-            f"layer {found.name!r}: a mask reaches {inner.kind} {inner.name!r} inside TimeDistributed, where Keras "
-            "hands on one number per sample; expected no mask there. Apply the layer without TimeDistributed, or put "
-            "the mask behind it."
         )
     if _any(inner, lambda part: bool(_flag(part, "stateful"))):
         raise UnsupportedError(

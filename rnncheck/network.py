@@ -6,6 +6,7 @@ nothing else. There is no framework object in it, only names, options and NumPy 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -15,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+
+# What the name of a further use of a layer or model has behind the layer's own name.
+_USE = re.compile(r"@\d+(?=/|$)")
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ class Layer:
 
     @property
     def parameters(self) -> int:
-        """The number of weights, counted as Keras counts them."""
-        return sum(weight.size for weight in self.weights.values())
+        """The number of weights, counted as Keras counts them: an array that the model just holds is none."""
+        return 0 if self.kind == "Constant" else sum(weight.size for weight in self.weights.values())
 
 
 @dataclass(frozen=True)
@@ -111,13 +115,19 @@ class Network:
 
     @property
     def parameters(self) -> int:
-        """The number of weights of all layers."""
-        return sum(layer.parameters for layer in self.layers)
+        """The number of weights of all layers, those of a layer that is used several times counted once."""
+        return sum(layer.parameters for layer in self.layers if not self._is_further_use(layer))
 
     @property
     def stateful(self) -> bool:
         """Whether some layer keeps its state from one call to the next."""
         return any(layer.options.get("stateful") for layer in self.layers)
+
+    def _is_further_use(self, layer: Layer) -> bool:
+        """Whether an earlier layer is another use of the same: `gru@2` of `gru`, `block@2/gru` of `block/gru`."""
+        own = _USE.sub("", layer.name)
+        earlier = self.layers[: self.layers.index(layer)]
+        return any(_USE.sub("", each.name) == own and _same_weights(each, layer) for each in earlier)
 
     def layer(self, name: str) -> Layer:
         """Return the layer of that name.
@@ -129,6 +139,12 @@ class Network:
             if layer.name == name:
                 return layer
         raise KeyError(name)
+
+
+def _same_weights(a: Layer, b: Layer) -> bool:
+    return a.weights.keys() == b.weights.keys() and all(
+        np.array_equal(a.weights[name], b.weights[name]) for name in a.weights
+    )
 
 
 def frozen(array: Array) -> Array:

@@ -63,7 +63,7 @@ class Matrix:
 class ScreeningMatrix(Matrix):
     """A `Matrix` that is fast and estimates; what looks suspicious with it is looked at again with `Matrix`.
 
-    |a|·|W| is at most ‖a‖·‖W_j‖ (Cauchy-Schwarz), still a bound. Q is estimated from its margins: row r gets
+    |a|·|W| is at most max‖a_r‖·max‖W_j‖ (Cauchy-Schwarz), still a bound, one for all. Q is estimated from its margins: row r gets
     its share ‖a_r‖² of what the whole block of rows has in unit j, so that the mean over the rows is exact
     for every unit. Both are outer products, and are computed in float32.
     """
@@ -83,17 +83,18 @@ class ScreeningMatrix(Matrix):
         return part
 
     def limits(self, a: Array) -> tuple[Array, Array | None]:
-        """Return about a²·W², exact in the mean over the rows, and ‖a‖·‖W_j‖, at least |a|·|W|."""
+        """Return about a²·W², exact in the mean over the rows, and max‖a_r‖·max‖W_j‖ ≥ |a|·|W|."""
         squared = a.astype(self.estimate)
         np.multiply(squared, squared, out=squared)
         rows = squared @ np.ones(squared.shape[1], self.estimate)
         columns = (np.ones(squared.shape[0], self.estimate) @ squared) @ self.squared
         energy = _outer(rows, columns / max(rows.sum(), np.finfo(rows.dtype).tiny))
-        return energy, _outer(np.sqrt(rows), self.norms) if self.bounded else None
+        return energy, np.sqrt(rows.max()) * self.norms.max() if self.bounded else None
 
     def magnitude(self, a: Array) -> Array:
-        """Return ‖a‖·‖W_j‖, shape (R, M), which is at least |a|·|W|."""
-        return _outer(np.sqrt(np.square(a).sum(axis=-1)), self.norms)
+        """Return max‖a_r‖·max‖W_j‖, one number, which is at least |a|·|W|."""
+        largest: Array = np.sqrt(np.square(a).sum(axis=-1).max()) * self.norms.max()
+        return largest
 
 
 class OrderedMatrix(Matrix):

@@ -5,7 +5,7 @@ Only the form is translated. What a word means is Keras 3's affair: `hard_sigmoi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rnncheck.calls import Call, Reference, mapped, read_calls, read_ends
@@ -48,7 +48,9 @@ def _rebuilt(file: ModelFile) -> Any:
     import keras
 
     network = read(file.config, file.weights, file.keras_version).network
-    model = keras.saving.deserialize_keras_object(_with_input(_translated(file.config), network.inputs), safe_mode=True)
+    model = keras.saving.deserialize_keras_object(
+        _with_input(_translated(file.config), network.inputs), safe_mode=True
+    )
     described = read_model(file.config, keras2=True)
     owners = list(described.owners)
     weights = zip(owners, file.weights.read(owners), strict=True)
@@ -57,7 +59,7 @@ def _rebuilt(file: ModelFile) -> Any:
 
 
 def _fill(live: Any, found: Object, weights: Mapping[tuple[str, ...], Mapping[str, Array]]) -> None:
-    """Put the weights into an object and all inside it; a model's layers are told by name, for their order differs."""
+    """Put the weights into an object and all inside it; a model's layers by name, for their order may differ."""
     if not found.is_model:
         holder = find(live, found.weights_path[len(found.path) :])
         for name, array in weights.get(found.weights_path, {}).items():
@@ -144,7 +146,12 @@ def _graph(config: Config) -> dict[str, Any]:
         calls = [_written(call, layer, call_of) for call in read_calls(name, layer.get("inbound_nodes", []))]
         layers.append({**_translated(layer), "name": name, "inbound_nodes": calls})
     inputs, outputs = ([end_of(end) for end in read_ends(config[ends])] for ends in ("input_layers", "output_layers"))
-    return {"name": config.get("name"), "layers": layers, "input_layers": _one(inputs), "output_layers": _one(outputs)}
+    return {
+        "name": config.get("name"),
+        "layers": layers,
+        "input_layers": _one(inputs),
+        "output_layers": _one(outputs),
+    }
 
 
 def _counts_itself(layer: Config) -> bool:
@@ -164,7 +171,7 @@ def _has_graph(layer: Config) -> bool:
     return layer["class_name"] in MODELS and "input_layers" in layer["config"]
 
 
-def _written(call: Call, layer: Config, write: Any) -> dict[str, Any]:
+def _written(call: Call, layer: Config, write: Callable[[Reference], Any]) -> dict[str, Any]:
     """Return a call as Keras 3 writes it; Keras 2 lists a sequence and the states to start from together."""
     args, kwargs = list(call.args), dict(call.kwargs)
     kind = layer["class_name"]

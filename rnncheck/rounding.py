@@ -163,6 +163,16 @@ class Rounded:
         """Return a copy in the dtype of the estimates."""
         return array.astype(self.estimate)
 
+    def _largest(self, array: Array, error: Any) -> Any:
+        """Return what a bound is computed from: the array, or its largest number where one error stands for all."""
+        return array if self.estimate is np.float64 or np.ndim(error) else array.max()
+
+    def _size(self, array: Array, error: Any) -> Any:
+        """Return |array| as a bound needs it: the largest where one error stands for all."""
+        if self.estimate is np.float64 or np.ndim(error):
+            return np.abs(self._small(array))
+        return max(array.max(), -array.min())
+
     def _fresh_variance(self, value: Array, *inherited: Any) -> Array:
         """Return w·v², the variance of one rounding, plus what is inherited."""
         variance = self._small(value)
@@ -211,7 +221,7 @@ class Rounded:
         )
 
     def _terms(self) -> Any:
-        return np.abs(self._small(self.value)) if self.magnitude is None else self.magnitude
+        return self._size(self.value, self.error) if self.magnitude is None else self.magnitude
 
     def __neg__(self) -> Rounded:
         return self._like(-self.value, self.variance, self.bound)
@@ -229,9 +239,9 @@ class Rounded:
         if self.error is None:
             return self._like(value, variance, None)
         ea, eb = self.bound, other.bound
-        error = EXACT if _is_nothing(eb) else np.abs(self._small(self.value)) * eb
+        error = EXACT if _is_nothing(eb) else self._size(self.value, eb) * eb
         if not _is_nothing(ea):
-            error = error + (np.abs(self._small(other.value)) + eb) * ea
+            error = error + (self._size(other.value, ea) + eb) * ea
         return self._like(value, variance, self._round_off(value, error))
 
     def __truediv__(self, operand: Operand) -> Rounded:
@@ -289,11 +299,7 @@ class Rounded:
     def _round_off(self, value: Array, error: Any) -> Any:
         """Add the rounding of one operation to the error that it inherits: e + u(|v| + e) + tiny."""
         unit = self.precision.unit
-        result = np.abs(self._small(value))
-        result *= unit
-        result += (1.0 + unit) * error
-        result += self.precision.underflow
-        return result
+        return unit * self._size(value, error) + ((1.0 + unit) * error + self.precision.underflow)
 
     def apply(self, function: Elementary) -> Rounded:
         """Return f(self) by the rule for f(a)."""
@@ -317,12 +323,9 @@ class Rounded:
         bound = self.bound
         if bound is None:
             return self._like(value, variance, None)
-        error = function.steepest(self.value, slope, bound)
-        error *= bound
-        error *= 1.0 + c * unit
-        size *= c * unit
-        size += self.precision.underflow
-        error += size
+        steepest = function.steepest(self.value, self._largest(slope, bound), bound)
+        error = (1.0 + c * unit) * self._largest(steepest, bound) * bound
+        error += c * unit * self._largest(size, bound) + self.precision.underflow
         return self._like(value, variance, error)
 
     def branch(self, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> Rounded:
@@ -408,7 +411,17 @@ class Rounded:
     @staticmethod
     def stack(steps: list[Operand]) -> Rounded:
         """Return T results (N, M), some of which may be exact, as one (N, T, M)."""
-        return Rounded.join(steps, lambda arrays: np.stack(arrays, axis=1))
+        rounded = next(step for step in steps if isinstance(step, Rounded))
+        lifted = [rounded.lift(step) for step in steps]
+
+        def together(parts: list[Any]) -> Array:
+            alike = {np.shape(part) for part in parts} == {np.shape(parts[0])} and np.ndim(parts[0]) > 0
+            return np.stack(parts if alike else [s._full(p) for s, p in zip(lifted, parts, strict=True)], axis=1)
+
+        error = None if rounded.error is None else together([step.bound for step in lifted])
+        return rounded._like(
+            together([step.value for step in lifted]), together([step.variance for step in lifted]), error
+        )
 
     @staticmethod
     def join(parts: Sequence[Operand], together: Callable[[list[Array]], Array]) -> Rounded:
@@ -451,18 +464,21 @@ class Rounded:
         """Return what `change` makes of the array, and of bound and noise with it.
 
         It may place the numbers anew, leave some out, repeat some and put zeros between them, but not compute. An
-        open sum stays open.
+        open sum stays open, and one bound for all stays one.
         """
 
         def moved(part: Any) -> Any:
             return part if part is None or _is_nothing(part) else change(self._full(part))
 
+        def bounding(part: Any) -> Any:
+            return part if np.ndim(part) == 0 else change(self._full(part))
+
         return Rounded(
             change(self.value),
             moved(self.variance),
-            moved(self.error),
+            bounding(self.error),
             self.precision,
-            moved(self.magnitude),
+            bounding(self.magnitude),
             self.roundings,
             self.estimate,
         )

@@ -64,9 +64,7 @@ def _as_predict_casts(array: Array) -> Array:
 @contextlib.contextmanager
 def _states_kept(model: Any) -> Iterator[None]:
     """Give a stateful model its states back, whatever happens."""
-    import keras
-
-    variables = [variable for layer in _stateful(model) for variable in keras.tree.flatten(layer.states or [])]
+    variables = _states(model)
     values = [to_numpy(variable) for variable in variables]
     try:
         yield
@@ -75,10 +73,13 @@ def _states_kept(model: Any) -> Iterator[None]:
             variable.assign(value)
 
 
-def _stateful(model: Any) -> list[Any]:
-    """Return the recurrent layers that keep a state, wherever in the model they are."""
+def _states(model: Any) -> list[Any]:
+    """Return the variables in which recurrent layers keep their states, wherever in the model they are."""
+    import keras
+
     layers = model._flatten_layers(include_self=False, recursive=True)
-    return [layer for layer in layers if getattr(layer, "stateful", False) and hasattr(layer, "cell")]
+    stateful = [layer for layer in layers if getattr(layer, "stateful", False) and hasattr(layer, "cell")]
+    return [variable for layer in stateful for variable in keras.tree.flatten(layer.states or [])]
 
 
 def graph_of(model: Any) -> Any:
@@ -91,9 +92,8 @@ def _predict_all(
 ) -> list[list[Array]]:
     import keras
 
-    for each in reset:
-        for layer in _stateful(each):
-            layer.reset_state()
+    for variable in (variable for each in reset for variable in _states(each)):
+        variable.assign(keras.ops.zeros_like(variable))
     results = []
     for inputs in calls:
         # A stateful model takes its batch whole; any other as `predict` cuts it.
@@ -165,17 +165,20 @@ class _Explorer:
                 self.tensors |= {Tensor(name, index): output for index, output in enumerate(flat)}
 
     def _note_recurrent(self, name: str, layer: Any, outputs: list[Any], arguments: _Arguments) -> None:
-        """Note a layer's output, and what each of its cells puts out at every step."""
-        cells = getattr(layer.cell, "cells", [layer.cell])
-        names = [*(f"{name}/{k}_{cell.name}" for k, cell in enumerate(cells[:-1])), name]
+        """Note a layer's output, its final states, and what each of its cells puts out at every step."""
         output, *states = outputs
         self.tensors[Tensor(name)] = output
+        if layer.return_sequences:
+            self.sequences[name] = output
+        self._note_cells(name, layer, states, arguments)
+
+    def _note_cells(self, name: str, layer: Any, states: list[Any], arguments: _Arguments) -> None:
+        cells = getattr(layer.cell, "cells", [layer.cell])
+        names = [*(f"{name}/{k}_{cell.name}" for k, cell in enumerate(cells[:-1])), name]
         for k, (cell, cell_name) in enumerate(zip(cells, names, strict=True)):
             own = [states.pop(0) for _ in _sizes(cell)] if states else []
             self.tensors |= {Tensor(cell_name, index): state for index, state in enumerate(own, start=1)}
-            if cell is cells[-1] and layer.return_sequences:
-                self.sequences[cell_name] = output
-            else:
+            if cell_name not in self.sequences:
                 self.sequences[cell_name] = _all_steps(layer, cells[: k + 1], arguments, cell_name)
 
     def _note_bidirectional(self, name: str, layer: Any, outputs: list[Any], arguments: _Arguments) -> None:
@@ -188,23 +191,23 @@ class _Explorer:
         else:
             self.tensors[Tensor(name)] = outputs[0]
             states = outputs[1:]
-        for half, half_name in zip(halves, names, strict=True):
-            part = slice(0, len(states) // 2) if half is halves[0] else slice(len(states) // 2, None)
-            for index, state in enumerate(states[part], start=1):
-                self.tensors[Tensor(half_name, index)] = state
-            given = arguments.half(first=half is halves[0])
-            self.sequences[half_name] = _all_steps(half, [half.cell], given, half_name)
+        middle = len(states) // 2
+        for half, half_name, own in zip(halves, names, (states[:middle], states[middle:]), strict=True):
+            self._note_cells(half_name, half, own, arguments.half(first=half is halves[0]))
 
     def _note_time_distributed(self, name: str, layer: Any, output: Any, arguments: _Arguments) -> None:
         import keras
 
         self.tensors[Tensor(name)] = output
+        mask = None if arguments.mask is None else _fold(arguments.mask)
         folded, inner = _fold(arguments.sequence), layer.layer
         inner_name = f"{name}/{inner.name}"
         if hasattr(inner, "layers"):
-            self.explore(inner, folded, f"{inner_name}/")
+            self._nested(inner_name, inner, folded, mask)
         elif isinstance(inner, keras.layers.RNN):
-            self._note_recurrent(inner_name, inner, [_fold(output)], _Arguments(folded, None, None))
+            self._note_recurrent(inner_name, inner, [_fold(output)], _Arguments(folded, None, mask))
+        elif type(inner).__name__ == "Bidirectional":
+            self._note_bidirectional(inner_name, inner, [_fold(output)], _Arguments(folded, None, mask))
         else:
             self.tensors[Tensor(inner_name)] = _fold(output)
 
@@ -244,9 +247,11 @@ def _fold(x: Any) -> Any:
 
 
 # The arguments that say how a layer runs its cell, and of which size it is.
-_RUNNING = (
+_OF_A_CELL = (
     "units", "filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "reset_after",
-    "go_backwards", "stateful", "unroll", "zero_output_for_mask", "dtype",
+)  # fmt: skip
+_RUNNING = (
+    *_OF_A_CELL, "go_backwards", "stateful", "unroll", "zero_output_for_mask",
 )  # fmt: skip
 
 
@@ -254,14 +259,20 @@ def _all_steps(layer: Any, cells: list[Any], arguments: _Arguments, name: str) -
     """Run a layer's own cells on what the layer reads, so that every step of the last of them is returned."""
     import keras
 
-    running = {key: value for key, value in layer.get_config().items() if key in _RUNNING}
-    running |= {"return_sequences": True, "name": re.sub(r"\W", "_", name) + "_all_steps"}
+    holders = {key: layer if hasattr(layer, key) else layer.cell for key in _RUNNING}
+    running = {key: getattr(holder, key) for key, holder in holders.items() if hasattr(holder, key)}
+    running |= {
+        "dtype": layer.dtype_policy,
+        "return_sequences": True,
+        "name": re.sub(r"\W", "_", name) + "_all_steps",
+    }
     states = arguments.initial_state
     if type(layer) is keras.layers.RNN:
-        is_stack = hasattr(layer.cell, "cells")
-        cell = keras.layers.StackedRNNCells(cells, dtype=layer.cell.dtype_policy) if is_stack else layer.cell
-        steps = keras.layers.RNN(cell, **running)
-        states = states[: len(cells)] if states is not None and is_stack else states
+        is_stack = len(cells) > 1  # Keras cannot run a stack of one cell under a mask
+        cell = keras.layers.StackedRNNCells(cells, dtype=layer.cell.dtype_policy) if is_stack else cells[0]
+        steps = keras.layers.RNN(cell, **{key: running[key] for key in running if key not in _OF_A_CELL})
+        if states is not None and hasattr(layer.cell, "cells"):
+            states = states[: len(cells)] if is_stack else keras.tree.flatten(states[0])
     else:
         steps = type(layer)(**running)
         steps.cell = layer.cell

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from rnncheck.entries import ENTRIES
-from rnncheck.equations import CELLS
+from rnncheck.equations import CELLS, units
 from rnncheck.layers import HELPERS, LAYERS
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
-from rnncheck.replay import replay
+from rnncheck.replay import PLAIN, operate
 
-# Two sizes of N and T each: an axis that grows with them is theirs.
-_SIZES = ((2, 11), (3, 12))
+# Two sizes of N and T each: how an axis grows with them says what it is. T has many divisors, because of strides.
+_SMALL, _LARGE = (2, 60), (3, 120)
+
+# Keras' own defaults, where they are not what an option means that a file leaves out (`entries.Entry.defaults`).
+_CONVOLUTION = {"strides": 1, "padding": "valid", "dilation_rate": 1}
+_KERAS_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "GRU": {"reset_after": True},
+    "ConvLSTM1D": _CONVOLUTION,
+    "ConvLSTM2D": _CONVOLUTION,
+    "ConvLSTM3D": _CONVOLUTION,
+    "Dense": {"activation": "linear"},
+    "Conv1D": {**_CONVOLUTION, "activation": "linear"},
+    "MaxPooling1D": {"pool_size": 2, "padding": "valid"},
+    "AveragePooling1D": {"pool_size": 2, "padding": "valid"},
+    "Attention": {"use_causal_mask": False, "masks": ()},
+}
 
 
 def print_network(network: Network, console: Console, title: str) -> None:
@@ -30,21 +46,23 @@ def print_network(network: Network, console: Console, title: str) -> None:
         console: where.
         title: what to call it.
     """
-    console.print(Text(title))
+    console.print(Text(title, "bold"))
     console.print(_layers_table(network))
     console.print(Text(f"{network.parameters:,} parameters; outputs: {_names(network.outputs)}"))
     for kind in dict.fromkeys(layer.kind for layer in network.layers if layer.kind not in HELPERS):
         console.print(Text(f"\n{kind}", "bold"))
         for line in equations(kind):
-            console.print(Text(f"  {line}"))
+            console.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
 
 
 def _layers_table(network: Network) -> Table:
     table = Table(box=None, pad_edge=False, show_edge=False)
     for column in ("layer", "kind", "output", "parameters", "reads", "options other than the default"):
-        table.add_column(column, justify="right" if column == "parameters" else "left", overflow="fold")
+        justify: Any = "right" if column == "parameters" else "left"
+        whole = column in {"layer", "kind", "output"}  # cut only where the others cannot give way
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=whole)
     for spec in network.inputs:
-        table.add_row(Text(spec.name), "Input", _input_shape(spec), "0", "", spec.dtype)
+        table.add_row(Text(spec.name), "Input", _input_shape(spec), "0", "", Text(spec.dtype))
     shapes = output_shapes(network)
     for layer in network.layers:
         table.add_row(
@@ -67,50 +85,123 @@ def _names(tensors: tuple[Tensor, ...]) -> str:
     return ", ".join(map(str, tensors))
 
 
-def _input_shape(spec: InputSpec) -> str:
-    n = "N" if spec.samples is None else str(spec.samples)
-    return f"({', '.join([n, *('T' if size is None else str(size) for size in spec.shape)])})"
-
-
 def changed_options(layer: Layer) -> Iterator[str]:
     """Yield the options of a layer that are not Keras' defaults, as `name=value`."""
-    defaults = ENTRIES[layer.kind].defaults if layer.kind in ENTRIES else {}
+    defaults = keras_defaults(layer.kind)
     for name, value in layer.options.items():
-        if name not in defaults or str(defaults[name]) != str(value):
+        follows_pool = name == "strides" and "pool_size" in layer.options and _same(value, layer.options["pool_size"])
+        if not follows_pool and (name not in defaults or not _same(value, defaults[name])):
             yield f"{name}={value}"
-    if layer.dtype != "float32":
+    if layer.dtype != "float32" and layer.kind not in HELPERS:
         yield f"dtype={layer.dtype}"
 
 
+def keras_defaults(kind: str) -> Mapping[str, Any]:
+    """Return what Keras 3 takes for the options of a layer that nobody gives."""
+    entry = ENTRIES.get(kind)
+    return {**(entry.defaults if entry else {}), **_KERAS_DEFAULTS.get(kind, {})}
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Whether an option is its default; one number stands for the same along every axis."""
+    parts, default_parts = (each if isinstance(each, list | tuple) else [each] for each in (value, default))
+    if len(default_parts) == 1:
+        default_parts = [default_parts[0]] * len(parts)
+    return list(map(str, parts)) == list(map(str, default_parts))
+
+
+# --- shapes ---
+
+
+def _input_shape(spec: InputSpec) -> str:
+    n = "N" if spec.samples is None else str(spec.samples)
+    return _written([n, *("T" if size is None else str(size) for size in spec.shape)])
+
+
 def output_shapes(network: Network) -> dict[str, str]:
-    """Return the shape of every layer's output in letters, found by running the equations on two sizes."""
-    whole = replace(network, outputs=tuple(Tensor(layer.name) for layer in network.layers))
-    runs = [replay(whole, [_zeros(spec, n, steps) for spec in network.inputs]).outputs for n, steps in _SIZES]
+    """Return the shape of every layer's output in letters, found by running the equations on two sizes.
+
+    `?` stands for an output that not every size has, such as the sum of an open axis and one of length 10.
+    """
+    small, large = (_shapes(network, n, steps) for n, steps in (_SMALL, _LARGE))
     return {
-        layer.name: f"({', '.join(map(_axis, small.shape, large.shape))})"
-        for layer, small, large in zip(network.layers, *runs, strict=True)
+        layer.name: _lettered(small[layer.name], large[layer.name])
+        if layer.name in small and layer.name in large
+        else "?"
+        for layer in network.layers
     }
+
+
+def _shapes(network: Network, n: int, steps: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes for N samples and T steps, of those layers that can run on zeros of that size."""
+    values = {Tensor(spec.name): _zeros(spec, n, steps) for spec in network.inputs}
+    for layer in network.layers:
+        if all(tensor in values for tensor in _read_by(layer)):
+            with np.errstate(all="ignore"):
+                try:
+                    values |= _outputs(layer, values)
+                except (ValueError, IndexError):  # the layer does not take this size
+                    continue
+    return {layer.name: values[Tensor(layer.name)].shape for layer in network.layers if Tensor(layer.name) in values}
 
 
 def _zeros(spec: InputSpec, n: int, steps: int) -> Array:
     shape = (spec.samples or n, *(steps if size is None else size for size in spec.shape))
-    return np.zeros(shape, bool if spec.dtype == "bool" else np.int64 if "int" in spec.dtype else np.float32)
+    return np.zeros(shape, bool if spec.dtype == "bool" else np.float64)
+
+
+def _outputs(layer: Layer, values: Mapping[Tensor, Array]) -> dict[Tensor, Array]:
+    """Run a layer; of a recurrent one only the input's share of the first step, which has the shape of its gates."""
+    weights = PLAIN.weights(layer)
+    if layer.kind not in CELLS:
+        return {Tensor(layer.name): operate(layer, [values[tensor] for tensor in layer.inputs], PLAIN, weights)}
+    x = values[layer.inputs[0]]
+    cell = CELLS[layer.kind]
+    state = np.zeros((*cell.project(x[:, 0], weights, layer.options).shape[:-1], units(layer)))
+    finals = {Tensor(layer.name, 1 + k): state for k in range(len(cell.states))}
+    steps = (len(state), x.shape[1], *state.shape[1:])
+    output = np.broadcast_to(state[:, np.newaxis], steps) if layer.options["return_sequences"] else state
+    return {Tensor(layer.name): output, **finals}
+
+
+def _lettered(small: tuple[int, ...], large: tuple[int, ...]) -> str:
+    if len(small) != len(large):
+        return "?"
+    rows = _rows(small[0], large[0])
+    return _written([rows, *map(_axis, small[1:], large[1:])])
+
+
+def _written(axes: list[str]) -> str:
+    return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+
+
+def _rows(small: int, large: int) -> str:
+    """Name the first axis: a number, N, or N·T, or several times that."""
+    (n, t_steps), (more_n, more_steps) = _SMALL, _LARGE
+    if small == large:
+        return str(small)
+    for name, one, other in (("N·T", n * t_steps, more_n * more_steps), ("N", n, more_n)):
+        if small % one == 0 and small // one * other == large:
+            return _times(Fraction(small // one), name)
+    return "?"
 
 
 def _axis(small: int, large: int) -> str:
-    """Name an axis by how it grows with N and T."""
-    (n, t_steps), (more_n, more_steps) = _SIZES
-    if small == large:
+    """Name another axis: a number, or so many times T and a number."""
+    slope = Fraction(large - small, _LARGE[1] - _SMALL[1])
+    rest = small - slope * _SMALL[1]
+    if slope == 0:
         return str(small)
-    if (small, large) == (n, more_n):
-        return "N"
-    if (small, large) == (n * t_steps, more_n * more_steps):
-        return "N·T"
-    if small % n == 0 and large == small // n * more_n:
-        return f"{small // n}N"
-    if large - small == more_steps - t_steps:
-        return f"T{small - t_steps:+d}" if small != t_steps else "T"
-    return f"{small}, {large}, ..."
+    return _times(slope, "T") + (f"{int(rest):+d}" if rest else "")
+
+
+def _times(factor: Fraction, name: str) -> str:
+    """Write 3T, T/2, 3T/2."""
+    top = "" if factor.numerator == 1 else str(factor.numerator)
+    return f"{top}{name}" + ("" if factor.denominator == 1 else f"/{factor.denominator}")
+
+
+# --- equations ---
 
 
 def equations(kind: str) -> list[str]:
@@ -124,11 +215,7 @@ def equations(kind: str) -> list[str]:
 
 
 def _first_paragraphs(function: Any) -> list[str]:
-    """Return a docstring down to where it speaks of shapes and sources."""
-    text = inspect.getdoc(function) or ""
-    kept = []
-    for paragraph in text.split("\n\n"):
-        if paragraph.startswith(("Source:", "Args:", "projected (")):
-            break
-        kept.append(" ".join(paragraph.split()))
-    return kept
+    """Return a docstring down to where it speaks of shapes of arguments, of errors or of sources."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    others = ("Source:", "Args:", "Raises:", "projected (")
+    return [" ".join(each.split()) for each in takewhile(lambda each: not each.startswith(others), paragraphs)]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
+
 import numpy as np
 
 from rnncheck.builder import make_mask
+from rnncheck.case import readable_bytes
+from rnncheck.errors import InputError
+from rnncheck.inputs import embeddings_of
 from rnncheck.network import Array, InputSpec, Network, Tensor
 
 # Samples and steps where neither the model nor anybody says how many.
@@ -25,31 +31,66 @@ def random_inputs(
         seed: of the random numbers.
         samples: N; what a stateful model's batch is, or 4.
         steps: the length of open axes; 12.
+
+    Raises:
+        InputError: the model does not leave these sizes open, or they are too large for this machine.
     """
+    _check_sizes(network, samples, steps)
     rng = np.random.default_rng(seed)
     fixed = next((spec.samples for spec in network.inputs if spec.samples is not None), None)
-    n = samples or fixed or SAMPLES
-    return tuple(_random_input(network, spec, n, steps or STEPS, rng) for spec in network.inputs)
+    shapes = [_shape(spec, samples or fixed or SAMPLES, steps or STEPS) for spec in network.inputs]
+    _check_memory(shapes)
+    return tuple(_random_input(network, spec, shape, rng) for spec, shape in zip(network.inputs, shapes, strict=True))
 
 
-def _random_input(network: Network, spec: InputSpec, n: int, steps: int, rng: np.random.Generator) -> Array:
-    shape = (n, *(steps if size is None else size for size in spec.shape))
+def _check_sizes(network: Network, samples: int | None, steps: int | None) -> None:
+    for name, size in (("N", samples), ("T", steps)):
+        if size is not None and size < 1:
+            raise InputError(f"random inputs: {name}={size} came; expected a whole number from 1 up.")
+    for spec in network.inputs:
+        if samples is not None and spec.samples not in {None, samples}:
+            raise InputError(
+                f"random inputs: N={samples} came; expected {spec.samples}, the batch that the model fixes for input "
+                f"{spec.name!r}."
+            )
+    if steps is not None and not any(None in spec.shape for spec in network.inputs):
+        shapes = ", ".join(f"{spec.name!r} {('N', *spec.shape)}".replace("'N'", "N") for spec in network.inputs)
+        raise InputError(f"random inputs: T={steps} came; expected none, since the model fixes its steps: {shapes}.")
+
+
+def _check_memory(shapes: list[tuple[int, ...]]) -> None:
+    needed = sum(8 * math.prod(shape) for shape in shapes)
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > available // 2:
+        raise InputError(
+            f"random inputs: {', '.join(map(str, shapes))} came; they would need {readable_bytes(needed)}, expected "
+            f"at most {readable_bytes(available // 2)}, half of this machine's memory. Use smaller sizes."
+        )
+
+
+def _shape(spec: InputSpec, n: int, steps: int) -> tuple[int, ...]:
+    return (n, *(steps if size is None else size for size in spec.shape))
+
+
+def _random_input(network: Network, spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     if spec.dtype == "bool":
-        return make_mask("mixed", n, shape[1], rng) if len(shape) == 2 else rng.random(shape) > 0.3
-    floats = spec.dtype.startswith(("float", "bfloat"))
-    values = rng.normal(size=shape).astype(np.float32) if floats else rng.integers(1, _ids(network, spec), size=shape)
+        return make_mask("mixed", shape[0], shape[1], rng) if len(shape) == 2 else rng.random(shape) > 0.3
+    values = _numbers(network, spec, shape, rng)
     left_out = _left_out(network, spec)
     if left_out is not None and len(shape) >= 2:
-        counts = make_mask("mixed", n, shape[1], rng)
-        values[~counts] = left_out
+        values[~make_mask("mixed", shape[0], shape[1], rng)] = left_out
     return values
 
 
-def _ids(network: Network, spec: InputSpec) -> int:
-    """Return how many ids an integer input may have: what the smallest embedding that reads it knows."""
-    own = (Tensor(spec.name),)
-    readers = (layer for layer in network.layers if layer.kind == "Embedding" and layer.inputs == own)
-    return min((len(layer.weights["embeddings"]) for layer in readers), default=10)
+def _numbers(network: Network, spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Return ids from 1 for embeddings, which may have 0 left out, and for integer inputs; else normal numbers."""
+    tables = [len(layer.weights["embeddings"]) for layer in embeddings_of(network, spec)]
+    floats = spec.dtype.startswith(("float", "bfloat"))
+    if floats and not tables:
+        return rng.normal(size=shape).astype(np.float32)
+    most = min(tables, default=10)
+    ids = rng.integers(min(1, most - 1), most, size=shape)
+    return ids.astype(np.float32) if floats else ids
 
 
 def _left_out(network: Network, spec: InputSpec) -> float | None:

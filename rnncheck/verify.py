@@ -21,13 +21,14 @@ from rnncheck.comparator import Check, Row, failed_row
 from rnncheck.equations import CELLS, units
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.inputs import as_array, check_inputs
-from rnncheck.layers import HELPERS
+from rnncheck.layers import HELPERS, OutsideTableError
 from rnncheck.modelfile import ModelFile, open_model
 from rnncheck.network import Activation, Array, Network
 from rnncheck.observed import disagreements
 from rnncheck.parallel import threads
 from rnncheck.reader import read
 from rnncheck.recording import Recording
+from rnncheck.rehearsal import rehearse
 from rnncheck.replay import replay
 from rnncheck.report import Entry, Report
 from rnncheck.stimuli import random_inputs
@@ -75,7 +76,7 @@ def verify(
     return Report(environment(), (replace(entry, seed=seed if inputs is None else None),))
 
 
-def verify_file(
+def read_verification(
     path: Path,
     inputs: Path | None,
     *,
@@ -83,8 +84,10 @@ def verify_file(
     samples: int | None = None,
     steps: int | None = None,
     tolerance: Tolerance | None = None,
-) -> Entry:
-    """Check a model file on the inputs of another file, or on random ones.
+) -> Callable[[], Entry]:
+    """Read a model file and the inputs of another file, or draw random ones; return what runs and checks the model.
+
+    Whatever is wrong with the files is found before Keras is needed.
 
     Args:
         path: a `.keras` or `.h5` file.
@@ -93,11 +96,17 @@ def verify_file(
         samples: N of random inputs.
         steps: T of random inputs where the model leaves it open.
         tolerance: a limit to check besides.
+
+    Raises:
+        InputError: a file cannot be read, or the inputs do not fit the model.
+        UnsupportedError: the model has something that rnncheck does not replay.
     """
     source = _Source.of(path)
     if inputs is not None:
-        return _verify(source, check_inputs(source.network, read_inputs(inputs, source.network)), tolerance)
-    return replace(_verify(source, random_inputs(source.network, seed, samples, steps), tolerance), seed=seed)
+        arrays = check_inputs(source.network, read_inputs(inputs, source.network))
+        return partial(_verify, source, arrays, tolerance)
+    arrays = random_inputs(source.network, seed, samples, steps)
+    return lambda: replace(_verify(source, arrays, tolerance), seed=seed)
 
 
 @dataclass(frozen=True)
@@ -123,13 +132,13 @@ class _Source:
             return _Source._of_file(Path(model))
         from rnncheck.extractor import extract
 
-        network = extract(model)
+        network = rehearse(extract(model))
         return _Source(network.name, network, lambda: model)
 
     @staticmethod
     def _of_file(path: Path) -> _Source:
         file = open_model(path)
-        network = read(file.config, file.weights, file.keras_version).network
+        network = rehearse(read(file.config, file.weights, file.keras_version).network)
         return _Source(path.name, network, partial(_load, file), _notes_on(network, file.keras_version))
 
 
@@ -248,7 +257,19 @@ def check(
 
     Returns:
         The rows, and notes on what they rest on.
+
+    Raises:
+        InputError: an Embedding inside the model was given an id that it does not have.
     """
+    try:
+        return _check(network, recordings, tolerance)
+    except OutsideTableError as error:
+        raise InputError(str(error)) from error
+
+
+def _check(
+    network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     with threads() as mapper:
         steps = step_rows(network, recordings, mapper)
         notes = disagreements(network, recordings)

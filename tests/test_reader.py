@@ -11,6 +11,7 @@ from keras import layers
 from rnncheck import InputError, InputSpec, UnsupportedError
 from rnncheck.extractor import LiveStore, find, read_model
 from rnncheck.reader import read
+from rnncheck.rehearsal import rehearse
 
 
 def sequential(*stack, shape=(4, 3)):
@@ -552,13 +553,6 @@ def refusal(model, kind=UnsupportedError):
 
 
 REFUSED = {
-    "mask-in-time-distributed": (
-        lambda: masked(layers.TimeDistributed(layers.LSTM(2, name="b"), name="a"), shape=(4, 5, 3)),
-        (
-            "layer 'a': a mask reaches LSTM 'b' inside TimeDistributed, where Keras hands on one number per sample; "
-            "expected no mask there. Apply the layer without TimeDistributed, or put the mask behind it."
-        ),
-    ),
     "dtypes-in-time-distributed": (
         lambda: sequential(layers.TimeDistributed(layers.Dense(2, name="b", dtype="float16"), name="a")),
         "layer 'a': it computes in float32, 'b' inside it in float16; expected the same.",
@@ -928,3 +922,27 @@ def test_stateful_layer_with_given_states_is_refused_in_keras_2():
         "layer 'gru': it is stateful and has an initial_state, of which Keras 2 takes now one, now the other; "
         "expected only one of them."
     )
+
+
+def test_mask_of_outer_steps_does_not_fit_a_recurrent_layer_inside_time_distributed():
+    x, mask = keras.Input((4, 5, 3)), keras.Input((4,), dtype="bool")
+    each = layers.TimeDistributed(layers.LSTM(2, name="b"), name="a")
+    try:
+        model = keras.Model([x, mask], each(x, mask=mask), name="m")
+    except ValueError:
+        return  # Keras itself refuses
+
+    with pytest.raises(UnsupportedError) as refused:
+        rehearse(read_model(model).network)
+
+    assert str(refused.value) == (
+        "model 'm': its layers do not fit together (layer 'a/b': a mask of shape (4,) came; expected (N, T).); "
+        "expected shapes that do."
+    )
+
+
+def test_mask_inside_time_distributed_is_folded_with_the_steps():
+    network = read_model(masked(layers.TimeDistributed(layers.LSTM(2, name="b"), name="a"), shape=(4, 5, 3))).network
+
+    folded = network.layer(network.layer("a/b").mask.layer)
+    assert (folded.name, folded.kind) == ("a/fold_mask", "FoldTime")

@@ -873,12 +873,12 @@ def test_screening_bound_is_at_least_the_exact_one(rng, n):
     assert ((a @ fast).bound <= 1.01 * np.sqrt(n) * (a @ sharp).bound.max()).any()
 
 
-def test_screening_bound_of_one_term_is_the_exact_one(rng):
+def test_screening_bound_of_one_term_is_the_largest_exact_one(rng):
     a, w = rng.normal(size=(20, 1)), rng.normal(size=(1, 6))
 
     sharp, fast = (a @ kind(w, FLOAT32, bounded=True) for kind in (Matrix, ScreeningMatrix))
 
-    np.testing.assert_allclose(fast.bound, sharp.bound, rtol=1e-6)
+    np.testing.assert_allclose(fast.bound, sharp.bound.max(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("n", [1, 2, 8, 100])
@@ -1173,7 +1173,11 @@ def test_rearranging_moves_bound_and_noise_with_the_value(rng, which, kind):
     result, move = moved(x)[which]
 
     np.testing.assert_array_equal(result.value, move(x.value))
-    np.testing.assert_array_equal(result.bound, move(np.broadcast_to(x.bound, x.shape)))
+    if kind == "one_bound_for_all":
+        assert (result.bound >= move(np.broadcast_to(x.bound, x.shape))).all()
+        assert np.max(result.bound) == x.bound
+    else:
+        np.testing.assert_array_equal(result.bound, move(np.broadcast_to(x.bound, x.shape)))
     spread = result.noise - FLOAT32.underflow
     np.testing.assert_allclose(spread, move(x.noise - FLOAT32.underflow), rtol=1e-12, atol=1e-300)
 

@@ -1,0 +1,347 @@
+"""Inputs from files: `.npy`, `.npz` and `.csv`, and what is refused in them."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from rnncheck import InputError, InputSpec, Network
+from rnncheck.arrays import read_inputs
+
+ADVICE = "Write it with numpy.save, numpy.savez or numpy.savetxt(..., delimiter=',')."
+
+
+def network(*shapes):
+    return Network("n", tuple(InputSpec(f"x{k}", shape, "float32") for k, shape in enumerate(shapes)), (), ())
+
+
+STEPS = "one for each step of input 'x0', which has shape (N, 4, 3), with 3 numbers in it."
+ONE = network((4, 3))
+TWO = network((4, 3), (2,))
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+
+
+def refusal(path, of=ONE):
+    with pytest.raises(InputError) as refused:
+        read_inputs(path, of)
+    where, message = str(refused.value).split(": ", 1)
+    assert where == str(path)
+    return message
+
+
+# --- what is read ---
+
+
+@pytest.mark.parametrize("dtype", ["float32", ">f8", "float16", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy_is_read_as_it_is(tmp_path, x, dtype, order):
+    array = np.asarray(x.astype(dtype), order=order)
+    np.save(tmp_path / "x.npy", array)
+
+    found = read_inputs(tmp_path / "x.npy", ONE)
+
+    np.testing.assert_array_equal(found, array, strict=True)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)], ids=str)
+def test_npy_of_every_version_is_read(tmp_path, x, version):
+    with (tmp_path / "x.NPY").open("wb") as file:
+        np.lib.format.write_array(file, x, version)
+
+    np.testing.assert_array_equal(read_inputs(tmp_path / "x.NPY", ONE), x, strict=True)
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed], ids=["stored", "packed"])
+def test_npz_is_read_by_name(tmp_path, x, write):
+    write(tmp_path / "x.npz", x1=x[:, 0, :2], x0=x)
+
+    found = read_inputs(tmp_path / "x.npz", TWO)
+
+    assert set(found) == {"x0", "x1"}
+    np.testing.assert_array_equal(found["x0"], x)
+    np.testing.assert_array_equal(found["x1"], x[:, 0, :2])
+
+
+def test_only_array_for_the_only_input_may_have_any_name(tmp_path, x):
+    np.savez(tmp_path / "x.npz", x)
+
+    np.testing.assert_array_equal(read_inputs(tmp_path / "x.npz", ONE), x)
+
+
+def test_several_arrays_for_one_input_keep_their_names(tmp_path, x):
+    np.savez(tmp_path / "x.npz", a=x, x0=x)
+
+    assert set(read_inputs(tmp_path / "x.npz", ONE)) == {"a", "x0"}
+
+
+NUMBERS = np.arange(1.0, 25.0)
+
+TABLES = {
+    "steps": ((4, 3), (8, 3), (2, 4, 3)),
+    "open-steps": ((None, 3), (8, 3), (1, 8, 3)),
+    "images": ((2, 2, 3), (8, 3), (2, 2, 2, 3)),
+    "open-images": ((None, 2, 3), (8, 3), (1, 4, 2, 3)),
+    "features": ((3,), (8, 3), (8, 3)),
+    "ids-of-open-length": ((None,), (4, 6), (4, 6)),
+    "one-number": ((), (24, 1), (24,)),
+    "open-features": ((4, None), (8, 3), (2, 4, 3)),
+}
+
+
+@pytest.mark.parametrize(("shape", "lines", "expected"), TABLES.values(), ids=TABLES)
+def test_lines_of_csv_become_samples_and_steps(tmp_path, shape, lines, expected):
+    np.savetxt(tmp_path / "x.csv", NUMBERS.reshape(lines), delimiter=",")
+
+    found = read_inputs(tmp_path / "x.csv", network(shape))
+
+    np.testing.assert_array_equal(found, NUMBERS.reshape(expected), strict=True)
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["", "a,b,c\n", "time 1,time 2,time 3\n", '"a","b","c"\n', "# a\n# b\n", "\ufeff", "\ufeffä,b,c\n", "\n\n"],
+    ids=["none", "words", "words-and-numbers", "quoted", "comments", "mark", "mark-and-words", "empty-lines"],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
+def test_header_of_csv_is_left_out(tmp_path, head, end):
+    lines = [" 1, 2.5,-3e-1", "4,5,6", "7,8,9", "+1,.5,0", ""]
+    (tmp_path / "x.csv").write_bytes((head + end.join(lines)).encode())
+
+    found = read_inputs(tmp_path / "x.csv", ONE)
+
+    np.testing.assert_array_equal(found, [[[1, 2.5, -0.3], [4, 5, 6], [7, 8, 9], [1, 0.5, 0]]])
+
+
+def test_numbers_that_are_not_finite_are_read_and_left_to_the_check_of_inputs(tmp_path):
+    (tmp_path / "x.csv").write_text("nan,inf,-inf\n1,2,3\n1,2,3\n1,2,3\n")
+
+    found = read_inputs(tmp_path / "x.csv", ONE)
+
+    np.testing.assert_array_equal(found[0, 0], [np.nan, np.inf, -np.inf])
+
+
+# --- csv that is refused ---
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1,2,3\n4,5\n", "line 2 has 2 numbers; expected 3, as on those before."),
+        ("a,b,c\n1,2,3\n\n4,5,6,7\n", "line 4 has 4 numbers; expected 3, as on those before."),
+        ("1,2,3\n4,five,6\n", "line 2 has 'five'; expected numbers with commas between them."),
+        ("1,2,3\n4,,6\n", "line 2 has ''; expected numbers with commas between them."),
+        ("1,2,x\n", "line 1 has 'x'; expected numbers with commas between them."),
+        ("a,b\nc,d\n", "line 2 has 'c'; expected numbers with commas between them."),
+        ("1;2;3\n4;5;6\n", "line 1 has '1;2;3'; expected numbers with commas between them."),
+        ("1 2 3\n", "line 1 has '1 2 3'; expected numbers with commas between them."),
+        ("", "it has no line of numbers; expected numbers with commas between them."),
+        ("a,b,c\n", "it has no line of numbers; expected numbers with commas between them."),
+        (
+            "1,2,3\n" * 6,
+            f"6 lines came; expected a multiple of 4, {STEPS}",
+        ),
+    ],
+    ids=[
+        "short-line", "long-line", "word", "gap", "word-in-the-first-line", "two-headers", "semicolons", "blanks",
+        "empty", "header-alone", "steps",
+    ],
+)  # fmt: skip
+def test_csv_that_is_no_table_of_numbers_is_refused(tmp_path, text, message):
+    (tmp_path / "x.csv").write_text(text)
+
+    assert refusal(tmp_path / "x.csv") == message
+
+
+@pytest.mark.parametrize("shape", [(None, 4, 3), (None, None, 3)], ids=["open-steps", "two-open-axes"])
+def test_csv_that_cannot_be_cut_into_steps_is_refused(tmp_path, shape):
+    (tmp_path / "x.csv").write_text("1,2,3\n" * 6)
+
+    assert refusal(tmp_path / "x.csv", network(shape)).startswith("6 lines came; expected a multiple of ")
+
+
+def test_csv_for_several_inputs_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_text("1,2,3\n")
+
+    assert refusal(tmp_path / "x.csv", TWO) == (
+        "a .csv file holds one array, but the model has 2 inputs; expected .npz."
+    )
+
+
+def test_csv_in_another_encoding_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_text("1,2,3\n", encoding="utf-16")
+
+    assert refusal(tmp_path / "x.csv").startswith("it cannot be read (")
+
+
+# --- files that are none of the three ---
+
+
+@pytest.mark.parametrize(
+    ("name", "came"),
+    [("x.txt", "a .txt file"), ("x", "a file without a suffix"), ("x.npy.gz", "a .gz file")],
+    ids=["txt", "none", "gz"],
+)
+def test_file_of_another_kind_is_refused(tmp_path, name, came):
+    (tmp_path / name).write_text("1,2,3\n")
+
+    assert refusal(tmp_path / name) == f"{came} came; expected .npy, .npz or .csv. {ADVICE}"
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".txt"])
+def test_missing_file_is_refused(tmp_path, suffix):
+    assert refusal(tmp_path / f"x{suffix}") == "there is no such file; expected .npy, .npz or .csv with the inputs."
+
+
+def test_name_that_is_too_long_is_refused(tmp_path):
+    assert refusal(tmp_path / ("x" * 5000 + ".npy")).startswith("it cannot be read (")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize(
+    "content", [b"", b"1,2,3\n", b"\x93NUMPY", b"PK\x03\x04"], ids=["empty", "text", "npy", "zip"]
+)
+def test_content_of_another_kind_is_refused(tmp_path, suffix, content):
+    (tmp_path / f"x{suffix}").write_bytes(content)
+
+    message = refusal(tmp_path / f"x{suffix}")
+
+    assert message.startswith("it cannot be read (")
+    assert message.endswith(f"); expected an array of numbers. {ADVICE}")
+
+
+def test_archive_without_arrays_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w"):
+        pass
+
+    assert refusal(tmp_path / "x.npz") == f"it holds no array; expected one for each input. {ADVICE}"
+
+
+# --- headers that are not to be believed ---
+
+
+def npy(header, content=b"\0" * 96):
+    text = header.encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + content
+
+
+def described(descr="'<f4'", shape="(2, 4, 3)"):
+    return npy(f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}")
+
+
+def test_header_written_here_is_one_that_numpy_reads(tmp_path):
+    (tmp_path / "x.npy").write_bytes(described())
+
+    np.testing.assert_array_equal(read_inputs(tmp_path / "x.npy", ONE), np.zeros((2, 4, 3), np.float32), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "declared"),
+    [("(3, 4, 3)", 144), ("(4611686018427387904, 4, 3)", 2**62 * 48), ("(2, 4, 4)", 128)],
+    ids=["one-more", "absurd", "wider"],
+)
+def test_header_that_declares_more_than_the_file_holds_is_refused(tmp_path, shape, declared):
+    (tmp_path / "x.npy").write_bytes(described(shape=shape))
+
+    assert refusal(tmp_path / "x.npy") == (
+        f"the header declares {declared} bytes for shape {shape}, but 96 follow; expected a whole file."
+    )
+
+
+def test_header_of_an_array_in_an_archive_is_checked_too(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x0.npy", described(shape="(3, 4, 3)"))
+
+    assert refusal(tmp_path / "x.npz") == (
+        "array 'x0': the header declares 144 bytes for shape (3, 4, 3), but 96 follow; expected a whole file."
+    )
+
+
+@pytest.mark.parametrize(
+    ("descr", "shape"),
+    [
+        ("'<f4'", "(-1,)"),
+        ("'<f4'", f"({2**70}, 0)"),
+        ("'<f4'", "('a', 2)"),
+        ("'<f4'", "5"),
+        ("'<f4'", "__import__('os')"),
+        ("'|S0'", f"({2**70},)"),
+        ("'nothing'", "(2,)"),
+        ("None", "'a'"),
+        ("[('a',)]", "(2,)"),
+        ("'|O'", "(2,)"),
+        ("[('a', '|O')]", "(2,)"),
+    ],
+    ids=[
+        "negative", "overflow", "words", "no-tuple", "code", "no-size", "unknown-dtype", "nothing", "fields",
+        "objects", "objects-in-fields",
+    ],
+)  # fmt: skip
+def test_header_that_numpy_would_not_write_is_refused(tmp_path, descr, shape):
+    (tmp_path / "x.npy").write_bytes(described(descr, shape))
+
+    assert refusal(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("header", ["(" * 5000, "{" * 5000, "'''", " x\n  y\n z", ""], ids=len)
+def test_header_that_is_no_description_is_refused(tmp_path, header):
+    (tmp_path / "x.npy").write_bytes(npy(header))
+
+    assert refusal(tmp_path / "x.npy").startswith("it cannot be read (")
+
+
+def test_encrypted_archive_is_refused(tmp_path, x):
+    np.savez(tmp_path / "x.npz", x0=x)
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # where the flags are
+        content[content.index(mark) + place] |= 1
+    (tmp_path / "x.npz").write_bytes(content)
+
+    assert "encrypted" in refusal(tmp_path / "x.npz")
+
+
+def test_archive_that_declares_more_than_it_holds_is_refused(tmp_path, x):
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, x0=x)
+    content = buffer.getvalue()
+    size = (128 + x.nbytes).to_bytes(4, "little")
+    assert size in content
+    (tmp_path / "x.npz").write_bytes(content.replace(size, (2**32 - 2).to_bytes(4, "little")))
+
+    assert refusal(tmp_path / "x.npz") == (
+        f"array 'x0': the archive declares {2**32 - 2} bytes, but {128 + x.nbytes} follow; expected a whole file."
+    )
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_truncated_file_is_refused_wherever_it_ends(tmp_path, x, suffix):
+    path = tmp_path / f"x{suffix}"
+    np.save(path, x) if suffix == ".npy" else np.savez_compressed(path, x0=x)
+    content = path.read_bytes()
+
+    for end in range(0, len(content), 3):
+        path.write_bytes(content[:end])
+        assert refusal(path)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_damaged_file_is_read_or_refused(tmp_path, x, suffix):
+    path, rng = tmp_path / f"x{suffix}", np.random.default_rng(0)
+    np.save(path, x) if suffix == ".npy" else np.savez_compressed(path, x0=x)
+    content = path.read_bytes()
+    refused = 0
+
+    for _ in range(300):
+        damaged = bytearray(content)
+        damaged[rng.integers(min(len(content), 130))] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            read_inputs(path, ONE)
+        except InputError:
+            refused += 1
+
+    assert refused > 100

@@ -1,0 +1,548 @@
+"""`rnncheck verify MODEL` and `rnncheck.verify(path)`: models and inputs from files, good ones and bad ones."""
+
+import json
+import subprocess
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import rnncheck
+from rnncheck.cli import main
+
+IDS = "expected whole numbers from 0 to 6, the rows of the table of layer"
+SAVE = "Save the whole model as a .keras file: model.save('model.keras')."
+
+
+class Finished(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def rnncheck_command(monkeypatch, capsys):
+    """Run the command line in this process."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["rnncheck", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return Finished(code, *capsys.readouterr())
+
+    return run
+
+
+def refused(done, message):
+    assert done == (2, "", f"rnncheck: {message}\n")
+
+
+def sequential(*stack, shape=(6, 3), **options):
+    return keras.Sequential([keras.Input(shape, name="x", **options), *stack])
+
+
+def encoder_decoder():
+    source, target = keras.Input((6, 3), name="source"), keras.Input((4, 2), name="target")
+    _, h, c = layers.LSTM(5, return_state=True, name="encoder")(source)
+    h = layers.LSTM(5, return_sequences=True, name="decoder")(target, initial_state=[h, c])
+    return keras.Model([source, target], layers.Dense(2, name="head")(h))
+
+
+def of_ids():
+    return sequential(
+        layers.Embedding(7, 4, mask_zero=True, name="embedding"), layers.GRU(5, name="gru"), shape=(6,), dtype="int32"
+    )
+
+
+def of_folded_ids():
+    inner = layers.TimeDistributed(layers.Embedding(7, 4, name="embedding"), name="each")
+    return sequential(inner, layers.Reshape((5, 12)), layers.SimpleRNN(3), shape=(5, 3), dtype="int32")
+
+
+def of_doubled_ids():
+    x = keras.Input((6,), name="x")
+    return keras.Model(x, layers.SimpleRNN(3)(layers.Embedding(7, 4, name="embedding")(layers.Add()([x, x]))))
+
+
+MODELS = {
+    "gru": lambda: sequential(layers.GRU(5, name="gru"), layers.Dense(2, name="head")),
+    "open": lambda: sequential(layers.LSTM(5, name="lstm"), shape=(None, 3)),
+    "dense": lambda: sequential(layers.Dense(2, name="head"), shape=(3,)),
+    "stateful": lambda: keras.Sequential(
+        [keras.Input(batch_shape=(2, 6, 3), name="x"), layers.SimpleRNN(5, stateful=True, name="rnn")]
+    ),
+    "ids": of_ids,
+    "float_ids": lambda: sequential(layers.Embedding(7, 4), layers.SimpleRNN(3), shape=(6,)),
+    "folded_ids": of_folded_ids,
+    "doubled_ids": of_doubled_ids,
+    "encoder_decoder": encoder_decoder,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with every model in it, with random weights and biases."""
+    path, rng = tmp_path_factory.mktemp("models"), np.random.default_rng(0)
+    for name, make in MODELS.items():
+        model = make()
+        model.set_weights([0.4 * rng.normal(size=w.shape) for w in model.get_weights()])
+        model.save(path / f"{name}.keras")
+    return path
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(1).normal(size=(4, 6, 3)).astype(np.float32)
+
+
+def saved(path, array):
+    np.save(path, array)
+    return path
+
+
+def rows(path):
+    (entry,) = json.loads(path.read_text())["cases"]
+    return entry["rows"]
+
+
+# --- what works ---
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "doubled_ids"])
+def test_model_file_matches_on_random_inputs(rnncheck_command, folder, name):
+    done = rnncheck_command("verify", folder / f"{name}.keras")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[0].strip() == f"{name}.keras"
+    assert done.out.endswith("compared: 1 match\n")
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_report_of_a_model_file_names_the_file_and_its_layers(rnncheck_command, folder, tmp_path, suffix, x):
+    path = tmp_path / f"my model ünïcode 模型{suffix}"
+    with warnings.catch_warnings(action="ignore"):
+        keras.saving.load_model(folder / "gru.keras").save(path)
+    inputs = saved(tmp_path / "my inputs é.npy", x)
+
+    done = rnncheck_command("verify", path, "--inputs", inputs, "--json", tmp_path / "ö.json")
+
+    assert (done.code, done.err) == (0, "")
+    (entry,) = json.loads((tmp_path / "ö.json").read_text())["cases"]
+    assert (entry["model"], entry["verdict"]) == (path.name, "match")
+    assert [(row["layer"], row["check"], row["shape"]) for row in entry["rows"]] == [
+        ("gru", "step", [4, 6, 5]),
+        ("head", "step", [4, 2]),
+        ("head", "end_to_end", [4, 2]),
+    ]
+
+
+def test_samples_and_steps_are_those_asked_for(rnncheck_command, folder, tmp_path):
+    done = rnncheck_command("verify", folder / "open.keras", "-N", 3, "-T", 8, "--json", tmp_path / "a.json")
+
+    assert done.code == 0
+    assert rows(tmp_path / "a.json")[0]["shape"] == [3, 8, 5]
+
+
+def test_seed_decides_the_random_inputs(rnncheck_command, folder, tmp_path):
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        rnncheck_command("verify", folder / "open.keras", "--seed", seed, "--json", tmp_path / name)
+
+    assert rows(tmp_path / "a") == rows(tmp_path / "b") != rows(tmp_path / "c")
+    assert json.loads((tmp_path / "a").read_text())["cases"][0]["seed"] == 5
+
+
+def test_every_kind_of_file_with_the_same_numbers_gives_the_same_rows(rnncheck_command, folder, tmp_path, x):
+    np.save(tmp_path / "a.npy", x)
+    np.savez(tmp_path / "b.npz", anything=x)
+    np.savez_compressed(tmp_path / "c.npz", x=x)
+    np.savetxt(tmp_path / "d.csv", x.reshape(-1, 3), delimiter=",", header="a,b,c", comments="")
+    found = []
+
+    for path in sorted(tmp_path.iterdir()):
+        done = rnncheck_command(
+            "verify", folder / "gru.keras", "--inputs", path, "--json", tmp_path / "rows.json", "--quiet"
+        )
+        found.append(rows(tmp_path / "rows.json"))
+        assert done == (0, "", "")
+
+    assert len(found) == 4
+    assert all(each == found[0] for each in found)
+
+
+def test_inputs_by_name_go_to_their_places(rnncheck_command, folder, tmp_path, x):
+    np.savez(tmp_path / "x.npz", target=x[:, :4, :2], source=x)
+
+    done = rnncheck_command("verify", folder / "encoder_decoder.keras", "--inputs", tmp_path / "x.npz")
+
+    assert (done.code, done.err) == (0, "")
+
+
+def test_tolerance_is_checked_besides(rnncheck_command, folder, tmp_path):
+    done = rnncheck_command("verify", folder / "gru.keras", "--rtol", 0, "--atol", 1e-30, "--csv", tmp_path / "a.csv")
+
+    assert done.code == 1
+    assert "tolerance" in (tmp_path / "a.csv").read_text()
+
+
+@pytest.mark.parametrize("as_given", [Path, str], ids=["path", "text"])
+def test_python_function_takes_a_path(folder, x, as_given):
+    report = rnncheck.verify(as_given(folder / "gru.keras"), x)
+
+    (entry,) = report.entries
+    assert (entry.model, entry.seed, str(entry.verdict)) == ("gru.keras", None, "match")
+
+
+def test_python_function_draws_inputs_for_a_model_and_for_its_file_alike(folder):
+    path = folder / "open.keras"
+
+    of_file = rnncheck.verify(path, seed=3, samples=2, steps=5)
+    of_model = rnncheck.verify(keras.saving.load_model(path), seed=3, samples=2, steps=5)
+
+    assert of_file.entries[0].seed == 3
+    assert of_file.entries[0].rows == of_model.entries[0].rows
+
+
+# --- files that are no model ---
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("command", ["verify", "show"])
+def test_truncated_model_is_refused(rnncheck_command, folder, tmp_path, suffix, command):
+    path = tmp_path / f"model{suffix}"
+    with warnings.catch_warnings(action="ignore"):
+        keras.saving.load_model(folder / "gru.keras").save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    done = rnncheck_command(command, path)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"rnncheck: {path}: ")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["verify", "show"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"", f"the file is empty; expected a .keras or .h5 file. {SAVE}", id="empty"),
+        pytest.param(
+            b"import this\n",
+            "it is neither a zip archive nor HDF5 but text beginning with b'import this\\n'; expected a .keras or "
+            f".h5 file with a model. {SAVE}",
+            id="text",
+        ),
+    ],
+)
+def test_file_that_is_no_model_is_refused(rnncheck_command, tmp_path, command, content, message):
+    path = tmp_path / "model.keras"
+    path.write_bytes(content)
+
+    refused(rnncheck_command(command, path), f"{path}: {message}")
+
+
+@pytest.mark.parametrize("command", ["verify", "show"])
+def test_missing_model_is_refused(rnncheck_command, tmp_path, command):
+    path = tmp_path / "missing.keras"
+
+    done = rnncheck_command(command, path)
+
+    refused(done, f"{path}: there is no such file; expected a .keras or .h5 file. Check the path.")
+
+
+def test_weights_alone_are_refused(rnncheck_command, folder, tmp_path):
+    path = tmp_path / "model.weights.h5"
+    keras.saving.load_model(folder / "gru.keras").save_weights(path)
+
+    done = rnncheck_command("verify", path)
+
+    refused(done, f"{path}: it has weights, but no model that they belong to; expected a model saved whole. {SAVE}")
+
+
+# --- code in a model is named and not executed ---
+
+
+class Trap(layers.Layer):
+    """A layer that leaves a mark as soon as somebody makes one from its description."""
+
+    def __init__(self, mark=None, **options):
+        super().__init__(**options)
+        self.mark = mark
+        if mark:
+            Path(mark).touch()
+
+    def call(self, inputs):
+        return inputs
+
+    def get_config(self):
+        return {**super().get_config(), "mark": str(self.mark)}
+
+
+keras.saving.register_keras_serializable("rnncheck_tests")(Trap)
+
+
+def lambda_trap(mark):
+    name = str(mark)
+    return layers.Lambda(lambda x: (open(name, "w").close(), x)[1], output_shape=(2,), name="trap")  # noqa: PTH123
+
+
+TRAPS = {"Lambda": lambda_trap, "Trap": lambda mark: Trap(mark, name="trap")}
+
+
+@pytest.mark.parametrize("command", ["verify", "show"])
+@pytest.mark.parametrize("kind", TRAPS)
+def test_code_in_a_model_is_named_and_not_executed(rnncheck_command, tmp_path, kind, command):
+    path, mark = tmp_path / "model.keras", tmp_path / "mark"
+    sequential(layers.SimpleRNN(2), TRAPS[kind](mark)).save(path)
+    mark.unlink(missing_ok=True)
+    keras.saving.load_model(path, safe_mode=False)(np.ones((1, 6, 3)))
+    assert mark.exists()  # so that it would be seen
+    mark.unlink()
+
+    done = rnncheck_command(command, path)
+
+    assert not mark.exists()
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"rnncheck: layer 'trap': {kind} is not a layer that rnncheck replays. Supported: ")
+    assert "SimpleRNN" in done.err
+
+
+# --- inputs that do not fit ---
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        (
+            "gru",
+            np.ones((4, 5, 3)),
+            "input 'x': shape (4, 5, 3) came; expected (N, 6, 3), with at least one sample.",
+        ),
+        ("gru", np.ones((6, 3)), "input 'x': shape (6, 3) came; expected (N, 6, 3), with at least one sample."),
+        (
+            "gru",
+            np.ones((0, 6, 3)),
+            "input 'x': shape (0, 6, 3) came; expected (N, 6, 3), with at least one sample.",
+        ),
+        (
+            "open",
+            np.ones((4, 5, 2)),
+            "input 'x': shape (4, 5, 2) came; expected (N, any, 3), with at least one sample.",
+        ),
+        (
+            "gru",
+            np.full((4, 6, 3), np.nan),
+            "input 'x': nan came at [0, 0, 0]; expected finite numbers.",
+        ),
+        (
+            "gru",
+            np.full((4, 6, 3), "a"),
+            "input 'x': dtype <U1 came; expected real numbers, such as float32. Convert them first.",
+        ),
+        (
+            "stateful",
+            np.ones((3, 6, 3)),
+            "input 'x': 3 samples came; expected 2, the batch of a stateful model, which keeps a state for each.",
+        ),
+        (
+            "encoder_decoder",
+            np.ones((4, 6, 3)),
+            "inputs: 1 arrays came; expected 2: 'source', 'target'.",
+        ),
+        (
+            "ids",
+            np.array([[1, 2, 3, 4, 5, 6], [1, 7, 0, 0, 0, 0]]),
+            f"input 'x': 7 came at [1, 1]; {IDS} 'embedding'.",
+        ),
+        (
+            "ids",
+            np.array([[1, 2, 3, 4, -1, 6]]),
+            f"input 'x': -1 came at [0, 4]; {IDS} 'embedding'.",
+        ),
+        (
+            "folded_ids",
+            np.full((2, 5, 3), 2**40),
+            f"input 'x': 1099511627776 came at [0, 0, 0]; {IDS} 'each/embedding'.",
+        ),
+    ],
+    ids=[
+        "steps", "rank", "no-sample", "features", "nan", "words", "stateful", "one-of-two", "id-too-large",
+        "id-negative", "id-folded",
+    ],
+)  # fmt: skip
+def test_inputs_that_do_not_fit_are_refused(rnncheck_command, folder, tmp_path, name, given, message):
+    path = saved(tmp_path / "x.npy", given)
+
+    refused(rnncheck_command("verify", folder / f"{name}.keras", "--inputs", path), message)
+
+
+def test_ids_that_are_computed_and_lie_outside_the_table_are_named(rnncheck_command, folder, tmp_path):
+    path = saved(tmp_path / "x.npy", np.array([[0, 1, 2, 3, -1, 0]]))
+
+    done = rnncheck_command("verify", folder / "doubled_ids.keras", "--inputs", path)
+
+    refused(
+        done,
+        "Embedding: an input of -2 came; expected whole numbers from 0 to 6, the rows of its table. Give it such "
+        "numbers.",
+    )
+
+
+def test_ids_at_both_ends_of_the_table_are_taken(rnncheck_command, folder, tmp_path):
+    path = saved(tmp_path / "x.npy", np.array([[6, 0, 6, 1, 0, 0]]))
+
+    assert rnncheck_command("verify", folder / "ids.keras", "--inputs", path).code == 0
+
+
+def test_inputs_of_other_names_are_refused(rnncheck_command, folder, tmp_path, x):
+    np.savez(tmp_path / "x.npz", source=x, goal=x)
+
+    done = rnncheck_command("verify", folder / "encoder_decoder.keras", "--inputs", tmp_path / "x.npz")
+
+    refused(done, "inputs: arrays named 'source', 'goal' came; expected 'source', 'target'.")
+
+
+class Bomb:
+    """An object whose unpickling leaves a mark."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_pickled_objects_are_never_unpickled(rnncheck_command, folder, tmp_path, suffix):
+    path, mark = tmp_path / f"x{suffix}", tmp_path / "mark"
+    bomb = np.array([Bomb(mark)], dtype=object)
+    np.save(path, bomb, allow_pickle=True) if suffix == ".npy" else np.savez(path, x=bomb)
+    loaded = np.load(path, allow_pickle=True)
+    if suffix == ".npz":
+        with loaded:
+            loaded["x"]
+    assert mark.exists()  # so that it would be seen
+    mark.unlink()
+
+    done = rnncheck_command("verify", folder / "gru.keras", "--inputs", path)
+
+    assert not mark.exists()
+    where = f"{path}: array 'x'" if suffix == ".npz" else path
+    refused(
+        done,
+        f"{where}: Python objects came, which are never unpickled; expected numbers. Save an array with a numeric "
+        "dtype.",
+    )
+
+
+def test_header_that_declares_more_than_the_file_holds_is_refused(rnncheck_command, folder, tmp_path, x):
+    path = saved(tmp_path / "x.npy", x)
+    path.write_bytes(path.read_bytes().replace(b"(4, 6, 3), }  ", b"(4000, 6, 3),}"))
+
+    done = rnncheck_command("verify", folder / "gru.keras", "--inputs", path)
+
+    refused(
+        done,
+        f"{path}: the header declares 288000 bytes for shape (4000, 6, 3), but 288 follow; expected a whole file.",
+    )
+
+
+def test_mistakes_in_files_are_found_before_a_framework_is_loaded(folder, tmp_path):
+    inputs = saved(tmp_path / "x.npy", np.ones((4, 5, 3)))
+    script = f"""
+import sys
+from rnncheck.cli import main
+sys.argv = ["rnncheck", "verify", {str(folder / "gru.keras")!r}, "--inputs", {str(inputs)!r}]
+try:
+    main()
+except SystemExit as end:
+    print(end.code, *sorted({{"tensorflow", "keras"}} & set(sys.modules)))
+"""
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "2\n"
+    assert "shape (4, 5, 3) came" in done.stderr
+
+
+# --- options that do not belong to a model file ---
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--layer lstm", "layer"),
+        ("-M 5 -D 3", "D, M"),
+        ("-N 2 --no-use-bias", "use_bias"),
+        ("-N 2,3", "N"),
+        ("-T 5 -N 2 --inputs x.npy", "N, T"),
+    ],
+    ids=lambda text: text.replace(" ", "_"),
+)
+def test_options_of_a_case_are_refused_with_a_model(rnncheck_command, folder, words, said):
+    path = folder / "open.keras"
+
+    done = rnncheck_command("verify", path, *words.split())
+
+    refused(
+        done,
+        f"{path}: {said} came with a model file; expected at most one -N and one -T, for random inputs. The file "
+        "says the rest.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("open", "-N 0", "random inputs: N=0 came; expected a whole number from 1 up."),
+        ("open", "-T -1", "random inputs: T=-1 came; expected a whole number from 1 up."),
+        (
+            "stateful",
+            "-N 3",
+            "random inputs: N=3 came; expected 2, the batch that the model fixes for input 'x'.",
+        ),
+        ("gru", "-T 5", "random inputs: T=5 came; expected none, since the model fixes its steps: 'x' (N, 6, 3)."),
+    ],
+    ids=["N0", "T-1", "stateful", "fixed-steps"],
+)
+def test_sizes_that_the_model_does_not_leave_open_are_refused(rnncheck_command, folder, name, words, message):
+    refused(rnncheck_command("verify", folder / f"{name}.keras", *words.split()), message)
+
+
+def test_inputs_beyond_the_memory_are_refused(rnncheck_command, folder):
+    done = rnncheck_command("verify", folder / "open.keras", "-N", 10**12)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("rnncheck: random inputs: (1000000000000, 12, 3) came; they would need 262 TiB, ")
+
+
+def test_inputs_without_a_model_are_refused(rnncheck_command):
+    done = rnncheck_command("verify", "--inputs", "x.npy")
+
+    refused(done, "--inputs: it came without MODEL; expected a .keras or .h5 file to feed them to.")
+
+
+def test_model_that_keras_cannot_load_is_an_error_and_no_match(rnncheck_command, folder, tmp_path):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(folder / "gru.keras") as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                config["module"] = "keras.src.nowhere"
+                content = json.dumps(config).encode()
+            new.writestr(name, content)
+
+    done = rnncheck_command("verify", path)
+
+    assert done.code != 0
+    assert "error" in done.out
+    assert "Traceback" not in done.out + done.err
