@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=CASES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--numbers", type=int, default=400_000, help="states of a case at most")
+    parser.add_argument("--numbers", type=int, default=150_000, help="states of a case at most")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     seeds = range(arguments.seed, arguments.seed + arguments.cases)
