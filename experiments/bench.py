@@ -213,9 +213,9 @@ def main() -> None:
         median = measure(Case(layer=layer, N=n, T=t_steps, D=d, M=m, K=2), repetitions)
         cells = [ratio_cell(name, layer, (n, m), median) for name in RATIOS]
         times = (f"{1e3 * median[name]:.2f}" for name in ("check", "predict"))
-        line = (f"{layer} {n}, {t_steps}, {d}, {m}", *cells, *times)
-        table.add_row(*line)
-        results.append(dict(zip((str(column.header) for column in table.columns), line, strict=True)))
+        row = (f"{layer} {n}, {t_steps}, {d}, {m}", *cells, *times)
+        table.add_row(*row)
+        results.append(dict(zip((str(column.header) for column in table.columns), row, strict=True)))
     Console(width=150).print(table)
     RESULT.write_text(json.dumps(results, indent=1) + "\n")
     missed = [line for line in results if any("missed" in cell for cell in line.values())]

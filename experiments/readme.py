@@ -20,8 +20,8 @@ from typing import Any
 from rnncheck.accuracy import ACCURACY
 from rnncheck.activations import ACTIVATIONS
 from rnncheck.case import MASKS, POLICIES
-from rnncheck.entries import ENTRIES
 from rnncheck.grid import KNOWN_DEVIATIONS
+from rnncheck.reading.entries import ENTRIES
 from rnncheck.verify import reproduce_command
 
 ROOT = Path(__file__).parent.parent

@@ -2,8 +2,8 @@
 
     python -m experiments.train_sine
 
-It writes fixtures/sine.keras, the model, and fixtures/sine_inputs.npy, 8 sines that it was not trained on. Training is
-seeded, but its last digits differ from one machine to the next.
+It writes fixtures/sine.keras, the model, and fixtures/sine_inputs.npy, 8 sines that it was not trained on. Training
+is seeded, but its last digits differ from one machine to the next.
 """
 
 from __future__ import annotations

@@ -94,6 +94,7 @@ class _Look:
 # How a block is looked at: by which arithmetic, and the score from which a row is looked at by the next one.
 _CLOSER_LOOKS = ((ScreeningMatrix, SUSPICIOUS), (Matrix, ALARMING), (OrderedMatrix, math.inf))
 
+
 @dataclass(frozen=True)
 class _Found:
     """What a comparison saw, and how to look at its worst row again.

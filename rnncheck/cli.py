@@ -233,8 +233,8 @@ def show(model: Path) -> None:
     """
     from rich.console import Console
 
-    from rnncheck.modelfile import open_model
-    from rnncheck.reader import read
+    from rnncheck.reading.modelfile import open_model
+    from rnncheck.reading.reader import read
     from rnncheck.rehearsal import rehearse
     from rnncheck.show import print_network
 

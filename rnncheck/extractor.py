@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from rnncheck.activations import ACTIVATIONS
-from rnncheck.description import MODELS, not_built, not_replayed, unknown_options
-from rnncheck.entries import COMMON, ENTRIES
 from rnncheck.network import Activation, Array, Network
-from rnncheck.reader import Reading, read
-from rnncheck.weights import Owner, container_names
+from rnncheck.reading.description import MODELS, not_built, not_replayed, unknown_options
+from rnncheck.reading.entries import COMMON, ENTRIES
+from rnncheck.reading.reader import Reading, read
+from rnncheck.reading.weights import Owner, container_names
 
 # Where a wrapper holds what it wraps.
 _PARTS: Mapping[str, tuple[str, ...]] = {

@@ -75,6 +75,11 @@ class Layer:
         object.__setattr__(self, "weights", MappingProxyType({k: frozen(v) for k, v in self.weights.items()}))
 
     @property
+    def reads(self) -> tuple[Tensor, ...]:
+        """Every tensor that the layer reads: its inputs, initial states and mask."""
+        return (*self.inputs, *self.initial_state, *(() if self.mask is None else (self.mask,)))
+
+    @property
     def parameters(self) -> int:
         """The number of weights, counted as Keras counts them: an array that the model just holds is none."""
         return 0 if self.kind == "Constant" else sum(weight.size for weight in self.weights.values())

@@ -63,9 +63,9 @@ class Matrix:
 class ScreeningMatrix(Matrix):
     """A `Matrix` that is fast and estimates; what looks suspicious with it is looked at again with `Matrix`.
 
-    |a|·|W| is at most max‖a_r‖·max‖W_j‖ (Cauchy-Schwarz), still a bound, one for all. Q is estimated from its margins: row r gets
-    its share ‖a_r‖² of what the whole block of rows has in unit j, so that the mean over the rows is exact
-    for every unit. Both are outer products, and are computed in float32.
+    |a|·|W| is at most max‖a_r‖·max‖W_j‖ (Cauchy-Schwarz), still a bound, one for all. Q is estimated from its
+    margins: row r gets its share ‖a_r‖² of what the whole block of rows has in unit j, so that the mean over the rows
+    is exact for every unit. Both are computed in float32.
     """
 
     estimate = np.float32

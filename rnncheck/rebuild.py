@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rnncheck.calls import Call, Reference, mapped, read_calls, read_ends
-from rnncheck.description import MODELS, Config, Object, name_of, plain, read_model
-from rnncheck.entries import ENTRIES
 from rnncheck.extractor import constructor_arguments, find
-from rnncheck.modelfile import ModelFile
 from rnncheck.network import Array, InputSpec
-from rnncheck.reader import read
+from rnncheck.reading.calls import Call, Reference, mapped, read_calls, read_ends
+from rnncheck.reading.description import MODELS, Config, Object, name_of, plain, read_model
+from rnncheck.reading.entries import ENTRIES
+from rnncheck.reading.modelfile import ModelFile
+from rnncheck.reading.reader import read
 
 _MODULES = {"Sequential": "keras", "Functional": "keras.src.models.functional"}
 # What layers start from and how they are trained; their weights come from the file.

@@ -242,7 +242,7 @@ def _scan(layer: Layer, read: Reader, kept: tuple[X, ...] | None, arithmetic: Ar
     the first step that counts.
     """
     cell, weights = CELLS[layer.kind], arithmetic.weights(layer)
-    mask = None if layer.mask is None else processing_order(layer, _checked_mask(layer, read.values[layer.mask]))
+    mask = None if layer.mask is None else processing_order(layer, read.values[layer.mask])
     states: tuple[X, ...] = ()
     output = None
     outputs: list[X] = []
@@ -260,12 +260,6 @@ def _scan(layer: Layer, read: Reader, kept: tuple[X, ...] | None, arithmetic: Ar
         if layer.options["return_sequences"]:
             outputs.append(output)
     return _Scan(stack(outputs) if layer.options["return_sequences"] else output, states, growth)
-
-
-def _checked_mask(layer: Layer, mask: Array) -> Array:
-    if mask.ndim != 2:
-        raise ValueError(f"layer {layer.name!r}: a mask of shape {mask.shape} came; expected (N, T).")
-    return mask
 
 
 def _growth(h: X) -> float:

@@ -8,17 +8,16 @@ from fractions import Fraction
 from itertools import takewhile
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from rnncheck.entries import ENTRIES
-from rnncheck.equations import CELLS, units
+from rnncheck.equations import CELLS
 from rnncheck.layers import HELPERS, LAYERS
-from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
-from rnncheck.replay import PLAIN, operate
+from rnncheck.network import InputSpec, Layer, Network, Tensor
+from rnncheck.reading.entries import ENTRIES
+from rnncheck.rehearsal import shapes
 
 # Two sizes of N and T each: how an axis grows with them says what it is. T has many divisors, because of strides.
 _SMALL, _LARGE = (2, 60), (3, 120)
@@ -70,15 +69,10 @@ def _layers_table(network: Network) -> Table:
             layer.kind,
             shapes[layer.name],
             f"{layer.parameters:,}",
-            Text(_names(_read_by(layer))),
+            Text(_names(layer.reads)),
             Text(", ".join(changed_options(layer))),
         )
     return table
-
-
-def _read_by(layer: Layer) -> tuple[Tensor, ...]:
-    mask = () if layer.mask is None else (layer.mask,)
-    return (*layer.inputs, *layer.initial_state, *mask)
 
 
 def _names(tensors: tuple[Tensor, ...]) -> str:
@@ -123,45 +117,13 @@ def output_shapes(network: Network) -> dict[str, str]:
 
     `?` stands for an output that not every size has, such as the sum of an open axis and one of length 10.
     """
-    small, large = (_shapes(network, n, steps) for n, steps in (_SMALL, _LARGE))
+    small, large = (shapes(network, n, steps) for n, steps in (_SMALL, _LARGE))
     return {
         layer.name: _lettered(small[layer.name], large[layer.name])
         if layer.name in small and layer.name in large
         else "?"
         for layer in network.layers
     }
-
-
-def _shapes(network: Network, n: int, steps: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes for N samples and T steps, of those layers that can run on zeros of that size."""
-    values = {Tensor(spec.name): _zeros(spec, n, steps) for spec in network.inputs}
-    for layer in network.layers:
-        if all(tensor in values for tensor in _read_by(layer)):
-            with np.errstate(all="ignore"):
-                try:
-                    values |= _outputs(layer, values)
-                except (ValueError, IndexError):  # the layer does not take this size
-                    continue
-    return {layer.name: values[Tensor(layer.name)].shape for layer in network.layers if Tensor(layer.name) in values}
-
-
-def _zeros(spec: InputSpec, n: int, steps: int) -> Array:
-    shape = (spec.samples or n, *(steps if size is None else size for size in spec.shape))
-    return np.zeros(shape, bool if spec.dtype == "bool" else np.float64)
-
-
-def _outputs(layer: Layer, values: Mapping[Tensor, Array]) -> dict[Tensor, Array]:
-    """Run a layer; of a recurrent one only the input's share of the first step, which has the shape of its gates."""
-    weights = PLAIN.weights(layer)
-    if layer.kind not in CELLS:
-        return {Tensor(layer.name): operate(layer, [values[tensor] for tensor in layer.inputs], PLAIN, weights)}
-    x = values[layer.inputs[0]]
-    cell = CELLS[layer.kind]
-    state = np.zeros((*cell.project(x[:, 0], weights, layer.options).shape[:-1], units(layer)))
-    finals = {Tensor(layer.name, 1 + k): state for k in range(len(cell.states))}
-    steps = (len(state), x.shape[1], *state.shape[1:])
-    output = np.broadcast_to(state[:, np.newaxis], steps) if layer.options["return_sequences"] else state
-    return {Tensor(layer.name): output, **finals}
 
 
 def _lettered(small: tuple[int, ...], large: tuple[int, ...]) -> str:

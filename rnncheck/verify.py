@@ -22,11 +22,11 @@ from rnncheck.equations import CELLS, units
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.inputs import as_array, check_inputs
 from rnncheck.layers import HELPERS, OutsideTableError
-from rnncheck.modelfile import ModelFile, open_model
 from rnncheck.network import Activation, Array, Network
 from rnncheck.observed import disagreements
 from rnncheck.parallel import threads
-from rnncheck.reader import read
+from rnncheck.reading.modelfile import ModelFile, open_model
+from rnncheck.reading.reader import read
 from rnncheck.recording import Recording
 from rnncheck.rehearsal import rehearse
 from rnncheck.replay import replay

@@ -332,7 +332,9 @@ def test_unknown_layer_is_refused(rnncheck_command):
     done = rnncheck_command("verify", "--layer", "transformer")
 
     assert (done.code, done.out) == (2, "")
-    assert re.fullmatch(r"rnncheck: case: layer='transformer' came; expected one of .*simple_rnn, stacked\.\n", done.err)
+    assert re.fullmatch(
+        r"rnncheck: case: layer='transformer' came; expected one of .*simple_rnn, stacked\.\n", done.err
+    )
 
 
 @pytest.mark.parametrize(

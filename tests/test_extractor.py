@@ -11,10 +11,10 @@ from keras import layers
 
 from rnncheck import NOTEBOOK, Activation, InputError, InputSpec, Tensor, UnsupportedError, build, extract
 from rnncheck.activations import ACTIVATIONS
-from rnncheck.entries import COMMON, ENTRIES
 from rnncheck.equations import CELLS
 from rnncheck.extractor import constructor_arguments, find, read_model
 from rnncheck.layers import LAYERS
+from rnncheck.reading.entries import COMMON, ENTRIES
 
 SUPPORTED = ", ".join(sorted(ENTRIES))
 

@@ -14,9 +14,9 @@ from rnncheck.comparator import Check, Verdict
 from rnncheck.equations import CELLS
 from rnncheck.errors import UnsupportedError
 from rnncheck.inputs import check_inputs
-from rnncheck.modelfile import open_model
 from rnncheck.network import Activation
-from rnncheck.reader import read
+from rnncheck.reading.modelfile import open_model
+from rnncheck.reading.reader import read
 from rnncheck.rebuild import load
 from rnncheck.recording import Recording
 from rnncheck.verify import check

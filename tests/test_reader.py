@@ -10,7 +10,7 @@ from keras import layers
 
 from rnncheck import InputError, InputSpec, UnsupportedError
 from rnncheck.extractor import LiveStore, find, read_model
-from rnncheck.reader import read
+from rnncheck.reading.reader import read
 from rnncheck.rehearsal import rehearse
 
 
@@ -936,8 +936,8 @@ def test_mask_of_outer_steps_does_not_fit_a_recurrent_layer_inside_time_distribu
         rehearse(read_model(model).network)
 
     assert str(refused.value) == (
-        "model 'm': its layers do not fit together (layer 'a/b': a mask of shape (4,) came; expected (N, T).); "
-        "expected shapes that do."
+        "layer 'a/b': its shapes do not fit together (a mask of shape (4,) came; expected (N, T) = (4, 5)); expected "
+        "such that do."
     )
 
 

@@ -14,11 +14,11 @@ from keras import layers
 from rich.console import Console
 
 from rnncheck.cli import main
-from rnncheck.entries import ENTRIES
 from rnncheck.equations import CELLS
 from rnncheck.extractor import extract
 from rnncheck.layers import LAYERS
 from rnncheck.network import InputSpec, Layer, Network, Tensor
+from rnncheck.reading.entries import ENTRIES
 from rnncheck.show import changed_options, equations, keras_defaults, output_shapes, print_network
 
 

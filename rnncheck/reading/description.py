@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from rnncheck.activations import ACTIVATIONS, KERAS2_ACTIVATIONS
-from rnncheck.entries import COMMON, ENTRIES, OPERATIONS, Entry, Weight
 from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.network import Activation, Array
 from rnncheck.precision import PRECISIONS
-from rnncheck.weights import Owner, container_names
+from rnncheck.reading.entries import COMMON, ENTRIES, OPERATIONS, Entry, Weight
+from rnncheck.reading.weights import Owner, container_names
 
 Config = Mapping[str, Any]
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from rnncheck.errors import InputError, UnsupportedError
-from rnncheck.fileweights import ArchiveWeights, LegacyWeights
-from rnncheck.hdf5 import EXPANSION, MEMORY, Hdf5File, open_hdf5, reported_damage
-from rnncheck.weights import WeightStore
+from rnncheck.reading.fileweights import ArchiveWeights, LegacyWeights
+from rnncheck.reading.hdf5 import EXPANSION, MEMORY, Hdf5File, open_hdf5, reported_damage
+from rnncheck.reading.weights import WeightStore
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _HDF5 = b"\x89HDF\r\n\x1a\n"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rnncheck.arguments import Value
-from rnncheck.calls import Call, Reference, leaves, mapped, read_calls, read_ends
-from rnncheck.description import Config, Object, is_operation, name_of
-from rnncheck.entries import OPERATIONS
 from rnncheck.errors import InputError, UnsupportedError
-from rnncheck.lowering import Lowering
 from rnncheck.network import Layer
 from rnncheck.precision import PRECISIONS
+from rnncheck.reading.arguments import Value
+from rnncheck.reading.calls import Call, Reference, leaves, mapped, read_calls, read_ends
+from rnncheck.reading.description import Config, Object, is_operation, name_of
+from rnncheck.reading.entries import OPERATIONS
+from rnncheck.reading.lowering import Lowering
 
 
 def run_model(lowering: Lowering, model: Object, inputs: Sequence[Value], prefix: str) -> list[Value]:

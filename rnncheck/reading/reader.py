@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from rnncheck.arguments import Value
-from rnncheck.calls import read_ends
-from rnncheck.description import Config, Object, name_of, not_built, own_weights, precision_of, read_model
-from rnncheck.entries import Weight
 from rnncheck.errors import InputError, UnsupportedError
-from rnncheck.graph import run_model
-from rnncheck.lowering import Lowered, Lowering
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
-from rnncheck.weights import WeightStore
+from rnncheck.reading.arguments import Value
+from rnncheck.reading.calls import read_ends
+from rnncheck.reading.description import Config, Object, name_of, not_built, own_weights, precision_of, read_model
+from rnncheck.reading.entries import Weight
+from rnncheck.reading.graph import run_model
+from rnncheck.reading.lowering import Lowered, Lowering
+from rnncheck.reading.weights import WeightStore
 
 
 @dataclass(frozen=True)

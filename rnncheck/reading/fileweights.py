@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from rnncheck.errors import InputError
-from rnncheck.hdf5 import Hdf5File
 from rnncheck.network import Array
-from rnncheck.weights import Owner
+from rnncheck.reading.hdf5 import Hdf5File
+from rnncheck.reading.weights import Owner
 
 if TYPE_CHECKING:
     import h5py

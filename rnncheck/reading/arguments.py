@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rnncheck.calls import Call, leaves
-from rnncheck.description import Object, constant
 from rnncheck.errors import InputError, UnsupportedError
-from rnncheck.masks import AnyMask
 from rnncheck.network import Tensor
+from rnncheck.reading.calls import Call, leaves
+from rnncheck.reading.description import Object, constant
+from rnncheck.reading.masks import AnyMask
 
 _MODEL_CALL = ("inputs", "training", "mask")
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnncheck import masks
-from rnncheck.arguments import Arguments, Value, bind, first_mask, flat, flat_masks, tensors
-from rnncheck.calls import Call, leaves
-from rnncheck.description import Object, constant, options, precision
-from rnncheck.entries import ENTRIES
 from rnncheck.errors import InputError, UnsupportedError
-from rnncheck.masks import AnyMask, Mask
 from rnncheck.network import Layer, Tensor
+from rnncheck.reading import masks
+from rnncheck.reading.arguments import Arguments, Value, bind, first_mask, flat, flat_masks, tensors
+from rnncheck.reading.calls import Call, leaves
+from rnncheck.reading.description import Object, constant, options, precision
+from rnncheck.reading.entries import ENTRIES
+from rnncheck.reading.masks import AnyMask, Mask
 
 _MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "concat": "Concatenate"}
 _OF_AN_RNN = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
