@@ -39,7 +39,7 @@ fixtures: $(INSTALLED)  ## Write the fixtures; the only thing that does.
 bench: $(INSTALLED)  ## Print speed as ratios, measured in one run.
 	@$(BIN)/python -m experiments.bench
 
-calibrate: $(INSTALLED)  ## Correct code passes: 1,000 random cases, 10^8 numbers (about half an hour).
+calibrate: $(INSTALLED)  ## Correct code passes: 3,000 random cases, 10^8 numbers (about half an hour).
 	@$(BIN)/python -m experiments.calibrate
 
 power: $(INSTALLED)  ## Wrong code fails: which faults which check sees.
@@ -56,4 +56,4 @@ lock: $(INSTALLED)  ## Renew the pins in requirements.lock.
 		--no-emit-trusted-host --output-file requirements.lock pyproject.toml
 
 clean:  ## Remove what was installed and cached.
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) .venv-keras2 .mypy_cache .ruff_cache .pytest_cache

@@ -30,8 +30,8 @@ CALIBRATION = ROOT / "docs" / "calibration.md"
 RESULTS = Path(__file__).parent / "results"
 
 NOT_CHECKED = (
-    "any other layer, shared or nested layers, subclassed models, training, gradients. Each is refused by name; "
-    "nothing is skipped."
+    "any other layer, custom layers and Lambda, models that are no graph of layers (subclassed ones), operations between "
+    "layers other than those of masks, training, gradients. Each is refused by name; nothing is skipped."
 )
 
 CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.DOTALL)
@@ -53,12 +53,12 @@ def run(command: str) -> str:
 
 def checked_table() -> str:
     """Every layer, its options, and what is refused."""
-    lines = ["| layer | checked options | same numbers whatever it is | refused |", "|---|---|---|---|"]
+    lines = ["| class | checked options | same numbers whatever it is | refused |", "|---|---|---|---|"]
     for name, entry in sorted(ENTRIES.items()):
         refused = [f"`{option}` other than `{value}`" for option, value in entry.refused.items()]
         cells = (
-            ", ".join(f"`{option}`" for option in (*entry.checked, *entry.inherited)) or "none",
-            ", ".join(f"`{option}`" for option in entry.same_numbers) or "none",
+            ", ".join(f"`{option}`" for option in (*entry.parts, *entry.checked, *entry.inherited)) or "none",
+            ", ".join(f"`{option}`" for option in dict.fromkeys(entry.same_numbers)) or "none",
             ", ".join(refused) or "none",
         )
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -67,9 +67,12 @@ def checked_table() -> str:
     masks = ", ".join(f"`{name}` ({text})" for name, text in MASKS.items())
     lines += [
         "",
-        f"Activations, of both layers: {activations}.",
+        f"Activations, wherever a layer has one: {activations}; in files that Keras 2 wrote, its hard_sigmoid.",
         "",
-        f"Dtype policies: {policies}. Initial states and masks, given to the layer's call; masks: {masks}.",
+        f"Dtype policies: {policies}. Masks, from an input, Masking or Embedding; those of the grid: {masks}. Initial "
+        "states: zeros, constants, inputs, another layer's final states.",
+        "",
+        "Graphs: Sequential and functional models, nested and shared ones, several inputs and outputs.",
         "",
         f"Not checked: {NOT_CHECKED}",
     ]

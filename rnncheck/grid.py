@@ -88,6 +88,8 @@ def default_grid(seed: int = 0) -> list[Case]:
 
 
 def _options() -> Iterator[Options]:
+    yield from (_base(layer) for layer in LAYERS if layer != "simple_rnn")
+    yield from (_base("lstm", wrapper) for wrapper in _WRAPPED)
     yield from _sizes()
     yield from _activations()
     yield from _dtypes()
