@@ -29,7 +29,6 @@ from rich.table import Table
 
 from rnncheck.builder import build
 from rnncheck.case import Case
-from rnncheck.checks import sample_parts, step_rows
 from rnncheck.cli import quiet_stderr
 from rnncheck.comparator import Verdict
 from rnncheck.extractor import extract
@@ -37,6 +36,7 @@ from rnncheck.network import Array, Network
 from rnncheck.parallel import threads
 from rnncheck.replay import replay
 from rnncheck.runner import record
+from rnncheck.steps import sample_parts, step_rows
 from rnncheck.verify import quiet_framework
 
 RESULT = Path(__file__).parent / "results" / "bench.json"

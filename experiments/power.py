@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 import rnncheck
-from rnncheck.checks import step_rows
 from rnncheck.comparator import FAILED
 from rnncheck.equations import CELLS
 from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Tensor
 from rnncheck.recording import Recording
 from rnncheck.replay import Analysis
+from rnncheck.steps import step_rows
 
 RESULT = Path(__file__).parent / "results" / "power.json"
 SIZES = (5, 64, 256)

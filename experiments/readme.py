@@ -30,8 +30,8 @@ CALIBRATION = ROOT / "docs" / "calibration.md"
 RESULTS = Path(__file__).parent / "results"
 
 NOT_CHECKED = (
-    "any other layer, custom layers and Lambda, models that are no graph of layers (subclassed ones), operations between "
-    "layers other than those of masks, training, gradients. Each is refused by name; nothing is skipped."
+    "any other layer, custom layers and Lambda, models that are no graph of layers (subclassed ones), operations "
+    "between layers other than those of masks, training, gradients. Each is refused by name; nothing is skipped."
 )
 
 CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.DOTALL)
@@ -69,8 +69,9 @@ def checked_table() -> str:
         "",
         f"Activations, wherever a layer has one: {activations}; in files that Keras 2 wrote, its hard_sigmoid.",
         "",
-        f"Dtype policies: {policies}. Masks, from an input, Masking or Embedding; those of the grid: {masks}. Initial "
-        "states: zeros, constants, inputs, another layer's final states.",
+        f"Dtype policies: {policies}. Masks, from an input, Masking or Embedding; those of the grid: {masks}.",
+        "",
+        "Initial states: zeros, constants, inputs, another layer's final states.",
         "",
         "Graphs: Sequential and functional models, nested and shared ones, several inputs and outputs.",
         "",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from hypothesis import HealthCheck, given, seed, settings
@@ -81,7 +81,7 @@ def cases() -> st.SearchStrategy[Case]:
 
 def _option(name: str) -> st.SearchStrategy[Any]:
     others = [choice for choice in CHOICES[name] if choice != DEFAULTS[name]]
-    return st.just(DEFAULTS[name]) | st.sampled_from(others)
+    return st.sampled_from([DEFAULTS[name]] * len(others) + others)
 
 
 def nearest_case(options: dict[str, Any]) -> Case:
@@ -107,15 +107,13 @@ def nearest_case(options: dict[str, Any]) -> Case:
 def _changed(case: Case, name: str, value: Any) -> Case | None:
     """Return the case with another value of one option, or None where that is no case to search."""
     try:
-        changed = Case(**{**case.to_dict(), name: value})
+        changed = replace(case, **{name: value})
     except InputError:
         return None
     return None if deviates(changed) else changed
 
 
-def search(
-    examples: int, *, verify: Callable[[Case], Entry] = verify_case, random_seed: int | None = None
-) -> None:
+def search(examples: int, *, verify: Callable[[Case], Entry] = verify_case, random_seed: int | None = None) -> None:
     """Verify cases; fail with the smallest that does not match, its table and the command that runs it again.
 
     Args:

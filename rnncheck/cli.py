@@ -30,7 +30,7 @@ from rnncheck.case import (
     WRAPPERS,
     Case,
 )
-from rnncheck.checks import Tolerance
+from rnncheck.end_to_end import Tolerance
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.files import check_writable, write_csv, write_json
 from rnncheck.report import Entry, Report

@@ -16,8 +16,8 @@ from typing import Any
 
 from rnncheck.arrays import read_inputs
 from rnncheck.case import SIZES, Case
-from rnncheck.checks import Tolerance, end_to_end_rows, step_rows
 from rnncheck.comparator import Check, Row, failed_row
+from rnncheck.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.equations import CELLS, units
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.inputs import as_array, check_inputs
@@ -31,6 +31,7 @@ from rnncheck.recording import Recording
 from rnncheck.rehearsal import rehearse
 from rnncheck.replay import replay
 from rnncheck.report import Entry, Report
+from rnncheck.steps import step_rows
 from rnncheck.stimuli import random_inputs
 
 

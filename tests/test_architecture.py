@@ -29,7 +29,8 @@ INDEPENDENT = (
     "activations",
     "precision",
     "observed",
-    "checks",
+    "steps",
+    "end_to_end",
     "recording",
     "layers",
     "convolution",
@@ -110,8 +111,8 @@ def test_independent_module_reaches_numpy_and_the_standard_library_only(module):
 
 
 def test_reached_modules_are_followed_through_others():
-    assert "accuracy" not in {name.split(".")[1] for name in imported("checks") if name.startswith("rnncheck.")}
-    assert "accuracy" in reached("checks")
+    assert "accuracy" not in {name.split(".")[1] for name in imported("steps") if name.startswith("rnncheck.")}
+    assert "accuracy" in reached("steps")
     assert "builder" in reached("cli")
 
 

@@ -9,11 +9,12 @@ import pytest
 from reference import make_inputs, make_network, replaced
 
 import rnncheck
-from rnncheck.checks import Tolerance, end_to_end_rows, step_rows
 from rnncheck.comparator import Check, Verdict
+from rnncheck.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.network import InputSpec, Layer, Network, Tensor
 from rnncheck.parallel import threads
 from rnncheck.recording import Recording
+from rnncheck.steps import step_rows
 
 ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0), "linear": lambda x: x}
 
@@ -467,7 +468,7 @@ def test_rows_do_not_depend_on_the_blocks(monkeypatch, fault, block, options):
     recordings = fault(network).record(make_inputs(network, 7))
     expected = step_rows(network, recordings)
 
-    monkeypatch.setattr("rnncheck.checks._BLOCK", block)
+    monkeypatch.setattr("rnncheck.steps._BLOCK", block)
     rows = step_rows(network, recordings)
 
     assert_same_rows(rows, expected)
@@ -475,7 +476,7 @@ def test_rows_do_not_depend_on_the_blocks(monkeypatch, fault, block, options):
 
 @pytest.mark.parametrize("fault", [Implementation, OneWeightOff], ids=lambda f: f.__name__)
 def test_threads_give_the_rows_that_map_gives(monkeypatch, fault):
-    monkeypatch.setattr("rnncheck.checks._BLOCK", 100)
+    monkeypatch.setattr("rnncheck.steps._BLOCK", 100)
     network = make_network(T=40, D=3, M=9, K=2, mask=True, return_state=True)
     recordings = fault(network).record(make_inputs(network, 7))
     expected = all_rows(network, recordings)

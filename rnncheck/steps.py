@@ -1,7 +1,6 @@
-"""The checks: which numbers are compared with which equations.
+"""The step check: every step of every recurrent layer, and every other layer, on its own.
 
-`step_rows` holds every step of every recurrent layer, and every other layer, against the equations applied to
-what the implementation itself had before it. `end_to_end_rows` holds the outputs against the replay's own run.
+Numbers are held against the equations applied to what the implementation itself had before them.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
 
-from rnncheck.comparator import Block, Check, Comparison, Row, Summary, compare, judge, total
-from rnncheck.equations import CELLS, Cell, Weights, X, units
+from rnncheck.comparator import Block, Check, Comparison, Row, Summary, compare, judge
+from rnncheck.equations import CELLS, Cell, Weights, X
 from rnncheck.layers import HELPERS, LAYERS, Operation
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.observed import Call, Steps, observe
@@ -24,15 +22,12 @@ from rnncheck.precision import PRECISIONS
 from rnncheck.products import Matrix, OrderedMatrix, ScreeningMatrix
 from rnncheck.recording import Recording
 from rnncheck.replay import (
-    FREE_RUNNING,
     Analysis,
-    States,
     choose,
     expanded,
     operate,
     received,
     receiving,
-    replay,
     stack,
 )
 from rnncheck.rounding import EXACT, Rounded
@@ -77,7 +72,7 @@ def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
             layer=layer.name,
             output=output,
             check=Check.STEP,
-            shape=_with_calls(shape, len(calls)),
+            shape=with_calls(shape, len(calls)),
         )
         for output, shape in jobs[0].shapes.items()
     ]
@@ -405,65 +400,6 @@ def axis_names(rank: int) -> tuple[str, ...]:
     return (*leading[: rank - 1], "unit")
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """A limit that somebody asked for: |actual - expected| <= atol + rtol·|expected|."""
-
-    rtol: float
-    atol: float
-
-    def around(self, expected: X) -> Rounded:
-        """Return the expected values with the tolerance in the place of both noise and bound."""
-        if not isinstance(expected, Rounded):  # what was copied, in no precision of its own
-            expected = Rounded(expected, 0.0, None, PRECISIONS["float64"])
-        allowed = self.atol + self.rtol * np.abs(expected.value)
-        return Rounded(expected.value, np.square(allowed), allowed, expected.precision)
-
-
-def end_to_end_rows(
-    network: Network,
-    recordings: Sequence[Recording],
-    mapper: Mapper = map,
-    *,
-    steps_checked: bool = False,
-    tolerance: Tolerance | None = None,
-) -> list[Row]:
-    """Compare each output of the whole run with the replay's own run.
-
-    Args:
-        network: the equations.
-        recordings: what the implementation produced, one for each call in a row.
-        mapper: `map`, or a function like it that uses several threads.
-        steps_checked: whether each step on the way to the outputs has a row that can be relied on.
-        tolerance: a limit to check besides; it gives each output one more row.
-    """
-    parts = _parts(network, recordings[0])
-    compared = list(mapper(partial(_compare_part, network, recordings, tolerance), parts))
-    rows = []
-    for number, (tensor, check) in enumerate(product(network.outputs, _end_to_end_checks(tolerance))):
-        position = network.outputs.index(tensor)
-        row = judge(
-            total(summaries[number] for summaries, _ in compared),
-            layer=tensor.layer,
-            output=output_name(tensor),
-            check=check,
-            shape=_with_calls(recordings[0].outputs[position].shape, len(recordings)),
-            steps_checked=steps_checked,
-            growth=max(growth for _, growth in compared),
-        )
-        rows.append(row)
-    return rows
-
-
-def _parts(network: Network, recording: Recording) -> list[slice]:
-    """Cut the samples for two threads; not where a constant of the network belongs to particular samples."""
-    samples = len(recording.inputs[0])
-    if any(layer.kind == "Constant" and len(layer.weights["value"]) > 1 for layer in network.layers):
-        return [slice(0, samples)]
-    width = max((units(layer) for layer in network.layers if layer.kind in CELLS), default=1)
-    return sample_parts(samples, width)
-
-
 def sample_parts(samples: int, units: int) -> list[slice]:
     """Cut the samples in two for two threads, or leave them whole where that would not pay."""
     middle = samples // 2
@@ -472,45 +408,6 @@ def sample_parts(samples: int, units: int) -> list[slice]:
     return [slice(0, middle), slice(middle, samples)]
 
 
-def _end_to_end_checks(tolerance: Tolerance | None) -> list[Check]:
-    return [Check.END_TO_END] if tolerance is None else [Check.END_TO_END, Check.TOLERANCE]
-
-
-def _compare_part(
-    network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None, samples: slice
-) -> tuple[list[Summary], float]:
-    """Replay some of the samples through all calls; return a summary for each output and check, and the growth."""
-    states: States = {}
-    growth = 0.0
-    by_call = []
-    for index, recording in enumerate(recordings):
-        inputs = [array[samples] for array in recording.inputs]
-        replayed = replay(network, inputs, states=states, arithmetic=FREE_RUNNING)
-        states, growth = replayed.states, max(growth, replayed.growth)
-        call = index if len(recordings) > 1 else None
-        by_call.append(
-            [
-                compare(actual[samples], around, _whole(actual[samples], samples.start, call))
-                for actual, expected in zip(recording.outputs, replayed.outputs, strict=True)
-                for around in _limits(expected, tolerance)
-            ]
-        )
-    return [total(summaries) for summaries in zip(*by_call, strict=True)], growth
-
-
-def _limits(expected: X, tolerance: Tolerance | None) -> list[X]:
-    return [expected] if tolerance is None else [expected, tolerance.around(expected)]
-
-
-def _whole(array: Array, first_sample: int, call: int | None) -> Block:
-    start = (int(first_sample), *(0 for _ in array.shape[1:]))
-    return Block(axis_names(array.ndim), start, array.shape, call)
-
-
-def output_name(tensor: Tensor) -> str:
-    """Return what a row calls an output of a layer: first its `output`, then the final `state` and the final `c`."""
-    return ("output", "state", "c")[tensor.index]
-
-
-def _with_calls(shape: tuple[int, ...], calls: int) -> tuple[int, ...]:
+def with_calls(shape: tuple[int, ...], calls: int) -> tuple[int, ...]:
+    """Return a shape with the number of calls in front, where there are several."""
     return shape if calls == 1 else (calls, *shape)
