@@ -47,7 +47,9 @@ def _uses(case: Case, activation: str) -> bool:
 
 def _zeroes_backwards(case: Case) -> bool:
     """Whether a layer that goes backwards puts out zero where a step does not count."""
-    return case.return_sequences if case.bidirectional else case.go_backwards and case.zero_output_for_mask
+    if case.bidirectional:  # which zeroes wherever it returns sequences, as layers below others do
+        return case.return_sequences or case.layers > 1
+    return case.go_backwards and case.zero_output_for_mask
 
 
 KNOWN_DEVIATIONS = (

@@ -80,6 +80,11 @@ class Layer:
         return (*self.inputs, *self.initial_state, *(() if self.mask is None else (self.mask,)))
 
     @property
+    def reads_its_inside(self) -> bool:
+        """Whether an input comes from inside the layer, where nobody sees it, as in Bidirectional's merge."""
+        return any(tensor.layer.startswith(f"{self.name}/") for tensor in self.inputs)
+
+    @property
     def parameters(self) -> int:
         """The number of weights, counted as Keras counts them: an array that the model just holds is none."""
         return 0 if self.kind == "Constant" else sum(weight.size for weight in self.weights.values())

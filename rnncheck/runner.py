@@ -191,9 +191,19 @@ class _Explorer:
         else:
             self.tensors[Tensor(name)] = outputs[0]
             states = outputs[1:]
+            self._note_halves(names, layer, outputs[0], arguments)
         middle = len(states) // 2
         for half, half_name, own in zip(halves, names, (states[:middle], states[middle:]), strict=True):
             self._note_cells(half_name, half, own, arguments.half(first=half is halves[0]))
+
+    def _note_halves(self, names: list[str], layer: Any, output: Any, arguments: _Arguments) -> None:
+        """Note what both directions put out, where the output shows it; other runs may miss a last digit."""
+        if layer.merge_mode != "concat":
+            return
+        shape = layer.forward_layer.compute_output_shape(arguments.sequence.shape)
+        width = (shape[0] if layer.return_state else shape)[-1]
+        backward = f"{names[1].rpartition('/')[0]}/reverse" if layer.return_sequences else names[1]
+        self.tensors |= {Tensor(names[0]): output[..., :width], Tensor(backward): output[..., width:]}
 
     def _note_time_distributed(self, name: str, layer: Any, output: Any, arguments: _Arguments) -> None:
         import keras

@@ -299,7 +299,19 @@ class _LayerJob:
         return {"output": _Found(compare(actual, self._evaluate(operands, looks[1]), block))}, memory
 
     def _evaluate(self, operands: tuple[X, ...], look: _Look) -> X:
+        if self.layer.reads_its_inside and not self._operation.exact:
+            operands = tuple(self._unrounded(x) for x in operands)
         return operate(self.layer, operands, look.analysis, look.weights)
+
+    def _unrounded(self, x: Array) -> Rounded:
+        """Return numbers that the implementation may never have rounded as they are, since only this layer reads them.
+
+        Graph compilers turn (a + b) + (c + d) into one sum, whose terms may be larger than a + b: as large as the
+        largest number of the row, as far as one can see.
+        """
+        precision = receiving(self.layer)
+        size = np.broadcast_to(np.abs(x).max(axis=-1, keepdims=True), x.shape)
+        return Rounded(x, 2.0 * precision.unit_variance * np.square(size), 2.0 * precision.unit * size, precision)
 
 
 def _as_it_is(block: Block, rows: Array | slice, expected: X) -> X:  # noqa: ARG001 - every row counts

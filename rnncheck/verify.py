@@ -16,7 +16,7 @@ from typing import Any
 
 from rnncheck.arrays import read_inputs
 from rnncheck.case import SIZES, Case
-from rnncheck.comparator import Check, Row, failed_row
+from rnncheck.comparator import Check, Row, Verdict, failed_row
 from rnncheck.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.equations import CELLS, units
 from rnncheck.errors import InputError, RnncheckError
@@ -275,9 +275,9 @@ def _check(
         steps = step_rows(network, recordings, mapper)
         notes = disagreements(network, recordings)
         to_check = {layer.name for layer in network.layers if layer.kind not in HELPERS}
-        all_checked = {row.layer for row in steps} == to_check
+        all_right = {row.layer for row in steps} == to_check and all(row.verdict is Verdict.MATCH for row in steps)
         ends = end_to_end_rows(
-            network, recordings, mapper, steps_checked=all_checked and not notes, tolerance=tolerance
+            network, recordings, mapper, steps_checked=all_right and not notes, tolerance=tolerance
         )
     return (*steps, *ends), notes
 
