@@ -304,7 +304,7 @@ class _LayerJob:
         return operate(self.layer, operands, look.analysis, look.weights)
 
     def _unrounded(self, x: Array) -> Rounded:
-        """Return numbers that the implementation may never have rounded as they are, since only this layer reads them.
+        """Return numbers that the implementation may never have rounded, since nothing but this layer reads them.
 
         Graph compilers turn (a + b) + (c + d) into one sum, whose terms may be larger than a + b: as large as the
         largest number of the row, as far as one can see.
