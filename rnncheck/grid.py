@@ -99,8 +99,10 @@ def _options() -> Iterator[Options]:
     yield from _mask_sources()
     yield from _bidirectional()
     yield from _time_distributed()
-    for layer in GATES:
-        yield from ({**_base(layer), **options} for options in _single_options())
+    others = cycle(("simple_rnn", "gru"))
+    for options in _single_options():
+        yield {**_base("lstm"), **options}
+        yield {**_base(next(others)), **options}
     yield from ({**_SIZES, **options} for options in _options_of_one_layer())
     yield from _stacked_and_cells()
     yield from _convolutions()
@@ -155,9 +157,9 @@ def _dtypes() -> Iterator[Options]:
 
 
 def _masks() -> Iterator[Options]:
-    """Yield every mask with SimpleRNN and LSTM in both directions, with the other layers half of that."""
+    """Yield every mask with LSTM in both directions, with the other layers half of that."""
     for place, (layer, mask, go_backwards) in enumerate(product(GATES, _PADDINGS, (False, True))):
-        if layer == "gru" and (place + place // 2) % 2:
+        if layer != "lstm" and (place + place // 2 + (layer == "gru")) % 2:
             continue
         zero = (place + place // 12) % 3 == 0
         common = {"mask": mask, "go_backwards": go_backwards, "initial_state": True, "return_state": True}
