@@ -33,6 +33,7 @@ from rnncheck.cli import quiet_stderr
 from rnncheck.comparator import Verdict
 from rnncheck.extractor import extract
 from rnncheck.network import Array, Network
+from rnncheck.observed import observe
 from rnncheck.parallel import threads
 from rnncheck.replay import replay
 from rnncheck.runner import record
@@ -149,7 +150,7 @@ def contestants(case: Case) -> dict[str, Callable[[], Any]]:
 
     def check() -> None:
         with threads() as mapper:
-            rows = step_rows(network, recordings, mapper)
+            rows = step_rows(network, observe(network, recordings), mapper)
         if any(row.verdict is not Verdict.MATCH for row in rows):
             raise SystemExit(f"{case}: correct code did not match")
 

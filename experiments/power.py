@@ -25,6 +25,7 @@ import rnncheck
 from rnncheck.comparator import FAILED
 from rnncheck.equations import CELLS
 from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Tensor
+from rnncheck.observed import observe
 from rnncheck.recording import Recording
 from rnncheck.replay import Analysis
 from rnncheck.steps import step_rows
@@ -238,7 +239,8 @@ def examine(fault: Fault, units: int) -> dict[str, Any]:
     """Run one fault and say what each check makes of it."""
     network, x = make_network(units)
     states, outputs = fault.implementation.run(network, x)
-    (row, *_) = step_rows(network, (Recording((x,), (outputs,), {"simple_rnn": states}),))
+    recording = Recording((x,), (outputs,), {"simple_rnn": states})
+    (row, *_) = step_rows(network, observe(network, (recording,)))
     (expected,) = rnncheck.replay(network, (x,)).outputs
     first = dict(row.first or {})
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -110,7 +110,7 @@ class Call:
             index: the number of the call; None when there is one.
         """
         self.index = index
-        self._recording = recording
+        self.recording = recording
         self._kept = kept
         self._tensors: dict[Tensor, Array] = {
             Tensor(spec.name): receive_input(array, spec.dtype)
@@ -128,7 +128,7 @@ class Call:
 
     def steps(self, layer: Layer) -> Steps | None:
         """Return the observed steps of a recurrent layer; None where they were not observed."""
-        h = self._recording.states.get(layer.name)
+        h = self.recording.states.get(layer.name)
         x = self.tensor(layer.inputs[0])
         if h is None or x is None:
             return None
@@ -184,28 +184,30 @@ class Call:
         return following | {Tensor(layer.name, 1): steps.final} if layer.options["return_state"] else following
 
 
-def observe(network: Network, recordings: Sequence[Recording]) -> Iterator[Call]:
-    """Yield the calls one after the other, each knowing what stateful layers kept from the one before."""
+def observe(network: Network, recordings: Sequence[Recording]) -> list[Call]:
+    """Return the calls one after the other, each knowing what stateful layers kept from the one before."""
+    calls: list[Call] = []
     kept: dict[str, Array] = {}
     for index, recording in enumerate(recordings):
         call = Call(network, recording, dict(kept), index if len(recordings) > 1 else None)
-        yield call
+        calls.append(call)
         for layer in network.layers:
             if layer.options.get("stateful") and (steps := call.steps(layer)) is not None:
                 kept[layer.name] = steps.final
+    return calls
 
 
-def disagreements(network: Network, recordings: Sequence[Recording]) -> tuple[str, ...]:
+def disagreements(network: Network, calls: Sequence[Call]) -> tuple[str, ...]:
     """Say where the run that shows the states did not end, bit by bit, in what the plain run produced.
 
     Where it did not, the step checks speak of the one run and the end-to-end check of the other.
     """
     notes: dict[Tensor, str] = {}
-    for recording, call in zip(recordings, observe(network, recordings), strict=True):
-        plain = dict(zip(network.outputs, recording.outputs, strict=True))
-        shown = dict(recording.tensors)
+    for call in calls:
+        plain = dict(zip(network.outputs, call.recording.outputs, strict=True))
+        shown = dict(call.recording.tensors)
         for layer in network.layers:
-            if layer.name in recording.states:
+            if layer.name in call.recording.states:
                 for tensor, array in call.following(layer).items():
                     plain.setdefault(tensor, shown.get(tensor, array))
                     shown[tensor] = array

@@ -18,8 +18,6 @@ class Recording:
         states: layer name -> its state h after every step, (N, T, M), in the order in which the layer takes the
             steps; for each recurrent layer whose states were observed.
         tensors: what other layers produced, where it was observed.
-        faithful: layer name -> False where the run that showed the layer's states did not end, bit by bit, in
-            what the plain run produced.
     """
 
     inputs: tuple[Array, ...]

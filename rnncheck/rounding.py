@@ -126,7 +126,7 @@ class Rounded:
     @property
     def noise(self) -> Array:
         """One standard deviation of the rounding error, same shape as `value`."""
-        noise: Array = np.sqrt(np.broadcast_to(self.variance, self.shape)) + self.precision.underflow
+        noise: Array = np.sqrt(self._full(self.variance)) + self.precision.underflow
         return noise
 
     @property
@@ -384,12 +384,12 @@ class Rounded:
         ordered = -np.sort(-self.value, axis=-1)
         counts = np.arange(1, self.shape[-1] + 1)
         value = np.cumsum(ordered, axis=-1)
-        variance = np.broadcast_to(self.variance, self.shape).max(axis=-1, keepdims=True) * counts
+        variance = self._full(self.variance).max(axis=-1, keepdims=True) * counts
         energy = np.cumsum(np.square(ordered), axis=-1)
         variance = variance + _summation_variance(self.precision, counts, energy, value)
         if self.error is None:
             return self._like(value, variance, None)
-        error = np.broadcast_to(self.bound, self.shape).max(axis=-1, keepdims=True) * counts
+        error = self._full(self.bound).max(axis=-1, keepdims=True) * counts
         gamma = self.precision.gamma(self.shape[-1] - 1)
         reach = np.cumsum(np.abs(ordered), axis=-1) + error
         return self._like(value, variance, error + gamma * reach)
@@ -411,17 +411,7 @@ class Rounded:
     @staticmethod
     def stack(steps: list[Operand]) -> Rounded:
         """Return T results (N, M), some of which may be exact, as one (N, T, M)."""
-        rounded = next(step for step in steps if isinstance(step, Rounded))
-        lifted = [rounded.lift(step) for step in steps]
-
-        def together(parts: list[Any]) -> Array:
-            alike = {np.shape(part) for part in parts} == {np.shape(parts[0])} and np.ndim(parts[0]) > 0
-            return np.stack(parts if alike else [s._full(p) for s, p in zip(lifted, parts, strict=True)], axis=1)
-
-        error = None if rounded.error is None else together([step.bound for step in lifted])
-        return rounded._like(
-            together([step.value for step in lifted]), together([step.variance for step in lifted]), error
-        )
+        return Rounded.join(steps, lambda arrays: np.stack(arrays, axis=1))
 
     @staticmethod
     def join(parts: Sequence[Operand], together: Callable[[list[Array]], Array]) -> Rounded:

@@ -17,10 +17,9 @@ from rnncheck.comparator import Block, Check, Comparison, Row, Summary, compare,
 from rnncheck.equations import CELLS, Cell, Weights, X
 from rnncheck.layers import HELPERS, LAYERS, Operation
 from rnncheck.network import Array, Layer, Network, Tensor
-from rnncheck.observed import Call, Steps, observe
+from rnncheck.observed import Call, Steps
 from rnncheck.precision import PRECISIONS
 from rnncheck.products import Matrix, OrderedMatrix, ScreeningMatrix
-from rnncheck.recording import Recording
 from rnncheck.replay import (
     Analysis,
     choose,
@@ -42,7 +41,7 @@ _WORTH_A_THREAD = 2**13
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
-def step_rows(network: Network, recordings: Sequence[Recording], mapper: Mapper = map) -> list[Row]:
+def step_rows(network: Network, calls: Sequence[Call], mapper: Mapper = map) -> list[Row]:
     """Check every layer from what the implementation itself had before it.
 
     A recurrent layer is checked at every step from the implementation's own previous state, all steps at
@@ -50,10 +49,9 @@ def step_rows(network: Network, recordings: Sequence[Recording], mapper: Mapper 
 
     Args:
         network: the equations.
-        recordings: what the implementation produced, one for each call in a row.
+        calls: what `observe` saw of the implementation.
         mapper: `map`, or a function like it that uses several threads.
     """
-    calls = list(observe(network, recordings))
     return [row for layer in network.layers for row in _rows(layer, calls, mapper)]
 
 

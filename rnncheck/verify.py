@@ -23,7 +23,7 @@ from rnncheck.errors import InputError, RnncheckError
 from rnncheck.inputs import as_array, check_inputs
 from rnncheck.layers import HELPERS, OutsideTableError
 from rnncheck.network import Activation, Array, Network
-from rnncheck.observed import disagreements
+from rnncheck.observed import disagreements, observe
 from rnncheck.parallel import threads
 from rnncheck.reading.modelfile import ModelFile, open_model
 from rnncheck.reading.reader import read
@@ -272,8 +272,9 @@ def _check(
     network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     with threads() as mapper:
-        steps = step_rows(network, recordings, mapper)
-        notes = disagreements(network, recordings)
+        calls = observe(network, recordings)
+        steps = step_rows(network, calls, mapper)
+        notes = disagreements(network, calls)
         to_check = {layer.name for layer in network.layers if layer.kind not in HELPERS}
         all_right = {row.layer for row in steps} == to_check and all(row.verdict is Verdict.MATCH for row in steps)
         ends = end_to_end_rows(

@@ -12,6 +12,7 @@ import rnncheck
 from rnncheck.comparator import Check, Verdict
 from rnncheck.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.network import InputSpec, Layer, Network, Tensor
+from rnncheck.observed import observe
 from rnncheck.parallel import threads
 from rnncheck.recording import Recording
 from rnncheck.steps import step_rows
@@ -96,12 +97,12 @@ class Implementation:
 
 
 def all_rows(network, recordings, **options):
-    return step_rows(network, recordings) + end_to_end_rows(network, recordings, **options)
+    return step_rows(network, observe(network, recordings)) + end_to_end_rows(network, recordings, **options)
 
 
 def h_row(network, recordings):
     """The row of the recurrent layer's steps."""
-    return next(row for row in step_rows(network, recordings) if row.layer == "rnn")
+    return next(row for row in step_rows(network, observe(network, recordings)) if row.layer == "rnn")
 
 
 def verdicts(rows):
@@ -285,7 +286,7 @@ def test_wrong_head_is_a_mismatch_of_the_head_alone(rank):
     output = output.copy()
     output[2, ..., 3] += 1e-4
 
-    rows = step_rows(network, [replace(recording, outputs=(output,))])
+    rows = step_rows(network, observe(network, [replace(recording, outputs=(output,))]))
 
     assert verdicts(rows) == {("rnn", "h", "step"): "match", ("dense", "output", "step"): "mismatch"}
     place = {"n": 2, "t": 0, "unit": 3} if rank == "sequences" else {"n": 2, "unit": 3}
@@ -298,7 +299,7 @@ def test_flatten_that_moves_a_number_is_proven_wrong():
     flat = recording.states["rnn"].reshape(3, -1).copy()
     flat[1, [7, 8]] = flat[1, [8, 7]]
 
-    rows = step_rows(network, [replace(recording, tensors={Tensor("flatten"): flat})])
+    rows = step_rows(network, observe(network, [replace(recording, tensors={Tensor("flatten"): flat})]))
 
     row = next(row for row in rows if row.layer == "flatten")
     assert (row.verdict, row.proven, row.first) == (Verdict.MISMATCH, True, {"n": 1, "unit": 7})
@@ -466,10 +467,10 @@ def assert_same_rows(rows, expected):
 def test_rows_do_not_depend_on_the_blocks(monkeypatch, fault, block, options):
     network = make_network(T=12, D=3, M=9, K=2, **options)
     recordings = fault(network).record(make_inputs(network, 7))
-    expected = step_rows(network, recordings)
+    expected = step_rows(network, observe(network, recordings))
 
     monkeypatch.setattr("rnncheck.steps._BLOCK", block)
-    rows = step_rows(network, recordings)
+    rows = step_rows(network, observe(network, recordings))
 
     assert_same_rows(rows, expected)
 
@@ -482,7 +483,7 @@ def test_threads_give_the_rows_that_map_gives(monkeypatch, fault):
     expected = all_rows(network, recordings)
 
     with threads() as mapper:
-        rows = step_rows(network, recordings, mapper) + end_to_end_rows(network, recordings, mapper)
+        rows = step_rows(network, observe(network, recordings), mapper) + end_to_end_rows(network, recordings, mapper)
 
     assert_same_rows(rows, expected)
     assert [row.worst for row in rows] == [row.worst for row in expected]
@@ -544,7 +545,7 @@ def test_overflow_on_both_sides_agrees(signs):
     recordings = Implementation(network, np.float16).record(make_inputs(network, 3))
     states = recordings[0].states["rnn"]
 
-    rows = step_rows(network, recordings)
+    rows = step_rows(network, observe(network, recordings))
 
     assert np.isinf(states).any()
     assert np.isnan(states).any() == signs

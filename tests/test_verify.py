@@ -10,7 +10,7 @@ import rnncheck
 from rnncheck.case import MASKS, NOTEBOOK, POLICIES, Case
 from rnncheck.comparator import Check, Verdict
 from rnncheck.grid import KNOWN_DEVIATIONS, deviates
-from rnncheck.observed import disagreements
+from rnncheck.observed import disagreements, observe
 from rnncheck.runner import record
 from rnncheck.verify import quiet_framework, verify_case
 
@@ -228,7 +228,7 @@ def test_states_that_the_probe_shows_end_bit_by_bit_in_the_plain_output(options)
     with quiet_framework():
         recordings = record(built.model, network, built.calls)
 
-    assert disagreements(network, recordings) == ()
+    assert disagreements(network, observe(network, recordings)) == ()
     for recording in recordings:
         assert recording.states["simple_rnn"].shape == (3, 6, 5)
         np.testing.assert_array_equal(recording.tensors[network.outputs[0]], recording.outputs[0])
