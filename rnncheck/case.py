@@ -307,12 +307,12 @@ class Case:
         return self.N * self.T * math.prod(self.outer) * math.prod(self.space) * numbers
 
     def _check_memory(self) -> None:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if self.bytes_needed > available // 2:
+        most = half_of_memory()
+        if self.bytes_needed > most:
             sizes = ", ".join(f"{size}={getattr(self, size)}" for size in SIZES)
             raise InputError(
                 f"case: {sizes} came; it would need about {readable_bytes(self.bytes_needed)}, expected at most "
-                f"{readable_bytes(available // 2)}, half of this machine's memory. Use smaller sizes."
+                f"{readable_bytes(most)}, half of this machine's memory. Use smaller sizes."
             )
 
     def changed_options(self) -> dict[str, Any]:
@@ -347,6 +347,11 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "weights": tuple(WEIGHTS),
     **dict.fromkeys(("activation", "recurrent_activation", "dense_activation"), (*ACTIVATIONS, *ALIASES)),
 }
+
+
+def half_of_memory() -> int:
+    """Return half of this machine's memory in bytes: what a case or random inputs may take."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def readable_bytes(count: float) -> str:

@@ -233,13 +233,10 @@ def show(model: Path) -> None:
     """
     from rich.console import Console
 
-    from rnncheck.reading.modelfile import open_model
-    from rnncheck.reading.reader import read
-    from rnncheck.rehearsal import rehearse
+    from rnncheck.rehearsal import open_network
     from rnncheck.show import print_network
 
-    file = open_model(model)
-    network = rehearse(read(file.config, file.weights, file.keras_version).network)
+    file, network = open_network(model)
     width = None if sys.stdout.isatty() else 118
     title = f"{model.name}, written by Keras {file.keras_version or 'of an unknown version'}"
     print_network(network, Console(width=width, highlight=False), title)

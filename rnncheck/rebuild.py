@@ -11,10 +11,10 @@ from typing import Any
 from rnncheck.extractor import constructor_arguments, find
 from rnncheck.network import Array, InputSpec
 from rnncheck.reading.calls import Call, Reference, mapped, read_calls, read_ends
-from rnncheck.reading.description import MODELS, Config, Object, name_of, plain, read_model
+from rnncheck.reading.description import MODELS, Config, Object, is_keras2, name_of, plain, read_model
 from rnncheck.reading.entries import ENTRIES
 from rnncheck.reading.modelfile import ModelFile
-from rnncheck.reading.reader import read
+from rnncheck.reading.reader import input_specs
 
 _MODULES = {"Sequential": "keras", "Functional": "keras.src.models.functional"}
 # What layers start from and how they are trained; their weights come from the file.
@@ -39,7 +39,7 @@ def load(file: ModelFile) -> Any:
     try:
         return keras.saving.load_model(file.path, compile=False, safe_mode=True)
     except Exception:
-        if file.keras_version.split(".", maxsplit=1)[0] not in {"1", "2"}:
+        if not is_keras2(file.keras_version):
             raise
     return _rebuilt(file)
 
@@ -47,11 +47,10 @@ def load(file: ModelFile) -> Any:
 def _rebuilt(file: ModelFile) -> Any:
     import keras
 
-    network = read(file.config, file.weights, file.keras_version).network
-    model = keras.saving.deserialize_keras_object(
-        _with_input(_translated(file.config), network.inputs), safe_mode=True
-    )
     described = read_model(file.config, keras2=True)
+    model = keras.saving.deserialize_keras_object(
+        _with_input(_translated(file.config), input_specs(described)), safe_mode=True
+    )
     owners = list(described.owners)
     weights = zip(owners, file.weights.read(owners), strict=True)
     _fill(model, described, {owner.path: own for owner, own in weights})

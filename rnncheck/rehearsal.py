@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -10,10 +11,23 @@ from rnncheck.equations import CELLS, units
 from rnncheck.errors import UnsupportedError
 from rnncheck.layers import LAYERS
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
+from rnncheck.reading.modelfile import ModelFile, open_model
+from rnncheck.reading.reader import read
 from rnncheck.replay import PLAIN, operate
 
 # The length of an axis that the model leaves open, long enough for a convolution's window.
 _OPEN = 64
+
+
+def open_network(path: Path) -> tuple[ModelFile, Network]:
+    """Open a model file and read its network.
+
+    Raises:
+        InputError: the file cannot be read.
+        UnsupportedError: it has something that rnncheck does not replay, or its shapes do not fit together.
+    """
+    file = open_model(path)
+    return file, rehearse(read(file.config, file.weights, file.keras_version).network)
 
 
 def rehearse(network: Network) -> Network:

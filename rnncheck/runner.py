@@ -184,42 +184,30 @@ class _Explorer:
     def _note_bidirectional(self, name: str, layer: Any, outputs: list[Any], arguments: _Arguments) -> None:
         halves = (layer.forward_layer, layer.backward_layer)
         names = [f"{name}/{half.name}" for half in halves]
-        if layer.merge_mode is None:
-            backward = f"{name}/reverse" if layer.return_sequences else names[1]
-            self.tensors |= {Tensor(names[0]): outputs[0], Tensor(backward): outputs[1]}
-            states = outputs[2:]
-        else:
+        shown = outputs[:2] if layer.merge_mode is None else [outputs[0]]
+        states = outputs[len(shown) :]
+        if layer.merge_mode is not None:
             self.tensors[Tensor(name)] = outputs[0]
-            states = outputs[1:]
-            self._note_halves(names, layer, outputs[0], arguments)
+        if layer.merge_mode == "concat":  # what both directions put out; another run may miss a last digit
+            shape = layer.forward_layer.compute_output_shape(arguments.sequence.shape)
+            width = (shape[0] if layer.return_state else shape)[-1]
+            shown = [outputs[0][..., :width], outputs[0][..., width:]]
+        if len(shown) == 2:
+            backward = f"{name}/reverse" if layer.return_sequences else names[1]
+            self.tensors |= {Tensor(names[0]): shown[0], Tensor(backward): shown[1]}
         middle = len(states) // 2
         for half, half_name, own in zip(halves, names, (states[:middle], states[middle:]), strict=True):
             self._note_cells(half_name, half, own, arguments.half(first=half is halves[0]))
 
-    def _note_halves(self, names: list[str], layer: Any, output: Any, arguments: _Arguments) -> None:
-        """Note what both directions put out, where the output shows it; other runs may miss a last digit."""
-        if layer.merge_mode != "concat":
-            return
-        shape = layer.forward_layer.compute_output_shape(arguments.sequence.shape)
-        width = (shape[0] if layer.return_state else shape)[-1]
-        backward = f"{names[1].rpartition('/')[0]}/reverse" if layer.return_sequences else names[1]
-        self.tensors |= {Tensor(names[0]): output[..., :width], Tensor(backward): output[..., width:]}
-
     def _note_time_distributed(self, name: str, layer: Any, output: Any, arguments: _Arguments) -> None:
-        import keras
-
         self.tensors[Tensor(name)] = output
         mask = None if arguments.mask is None else _fold(arguments.mask)
         folded, inner = _fold(arguments.sequence), layer.layer
         inner_name = f"{name}/{inner.name}"
         if hasattr(inner, "layers"):
             self._nested(inner_name, inner, folded, mask)
-        elif isinstance(inner, keras.layers.RNN):
-            self._note_recurrent(inner_name, inner, [_fold(output)], _Arguments(folded, None, mask))
-        elif type(inner).__name__ == "Bidirectional":
-            self._note_bidirectional(inner_name, inner, [_fold(output)], _Arguments(folded, None, mask))
         else:
-            self.tensors[Tensor(inner_name)] = _fold(output)
+            self._note(inner_name, inner, _fold(output), (folded,), {} if mask is None else {"mask": mask})
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 
 import numpy as np
 
 from rnncheck.builder import make_mask
-from rnncheck.case import readable_bytes
+from rnncheck.case import half_of_memory, readable_bytes
 from rnncheck.errors import InputError
 from rnncheck.inputs import embeddings_of
 from rnncheck.network import Array, InputSpec, Network, Tensor
@@ -60,11 +59,11 @@ def _check_sizes(network: Network, samples: int | None, steps: int | None) -> No
 
 def _check_memory(shapes: list[tuple[int, ...]]) -> None:
     needed = sum(8 * math.prod(shape) for shape in shapes)
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > available // 2:
+    most = half_of_memory()
+    if needed > most:
         raise InputError(
             f"random inputs: {', '.join(map(str, shapes))} came; they would need {readable_bytes(needed)}, expected "
-            f"at most {readable_bytes(available // 2)}, half of this machine's memory. Use smaller sizes."
+            f"at most {readable_bytes(most)}, half of this machine's memory. Use smaller sizes."
         )
 
 

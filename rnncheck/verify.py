@@ -25,10 +25,9 @@ from rnncheck.layers import HELPERS, OutsideTableError
 from rnncheck.network import Activation, Array, Network
 from rnncheck.observed import disagreements, observe
 from rnncheck.parallel import threads
-from rnncheck.reading.modelfile import ModelFile, open_model
-from rnncheck.reading.reader import read
+from rnncheck.rebuild import load
 from rnncheck.recording import Recording
-from rnncheck.rehearsal import rehearse
+from rnncheck.rehearsal import open_network, rehearse
 from rnncheck.replay import replay
 from rnncheck.report import Entry, Report
 from rnncheck.steps import step_rows
@@ -73,8 +72,8 @@ def verify(
         arrays = random_inputs(source.network, seed, samples, steps)
     else:
         arrays = check_inputs(source.network, inputs)
-    entry = _verify(source, arrays, tolerance)
-    return Report(environment(), (replace(entry, seed=seed if inputs is None else None),))
+    entry = _verify(source, arrays, tolerance, seed if inputs is None else None)
+    return Report(environment(), (entry,))
 
 
 def read_verification(
@@ -107,7 +106,7 @@ def read_verification(
         arrays = check_inputs(source.network, read_inputs(inputs, source.network))
         return partial(_verify, source, arrays, tolerance)
     arrays = random_inputs(source.network, seed, samples, steps)
-    return lambda: replace(_verify(source, arrays, tolerance), seed=seed)
+    return partial(_verify, source, arrays, tolerance, seed)
 
 
 @dataclass(frozen=True)
@@ -138,16 +137,8 @@ class _Source:
 
     @staticmethod
     def _of_file(path: Path) -> _Source:
-        file = open_model(path)
-        network = rehearse(read(file.config, file.weights, file.keras_version).network)
-        return _Source(path.name, network, partial(_load, file), _notes_on(network, file.keras_version))
-
-
-def _load(file: ModelFile) -> Any:
-    """Load a model file with Keras, which refuses to run code that the file brings along."""
-    from rnncheck.rebuild import load
-
-    return load(file)
+        file, network = open_network(path)
+        return _Source(path.name, network, partial(load, file), _notes_on(network, file.keras_version))
 
 
 def _notes_on(network: Network, keras_version: str) -> tuple[str, ...]:
@@ -164,7 +155,9 @@ def _notes_on(network: Network, keras_version: str) -> tuple[str, ...]:
     return (note,)
 
 
-def _verify(source: _Source, arrays: tuple[Array, ...], tolerance: Tolerance | None) -> Entry:
+def _verify(
+    source: _Source, arrays: tuple[Array, ...], tolerance: Tolerance | None, seed: int | None = None
+) -> Entry:
     """Run a model and check it; where Keras cannot load or run it, that is an `error` row."""
     from rnncheck.runner import record
 
@@ -176,9 +169,10 @@ def _verify(source: _Source, arrays: tuple[Array, ...], tolerance: Tolerance | N
         raise
     except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
         rows: tuple[Row, ...] = (_crash_row(source.name, error),)
-        return Entry(source.name, rows, model=source.name, notes=source.notes)
-    rows, notes = check(source.network, recordings, tolerance)
-    return Entry(source.name, rows, model=source.name, notes=(*source.notes, *notes))
+        notes: tuple[str, ...] = ()
+    else:
+        rows, notes = check(source.network, recordings, tolerance)
+    return Entry(source.name, rows, seed=seed, model=source.name, notes=(*source.notes, *notes))
 
 
 def compare(

@@ -12,20 +12,12 @@ import sys
 import sysconfig
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from conftest import Finished
 
 import rnncheck
 from rnncheck.case import readable_bytes
-from rnncheck.cli import main
-
-
-class Finished(NamedTuple):
-    code: int
-    out: str
-    err: str
-
 
 SMALL = ("-N", "2", "-T", "5", "-D", "3", "-M", "4", "-K", "1")
 ROW_FIELDS = [
@@ -56,22 +48,6 @@ FLATTEN = (
     "flatten in one step."
 )
 DTYPES = "bfloat16, float16, float32, float64, mixed_bfloat16, mixed_float16"
-
-
-@pytest.fixture
-def rnncheck_command(monkeypatch, capsys):
-    """Run the command line in this process."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["rnncheck", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        return Finished(code, *capsys.readouterr())
-
-    return run
 
 
 def in_a_process(*command):

@@ -6,7 +6,6 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -14,32 +13,9 @@ import pytest
 from keras import layers
 
 import rnncheck
-from rnncheck.cli import main
 
 IDS = "expected whole numbers from 0 to 6, the rows of the table of layer"
 SAVE = "Save the whole model as a .keras file: model.save('model.keras')."
-
-
-class Finished(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def rnncheck_command(monkeypatch, capsys):
-    """Run the command line in this process."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["rnncheck", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        return Finished(code, *capsys.readouterr())
-
-    return run
 
 
 def refused(done, message):

@@ -104,6 +104,11 @@ def read_model(description: Config, *, keras2: bool) -> Object:
     return replace(model, parts=tuple(_members(model, config["layers"], "layers")))
 
 
+def is_keras2(keras_version: str) -> bool:
+    """Whether a Keras of the time before 3 wrote something."""
+    return keras_version.split(".", maxsplit=1)[0] in {"1", "2"}
+
+
 def not_built(name: Any, kind: str) -> UnsupportedError:
     """Return the refusal of what is no graph of layers."""
     return UnsupportedError(

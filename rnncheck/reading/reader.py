@@ -12,7 +12,16 @@ from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
 from rnncheck.reading.arguments import Value
 from rnncheck.reading.calls import read_ends
-from rnncheck.reading.description import Config, Object, name_of, not_built, own_weights, precision_of, read_model
+from rnncheck.reading.description import (
+    Config,
+    Object,
+    is_keras2,
+    name_of,
+    not_built,
+    own_weights,
+    precision_of,
+    read_model,
+)
 from rnncheck.reading.entries import Weight
 from rnncheck.reading.graph import run_model
 from rnncheck.reading.lowering import Lowered, Lowering
@@ -46,8 +55,8 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) ->
         InputError: the description or the weights are not what Keras writes.
     """
     try:
-        model = read_model(config, keras2=keras_version.split(".", maxsplit=1)[0] in {"1", "2"})
-        specs = _specs(model)
+        model = read_model(config, keras2=is_keras2(keras_version))
+        specs = input_specs(model)
         lowering = Lowering(run_model)
         outputs = run_model(lowering, model, [Value(Tensor(spec.name)) for spec in specs], "")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
@@ -69,7 +78,8 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) ->
 # --- inputs ---
 
 
-def _specs(model: Object) -> list[InputSpec]:
+def input_specs(model: Object) -> list[InputSpec]:
+    """Return what a model takes, in its order."""
     described = {str(name_of(d)): d for d in model.config["layers"]}
     if "input_layers" in model.config:
         ends = read_ends(model.config["input_layers"])

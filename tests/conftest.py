@@ -1,0 +1,30 @@
+"""What the tests of the command line share."""
+
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from rnncheck.cli import main
+
+
+class Finished(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def rnncheck_command(monkeypatch, capsys):
+    """Run the command line in this process."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["rnncheck", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return Finished(code, *capsys.readouterr())
+
+    return run
