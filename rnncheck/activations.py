@@ -28,9 +28,10 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 
 def _sigmoid(v: Array) -> Array:
-    """1/(1 + exp(-v)), without overflow on either side and without cancellation."""
-    tail = np.exp(-np.abs(v))
-    return np.where(v >= 0.0, 1.0, tail) / (1.0 + tail)
+    """1/(1 + exp(-v)); where exp(-v) overflows, the zero is right to far below the smallest normal number."""
+    with np.errstate(over="ignore"):
+        result: Array = 1.0 / (1.0 + np.exp(-v))
+    return result
 
 
 def _softplus(v: Array) -> Array:
@@ -45,7 +46,7 @@ def _erf(v: Array) -> Array:
     return np.asarray(_erf_of_each(v), np.float64)
 
 
-def _within(largest: float, curvature: float) -> Callable[[Array, Array, Array], Array]:
+def _within(largest: float, curvature: float) -> Callable[[Array, Any, Any], Any]:
     """Return the `steepest` of a function with |f'| <= largest and |f''| <= curvature everywhere."""
     return lambda v, slope, e: np.clip(slope + curvature * e, 0.0, largest)
 

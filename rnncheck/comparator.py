@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,15 @@ class Block:
     def window(self) -> tuple[slice, ...]:
         """The block as an index into the array."""
         return tuple(slice(a, a + n) for a, n in zip(self.start, self.shape, strict=True))
+
+    @property
+    def in_time(self) -> Block:
+        """The same with the first two axes exchanged: (t, n, ...) for (n, t, ...)."""
+
+        def exchanged(part: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (part[1], part[0], *part[2:])
+
+        return Block(exchanged(self.axes), exchanged(self.start), exchanged(self.shape), self.call)
 
     def place(self, flat_index: int) -> Place:
         """Return where the block's element of that number lies in the whole array."""
@@ -251,7 +261,7 @@ def _parts(expected: Rounded | Array) -> tuple[Array, Array, Array | None]:
         return np.asarray(expected, np.float64), zeros, zeros
     shape, bound = expected.shape, expected.bound
     variance = np.broadcast_to(expected.variance, shape)
-    if expected.estimate is np.float64 or not variance.flags.writeable:
+    if variance.dtype == np.float64 or not variance.flags.writeable:
         variance = variance + expected.precision.underflow**2
     return expected.value, variance, None if bound is None else np.broadcast_to(bound, shape)
 

@@ -36,7 +36,8 @@ class Cell:
         states: the names of the states: h, which is also the output, then the memory c where there is one.
         project: (x (R, D), weights, options) -> the share of the step that depends on the input alone.
         gates: (projected, h, weights, options) -> what is computed from the input and the h before.
-        memory: (the first two gates, c) -> the new c; it mixes neither rows nor units. None without a memory.
+        memory: (gates, c) -> the new c, which is gates[0]*c + gates[1], so that `rnncheck.recurrence` can run it over
+            many steps. None without a memory.
         output: (gates, h or the new c, options) -> the new h.
     """
 
@@ -51,7 +52,7 @@ class Cell:
         gates = self.gates(projected, states[0], weights, options)
         if self.memory is None:
             return (self.output(gates, states[0], options),)
-        c = self.memory(gates[:2], states[1])
+        c = self.memory(gates, states[1])
         return self.output(gates, c, options), c
 
 
@@ -118,7 +119,7 @@ def _lstm_activations(z: X, options: Options) -> Gates:
 
 def lstm_memory(gates: Gates, c: X) -> X:
     """c_t = f_t*c_{t-1} + i_t*g_t."""
-    f, i_times_g = gates
+    f, i_times_g, _ = gates
     return f * c + i_times_g
 
 

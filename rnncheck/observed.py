@@ -57,8 +57,8 @@ class Steps:
         return self._state_before(slice(None), slice(t_steps, t_steps + 1))[:, 0]
 
     def before(self, block: Block) -> Array:
-        """Return the implementation's own state h before each step of a block, (R, ..., M)."""
-        return _as_rows(self._state_before(*block.window[:2]))
+        """Return the implementation's own state h before each step of a block, (N, T, ..., M)."""
+        return self._state_before(*block.window[:2])
 
     def _state_before(self, samples: slice, steps: slice) -> Array:
         h = self.h[samples]
@@ -77,18 +77,13 @@ class Steps:
         return None if self.counts is None else self.counts[block.window[:2]]
 
     def repeated(self, block: Block) -> Array:
-        """Return what the steps of a block put out where they do not count, (R, ..., M)."""
+        """Return what the steps of a block put out where they do not count, (N, T, ..., M)."""
         if self.zero_output:
-            return _as_rows(np.zeros(block.shape))
+            return np.zeros(block.shape)
         samples, steps, *_ = block.window
         earlier = self.h[samples, max(steps.start - 1, 0) : steps.stop - 1].astype(np.float64)
         zeros = np.zeros((block.shape[0], block.shape[1] - earlier.shape[1], *block.shape[2:]))
-        return _as_rows(np.concatenate([zeros, earlier], axis=1))
-
-
-def _as_rows(steps: Array) -> Array:
-    """Return (N, T, ...) as rows (N·T, ...), the steps of the first sample first."""
-    return steps.reshape(-1, *steps.shape[2:])
+        return np.concatenate([zeros, earlier], axis=1)
 
 
 class Call:

@@ -53,7 +53,7 @@ from rnncheck.precision import Precision
 REACH = 8.0
 
 # Products, and f(a) where errors run freely, take the largest slope within so many standard deviations of a.
-_SPREAD = 3.0
+SPREAD = 3.0
 
 Operand = Any  # a Rounded, an exact array, or a Python number
 
@@ -69,7 +69,7 @@ class Elementary:
         name: the key of its constants in `rnncheck.accuracy`.
         evaluate: v -> f(v) in float64.
         slope: (v, f) -> f'(v).
-        steepest: (v, |f'(v)|, e) -> an upper limit of |f'| on [v - e, v + e].
+        steepest: (v, |f'(v)|, e) -> an upper limit of |f'| on [v - e, v + e]; |f'(v)| and e may stand for all v.
         accuracy: precision name -> (c, k), worst and typical error of implementations, in units of u·|f|.
         offset: what is added to |f| in that unit, for a function that implementations may compute as a
             difference.
@@ -78,7 +78,7 @@ class Elementary:
     name: str
     evaluate: Callable[[Array], Array]
     slope: Callable[[Array, Array], Array]
-    steepest: Callable[[Array, Array, Array], Array]
+    steepest: Callable[[Array, Any, Any], Any]
     accuracy: Mapping[str, tuple[float, float]]
     offset: float = 0.0
 
@@ -97,11 +97,9 @@ class Rounded:
         magnitude: sum of the absolute terms of an open sum; None when closed.
         roundings: how many roundings a term of the open sum meets at most; 0 when closed.
         precision: the implementation's number format.
-        estimate: the dtype that variance, error and magnitude are computed in; float64, or float32 where
-            speed matters more than their last digits (see `ScreeningMatrix`).
     """
 
-    __slots__ = ("error", "estimate", "magnitude", "precision", "roundings", "value", "variance")
+    __slots__ = ("error", "magnitude", "precision", "roundings", "value", "variance")
     # NumPy hands `array + rounded` to `Rounded.__radd__` instead of looping over the elements.
     __array_ufunc__ = None
 
@@ -113,9 +111,7 @@ class Rounded:
         precision: Precision,
         magnitude: Any = None,
         roundings: int = 0,
-        estimate: type = np.float64,
     ) -> None:
-        self.estimate = estimate
         self.value = value
         self.variance = variance
         self.error = error
@@ -152,35 +148,19 @@ class Rounded:
 
     def _like(self, value: Array, variance: Any, error: Any) -> Rounded:
         bounded = self.error is not None
-        return Rounded(value, variance, error if bounded else None, self.precision, estimate=self.estimate)
+        return Rounded(value, variance, error if bounded else None, self.precision)
 
     def _full(self, part: Any) -> Array:
         """Return error or variance with one number for each element."""
         is_full = isinstance(part, np.ndarray) and part.shape == self.value.shape
         return part if is_full else np.broadcast_to(part, self.value.shape)
 
-    def _small(self, array: Array) -> Array:
-        """Return a copy in the dtype of the estimates."""
-        return array.astype(self.estimate)
-
-    def _largest(self, array: Array, error: Any) -> Any:
-        """Return what a bound is computed from: the array, or its largest number where one error stands for all."""
-        return array if self.estimate is np.float64 or np.ndim(error) else array.max()
-
-    def _size(self, array: Array, error: Any) -> Any:
-        """Return |array| as a bound needs it: the largest where one error stands for all."""
-        if self.estimate is np.float64 or np.ndim(error):
-            return np.abs(self._small(array))
-        return max(array.max(), -array.min())
-
     def _fresh_variance(self, value: Array, *inherited: Any) -> Array:
         """Return w·v², the variance of one rounding, plus what is inherited."""
-        variance = self._small(value)
-        np.multiply(variance, variance, out=variance)
-        variance *= self.precision.unit_variance
+        variance = self.precision.unit_variance * np.square(value)
         for part in inherited:
-            if not _is_nothing(part):
-                variance += part
+            if not is_nothing(part):
+                variance = variance + part
         return variance
 
     def lift(self, operand: Operand) -> Rounded:
@@ -217,11 +197,10 @@ class Rounded:
             self.precision,
             self._terms() + other._terms(),
             self.roundings + other.roundings + 1,
-            self.estimate,
         )
 
     def _terms(self) -> Any:
-        return self._size(self.value, self.error) if self.magnitude is None else self.magnitude
+        return np.abs(self.value) if self.magnitude is None else self.magnitude
 
     def __neg__(self) -> Rounded:
         return self._like(-self.value, self.variance, self.bound)
@@ -239,9 +218,9 @@ class Rounded:
         if self.error is None:
             return self._like(value, variance, None)
         ea, eb = self.bound, other.bound
-        error = EXACT if _is_nothing(eb) else self._size(self.value, eb) * eb
-        if not _is_nothing(ea):
-            error = error + (self._size(other.value, ea) + eb) * ea
+        error = EXACT if is_nothing(eb) else np.abs(self.value) * eb
+        if not is_nothing(ea):
+            error = error + (np.abs(other.value) + eb) * ea
         return self._like(value, variance, self._round_off(value, error))
 
     def __truediv__(self, operand: Operand) -> Rounded:
@@ -271,12 +250,12 @@ class Rounded:
         if isinstance(matrix, Rounded | np.ndarray):
             return self._times(self.lift(matrix))
         product: Rounded = self.value @ matrix
-        if not _is_nothing(self.variance):
+        if not is_nothing(self.variance):
             product.variance = product.variance + self._full(self.variance) @ matrix.squared
         if self.error is None:
             return self._like(product.value, product.variance, None)
         bound = self.bound
-        if not _is_nothing(bound):
+        if not is_nothing(bound):
             product.error = product.error + matrix.magnitude(self._full(bound))
         return product
 
@@ -294,38 +273,28 @@ class Rounded:
             return self._like(value, variance, None)
         ea, eb = self._full(self.bound), other._full(other.bound)
         error = np.abs(a) @ eb + ea @ (np.abs(b) + eb) + n * self.precision.underflow
-        return Rounded(value, variance, error, self.precision, np.abs(a) @ np.abs(b), n, self.estimate)
+        return Rounded(value, variance, error, self.precision, np.abs(a) @ np.abs(b), n)
 
     def _round_off(self, value: Array, error: Any) -> Any:
         """Add the rounding of one operation to the error that it inherits: e + u(|v| + e) + tiny."""
         unit = self.precision.unit
-        return unit * self._size(value, error) + ((1.0 + unit) * error + self.precision.underflow)
+        return unit * np.abs(value) + ((1.0 + unit) * error + self.precision.underflow)
 
     def apply(self, function: Elementary) -> Rounded:
         """Return f(self) by the rule for f(a)."""
         c, k = function.accuracy[self.precision.name]
         unit = self.precision.unit
         value = function.evaluate(self.value)
-        small = self._small(value)
-        slope = function.slope(self.value, small)
-        size = np.abs(small)
-        if function.offset:
-            size += function.offset
+        slope = function.slope(self.value, value)
+        size = np.abs(value) + function.offset
         if self.error is None:  # over many steps the noise may outgrow what one slope describes
-            slope = function.steepest(self.value, slope, _SPREAD * np.sqrt(self.variance))
-        variance = np.square(slope)
-        variance *= self.variance
-        own = k * unit * size
-        np.multiply(own, own, out=own)
-        variance += own
-        if floor := self.estimate(self.precision.underflow**2):  # float32 cannot hold it
-            variance += floor
+            slope = function.steepest(self.value, slope, SPREAD * np.sqrt(self.variance))
+        variance = np.square(slope) * self.variance + np.square(k * unit * size) + self.precision.underflow**2
         bound = self.bound
         if bound is None:
             return self._like(value, variance, None)
-        steepest = function.steepest(self.value, self._largest(slope, bound), bound)
-        error = (1.0 + c * unit) * self._largest(steepest, bound) * bound
-        error += c * unit * self._largest(size, bound) + self.precision.underflow
+        steepest = function.steepest(self.value, slope, bound)
+        error = (1.0 + c * unit) * steepest * bound + c * unit * size + self.precision.underflow
         return self._like(value, variance, error)
 
     def branch(self, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> Rounded:
@@ -458,7 +427,7 @@ class Rounded:
         """
 
         def moved(part: Any) -> Any:
-            return part if part is None or _is_nothing(part) else change(self._full(part))
+            return part if part is None or is_nothing(part) else change(self._full(part))
 
         def bounding(part: Any) -> Any:
             return part if np.ndim(part) == 0 else change(self._full(part))
@@ -470,11 +439,10 @@ class Rounded:
             self.precision,
             bounding(self.magnitude),
             self.roundings,
-            self.estimate,
         )
 
 
-def _is_nothing(part: Any) -> bool:
+def is_nothing(part: Any) -> bool:
     """Whether an error or a variance is that of exact numbers."""
     return isinstance(part, float) and part == EXACT
 
@@ -485,10 +453,10 @@ def _product_variance(a: Rounded, b: Rounded, times: Callable[[Any, Any], Any]) 
     Where a factor is close to zero, what the other's error does is as large as the factor's own.
     """
     inherited = EXACT
-    if not _is_nothing(b.variance):
-        inherited = times(np.square(a._small(a.value)), b._full(b.variance))
-    if not _is_nothing(a.variance):
-        energy = np.square(b._small(b.value)) + 2.0 * _SPREAD**2 * b._full(b.variance)
+    if not is_nothing(b.variance):
+        inherited = times(np.square(a.value), b._full(b.variance))
+    if not is_nothing(a.variance):
+        energy = np.square(b.value) + 2.0 * SPREAD**2 * b._full(b.variance)
         inherited = inherited + times(a._full(a.variance), energy)
     return inherited
 

@@ -19,7 +19,8 @@ from rnncheck.layers import HELPERS, LAYERS, Operation
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.observed import Call, Steps
 from rnncheck.precision import PRECISIONS
-from rnncheck.products import Matrix, OrderedMatrix, ScreeningMatrix
+from rnncheck.products import Matrix, OrderedMatrix
+from rnncheck.recurrence import recurrence
 from rnncheck.replay import (
     Analysis,
     choose,
@@ -27,13 +28,13 @@ from rnncheck.replay import (
     operate,
     received,
     receiving,
-    stack,
 )
 from rnncheck.rounding import EXACT, Rounded
+from rnncheck.screening import ScreeningMatrix
 from rnncheck.thresholds import ALARMING, SUSPICIOUS
 
 # How many numbers of a layer are checked at once: enough for an efficient product, few enough for the cache.
-_BLOCK = 3 * 2**15
+_BLOCK = 9 * 2**15
 # How many numbers of state each of two threads must have at a step for splitting the samples to pay.
 _WORTH_A_THREAD = 2**13
 
@@ -189,42 +190,34 @@ class _RecurrentJob:
 
     def check(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[_Summaries, X | None]:
         precision = PRECISIONS[self.layer.dtype]
-        x = precision.round(self.steps.x[block.window[:2]])
-        operands = (x.reshape(-1, *x.shape[2:]), precision.round(self.steps.before(block)))
+        x, h = self._as_rows(self.steps.x[block.window[:2]]), self._as_rows(self.steps.before(block))
+        operands: tuple[X, ...] = (precision.round(x), precision.round(h))
         if self._cell.memory is None:
             return {"h": self._compare(block, operands, self.evaluate(operands, looks[0]), looks)}, None
         if block.start[1] == 0 and self.steps.memory[0] is not None:
-            exact = precision.round(self.steps.memory[0][block.window[0]])
-            memory = Rounded(exact, EXACT, np.zeros(exact.shape, np.float32), precision, estimate=np.float32)
-        gates = self._gates(operands, looks[0])
-        before, after, memory = self._carry(block, gates, memory)
-        expected = self._cell.output(gates, after, self.layer.options)
-        summaries = {"h": self._compare(block, (*operands, before), expected, looks)}
+            memory = Rounded(precision.round(self.steps.memory[0][block.window[0]]), EXACT, EXACT, precision)
+        assert memory is not None  # where it is not known before the first step of a call, the call before left it
+        in_time = block.in_time
+        decay, gain, *rest = (gate.reshape(in_time.shape) for gate in self._gates(operands, looks[0]))
+        counted = self.steps.counted(block)
+        memories = recurrence(decay, gain, memory, None if counted is None else counted.swapaxes(0, 1))
+        expected = self._cell.output((decay, gain, *rest), decay.lift(memories[1:]), self.layer.options)
+        rows = (-1, *in_time.shape[2:])
+        summaries = {"h": self._compare(block, (*operands, memories.reshape(rows)), expected.reshape(rows), looks)}
+        memory = memories[-1]
         if self.steps.final_memory and block.start[1] + block.shape[1] == self.steps.h.shape[1]:
             summaries[self._cell.states[1]] = self._compare_memory(block, memory)
         return summaries, memory
+
+    def _as_rows(self, steps: Array) -> Array:
+        """Return (N, T, ...) as rows: a memory runs through all samples of a step after the other."""
+        ordered = steps if self._cell.memory is None else steps.swapaxes(0, 1)
+        return ordered.reshape(-1, *steps.shape[2:])
 
     def _gates(self, operands: tuple[X, ...], look: _Look) -> tuple[X, ...]:
         x, h, *_ = operands
         projected = self._cell.project(x, look.weights, self.layer.options)
         return self._cell.gates(projected, h, look.weights, self.layer.options)
-
-    def _carry(self, block: Block, gates: tuple[X, ...], memory: X) -> tuple[X, X, X]:
-        """Run the memory through the steps of a block.
-
-        Returns:
-            The memory before and after each step, (R, ..., M), and what is left after the last one that counts.
-        """
-        assert self._cell.memory is not None
-        gates = tuple(gate.reshape(block.shape) for gate in gates[:2])
-        counted = self.steps.counted(block)
-        before, after = [], []
-        for t in range(block.shape[1]):
-            before.append(memory)
-            after.append(self._cell.memory(tuple(gate[:, t] for gate in gates), memory))
-            memory = after[-1] if counted is None else choose(expanded(counted[:, t], memory), after[-1], memory)
-        rows = (-1, *block.shape[2:])
-        return stack(before).reshape(rows), stack(after).reshape(rows), memory
 
     def evaluate(self, operands: tuple[X, ...], look: _Look) -> X:
         """Return the new h of some rows, from x, the h before and the memory before."""
@@ -233,14 +226,16 @@ class _RecurrentJob:
         return self._cell.step(projected, tuple(states), look.weights, self.layer.options)[0]
 
     def _compare(self, block: Block, operands: tuple[X, ...], expected: X, looks: Sequence[_Look]) -> _Found:
-        return _look_closer(self.steps.h[block.window], block, operands, expected, looks, self.evaluate, self._settle)
+        actual = self._as_rows(self.steps.h[block.window])
+        ordered = block if self._cell.memory is None else block.in_time
+        return _look_closer(actual, ordered, operands, expected, looks, self.evaluate, partial(self._settle, block))
 
     def _settle(self, block: Block, rows: Array | slice, expected: X) -> X:
         counted = self.steps.counted(block)
         if counted is None:
             return expected
-        counts = expanded(counted.reshape(-1)[rows], expected)
-        return choose(counts, expected, self.steps.repeated(block)[rows])
+        counts = expanded(self._as_rows(counted)[rows], expected)
+        return choose(counts, expected, self._as_rows(self.steps.repeated(block))[rows])
 
     def _compare_memory(self, block: Block, expected: X) -> _Found:
         start, shape = (block.start[0], *block.start[2:]), (block.shape[0], *block.shape[2:])
@@ -312,7 +307,7 @@ class _LayerJob:
         return Rounded(x, 2.0 * precision.unit_variance * np.square(size), 2.0 * precision.unit * size, precision)
 
 
-def _as_it_is(block: Block, rows: Array | slice, expected: X) -> X:  # noqa: ARG001 - every row counts
+def _as_it_is(rows: Array | slice, expected: X) -> X:  # noqa: ARG001 - every row counts
     return expected
 
 
@@ -334,7 +329,7 @@ def _look_closer(
     expected: X,
     looks: Sequence[_Look],
     evaluate: Callable[[tuple[X, ...], _Look], X],
-    settle: Callable[[Block, Array | slice, X], X],
+    settle: Callable[[Array | slice, X], X],
 ) -> _Found:
     """Compare one block by the cheapest arithmetic, then the rows that look suspicious by more careful ones.
 
@@ -345,19 +340,19 @@ def _look_closer(
         expected: what the equation gives for them in the first look.
         looks: the arithmetics.
         evaluate: gives what the equation gives for some rows of the operands.
-        settle: gives what is expected of some rows of a block, given what the equation says of them.
+        settle: gives what is expected of some rows, given what the equation says of them.
     """
 
     def careful(rows: Array, look: _Look) -> X:
         again = evaluate(tuple(operand[rows] for operand in operands), look)
-        return _flat(settle(block, rows, again))
+        return _flat(settle(rows, again))
 
     def worst() -> Summary:
         row = np.array([comparison.worst_row])
         whole = Block(("row", "unit"), (0, 0), (1, comparison.width))
         return compare(comparison.actual(row), careful(row, looks[1]), whole)
 
-    comparison = Comparison(actual, _flat(settle(block, slice(None), expected)))
+    comparison = Comparison(actual, _flat(settle(slice(None), expected)))
     for (_, score), look in zip(_CLOSER_LOOKS, looks[1:], strict=False):
         rows = comparison.rows_above(score)
         if not rows.size:

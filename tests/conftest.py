@@ -1,8 +1,9 @@
-"""What the tests of the command line share."""
+"""What tests share."""
 
 import sys
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from rnncheck.cli import main
@@ -28,3 +29,8 @@ def rnncheck_command(monkeypatch, capsys):
         return Finished(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20260801)

@@ -34,11 +34,6 @@ SCAN = Path(__file__).parents[1] / "experiments" / "results" / "activations.json
 PARAMETERS = {"threshold": {"threshold": 0.25, "default_value": -0.5}}
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(20260801)
-
-
 # --- the formulas, one number at a time ---
 
 

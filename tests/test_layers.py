@@ -144,11 +144,6 @@ every_computed_case = pytest.mark.parametrize("case", COMPUTED.values(), ids=COM
 every_policy = pytest.mark.parametrize("policy", POLICIES)
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(20260801)
-
-
 @pytest.fixture(autouse=True)
 def _quiet():
     """As the replay runs: what overflows or is no number shows in the result."""

@@ -23,11 +23,6 @@ every_precision = pytest.mark.parametrize("name", PRECISIONS)
 every_coarse_precision = pytest.mark.parametrize("name", COARSE)
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(20260801)
-
-
 def round_exactly(number: Fraction, dtype: np.dtype) -> Fraction | float:
     """Round to nearest, ties to even, by the definition: a whole number of quanta, or an infinity."""
     if number == 0:

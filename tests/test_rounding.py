@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnncheck.precision import PRECISIONS
-from rnncheck.products import Matrix, OrderedMatrix, ScreeningMatrix
+from rnncheck.products import Matrix, OrderedMatrix
 from rnncheck.rounding import REACH, Elementary, Rounded
+from rnncheck.screening import ScreeningMatrix
 
 DTYPES = {
     "float64": np.dtype(np.float64),
@@ -29,11 +30,6 @@ FLOAT32 = PRECISIONS["float32"]
 every_format = pytest.mark.parametrize("name", DTYPES)
 every_coarse_format = pytest.mark.parametrize("name", COARSE)
 every_matrix = pytest.mark.parametrize("kind", [Matrix, ScreeningMatrix, OrderedMatrix])
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(20260801)
 
 
 # --- exact arithmetic ---
