@@ -29,8 +29,11 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 def _sigmoid(v: Array) -> Array:
     """1/(1 + exp(-v)); where exp(-v) overflows, the zero is right to far below the smallest normal number."""
+    result: Array = np.array(-v)
     with np.errstate(over="ignore"):
-        result: Array = 1.0 / (1.0 + np.exp(-v))
+        np.exp(result, out=result)
+    result += 1.0
+    np.reciprocal(result, out=result)
     return result
 
 
@@ -57,6 +60,8 @@ tanh = Elementary(
     slope=lambda v, f: 1.0 - np.square(f),
     steepest=_within(1.0, 4.0 / math.sqrt(27.0)),
     accuracy=ACCURACY["tanh"],
+    slope_by_value=(1.0, 0.0, -1.0),
+    largest=1.0,
 )
 sigmoid = Elementary(
     "sigmoid",
@@ -64,6 +69,8 @@ sigmoid = Elementary(
     slope=lambda v, f: f * (1.0 - f),
     steepest=_within(0.25, 1.0 / math.sqrt(108.0)),
     accuracy=ACCURACY["sigmoid"],
+    slope_by_value=(0.0, 1.0, -1.0),
+    largest=1.0,
 )
 softplus = Elementary(
     "softplus",
@@ -86,6 +93,7 @@ exp = Elementary(
     slope=lambda v, f: f,
     steepest=lambda v, slope, e: np.exp(v + e),
     accuracy=ACCURACY["exp"],
+    slope_by_value=(0.0, 1.0, 0.0),
 )
 expm1 = Elementary(
     "expm1",

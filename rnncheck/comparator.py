@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rnncheck import kernels
 from rnncheck.network import Array
 from rnncheck.rounding import Rounded
 from rnncheck.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, GROWTH_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
@@ -173,23 +174,50 @@ class Comparison:
 
     def __init__(self, actual: Array, expected: Rounded | Array) -> None:
         """Compute differences, scores and use of the bound; the arguments are those of `compare`."""
-        value, variance, bound = _parts(expected)
-        self._actual = actual.reshape(value.shape)
+        self._value, self._variance, bound = _parts(expected)
+        self._actual = actual.reshape(self._value.shape)
+        self._unmatched = self._unexpected = False
+        self._use: Array | None = None
+        self._rough_use: float | None = None
+        self._sums: tuple[float, float] | None = None
+        if not self._compared_at_once(bound):
+            self._compare(expected, bound)
+
+    def _compared_at_once(self, bound: Array | float | None) -> bool:
+        """Compare in one pass what the first look gave; whether nothing was found that needs more care."""
+        if not (isinstance(bound, float) and self._variance.dtype == np.float32 and self._value.ndim == 2):
+            return False
+        value, variance = np.ascontiguousarray(self._value), np.ascontiguousarray(self._variance)
+        self._squared_scores = np.empty_like(variance)
+        actual = np.ascontiguousarray(self._actual, np.float32 if self._actual.dtype == np.float32 else np.float64)
+        noise, score, difference, self._max_abs_diff = kernels.compare(actual, value, variance, self._squared_scores)
+        self._sums = noise, score
+        self._rough_use = self._max_abs_diff / bound if self._max_abs_diff else 0.0
+        return math.isfinite(difference) and not math.isnan(score) and self._rough_use <= 1.0
+
+    def _compare(self, expected: Rounded | Array, bound: Array | float | None) -> None:
+        value, variance = self._value, self._variance
+        self._sums = self._rough_use = None
         difference = self._actual.astype(np.float64)
         difference -= value
         np.abs(difference, out=difference)
         self._max_abs_diff = float(difference.max())
-        self._unmatched = self._unexpected = False
         if not math.isfinite(self._max_abs_diff):
             difference = _difference_of_infinities(self._actual, expected, difference)
             self._max_abs_diff = float(difference.max())
             self._unmatched = bool(np.isinf(difference[np.isfinite(value)]).any())
             self._unexpected = bool(np.isinf(difference[~np.isfinite(value)]).any())
-        self._value = value
-        self._variance = variance
         difference = difference.astype(variance.dtype)
-        self._use = None if bound is None else _ratio(difference, bound)
+        if bound is not None:
+            self._use = _ratio(difference, np.broadcast_to(bound, value.shape))
         self._squared_scores = _ratio(np.square(difference), variance)
+
+    @property
+    def _energies(self) -> tuple[float, float]:
+        """The sums of noise² and of score²."""
+        if self._sums is None:
+            self._sums = _sum(self._variance), _sum(self._squared_scores)
+        return self._sums
 
     @property
     def width(self) -> int:
@@ -207,7 +235,7 @@ class Comparison:
 
     def rows_above(self, score: float) -> Array:
         """Return the indices of the rows (R, M) with a higher or an unknown score, worst first."""
-        unknown = not math.isfinite(_sum(self._variance))
+        unknown = not math.isfinite(self._energies[0])
         if not unknown and self._squared_scores.max() <= score**2:
             return np.array([], np.intp)
         largest = self._squared_scores.max(axis=-1)
@@ -223,21 +251,26 @@ class Comparison:
             self._variance = self._variance.astype(np.float64)
         self._variance[rows] = again._variance
         self._squared_scores[rows] = again._squared_scores
-        if self._use is not None:
+        self._sums = None
+        if again._use is not None:
+            if self._use is None:
+                self._use = np.zeros(self._value.shape, np.float32)
             self._use[rows] = again._use
 
     def summary(self, block: Block) -> Summary:
         """Return what the comparison saw, with the places of the block."""
         worst = int(self._squared_scores.argmax())
         score_max = math.sqrt(self._squared_scores.flat[worst])
-        bound_use = None if self._use is None else float(self._use.max())
+        noise_energy, score_energy = self._energies
+        uses = [self._rough_use, None if self._use is None else float(self._use.max())]
+        bound_use = max((use for use in uses if use is not None), default=None)
         failed = score_max > SCORE_LIMIT or (bound_use or 0.0) > 1.0
         return Summary(
             count=self._value.size,
             max_abs_diff=self._max_abs_diff,
-            noise_energy=_sum(self._variance),
+            noise_energy=noise_energy,
             signal_energy=float(np.vdot(self._value, self._value)),
-            score_energy=_sum(self._squared_scores),
+            score_energy=score_energy,
             score_max=score_max,
             bound_use=bound_use,
             worst=block.place(worst),
@@ -254,16 +287,15 @@ def _sum(array: Array) -> float:
     )
 
 
-def _parts(expected: Rounded | Array) -> tuple[Array, Array, Array | None]:
-    """Return value, noise² and bound as arrays of one shape; what is exact has neither noise nor bound."""
+def _parts(expected: Rounded | Array) -> tuple[Array, Array, Array | float | None]:
+    """Return value, noise² and bound, which may be one for all; what is exact has neither noise nor bound."""
     if not isinstance(expected, Rounded):
         zeros = np.zeros(expected.shape)
         return np.asarray(expected, np.float64), zeros, zeros
-    shape, bound = expected.shape, expected.bound
-    variance = np.broadcast_to(expected.variance, shape)
+    variance = np.broadcast_to(expected.variance, expected.shape)
     if variance.dtype == np.float64 or not variance.flags.writeable:
         variance = variance + expected.precision.underflow**2
-    return expected.value, variance, None if bound is None else np.broadcast_to(bound, shape)
+    return expected.value, variance, expected.bound
 
 
 def _ratio(difference: Array, limit: Array) -> Array:

@@ -39,6 +39,7 @@ Higham and Mary, A new approach to probabilistic rounding error analysis, SIAM J
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,8 @@ class Elementary:
         accuracy: precision name -> (c, k), worst and typical error of implementations, in units of u·|f|.
         offset: what is added to |f| in that unit, for a function that implementations may compute as a
             difference.
+        slope_by_value: (p0, p1, p2) where f' = p0 + p1·f + p2·f²; None where it is no such polynomial.
+        largest: at least every |f|.
     """
 
     name: str
@@ -81,6 +84,8 @@ class Elementary:
     steepest: Callable[[Array, Any, Any], Any]
     accuracy: Mapping[str, tuple[float, float]]
     offset: float = 0.0
+    slope_by_value: tuple[float, float, float] | None = None
+    largest: float = math.inf
 
     def __call__(self, x: Operand) -> Any:
         """Apply the function to a plain array or to a `Rounded`."""

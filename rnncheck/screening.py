@@ -1,10 +1,11 @@
 """The first look: arithmetic that is fast on whole blocks of numbers, and estimates where `Rounded` computes.
 
-What looks suspicious by it is looked at again with `rnncheck.products.Matrix`.
+What looks suspicious by it is looked at again with `rnncheck.products.Matrix`. The loops are in `rnncheck.kernels`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from rnncheck import kernels
 from rnncheck.network import Array
 from rnncheck.precision import Precision
 from rnncheck.products import Matrix
@@ -19,8 +21,6 @@ from rnncheck.rounding import SPREAD, Elementary, Operand, Rounded, is_nothing
 
 # What variances are computed in. What it cannot hold becomes infinite, and is looked at again.
 _Estimate = np.float32
-# Raises the largest of numbers that were rounded to float32 to at least the largest of them as they were.
-_RAISED = 1.0 + 2.0**-22
 
 
 class Screened(Rounded):
@@ -31,7 +31,7 @@ class Screened(Rounded):
         magnitude: one number, at least the sum of the absolute terms of every open sum; None when closed.
     """
 
-    __slots__ = ("_limit", "_small")
+    __slots__ = ("_limit",)
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class Screened(Rounded):
         roundings: int = 0,
         limit: float | None = None,
     ) -> None:
-        super().__init__(value, variance, error, precision, magnitude, roundings)
+        unknown = math.isnan(error)  # infinity times zero, on the way
+        super().__init__(value, variance, math.inf if unknown else error, precision, magnitude, roundings)
         self._limit = limit
-        self._small: Array | None = None
 
     @property
     def limit(self) -> float:
@@ -53,13 +53,6 @@ class Screened(Rounded):
         if self._limit is None:
             self._limit = _largest(self.value)
         return self._limit
-
-    @property
-    def small(self) -> Array:
-        """The value in float32, as variances need it."""
-        if self._small is None:
-            self._small = self.value.astype(_Estimate)
-        return self._small
 
     @property
     def bound(self) -> float:
@@ -92,18 +85,19 @@ class Screened(Rounded):
     def _terms(self) -> float:
         return self.limit if self.magnitude is None else float(self.magnitude)
 
+    def _combined(self, other: Screened, kernel: Callable[..., None], *numbers: float) -> tuple[Array, Array]:
+        """Return value and variance of what a kernel makes of both."""
+        shape = np.broadcast_shapes(self.shape, other.shape)
+        parts = (self.value, np.asarray(self.variance, _Estimate), other.value, np.asarray(other.variance, _Estimate))
+        operands = (np.ascontiguousarray(np.broadcast_to(part, shape)).reshape(-1) for part in parts)
+        value, variance = np.empty(shape), np.empty(shape, _Estimate)
+        kernel(*operands, *numbers, value.reshape(-1), variance.reshape(-1))
+        return value, variance
+
     def __add__(self, operand: Operand) -> Screened:
         other = self.lift(operand)
-        value = self.value + other.value
-        variance = value.astype(_Estimate)
-        np.multiply(variance, variance, out=variance)
-        variance *= self.precision.unit_variance
-        for part in (self.variance, other.variance):
-            if not is_nothing(part):
-                variance += part
         return Screened(
-            value,
-            variance,
+            *self._added(other),
             self.error + other.error,
             self.precision,
             self._terms() + other._terms(),
@@ -111,25 +105,26 @@ class Screened(Rounded):
             self.limit + other.limit,
         )
 
+    def _added(self, other: Screened) -> tuple[Array, Array]:
+        w = self.precision.unit_variance
+        if np.ndim(other.value) or not np.ndim(self.variance):
+            return self._combined(other, kernels.add, w)
+        value, variance = np.empty(self.shape), np.empty(self.shape, _Estimate)
+        a, qa = (np.ascontiguousarray(part).reshape(-1) for part in (self.value, self._full(self.variance)))
+        kernels.shift(a, qa, float(other.value), w, float(other.variance), value.reshape(-1), variance.reshape(-1))
+        return value, variance
+
     def __neg__(self) -> Screened:
         return Screened(-self.value, self.variance, self.bound, self.precision, limit=self._limit)
 
     def __mul__(self, operand: Operand) -> Screened:
         """a * b, with q² = a²(w·b² + qb²) + qa²(b² + 18qb²)."""
         other = self.lift(operand)
-        energy = np.square(other.small)
-        variance = self.precision.unit_variance * energy
-        if not is_nothing(other.variance):
-            variance = variance + other.variance
-        variance = np.square(self.small) * variance
-        if not is_nothing(self.variance):
-            if not is_nothing(other.variance):
-                energy = energy + 2.0 * SPREAD**2 * other.variance
-            variance = variance + self.variance * energy
+        product = self._combined(other, kernels.multiply, self.precision.unit_variance, 2.0 * SPREAD**2)
         ea, eb = self.bound, other.bound
         limit = self.limit * other.limit
         error = self._rounded_off(limit, self.limit * eb + (other.limit + eb) * ea)
-        return Screened(self.value * other.value, variance, error, self.precision, limit=limit)
+        return Screened(*product, error, self.precision, limit=limit)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -139,21 +134,24 @@ class Screened(Rounded):
         c, k = function.accuracy[self.precision.name]
         unit, underflow = self.precision.unit, self.precision.underflow
         value = function.evaluate(self.value)
-        small = value.astype(_Estimate)
-        slope = function.slope(self.value, small)
-        variance = np.square(slope, dtype=_Estimate, casting="same_kind")
-        variance *= self.variance
-        own = np.square(np.abs(small) + function.offset) if function.offset else np.square(small)
-        own *= (k * unit) ** 2
-        variance += own
-        if floor := _Estimate(underflow**2):  # float32 cannot hold that of the wider formats
-            variance += floor
-        limit = _RAISED * _largest(small)
-        steepest = float(np.max(function.steepest(self.value, _RAISED * slope.max(), self.bound)))
+        variance = self._applied(function, value, (k * unit) ** 2)
+        limit = function.largest if math.isfinite(function.largest) else _largest(value)
+        steepest = float(np.max(function.steepest(self.value, np.inf, self.bound)))
         error = (1.0 + c * unit) * steepest * self.bound + c * unit * (limit + function.offset) + underflow
-        result = Screened(value, variance, error, self.precision, limit=limit)
-        result._small = small
-        return result
+        return Screened(value, variance, error, self.precision, limit=limit)
+
+    def _applied(self, function: Elementary, value: Array, own: float) -> Array:
+        """Return the variance of f(self)."""
+        inherited = np.ascontiguousarray(np.broadcast_to(np.asarray(self.variance, _Estimate), value.shape))
+        floor = self.precision.underflow**2
+        if function.slope_by_value is None or function.offset:
+            slope = function.slope(self.value, value)
+            size = np.abs(value) + function.offset
+            return (np.square(slope) * inherited + own * np.square(size) + floor).astype(_Estimate)
+        variance = np.empty_like(inherited)
+        flat_value, flat_inherited, flat_variance = (x.reshape(-1) for x in (value, inherited, variance))
+        kernels.apply(flat_value, flat_inherited, function.slope_by_value, own, floor, flat_variance)
+        return variance
 
     def move(self, change: Callable[[Array], Array]) -> Screened:
         """Return what `change` makes of the array, and of the noise with it; one bound for all stays one."""
@@ -231,7 +229,7 @@ class OpenSum(Screened):
     __radd__ = __add__
 
     def __getitem__(self, key: Any) -> Screened:
-        if len(self._products) == 1 and isinstance(key, tuple) and key[0] is Ellipsis and isinstance(key[1], slice):
+        if isinstance(key, tuple) and len(key) == 2 and key[0] is Ellipsis and isinstance(key[1], slice):
             return OpenSum(tuple(product.columns(key[1]) for product in self._products))
         return self.closed.move(lambda array: array[key])
 
@@ -289,46 +287,37 @@ class _Product:
         most = float(np.sqrt(self.factor.rows.max()) * self.matrix.norms.max())
         return most if self.constant is None else most + _largest(self.constant)
 
-    def evaluate(self) -> tuple[Array, Array]:
-        """Return a·W + b, and the part of its variance that depends on a·W: w·((n+1)/3·(a·W)² + (a·W + b)² - b²)."""
-        n = self.matrix.value.shape[0]
-        w = self.matrix.precision.unit_variance
-        value = self.factor.value @ self.matrix.value
-        small = value.astype(_Estimate)
-        if self.constant is None:
-            variance = small * _Estimate(w * (n + 1) / 3.0)
-        else:
-            variance = small * _Estimate(w * (n + 4) / 3.0)
-            variance += (2.0 * w * self.constant).astype(_Estimate)
-            value += self.constant
-        variance *= small
-        return value, variance
+    @property
+    def weights(self) -> tuple[Array, float, float, Array, Array]:
+        """What its variance is made of, as kernels take it.
 
-    def margins(self) -> list[tuple[Array, Array]]:
-        """Return the rest of the variance as products of a number for each row and one for each column."""
+        b, or zeros; w where b is added; w·(n+1)/3 for (a·W)²; and the part of Q as a product of a number for each row
+        and one for each column.
+        """
         n = self.matrix.value.shape[0]
         w = self.matrix.precision.unit_variance
         energy = w * ((n + 1) / 6.0 - 1.0 / n + 1.0) * (self.factor.columns @ self.matrix.squared)
-        shared = [(self.factor.shares, energy)]
+        margins = (self.factor.shares.astype(np.float64), energy.astype(np.float64))
         if self.constant is None:
-            return shared
-        return [*shared, (np.ones_like(self.factor.shares), (w * np.square(self.constant)).astype(_Estimate))]
+            return np.zeros(len(energy)), 0.0, w * (n + 1) / 3.0, *margins
+        return np.ascontiguousarray(self.constant), w, w * (n + 1) / 3.0, *margins
+
+    def evaluate(self) -> Array:
+        """Return a·W, (R, M)."""
+        product: Array = self.factor.value @ self.matrix.value
+        return np.ascontiguousarray(product)
 
 
 def _total(products: tuple[_Product, ...]) -> Screened:
-    """Add up products."""
+    """Add up one product or two."""
     precision = products[0].matrix.precision
-    (value, variance), *others = (product.evaluate() for product in products)
-    for other, other_variance in others:
-        value += other
-        variance += other_variance
-        small = value.astype(_Estimate)
-        np.multiply(small, small, out=small)
-        small *= precision.unit_variance
-        variance += small
-    rows, columns = zip(*(margin for product in products for margin in product.margins()), strict=True)
-    variance += np.stack(rows, axis=1) @ np.stack(columns)
-    np.maximum(variance, 0.0, out=variance)
+    value, *others = (product.evaluate() for product in products)
+    variance = np.empty(value.shape, _Estimate)
+    if others:
+        weights = (*products[0].weights, others[0], *products[1].weights)
+        kernels.close_two_products(*weights, precision.unit_variance, value, variance)
+    else:
+        kernels.close_product(*products[0].weights, value, variance)
     magnitude = sum(product.magnitude for product in products)
     terms = sum(product.matrix.value.shape[0] for product in products)
     roundings = sum(product.roundings for product in products) + len(products) - 1

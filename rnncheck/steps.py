@@ -34,7 +34,7 @@ from rnncheck.screening import ScreeningMatrix
 from rnncheck.thresholds import ALARMING, SUSPICIOUS
 
 # How many numbers of a layer are checked at once: enough for an efficient product, few enough for the cache.
-_BLOCK = 9 * 2**15
+_BLOCK = 9 * 2**16
 # How many numbers of state each of two threads must have at a step for splitting the samples to pay.
 _WORTH_A_THREAD = 2**13
 

@@ -183,3 +183,24 @@ def test_sum_is_computed_once(rng):
 
     assert total.value is total.value
     assert total.closed is total.closed
+
+
+def test_unknown_bound_stays_unknown_in_a_product_with_zero():
+    precision = PRECISIONS["float32"]
+    nothing = Screened(np.zeros((2, 3)), 0.0, 0.0, precision)
+    unknown = Screened(np.ones((2, 3)), np.ones((2, 3), np.float32), np.inf, precision)
+
+    assert np.isinf((nothing * unknown).bound)
+    assert np.isinf((unknown * nothing).bound)
+    assert np.isinf(Screened(np.ones(2), 0.0, np.nan, precision).bound)
+
+
+@pytest.mark.parametrize("function", [tanh, sigmoid, exp], ids=lambda function: function.name)
+def test_slope_as_a_polynomial_of_the_value_is_the_slope(function):
+    v = np.linspace(-6.0, 6.0, 25)
+    f = function.evaluate(v)
+
+    polynomial = np.polynomial.polynomial.polyval(f, function.slope_by_value)
+
+    np.testing.assert_allclose(polynomial, function.slope(v, f), rtol=1e-12, atol=1e-15)
+    assert (np.abs(f) <= function.largest).all()

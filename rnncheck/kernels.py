@@ -1,0 +1,193 @@
+"""The loops of the first look, compiled: each goes over its numbers once and lets go of the interpreter's lock.
+
+They are the rules of `rnncheck.rounding` for whole blocks. Arrays are contiguous; what a kernel computes is written
+to its last arguments. Numba compiles a kernel when it is first called and keeps it on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from rnncheck.network import Array
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def _compiled(kernel: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    @cache
+    def machine_code() -> Any:
+        import numba  # takes half a second, and nobody needs it before
+
+        try:
+            return numba.njit(kernel, nogil=True, error_model="numpy", cache=True)
+        except RuntimeError:  # no folder that it may write to
+            return numba.njit(kernel, nogil=True, error_model="numpy")
+
+    @wraps(kernel)
+    def call(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+        result: _Result = machine_code()(*arguments, **named)
+        return result
+
+    return call
+
+
+@_compiled
+def close_product(
+    constant: Array, w_constant: float, w_product: float, rows: Array, columns: Array, value: Array, variance: Array
+) -> None:
+    """Add b to p = a·W (R, M) in place: variance = w_product·p² + w_constant·(p + b)² + rows·columns."""
+    for r in range(value.shape[0]):
+        row = rows[r]
+        for j in range(value.shape[1]):
+            p = value[r, j]
+            z = p + constant[j]
+            value[r, j] = z
+            variance[r, j] = w_product * p * p + w_constant * z * z + row * columns[j]
+
+
+@_compiled
+def close_two_products(
+    constant: Array,
+    w_constant: float,
+    w_product: float,
+    rows: Array,
+    columns: Array,
+    other: Array,
+    other_constant: Array,
+    w_other_constant: float,
+    w_other: float,
+    other_rows: Array,
+    other_columns: Array,
+    w: float,
+    value: Array,
+    variance: Array,
+) -> None:
+    """Add up two products with their constants in place of the first, with w for their sum."""
+    for r in range(value.shape[0]):
+        row, other_row = rows[r], other_rows[r]
+        for j in range(value.shape[1]):
+            p, q = value[r, j], other[r, j]
+            with_constant, other_with_constant = p + constant[j], q + other_constant[j]
+            z = with_constant + other_with_constant
+            value[r, j] = z
+            variance[r, j] = (
+                w_product * p * p
+                + w_constant * with_constant * with_constant
+                + w_other * q * q
+                + w_other_constant * other_with_constant * other_with_constant
+                + w * z * z
+                + row * columns[j]
+                + other_row * other_columns[j]
+            )
+
+
+@_compiled
+def add(a: Array, a_variance: Array, b: Array, b_variance: Array, w: float, value: Array, variance: Array) -> None:
+    """a + b, with qa² + qb² + w·(a + b)²."""
+    for k in range(a.size):
+        z = a[k] + b[k]
+        value[k] = z
+        variance[k] = a_variance[k] + b_variance[k] + w * z * z
+
+
+@_compiled
+def shift(a: Array, a_variance: Array, number: float, w: float, q: float, value: Array, variance: Array) -> None:
+    """a + b for one number b of variance q, with qa² + q + w·(a + b)²."""
+    for k in range(a.size):
+        z = a[k] + number
+        value[k] = z
+        variance[k] = a_variance[k] + q + w * z * z
+
+
+@_compiled
+def multiply(
+    a: Array, a_variance: Array, b: Array, b_variance: Array, w: float, cross: float, value: Array, variance: Array
+) -> None:
+    """a * b, with a²(w·b² + qb²) + qa²(b² + cross·qb²)."""
+    for k in range(a.size):
+        x, y, qa, qb = a[k], b[k], a_variance[k], b_variance[k]
+        value[k] = x * y
+        variance[k] = x * x * (w * y * y + qb) + qa * (y * y + cross * qb)
+
+
+@_compiled
+def apply(
+    f: Array, a_variance: Array, slope: tuple[float, float, float], own: float, floor: float, variance: Array
+) -> None:
+    """f(a), with (f'(a)·qa)² + own·f² + floor, where f' is a polynomial of f with the coefficients of slope."""
+    for k in range(f.size):
+        y = f[k]
+        steepness = slope[0] + y * (slope[1] + y * slope[2])
+        variance[k] = steepness * steepness * a_variance[k] + own * y * y + floor
+
+
+@_compiled
+def remember(
+    a: Array,
+    a_variance: Array,
+    a_error: float,
+    b: Array,
+    b_variance: Array,
+    b_error: float,
+    counts: Array,
+    unit: float,
+    w: float,
+    cross: float,
+    underflow: float,
+    value: Array,
+    variance: Array,
+    error: Array,
+) -> None:
+    """c_t = a_t*c_{t-1} + b_t: a and b (T, N, M), counts (T, N), and c (T + 1, N, M), of which c_0 is there."""
+    width = a.shape[2]
+    row = np.empty(width, variance.dtype)
+    once = 1.0 + unit
+    raised = 1.0 + 2.0**-22  # what float32 may lose
+    for t in range(a.shape[0]):
+        for n in range(a.shape[1]):
+            if not counts[t, n]:
+                for k in range(width):
+                    value[t + 1, n, k] = value[t, n, k]
+                    variance[t + 1, n, k] = variance[t, n, k]
+                    error[t + 1, n, k] = error[t, n, k]
+                continue
+            for k in range(width):
+                value[t + 1, n, k] = a[t, n, k] * value[t, n, k] + b[t, n, k]
+            for k in range(width):
+                x, before, after, qa = a[t, n, k], value[t, n, k], value[t + 1, n, k], a_variance[t, n, k]
+                inherited = (x * x + cross * qa) * variance[t, n, k] + before * before * (w * x * x + qa)
+                row[k] = inherited + b_variance[t, n, k] + w * after * after
+            for k in range(width):
+                variance[t + 1, n, k] = row[k]
+            for k in range(width):
+                x, before, after = abs(a[t, n, k]), abs(value[t, n, k]), abs(value[t + 1, n, k])
+                inherited = once * ((x + a_error) * error[t, n, k] + before * a_error) + unit * x * before + underflow
+                row[k] = raised * (once * (inherited + b_error) + unit * after)
+            for k in range(width):
+                error[t + 1, n, k] = row[k]
+
+
+@_compiled
+def compare(actual: Array, value: Array, variance: Array, squared_scores: Array) -> tuple[float, float, float, float]:
+    """(actual - value)²/variance, all (R, M), 0 where nothing differs.
+
+    Returns:
+        The sums of the variance, of the squared scores and of |actual - value|, and the largest of these.
+    """
+    width = value.shape[1]
+    noise, score, total, largest = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
+    for r in range(value.shape[0]):
+        for j in range(width):
+            difference = abs(actual[r, j] - value[r, j])
+            squared_score = difference * difference / variance[r, j] if difference != 0.0 else 0.0
+            squared_scores[r, j] = squared_score
+            noise[j] += variance[r, j]
+            score[j] += squared_score
+            total[j] += difference
+            largest[j] = max(largest[j], difference)
+    return noise.sum(), score.sum(), total.sum(), largest.max()
