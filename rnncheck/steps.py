@@ -347,18 +347,29 @@ def _look_closer(
         again = evaluate(tuple(operand[rows] for operand in operands), look)
         return _flat(settle(rows, again))
 
-    def worst() -> Summary:
-        row = np.array([comparison.worst_row])
-        whole = Block(("row", "unit"), (0, 0), (1, comparison.width))
-        return compare(comparison.actual(row), careful(row, looks[1]), whole)
-
     comparison = Comparison(actual, _flat(settle(slice(None), expected)))
     for (_, score), look in zip(_CLOSER_LOOKS, looks[1:], strict=False):
         rows = comparison.rows_above(score)
         if not rows.size:
             break
         comparison.look_again(rows, careful(rows, look))
+    row = np.array([comparison.worst_row])
+    its_operands = tuple(operand[row] for operand in operands)
+    worst = partial(_worst, comparison.actual(row), row, its_operands, looks[1], evaluate, settle)
     return _Found(comparison.summary(block), worst)
+
+
+def _worst(
+    actual: Array,
+    row: Array,
+    operands: tuple[X, ...],
+    look: _Look,
+    evaluate: Callable[[tuple[X, ...], _Look], X],
+    settle: Callable[[Array | slice, X], X],
+) -> Summary:
+    """Compare one row by a careful arithmetic; it holds on to the numbers of that row alone, not to its block's."""
+    expected = _flat(settle(row, evaluate(operands, look)))
+    return compare(actual, expected, Block(("row", "unit"), (0, 0), (1, actual.shape[-1])))
 
 
 def _flat(x: X) -> X:

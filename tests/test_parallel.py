@@ -1,8 +1,10 @@
 """Threads: results in order, failures passed on, cores given back."""
 
 import os
+import resource
 import threading
 
+import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
@@ -52,3 +54,17 @@ def test_threads_limit_blas_to_one_thread_inside_only():
 
     assert set(inside) == {1}
     assert after == before
+
+
+@pytest.mark.skipif("not sys.platform.startswith('linux')", reason="getrusage counts page faults as Linux does")
+def test_memory_that_arrays_give_back_is_kept_for_the_next_ones():
+    with threads():
+        for _ in range(3):
+            np.ones((3, 2**20))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(20):
+            np.ones((3, 2**20))
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    pages = 20 * 3 * 2**20 * 8 / resource.getpagesize()
+    assert faults < 0.2 * pages

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 - a fault need not use all that it is given
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -473,6 +474,22 @@ def test_rows_do_not_depend_on_the_blocks(monkeypatch, fault, block, options):
     rows = step_rows(network, observe(network, recordings))
 
     assert_same_rows(rows, expected)
+
+
+def test_memory_does_not_grow_with_the_number_of_blocks(monkeypatch):
+    monkeypatch.setattr("rnncheck.steps._BLOCK", 10_000)
+    network = make_network(T=2_000, D=2, M=10, K=2)
+
+    def peak(samples):
+        calls = observe(network, Implementation(network).record(make_inputs(network, samples)))
+        tracemalloc.start()
+        step_rows(network, calls)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(1)  # compiles what it needs
+    assert peak(8) < 1.5 * peak(2)
 
 
 @pytest.mark.parametrize("fault", [Implementation, OneWeightOff], ids=lambda f: f.__name__)
