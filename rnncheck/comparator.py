@@ -70,7 +70,8 @@ class Block:
     def place(self, flat_index: int) -> Place:
         """Return where the block's element of that number lies in the whole array."""
         inside = np.unravel_index(flat_index, self.shape)
-        place = {axis: int(a + i) for axis, a, i in zip(self.axes, self.start, inside, strict=True)}
+        along = {axis: int(a + i) for axis, a, i in zip(self.axes, self.start, inside, strict=True)}
+        place = {axis: along[axis] for axis in sorted(along, key=lambda axis: axis != "n")}
         return place if self.call is None else {"call": self.call, **place}
 
 
@@ -176,7 +177,8 @@ class Comparison:
         """Compute differences, scores and use of the bound; the arguments are those of `compare`."""
         self._value, self._variance, bound = _parts(expected)
         self._actual = actual.reshape(self._value.shape)
-        self._unmatched = self._unexpected = False
+        self._unmatched: Array = np.zeros(len(self._value), bool)  # by row
+        self._unexpected: Array = self._unmatched
         self._use: Array | None = None
         self._rough_use: float | None = None
         self._sums: tuple[float, float] | None = None
@@ -192,7 +194,7 @@ class Comparison:
         actual = np.ascontiguousarray(self._actual, np.float32 if self._actual.dtype == np.float32 else np.float64)
         noise, score, difference, self._max_abs_diff = kernels.compare(actual, value, variance, self._squared_scores)
         self._sums = noise, score
-        self._rough_use = self._max_abs_diff / bound if self._max_abs_diff else 0.0
+        self._rough_use = float(_ratio(np.array([self._max_abs_diff]), np.array([bound]))[0])
         return math.isfinite(difference) and not math.isnan(score) and self._rough_use <= 1.0
 
     def _compare(self, expected: Rounded | Array, bound: Array | float | None) -> None:
@@ -204,9 +206,13 @@ class Comparison:
         self._max_abs_diff = float(difference.max())
         if not math.isfinite(self._max_abs_diff):
             difference = _difference_of_infinities(self._actual, expected, difference)
+            if variance.dtype == np.float64:  # something on the way left the format's range: an infinity explains all
+                difference[np.isinf(difference) & ~np.isfinite(variance) & np.isfinite(value)] = 0.0
             self._max_abs_diff = float(difference.max())
-            self._unmatched = bool(np.isinf(difference[np.isfinite(value)]).any())
-            self._unexpected = bool(np.isinf(difference[~np.isfinite(value)]).any())
+            infinite = np.isinf(difference).reshape(len(value), -1)
+            finite = np.isfinite(value).reshape(len(value), -1)
+            self._unmatched = np.any(infinite & finite, axis=1)
+            self._unexpected = np.any(infinite & ~finite, axis=1)
         difference = difference.astype(variance.dtype)
         if bound is not None:
             self._use = _ratio(difference, np.broadcast_to(bound, value.shape))
@@ -252,6 +258,8 @@ class Comparison:
         self._variance[rows] = again._variance
         self._squared_scores[rows] = again._squared_scores
         self._sums = None
+        if not math.isfinite(self._max_abs_diff):
+            self._unmatched[rows], self._unexpected[rows] = again._unmatched, again._unexpected
         if again._use is not None:
             if self._use is None:
                 self._use = np.zeros(self._value.shape, np.float32)
@@ -275,8 +283,8 @@ class Comparison:
             bound_use=bound_use,
             worst=block.place(worst),
             first=_first_failure(self._squared_scores, self._use, block) if failed else None,
-            unmatched=self._unmatched,
-            unexpected=self._unexpected,
+            unmatched=bool(self._unmatched.any()),
+            unexpected=bool(self._unexpected.any()),
         )
 
 
@@ -292,9 +300,8 @@ def _parts(expected: Rounded | Array) -> tuple[Array, Array, Array | float | Non
     if not isinstance(expected, Rounded):
         zeros = np.zeros(expected.shape)
         return np.asarray(expected, np.float64), zeros, zeros
-    variance = np.broadcast_to(expected.variance, expected.shape)
-    if variance.dtype == np.float64 or not variance.flags.writeable:
-        variance = variance + expected.precision.underflow**2
+    variance = np.array(np.broadcast_to(expected.variance, expected.shape))  # `look_again` writes to it
+    variance += variance.dtype.type(expected.precision.underflow**2)
     return expected.value, variance, expected.bound
 
 

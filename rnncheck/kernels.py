@@ -147,7 +147,7 @@ def remember(
     width = a.shape[2]
     row = np.empty(width, variance.dtype)
     once = 1.0 + unit
-    raised = 1.0 + 2.0**-22  # what float32 may lose
+    raised, least = 1.0 + 2.0**-22, 2.0**-149  # what float32 may lose
     for t in range(a.shape[0]):
         for n in range(a.shape[1]):
             if not counts[t, n]:
@@ -167,7 +167,7 @@ def remember(
             for k in range(width):
                 x, before, after = abs(a[t, n, k]), abs(value[t, n, k]), abs(value[t + 1, n, k])
                 inherited = once * ((x + a_error) * error[t, n, k] + before * a_error) + unit * x * before + underflow
-                row[k] = raised * (once * (inherited + b_error) + unit * after)
+                row[k] = raised * (once * (inherited + b_error) + unit * after) + least
             for k in range(width):
                 error[t + 1, n, k] = row[k]
 

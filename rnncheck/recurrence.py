@@ -30,9 +30,8 @@ def recurrence(a: Screened, b: Screened, start: Rounded, counts: Array | None = 
     precision, shape = a.precision, a.shape
     if counts is None:
         counts = np.ones(shape[:2], bool)
-    value, variance, error = (
-        np.empty((shape[0] + 1, *shape[1:]), dtype) for dtype in (np.float64, *[np.float32] * 2)
-    )
+    value, variance = np.empty((shape[0] + 1, *shape[1:])), np.empty((shape[0] + 1, *shape[1:]))
+    error = np.empty(value.shape, np.float32)
     value[0], variance[0], error[0] = start.value, start.variance, start.bound
 
     def wide(array: Array) -> Array:

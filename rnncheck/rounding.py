@@ -28,6 +28,9 @@ k(n-k)/(n(n-1))·Q + k(k-1)/(n(n-1))·v², and the terms above are its sum over 
 tiny is `Precision.underflow`: products, functions and casts may flush to zero. Sums do not have it, since in gradual
 underflow they are exact where it would count.
 
+Where f(a) may exceed the largest number of the format, its variance is infinite: the implementation may hold an
+infinity there, and whatever follows from that is explained.
+
 What only moves numbers (`Rounded.move`) moves e and q² with them; zeros that it adds are exact.
 
 A sum stays open until something else than + and moving is done to it, because an implementation may take the terms
@@ -255,14 +258,17 @@ class Rounded:
         if isinstance(matrix, Rounded | np.ndarray):
             return self._times(self.lift(matrix))
         product: Rounded = self.value @ matrix
-        if not is_nothing(self.variance):
-            product.variance = product.variance + self._full(self.variance) @ matrix.squared
-        if self.error is None:
-            return self._like(product.value, product.variance, None)
-        bound = self.bound
-        if not is_nothing(bound):
-            product.error = product.error + matrix.magnitude(self._full(bound))
-        return product
+        bound = None if self.error is None else self.bound
+        variance = EXACT if is_nothing(self.variance) else self._full(self.variance) @ matrix.squared
+        if bound is None:
+            return self._like(product.value, product.variance + variance, None)
+        error = EXACT if is_nothing(bound) else matrix.magnitude(self._full(bound))
+        return product if is_nothing(variance) and is_nothing(error) else product.inheriting(variance, error)
+
+    def inheriting(self, variance: Any, error: Any) -> Rounded:
+        """Return the same numbers with more variance and error that they inherit; an open sum stays open."""
+        magnitude, roundings = self.magnitude, self.roundings
+        return Rounded(self.value, self.variance + variance, self.error + error, self.precision, magnitude, roundings)
 
     def __rmatmul__(self, operand: Operand) -> Rounded:
         return self.lift(operand) @ self
@@ -297,10 +303,16 @@ class Rounded:
         variance = np.square(slope) * self.variance + np.square(k * unit * size) + self.precision.underflow**2
         bound = self.bound
         if bound is None:
-            return self._like(value, variance, None)
+            return self._like(value, self._in_range(function, value, 0.0, variance), None)
         steepest = function.steepest(self.value, slope, bound)
         error = (1.0 + c * unit) * steepest * bound + c * unit * size + self.precision.underflow
-        return self._like(value, variance, error)
+        return self._like(value, self._in_range(function, value, error, variance), error)
+
+    def _in_range(self, function: Elementary, value: Array, error: Any, variance: Array) -> Array:
+        """Return the variance of f(self), infinite where the implementation may hold an infinity."""
+        if function.largest < self.precision.largest:
+            return variance
+        return np.where(np.abs(value) + error > self.precision.largest, np.inf, variance)
 
     def branch(self, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> Rounded:
         """Return `above` where self > at, else `below`.

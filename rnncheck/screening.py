@@ -21,6 +21,8 @@ from rnncheck.rounding import SPREAD, Elementary, Operand, Rounded, is_nothing
 
 # What variances are computed in. What it cannot hold becomes infinite, and is looked at again.
 _Estimate = np.float32
+# Variances below this lose digits in float32.
+_LEAST = 2.0**-120
 
 
 class Screened(Rounded):
@@ -43,16 +45,15 @@ class Screened(Rounded):
         roundings: int = 0,
         limit: float | None = None,
     ) -> None:
-        unknown = math.isnan(error)  # infinity times zero, on the way
-        super().__init__(value, variance, math.inf if unknown else error, precision, magnitude, roundings)
-        self._limit = limit
+        super().__init__(value, variance, _known(error), precision, _known(magnitude), roundings)
+        self._limit = _known(limit)
 
     @property
     def limit(self) -> float:
         """One number, at least every |value|."""
         if self._limit is None:
-            self._limit = _largest(self.value)
-        return self._limit
+            self._limit = _known(_largest(self.value))
+        return float(self._limit)
 
     @property
     def bound(self) -> float:
@@ -138,13 +139,15 @@ class Screened(Rounded):
         limit = function.largest if math.isfinite(function.largest) else _largest(value)
         steepest = float(np.max(function.steepest(self.value, np.inf, self.bound)))
         error = (1.0 + c * unit) * steepest * self.bound + c * unit * (limit + function.offset) + underflow
+        if not limit + error <= self.precision.largest:
+            variance = self._in_range(function, value, error, variance).astype(_Estimate)
         return Screened(value, variance, error, self.precision, limit=limit)
 
     def _applied(self, function: Elementary, value: Array, own: float) -> Array:
         """Return the variance of f(self)."""
         inherited = np.ascontiguousarray(np.broadcast_to(np.asarray(self.variance, _Estimate), value.shape))
         floor = self.precision.underflow**2
-        if function.slope_by_value is None or function.offset:
+        if function.slope_by_value is None:
             slope = function.slope(self.value, value)
             size = np.abs(value) + function.offset
             return (np.square(slope) * inherited + own * np.square(size) + floor).astype(_Estimate)
@@ -152,6 +155,18 @@ class Screened(Rounded):
         flat_value, flat_inherited, flat_variance = (x.reshape(-1) for x in (value, inherited, variance))
         kernels.apply(flat_value, flat_inherited, function.slope_by_value, own, floor, flat_variance)
         return variance
+
+    def inheriting(self, variance: Any, error: Any) -> Screened:
+        """Return the same numbers with more variance and error that they inherit; an open sum stays open."""
+        magnitude, roundings, limit = self.magnitude, self.roundings, self._limit
+        more = np.asarray(self.variance + variance, _Estimate)
+        return Screened(self.value, more, self.error + error, self.precision, magnitude, roundings, limit)
+
+    def replaced(self, rows: Array, other: Rounded) -> Screened:
+        """Return the same numbers with those of some rows replaced, in double precision, and a bound for them too."""
+        value, variance = self.value.copy(), self._full(self.variance).astype(np.float64)
+        value[rows], variance[rows] = other.value, other.variance
+        return Screened(value, variance, max(self.bound, float(np.max(other.bound))), self.precision)
 
     def move(self, change: Callable[[Array], Array]) -> Screened:
         """Return what `change` makes of the array, and of the noise with it; one bound for all stays one."""
@@ -171,7 +186,7 @@ class ScreeningMatrix(Matrix):
     def __init__(self, value: Array, precision: Precision, *, bounded: bool) -> None:
         super().__init__(value, precision, bounded=bounded)
         with np.errstate(over="ignore"):
-            self.norms = np.sqrt(self.squared.sum(axis=0)).astype(_Estimate)
+            self.norms = np.sqrt(self.squared.sum(axis=0))
             self.squared = self.squared.astype(_Estimate)
 
     def __getitem__(self, columns: tuple[Any, slice]) -> Self:
@@ -207,8 +222,18 @@ class OpenSum(Screened):
             self._closed = _total(self._products)
         return self._closed
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.closed, name)
+    value = property(lambda self: self.closed.value)
+    variance = property(lambda self: self.closed.variance)
+    error = property(lambda self: self.closed.error)
+    magnitude = property(lambda self: self.closed.magnitude)
+    roundings = property(lambda self: self.closed.roundings)
+    limit = property(lambda self: self.closed.limit)
+    _limit = property(lambda self: self.closed.limit)
+
+    @property
+    def precision(self) -> Precision:  # type: ignore[override]
+        """The implementation's number format."""
+        return self._products[0].matrix.precision
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -217,9 +242,10 @@ class OpenSum(Screened):
         return (len(first.factor.value), first.matrix.value.shape[1])
 
     def __add__(self, operand: Operand) -> Screened:
-        if isinstance(operand, OpenSum) and len(self._products) == len(operand._products) == 1:
+        alone = len(self._products) == 1
+        if alone and isinstance(operand, OpenSum) and operand.shape == self.shape and len(operand._products) == 1:
             return OpenSum((*self._products, *operand._products))
-        if isinstance(operand, np.ndarray) and operand.shape == self.shape[1:] and len(self._products) == 1:
+        if alone and isinstance(operand, np.ndarray) and operand.shape == self.shape[1:]:
             (product,) = self._products
             if product.constant is None:
                 return OpenSum((replace(product, constant=operand),))
@@ -247,20 +273,34 @@ class _Factor:
         return squared
 
     @cached_property
-    def rows(self) -> Array:
-        """‖a_r‖², (R,)."""
-        return self._squared @ np.ones(self.value.shape[1], _Estimate)
+    def _sums(self) -> tuple[Array, Array, Array]:
+        """‖a_r‖² (R,), of which rows they are finite (R,), and Σ_r a_r² of those (n,)."""
+        squared = self._squared
+        rows = squared @ np.ones(squared.shape[1], _Estimate)
+        known = np.isfinite(rows)
+        if not known.all():
+            squared = np.where(known[:, np.newaxis], squared, _Estimate(0.0))
+        return rows, known, np.ones(len(squared), _Estimate) @ squared
 
-    @cached_property
+    @property
     def columns(self) -> Array:
-        """Σ_r a_r², (n,)."""
-        return np.ones(len(self.value), _Estimate) @ self._squared
+        """Σ_r a_r² over the rows of which the squares are known, (n,)."""
+        return self._sums[2]
+
+    @property
+    def largest(self) -> float:
+        """At least the largest ‖a_r‖ of such rows; what float32 may have lost is added."""
+        rows, known, columns = self._sums
+        lost = len(columns) * float(np.finfo(_Estimate).tiny) if self.value.any() else 0.0
+        most = float(rows.max(where=known, initial=0.0)) * (1.0 + 2.0**-23 * len(columns)) + lost
+        return math.sqrt(most)
 
     @cached_property
     def shares(self) -> Array:
-        """What each row has of the sum of all squares, (R,)."""
-        shares: Array = self.rows / max(self.rows.sum(), np.finfo(_Estimate).tiny)
-        return shares
+        """What each row has of the sum of all squares, (R,); NaN for those that must be looked at again."""
+        rows, known, _ = self._sums
+        everything = max(float(rows.sum(where=known)), float(np.finfo(_Estimate).tiny))
+        return np.where(known, rows.astype(np.float64) / everything, np.nan)
 
 
 @dataclass(frozen=True)
@@ -284,7 +324,7 @@ class _Product:
     @property
     def magnitude(self) -> float:
         """One number, at least the sum of the absolute terms."""
-        most = float(np.sqrt(self.factor.rows.max()) * self.matrix.norms.max())
+        most = self.factor.largest * float(self.matrix.norms.max())
         return most if self.constant is None else most + _largest(self.constant)
 
     @property
@@ -297,7 +337,7 @@ class _Product:
         n = self.matrix.value.shape[0]
         w = self.matrix.precision.unit_variance
         energy = w * ((n + 1) / 6.0 - 1.0 / n + 1.0) * (self.factor.columns @ self.matrix.squared)
-        margins = (self.factor.shares.astype(np.float64), energy.astype(np.float64))
+        margins = (self.factor.shares, energy.astype(np.float64))
         if self.constant is None:
             return np.zeros(len(energy)), 0.0, w * (n + 1) / 3.0, *margins
         return np.ascontiguousarray(self.constant), w, w * (n + 1) / 3.0, *margins
@@ -322,6 +362,21 @@ def _total(products: tuple[_Product, ...]) -> Screened:
     terms = sum(product.matrix.value.shape[0] for product in products)
     roundings = sum(product.roundings for product in products) + len(products) - 1
     return Screened(value, variance, terms * precision.underflow, precision, magnitude, roundings, magnitude)
+
+
+def has_lost_noise(x: Screened) -> Array:
+    """Return for which rows (R,) the variance is not known, or has fallen below what float32 holds."""
+    variance = x._full(x.variance)
+    if variance.min() > _LEAST and np.isfinite(variance.max()):
+        return np.zeros(len(variance), bool)
+    held = np.isfinite(variance) & ((variance > _LEAST) | (x.value == 0.0))
+    lost: Array = ~held.reshape(len(variance), -1).all(axis=1)
+    return lost
+
+
+def _known(limit: Any) -> Any:
+    """Return an upper limit; infinity where it is NaN, as from infinity times zero."""
+    return math.inf if limit is not None and math.isnan(limit) else limit
 
 
 def _largest(array: Array) -> float:

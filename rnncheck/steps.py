@@ -30,7 +30,7 @@ from rnncheck.replay import (
     receiving,
 )
 from rnncheck.rounding import EXACT, Rounded
-from rnncheck.screening import ScreeningMatrix
+from rnncheck.screening import ScreeningMatrix, has_lost_noise
 from rnncheck.thresholds import ALARMING, SUSPICIOUS
 
 # How many numbers of a layer are checked at once: enough for an efficient product, few enough for the cache.
@@ -183,9 +183,10 @@ class _RecurrentJob:
         if self._cell.memory is None:
             yield from ([block] for block in _blocks(h.shape, width, call))
             return
-        # The memory takes its steps one by one, so that many samples at once are worth more than many steps.
+        # A block can only be checked when the one before is: many samples at once are worth more than many steps.
         samples = max(part.stop - part.start for part in sample_parts(h.shape[0], width))
-        for first in range(0, h.shape[0], min(samples, max(1, _BLOCK // width))):
+        samples = min(samples, max(1, _BLOCK // width))
+        for first in range(0, h.shape[0], samples):
             yield list(_blocks(h.shape, width, call, slice(first, first + samples)))
 
     def check(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[_Summaries, X | None]:
@@ -198,7 +199,7 @@ class _RecurrentJob:
             memory = Rounded(precision.round(self.steps.memory[0][block.window[0]]), EXACT, EXACT, precision)
         assert memory is not None  # where it is not known before the first step of a call, the call before left it
         in_time = block.in_time
-        decay, gain, *rest = (gate.reshape(in_time.shape) for gate in self._gates(operands, looks[0]))
+        decay, gain, *rest = (gate.reshape(in_time.shape) for gate in self._known_gates(operands, looks))
         counted = self.steps.counted(block)
         memories = recurrence(decay, gain, memory, None if counted is None else counted.swapaxes(0, 1))
         expected = self._cell.output((decay, gain, *rest), decay.lift(memories[1:]), self.layer.options)
@@ -213,6 +214,16 @@ class _RecurrentJob:
         """Return (N, T, ...) as rows: a memory runs through all samples of a step after the other."""
         ordered = steps if self._cell.memory is None else steps.swapaxes(0, 1)
         return ordered.reshape(-1, *steps.shape[2:])
+
+    def _known_gates(self, operands: tuple[X, ...], looks: Sequence[_Look]) -> tuple[X, ...]:
+        """Return the gates of some rows, exactly where the first look lost a noise that the memory would hand on."""
+        gates = self._gates(operands, looks[0])
+        unknown = np.flatnonzero(reduce(np.logical_or, map(has_lost_noise, gates[:2])))
+        if not unknown.size:
+            return gates
+        careful = self._gates(tuple(operand[unknown] for operand in operands), looks[1])
+        replaced = (gate.replaced(unknown, again) for gate, again in zip(gates[:2], careful, strict=False))
+        return *replaced, *gates[2:]
 
     def _gates(self, operands: tuple[X, ...], look: _Look) -> tuple[X, ...]:
         x, h, *_ = operands

@@ -1593,7 +1593,6 @@ UNBOUNDED = {
     "/constant": lambda x: x / 3.0,
     "constant/": lambda x: 1.0 / (x * x + 1.0),
     "@": lambda x: x @ Matrix(np.ones((4, 2)), FLOAT32, bounded=x.error is not None),
-    "@screening": lambda x: x @ ScreeningMatrix(np.ones((4, 2)), FLOAT32, bounded=x.error is not None),
     "bend": lambda x: x.branch(0.0, 0.0, x),
     "jump": lambda x: x.branch(0.0, -1.0, 1.0, jumps=True),
     "sum": lambda x: x.sum(),
