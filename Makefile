@@ -37,7 +37,7 @@ fixtures: $(INSTALLED)  ## Write the fixtures; the only thing that does.
 	@$(BIN)/python -m experiments.fixtures
 
 bench: $(INSTALLED)  ## Print speed as ratios, measured in one run.
-	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m experiments.bench
+	@$(BIN)/python -m experiments.bench
 
 calibrate: $(INSTALLED)  ## Correct code passes: 3,000 random cases, 10^8 numbers (about half an hour).
 	@$(BIN)/python -m experiments.calibrate

@@ -8,8 +8,7 @@
   SimpleRNN, 1.0 for LSTM and GRU, of which only this is measured.
 - check / XLA, check / ONNX: against the same model compiled by XLA, and ONNX's NumPy reference evaluator; no target.
 
-The command fails when a target is missed. `make bench` unsets OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE, so that NumPy's
-products run as OpenBLAS chooses for the processor; TensorFlow's choose for themselves.
+The command fails when a target is missed.
 """
 
 from __future__ import annotations

@@ -253,8 +253,8 @@ class Comparison:
     def look_again(self, rows: Array, expected: Rounded) -> None:
         """Replace what is known of some rows by what a more careful arithmetic expects of them."""
         again = Comparison(self._actual[rows], expected)
-        if again._variance.max() > np.finfo(np.float32).max:  # too large for the estimates' float32
-            self._variance = self._variance.astype(np.float64)
+        too_large = again._variance.max() > np.finfo(np.float32).max
+        self._variance = self._variance.astype(np.float64 if too_large else self._variance.dtype)  # a copy of its own
         self._variance[rows] = again._variance
         self._squared_scores[rows] = again._squared_scores
         self._sums = None
@@ -300,8 +300,9 @@ def _parts(expected: Rounded | Array) -> tuple[Array, Array, Array | float | Non
     if not isinstance(expected, Rounded):
         zeros = np.zeros(expected.shape)
         return np.asarray(expected, np.float64), zeros, zeros
-    variance = np.array(np.broadcast_to(expected.variance, expected.shape))  # `look_again` writes to it
-    variance += variance.dtype.type(expected.precision.underflow**2)
+    variance = np.broadcast_to(expected.variance, expected.shape)
+    if floor := variance.dtype.type(expected.precision.underflow**2):  # float32 cannot hold that of the wider formats
+        variance = variance + floor
     return expected.value, variance, expected.bound
 
 
