@@ -123,7 +123,12 @@ SUMS = {
     "applied": lambda x, h, w, u, b: tanh((x @ w + b) + h @ u),
     "times": lambda x, h, w, u, b: (x @ w + b) * (h @ u),
     "negated": lambda x, h, w, u, b: 1.0 - x @ w,
+    "inexact_factor": lambda x, h, w, u, b: tanh(x @ w)[..., :3] @ w + b,
+    "inexact_factor_later": lambda x, h, w, u, b: (x @ w + b) + tanh(x @ w)[..., :3] @ w,
+    "inexact_factor_columns": lambda x, h, w, u, b: (tanh(x @ w)[..., :3] @ w[:, 1:5] + b[1:5])[..., 1:],
 }
+# What is not linear in the noise has another mean.
+ROUGH = [SUMS[name] for name in SUMS if name in {"applied", "times"} or name.startswith("inexact")]
 
 
 @every_format
@@ -141,8 +146,7 @@ def test_sum_of_products_has_the_value_the_mean_noise_and_at_least_the_bound_of_
     np.testing.assert_allclose(screened.value, full.value, rtol=1e-12, atol=1e-14)
     assert np.all(screened.bound >= full.bound)
     means = (each.variance.mean(axis=0) for each in (screened, full))
-    smooth = build not in (SUMS["applied"], SUMS["times"])  # what is not linear in the noise has another mean
-    np.testing.assert_allclose(*means, rtol=1e-4 if smooth else 0.3)
+    np.testing.assert_allclose(*means, rtol=0.3 if build in ROUGH else 1e-4)
 
 
 @every_format
