@@ -207,7 +207,8 @@ class Comparison:
         if not math.isfinite(self._max_abs_diff):
             difference = _difference_of_infinities(self._actual, expected, difference)
             if variance.dtype == np.float64:  # something on the way left the format's range: an infinity explains all
-                difference[np.isinf(difference) & ~np.isfinite(variance) & np.isfinite(value)] = 0.0
+                explained = np.isinf(variance) | (np.isnan(variance) & np.isfinite(value))
+                difference[np.isinf(difference) & explained] = 0.0
             self._max_abs_diff = float(difference.max())
             infinite = np.isinf(difference).reshape(len(value), -1)
             finite = np.isfinite(value).reshape(len(value), -1)
@@ -216,7 +217,7 @@ class Comparison:
         difference = difference.astype(variance.dtype)
         if bound is not None:
             self._use = _ratio(difference, np.broadcast_to(bound, value.shape))
-        self._squared_scores = _ratio(np.square(difference), variance)
+        self._squared_scores = np.square(_ratio(difference, np.sqrt(variance)))
 
     @property
     def _energies(self) -> tuple[float, float]:
@@ -435,11 +436,12 @@ FAILED = (Verdict.MISMATCH, Verdict.ERROR)
 
 
 def _verdict(summary: Summary, check: Check, *, proven: bool, growth: float) -> Verdict:
-    if summary.unexpected and not summary.unmatched:
+    amplified = check is Check.END_TO_END and growth > GROWTH_LIMIT
+    if summary.unexpected and not summary.unmatched and not amplified:
         return Verdict.ERROR
     if proven:
         return Verdict.MISMATCH
-    if check is Check.END_TO_END and growth > GROWTH_LIMIT:
+    if amplified:
         return Verdict.UNDECIDABLE
     on_average = check is Check.STEP and summary.count >= AVERAGE_COUNT and summary.score_rms > AVERAGE_LIMIT
     if on_average or summary.score_max > SCORE_LIMIT:

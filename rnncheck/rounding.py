@@ -28,8 +28,8 @@ k(n-k)/(n(n-1))·Q + k(k-1)/(n(n-1))·v², and the terms above are its sum over 
 tiny is `Precision.underflow`: products, functions and casts may flush to zero. Sums do not have it, since in gradual
 underflow they are exact where it would count.
 
-Where f(a) may exceed the largest number of the format, its variance is infinite: the implementation may hold an
-infinity there, and whatever follows from that is explained.
+Where f(a) or a * b may exceed the largest number of the format, its variance is infinite: the implementation may hold
+an infinity there, and whatever follows from that is explained.
 
 What only moves numbers (`Rounded.move`) moves e and q² with them; zeros that it adds are exact.
 
@@ -224,12 +224,13 @@ class Rounded:
         value = self.value * other.value
         variance = self._fresh_variance(value, _product_variance(self, other, np.multiply))
         if self.error is None:
-            return self._like(value, variance, None)
+            return self._like(value, self._in_range(value, variance), None)
         ea, eb = self.bound, other.bound
         error = EXACT if is_nothing(eb) else np.abs(self.value) * eb
         if not is_nothing(ea):
             error = error + (np.abs(other.value) + eb) * ea
-        return self._like(value, variance, self._round_off(value, error))
+        error = self._round_off(value, error)
+        return self._like(value, self._in_range(value, variance), error)
 
     def __truediv__(self, operand: Operand) -> Rounded:
         if isinstance(operand, int | float | np.ndarray):  # it may multiply by the rounded reciprocal
@@ -303,16 +304,14 @@ class Rounded:
         variance = np.square(slope) * self.variance + np.square(k * unit * size) + self.precision.underflow**2
         bound = self.bound
         if bound is None:
-            return self._like(value, self._in_range(function, value, 0.0, variance), None)
+            return self._like(value, self._in_range(value, variance), None)
         steepest = function.steepest(self.value, slope, bound)
         error = (1.0 + c * unit) * steepest * bound + c * unit * size + self.precision.underflow
-        return self._like(value, self._in_range(function, value, error, variance), error)
+        return self._like(value, self._in_range(value, variance), error)
 
-    def _in_range(self, function: Elementary, value: Array, error: Any, variance: Array) -> Array:
-        """Return the variance of f(self), infinite where the implementation may hold an infinity."""
-        if function.largest < self.precision.largest:
-            return variance
-        return np.where(np.abs(value) + error > self.precision.largest, np.inf, variance)
+    def _in_range(self, value: Array, variance: Array) -> Array:
+        """Return the variance of a result, infinite where the implementation may hold an infinity."""
+        return np.where(np.abs(value) + REACH * np.sqrt(variance) > self.precision.largest, np.inf, variance)
 
     def branch(self, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> Rounded:
         """Return `above` where self > at, else `below`.

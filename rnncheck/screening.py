@@ -125,6 +125,9 @@ class Screened(Rounded):
         ea, eb = self.bound, other.bound
         limit = self.limit * other.limit
         error = self._rounded_off(limit, self.limit * eb + (other.limit + eb) * ea)
+        if not 2.0 * limit <= self.precision.largest:
+            value, variance = product
+            product = value, self._in_range(value, variance).astype(_Estimate)
         return Screened(*product, error, self.precision, limit=limit)
 
     __radd__ = __add__
@@ -139,8 +142,8 @@ class Screened(Rounded):
         limit = function.largest if math.isfinite(function.largest) else _largest(value)
         steepest = float(np.max(function.steepest(self.value, np.inf, self.bound)))
         error = (1.0 + c * unit) * steepest * self.bound + c * unit * (limit + function.offset) + underflow
-        if not limit + error <= self.precision.largest:
-            variance = self._in_range(function, value, error, variance).astype(_Estimate)
+        if not 2.0 * limit <= self.precision.largest:
+            variance = self._in_range(value, variance).astype(_Estimate)
         return Screened(value, variance, error, self.precision, limit=limit)
 
     def _applied(self, function: Elementary, value: Array, own: float) -> Array:
