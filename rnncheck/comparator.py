@@ -59,7 +59,7 @@ class Block:
         return tuple(slice(a, a + n) for a, n in zip(self.start, self.shape, strict=True))
 
     @property
-    def in_time(self) -> Block:
+    def time_major(self) -> Block:
         """The same with the first two axes exchanged: (t, n, ...) for (n, t, ...)."""
 
         def exchanged(part: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -178,7 +178,7 @@ class Comparison:
         self._value, self._variance, bound = _parts(expected)
         self._actual = actual.reshape(self._value.shape)
         self._unmatched: Array = np.zeros(len(self._value), bool)  # by row
-        self._unexpected: Array = self._unmatched
+        self._unexpected: Array = np.zeros(len(self._value), bool)
         self._use: Array | None = None
         self._rough_use: float | None = None
         self._sums: tuple[float, float] | None = None
@@ -190,16 +190,18 @@ class Comparison:
         if not (isinstance(bound, float) and self._variance.dtype == np.float32 and self._value.ndim == 2):
             return False
         value, variance = np.ascontiguousarray(self._value), np.ascontiguousarray(self._variance)
-        self._squared_scores = np.empty_like(variance)
+        squared_scores = np.empty_like(variance)
         actual = np.ascontiguousarray(self._actual, np.float32 if self._actual.dtype == np.float32 else np.float64)
-        noise, score, difference, self._max_abs_diff = kernels.compare(actual, value, variance, self._squared_scores)
-        self._sums = noise, score
-        self._rough_use = float(_ratio(np.array([self._max_abs_diff]), np.array([bound]))[0])
-        return math.isfinite(difference) and not math.isnan(score) and self._rough_use <= 1.0
+        noise, score, difference, largest = kernels.compare(actual, value, variance, squared_scores)
+        rough_use = float(_ratio(np.array([largest]), np.array([bound]))[0])
+        if not math.isfinite(difference) or math.isnan(score) or not rough_use <= 1.0:
+            return False
+        self._squared_scores, self._max_abs_diff = squared_scores, largest
+        self._sums, self._rough_use = (noise, score), rough_use
+        return True
 
     def _compare(self, expected: Rounded | Array, bound: Array | float | None) -> None:
         value, variance = self._value, self._variance
-        self._sums = self._rough_use = None
         difference = self._actual.astype(np.float64)
         difference -= value
         np.abs(difference, out=difference)

@@ -13,7 +13,7 @@ import numpy as np
 
 from rnncheck.network import Array
 from rnncheck.precision import Precision
-from rnncheck.rounding import Rounded
+from rnncheck.rounding import Rounded, summation_weights
 
 
 class Matrix:
@@ -45,7 +45,8 @@ class Matrix:
         w = self.precision.unit_variance
         value = a @ self.value
         energy = np.square(a) @ self.squared
-        variance = w * ((n + 1) / 3.0 * np.square(value) + ((n + 1) / 6.0 - 1.0 / n + 1.0) * energy)
+        of_value, of_energy = summation_weights(n)
+        variance = w * (of_value * np.square(value) + (of_energy + 1.0) * energy)  # and the rounding of each term
         if not self.bounded:
             return Rounded(value, variance, None, self.precision)
         return Rounded(value, variance, n * self.precision.underflow, self.precision, self.magnitude(a), n)

@@ -6,7 +6,7 @@ import numpy as np
 
 from rnncheck import kernels
 from rnncheck.network import Array
-from rnncheck.rounding import SPREAD, Rounded
+from rnncheck.rounding import CROSS, Rounded
 from rnncheck.screening import Screened
 
 
@@ -47,7 +47,7 @@ def recurrence(a: Screened, b: Screened, start: Rounded, counts: Array | None = 
         np.ascontiguousarray(counts),
         precision.unit,
         precision.unit_variance,
-        2.0 * SPREAD**2,
+        CROSS,
         precision.underflow,
         wide(value),
         wide(variance),

@@ -58,6 +58,8 @@ REACH = 8.0
 
 # Products, and f(a) where errors run freely, take the largest slope within so many standard deviations of a.
 SPREAD = 3.0
+# What a product takes of its factors' variances together: both factors' three deviations, (3q)² each.
+CROSS = 2.0 * SPREAD**2
 
 Operand = Any  # a Rounded, an exact array, or a Python number
 
@@ -472,13 +474,19 @@ def _product_variance(a: Rounded, b: Rounded, times: Callable[[Any, Any], Any]) 
     if not is_nothing(b.variance):
         inherited = times(np.square(a.value), b._full(b.variance))
     if not is_nothing(a.variance):
-        energy = np.square(b.value) + 2.0 * SPREAD**2 * b._full(b.variance)
+        energy = np.square(b.value) + CROSS * b._full(b.variance)
         inherited = inherited + times(a._full(a.variance), energy)
     return inherited
 
 
+def summation_weights(n: Any) -> tuple[Any, Any]:
+    """Return what v² and Q weigh, in units of w, in the variance of summing n terms in a random order."""
+    return (n + 1) / 3.0, (n + 1) / 6.0 - 1.0 / n
+
+
 def _summation_variance(precision: Precision, n: Any, energy: Array, value: Array) -> Array:
     """The variance of summing n terms in a random order; `energy` is the sum of their squares."""
-    squares = ((n + 1) / 6.0 - 1.0 / n) * energy + (n + 1) / 3.0 * np.square(value)
+    of_value, of_energy = summation_weights(n)
+    squares = of_energy * energy + of_value * np.square(value)
     variance: Array = precision.unit_variance * np.maximum(squares, 0.0)  # not below zero by a last digit
     return variance

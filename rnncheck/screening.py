@@ -17,7 +17,7 @@ from rnncheck import kernels
 from rnncheck.network import Array
 from rnncheck.precision import Precision
 from rnncheck.products import Matrix
-from rnncheck.rounding import SPREAD, Elementary, Operand, Rounded, is_nothing
+from rnncheck.rounding import CROSS, Elementary, Operand, Rounded, is_nothing, summation_weights
 
 # What variances are computed in. What it cannot hold becomes infinite, and is looked at again.
 _Estimate = np.float32
@@ -121,7 +121,7 @@ class Screened(Rounded):
     def __mul__(self, operand: Operand) -> Screened:
         """a * b, with q² = a²(w·b² + qb²) + qa²(b² + 18qb²)."""
         other = self.lift(operand)
-        product = self._combined(other, kernels.multiply, self.precision.unit_variance, 2.0 * SPREAD**2)
+        product = self._combined(other, kernels.multiply, self.precision.unit_variance, CROSS)
         ea, eb = self.bound, other.bound
         limit = self.limit * other.limit
         error = self._rounded_off(limit, self.limit * eb + (other.limit + eb) * ea)
@@ -270,15 +270,10 @@ class _Factor:
         self.value = value
 
     @cached_property
-    def _squared(self) -> Array:
-        squared = self.value.astype(_Estimate)
-        np.multiply(squared, squared, out=squared)
-        return squared
-
-    @cached_property
     def _sums(self) -> tuple[Array, Array, Array]:
         """‖a_r‖² (R,), of which rows they are finite (R,), and Σ_r a_r² of those (n,)."""
-        squared = self._squared
+        squared = self.value.astype(_Estimate)
+        np.multiply(squared, squared, out=squared)
         rows = squared @ np.ones(squared.shape[1], _Estimate)
         known = np.isfinite(rows)
         if not known.all():
@@ -339,11 +334,12 @@ class _Product:
         """
         n = self.matrix.value.shape[0]
         w = self.matrix.precision.unit_variance
-        energy = w * ((n + 1) / 6.0 - 1.0 / n + 1.0) * (self.factor.columns @ self.matrix.squared)
+        of_value, of_energy = summation_weights(n)
+        energy = w * (of_energy + 1.0) * (self.factor.columns @ self.matrix.squared)
         margins = (self.factor.shares, energy.astype(np.float64))
         if self.constant is None:
-            return np.zeros(len(energy)), 0.0, w * (n + 1) / 3.0, *margins
-        return np.ascontiguousarray(self.constant), w, w * (n + 1) / 3.0, *margins
+            return np.zeros(len(energy)), 0.0, w * of_value, *margins
+        return np.ascontiguousarray(self.constant), w, w * of_value, *margins
 
     def evaluate(self) -> Array:
         """Return a·W, (R, M)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ from rnncheck.replay import (
     operate,
     received,
     receiving,
+    time_major,
 )
 from rnncheck.rounding import EXACT, Rounded
 from rnncheck.screening import ScreeningMatrix, has_lost_noise
@@ -61,10 +62,8 @@ def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
     jobs = [job for call in calls if (job := _job(layer, call)) is not None]
     if len(jobs) < len(calls) or layer.kind in HELPERS:
         return []
-    with np.errstate(all="ignore"):
-        looks = [Analysis(bounded=True, matrix=matrix) for matrix, _ in _CLOSER_LOOKS]
-        arithmetics = [_Look(look, look.weights(layer)) for look in looks]
-    compared = list(mapper(partial(_check_strand, arithmetics), _strands(jobs, calls)))
+    looks = [_Look(Analysis(bounded=True, matrix=matrix), layer) for matrix, _ in _CLOSER_LOOKS]
+    compared = list(mapper(partial(_check_strand, looks), _strands(jobs, calls)))
     return [
         judge(
             reduce(_Found.__add__, (found[output] for found in compared if output in found)).settled(),
@@ -79,10 +78,15 @@ def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
 
 @dataclass(frozen=True)
 class _Look:
-    """An arithmetic and a layer's weights in it."""
+    """An arithmetic and a layer's weights in it, which most blocks need of the first look alone."""
 
     analysis: Analysis
-    weights: Weights
+    layer: Layer
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The layer's weights."""
+        return self.analysis.weights(self.layer)
 
 
 # How a block is looked at: by which arithmetic, and the score from which a row is looked at by the next one.
@@ -198,12 +202,12 @@ class _RecurrentJob:
         if block.start[1] == 0 and self.steps.memory[0] is not None:
             memory = Rounded(precision.round(self.steps.memory[0][block.window[0]]), EXACT, EXACT, precision)
         assert memory is not None  # where it is not known before the first step of a call, the call before left it
-        in_time = block.in_time
-        decay, gain, *rest = (gate.reshape(in_time.shape) for gate in self._known_gates(operands, looks))
+        ordered = block.time_major
+        decay, gain, *rest = (gate.reshape(ordered.shape) for gate in self._known_gates(operands, looks))
         counted = self.steps.counted(block)
         memories = recurrence(decay, gain, memory, None if counted is None else counted.swapaxes(0, 1))
         expected = self._cell.output((decay, gain, *rest), decay.lift(memories[1:]), self.layer.options)
-        rows = (-1, *in_time.shape[2:])
+        rows = (-1, *ordered.shape[2:])
         summaries = {"h": self._compare(block, (*operands, memories.reshape(rows)), expected.reshape(rows), looks)}
         memory = memories[-1]
         if self.steps.final_memory and block.start[1] + block.shape[1] == self.steps.h.shape[1]:
@@ -212,8 +216,7 @@ class _RecurrentJob:
 
     def _as_rows(self, steps: Array) -> Array:
         """Return (N, T, ...) as rows: a memory runs through all samples of a step after the other."""
-        ordered = steps if self._cell.memory is None else steps.swapaxes(0, 1)
-        return ordered.reshape(-1, *steps.shape[2:])
+        return steps.reshape(-1, *steps.shape[2:]) if self._cell.memory is None else time_major(steps)
 
     def _known_gates(self, operands: tuple[X, ...], looks: Sequence[_Look]) -> tuple[X, ...]:
         """Return the gates of some rows, exactly where the first look lost a noise that the memory would hand on."""
@@ -238,7 +241,7 @@ class _RecurrentJob:
 
     def _compare(self, block: Block, operands: tuple[X, ...], expected: X, looks: Sequence[_Look]) -> _Found:
         actual = self._as_rows(self.steps.h[block.window])
-        ordered = block if self._cell.memory is None else block.in_time
+        ordered = block if self._cell.memory is None else block.time_major
         return _look_closer(actual, ordered, operands, expected, looks, self.evaluate, partial(self._settle, block))
 
     def _settle(self, block: Block, rows: Array | slice, expected: X) -> X:

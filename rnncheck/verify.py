@@ -68,11 +68,7 @@ def verify(
 
     tolerance = make_tolerance(rtol, atol)
     source = _Source.of(model)
-    if inputs is None:
-        arrays = random_inputs(source.network, seed, samples, steps)
-    else:
-        arrays = check_inputs(source.network, inputs)
-    entry = _verify(source, arrays, tolerance, seed if inputs is None else None)
+    entry = _prepared(source, inputs, seed, samples, steps, tolerance)()
     return Report(environment(), (entry,))
 
 
@@ -102,9 +98,16 @@ def read_verification(
         UnsupportedError: the model has something that rnncheck does not replay.
     """
     source = _Source.of(path)
+    given = None if inputs is None else read_inputs(inputs, source.network)
+    return _prepared(source, given, seed, samples, steps, tolerance)
+
+
+def _prepared(
+    source: _Source, inputs: Any, seed: int, samples: int | None, steps: int | None, tolerance: Tolerance | None
+) -> Callable[[], Entry]:
+    """Check the inputs that are given, or draw random ones; return what runs and checks the model."""
     if inputs is not None:
-        arrays = check_inputs(source.network, read_inputs(inputs, source.network))
-        return partial(_verify, source, arrays, tolerance)
+        return partial(_verify, source, check_inputs(source.network, inputs), tolerance)
     arrays = random_inputs(source.network, seed, samples, steps)
     return partial(_verify, source, arrays, tolerance, seed)
 

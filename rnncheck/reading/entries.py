@@ -89,6 +89,7 @@ def _training_only(*weights: str) -> tuple[str, ...]:
 
 
 _OF_A_CELL = (*_training_only("kernel", "recurrent", "bias"), "dropout", "recurrent_dropout", "seed")
+_CONVOLUTION = ("filters", "kernel_size", "strides", "padding", "dilation_rate")
 _OF_DENSE = _training_only("kernel", "bias")
 
 
@@ -156,11 +157,7 @@ def _conv_lstm() -> Entry:
     return Entry(
         role="recurrent",
         checked=(
-            "filters",
-            "kernel_size",
-            "strides",
-            "padding",
-            "dilation_rate",
+            *_CONVOLUTION,
             "activation",
             "recurrent_activation",
             "use_bias",
@@ -305,11 +302,7 @@ ENTRIES: Mapping[str, Entry] = {
     ),
     "Conv1D": Entry(
         checked=(
-            "filters",
-            "kernel_size",
-            "strides",
-            "padding",
-            "dilation_rate",
+            *_CONVOLUTION,
             "groups",
             "activation",
             "use_bias",
