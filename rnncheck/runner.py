@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -175,11 +176,14 @@ class _Explorer:
     def _note_cells(self, name: str, layer: Any, states: list[Any], arguments: _Arguments) -> None:
         cells = getattr(layer.cell, "cells", [layer.cell])
         names = [*(f"{name}/{k}_{cell.name}" for k, cell in enumerate(cells[:-1])), name]
-        for k, (cell, cell_name) in enumerate(zip(cells, names, strict=True)):
+        for cell, cell_name in zip(cells, names, strict=True):
             own = [states.pop(0) for _ in _sizes(cell)] if states else []
             self.tensors |= {Tensor(cell_name, index): state for index, state in enumerate(own, start=1)}
-            if cell_name not in self.sequences:
-                self.sequences[cell_name] = _all_steps(layer, cells[: k + 1], arguments, cell_name)
+        if len(cells) > 1 or name not in self.sequences:
+            steps = _all_steps(layer, arguments, name)
+            ends = list(itertools.accumulate(_width(cell) for cell in cells))
+            for cell_name, start, end in zip(names, [0, *ends], ends, strict=False):
+                self.sequences[cell_name] = steps[..., start:end]
 
     def _note_bidirectional(self, name: str, layer: Any, outputs: list[Any], arguments: _Arguments) -> None:
         halves = (layer.forward_layer, layer.backward_layer)
@@ -237,6 +241,11 @@ def _sizes(cell: Any) -> list[Any]:
     return list(cell.state_size) if isinstance(cell.state_size, list | tuple) else [cell.state_size]
 
 
+def _width(cell: Any) -> int:
+    """Return how many numbers a cell puts out."""
+    return int(_sizes(cell)[0])
+
+
 def _fold(x: Any) -> Any:
     """Return (N, T, ...) as (N·T, ...)."""
     import keras
@@ -253,8 +262,12 @@ _RUNNING = (
 )  # fmt: skip
 
 
-def _all_steps(layer: Any, cells: list[Any], arguments: _Arguments, name: str) -> Any:
-    """Run a layer's own cells on what the layer reads, so that every step of the last of them is returned."""
+def _all_steps(layer: Any, arguments: _Arguments, name: str) -> Any:
+    """Run a layer's own cell on what the layer reads, so that every step is returned: of a stack, that of every cell.
+
+    The cells of a stack are run together: in another run their numbers might end in another digit, which a chaotic
+    stack amplifies, and then what one cell put out would not be what the next one read.
+    """
     import keras
 
     holders = {key: layer if hasattr(layer, key) else layer.cell for key in _RUNNING}
@@ -266,12 +279,27 @@ def _all_steps(layer: Any, cells: list[Any], arguments: _Arguments, name: str) -
     }
     states = arguments.initial_state
     if type(layer) is keras.layers.RNN:
-        is_stack = len(cells) > 1  # Keras cannot run a stack of one cell under a mask
-        cell = keras.layers.StackedRNNCells(cells, dtype=layer.cell.dtype_policy) if is_stack else cells[0]
+        cell, cells = layer.cell, list(getattr(layer.cell, "cells", []))
+        if len(cells) == 1:  # Keras cannot run a stack of one cell under a mask
+            cell, states = cells[0], None if states is None else keras.tree.flatten(states[0])
+        elif cells:
+            cell = _showing_every_cell(cell)
         steps = keras.layers.RNN(cell, **{key: running[key] for key in running if key not in _OF_A_CELL})
-        if states is not None and hasattr(layer.cell, "cells"):
-            states = states[: len(cells)] if is_stack else keras.tree.flatten(states[0])
     else:
         steps = type(layer)(**running)
         steps.cell = layer.cell
     return steps(arguments.sequence, initial_state=states, mask=arguments.mask)
+
+
+def _showing_every_cell(stack: Any) -> Any:
+    """Return a stack of the same cells that puts out the h of all of them, side by side."""
+    import keras
+
+    class EveryCell(keras.layers.StackedRNNCells):  # type: ignore[misc]
+        output_size = property(lambda self: sum(map(_width, self.cells)))
+
+        def call(self, inputs: Any, states: Any, training: bool = False, **kwargs: Any) -> Any:
+            _, after = super().call(inputs, states, training=training, **kwargs)
+            return keras.ops.concatenate([keras.tree.flatten(own)[0] for own in after], axis=-1), after
+
+    return EveryCell(stack.cells, dtype=stack.dtype_policy)
