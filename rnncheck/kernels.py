@@ -6,6 +6,7 @@ to its last arguments. Numba compiles a kernel when it is first called and keeps
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
@@ -143,7 +144,10 @@ def remember(
     variance: Array,
     error: Array,
 ) -> None:
-    """c_t = a_t*c_{t-1} + b_t: a and b (T, N, M), counts (T, N), and c (T + 1, N, M), of which c_0 is there."""
+    """c_t = a_t*c_{t-1} + b_t: a and b (T, N, M), counts (T, N), and c (T + 1, N, M), of which c_0 is there.
+
+    Standard deviations add up from step to step, not variances: see `rnncheck.recurrence`.
+    """
     width = a.shape[2]
     row = np.empty(width, variance.dtype)
     once = 1.0 + unit
@@ -160,8 +164,9 @@ def remember(
                 value[t + 1, n, k] = a[t, n, k] * value[t, n, k] + b[t, n, k]
             for k in range(width):
                 x, before, after, qa = a[t, n, k], value[t, n, k], value[t + 1, n, k], a_variance[t, n, k]
-                inherited = (x * x + cross * qa) * variance[t, n, k] + before * before * (w * x * x + qa)
-                row[k] = inherited + b_variance[t, n, k] + w * after * after
+                inherited = math.sqrt((x * x + cross * qa) * variance[t, n, k])
+                own = math.sqrt(before * before * (w * x * x + qa) + b_variance[t, n, k] + w * after * after)
+                row[k] = (inherited + own) * (inherited + own)
             for k in range(width):
                 variance[t + 1, n, k] = row[k]
             for k in range(width):

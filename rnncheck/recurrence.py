@@ -11,12 +11,16 @@ from rnncheck.screening import Screened
 
 
 def recurrence(a: Screened, b: Screened, start: Rounded, counts: Array | None = None) -> Rounded:
-    """Return c_t = a_t*c_{t-1} + b_t, t = 0 ... T, by the rules for * and +, with a bound for each number.
+    """Return c_t = a_t*c_{t-1} + b_t, t = 0 ... T, with a bound for each number.
 
-    Bound e and variance q² of c follow from those of the step before:
+    Bound e and noise q of c follow from those of the step before:
 
-        e_t  = (1+u)·[(1+u)·((|a| + ea)·e_{t-1} + |c_{t-1}|·ea) + u·|a·c_{t-1}| + tiny + eb] + u·|c_t|
-        q_t² = (a² + 18qa²)·q_{t-1}² + c_{t-1}²·(qa² + w·a²) + qb² + w·c_t²
+        e_t = (1+u)·[(1+u)·((|a| + ea)·e_{t-1} + |c_{t-1}|·ea) + u·|a·c_{t-1}| + tiny + eb] + u·|c_t|
+        q_t = sqrt(a² + 18qa²)·q_{t-1} + sqrt(c_{t-1}²·(qa² + w·a²) + qb² + w·c_t²)
+
+    The bound is that of the rules for * and +. Of the noise, the standard deviations of the steps add up instead of
+    their variances: where the sequence changes little from one step to the next, so do its rounding errors, and a
+    memory of k steps gathers k times the error of one, not sqrt(k) times.
 
     Args:
         a: (T, N, ..., M).
