@@ -1,7 +1,8 @@
-"""The loops of the first look, compiled: each goes over its numbers once and lets go of the interpreter's lock.
+"""Loops over whole blocks, compiled: each goes over its numbers once and lets go of the interpreter's lock.
 
-They are the rules of `rnncheck.rounding` for whole blocks. Arrays are contiguous; what a kernel computes is written
-to its last arguments. Numba compiles a kernel when it is first called and keeps it on disk.
+Most are the rules of `rnncheck.rounding` for the first look; `logistic` is tanh and sigmoid themselves. Arrays are
+contiguous; what a kernel computes is written to its last arguments. Numba compiles a kernel when it is first called
+and keeps it on disk.
 """
 
 from __future__ import annotations
@@ -15,6 +16,13 @@ import numpy as np
 
 from rnncheck.network import Array
 
+# log2(e); ln 2 in two parts, of which the first ends in zeros; 1.5·2^52, which rounds what is added to it to the
+# nearest integer, in its last bits; the coefficients 1/k! of exp.
+_LOG2_E = 1.4426950408889634
+_LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+_TO_INTEGER = 6755399441055744.0
+_C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9, _C10, _C11, _C12, _C13 = (1.0 / math.factorial(k) for k in range(2, 14))
+
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -24,10 +32,11 @@ def _compiled(kernel: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Re
     def machine_code() -> Any:
         import numba  # takes half a second, and nobody needs it before
 
+        options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # a*b + c in one rounding
         try:
-            return numba.njit(kernel, nogil=True, error_model="numpy", cache=True)
+            return numba.njit(kernel, cache=True, **options)
         except RuntimeError:  # no folder that it may write to
-            return numba.njit(kernel, nogil=True, error_model="numpy")
+            return numba.njit(kernel, **options)
 
     @wraps(kernel)
     def call(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
@@ -97,10 +106,12 @@ def add(a: Array, a_variance: Array, b: Array, b_variance: Array, w: float, valu
 
 
 @_compiled
-def shift(a: Array, a_variance: Array, number: float, w: float, q: float, value: Array, variance: Array) -> None:
-    """a + b for one number b of variance q, with qa² + q + w·(a + b)²."""
+def shift(
+    a: Array, a_variance: Array, sign: float, number: float, w: float, q: float, value: Array, variance: Array
+) -> None:
+    """sign·a + b for one number b of variance q, with qa² + q + w·(sign·a + b)²; sign is 1 or -1."""
     for k in range(a.size):
-        z = a[k] + number
+        z = sign * a[k] + number
         value[k] = z
         variance[k] = a_variance[k] + q + w * z * z
 
@@ -117,6 +128,15 @@ def multiply(
 
 
 @_compiled
+def multiply_exact(a: Array, a_variance: Array, b: Array, w: float, value: Array, variance: Array) -> None:
+    """a * b for exact b, with b²(qa² + w·a²)."""
+    for k in range(a.size):
+        x, y = a[k], b[k]
+        value[k] = x * y
+        variance[k] = y * y * (a_variance[k] + w * x * x)
+
+
+@_compiled
 def apply(
     f: Array, a_variance: Array, slope: tuple[float, float, float], own: float, floor: float, variance: Array
 ) -> None:
@@ -125,6 +145,24 @@ def apply(
         y = f[k]
         steepness = slope[0] + y * (slope[1] + y * slope[2])
         variance[k] = steepness * steepness * a_variance[k] + own * y * y + floor
+
+
+@_compiled
+def logistic(x: Array, scale: float, limit: float, constant: float, factor: float, value: Array) -> None:
+    """(constant + factor·e)/(e + 2), where e = exp(y) - 1 and y = scale·x, held within ±limit, at most 708.
+
+    y = k·ln 2 + r with |r| <= ln(2)/2, p = exp(r) - 1 by its series, e = 2^k·p + (2^k - 1).
+    """
+    for i in range(x.size):
+        y = min(max(scale * x[i], -limit), limit)
+        shifted = y * _LOG2_E + _TO_INTEGER
+        k = shifted - _TO_INTEGER
+        r = (y - k * _LN2_HIGH) - k * _LN2_LOW
+        power = np.int64((np.float64(shifted).view(np.int64) << 52) + (1023 << 52)).view(np.float64)  # 2^k
+        series = ((((_C13 * r + _C12) * r + _C11) * r + _C10) * r + _C9) * r + _C8
+        series = (((((series * r + _C7) * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _C2
+        e = power * (r + r * r * series) + (power - 1.0)
+        value[i] = (constant + factor * e) / (e + 2.0) if x[i] == x[i] else x[i]
 
 
 @_compiled

@@ -86,19 +86,37 @@ class Screened(Rounded):
     def _terms(self) -> float:
         return self.limit if self.magnitude is None else float(self.magnitude)
 
-    def _combined(self, other: Screened, kernel: Callable[..., None], *numbers: float) -> tuple[Array, Array]:
-        """Return value and variance of what a kernel makes of both."""
-        shape = np.broadcast_shapes(self.shape, other.shape)
-        parts = (self.value, np.asarray(self.variance, _Estimate), other.value, np.asarray(other.variance, _Estimate))
-        operands = (np.ascontiguousarray(np.broadcast_to(part, shape)).reshape(-1) for part in parts)
+    def _elementwise(self, kernel: Callable[..., None], *operands: Any) -> tuple[Array, Array]:
+        """Return the value and variance that a kernel makes of these numbers and further operands, arrays or not."""
+        shape = np.broadcast_shapes(self.shape, *(operand.shape for operand in operands if np.ndim(operand)))
         value, variance = np.empty(shape), np.empty(shape, _Estimate)
-        kernel(*operands, *numbers, value.reshape(-1), variance.reshape(-1))
+
+        def flat(part: Any) -> Any:
+            return np.ascontiguousarray(np.broadcast_to(part, shape)).reshape(-1)
+
+        further = (flat(operand) if np.ndim(operand) else operand for operand in operands)
+        own = (flat(self.value), flat(np.asarray(self.variance, _Estimate)))
+        kernel(*own, *further, value.reshape(-1), variance.reshape(-1))
         return value, variance
 
     def __add__(self, operand: Operand) -> Screened:
+        return self._plus(self.lift(operand))
+
+    def __rsub__(self, operand: Operand) -> Screened:
         other = self.lift(operand)
+        if np.ndim(other.value) or not np.ndim(self.variance):
+            return (-self).__add__(other)
+        return self._closed_like(self.value)._plus(other, sign=-1.0)
+
+    def _plus(self, other: Screened, sign: float = 1.0) -> Screened:
+        """Return sign·self + other; the sign is 1 where other is no number."""
+        w = self.precision.unit_variance
+        if np.ndim(other.value) or not np.ndim(self.variance):
+            added = self._elementwise(kernels.add, *other._arrays, w)
+        else:
+            added = self._elementwise(kernels.shift, sign, float(other.value), w, float(other.variance))
         return Screened(
-            *self._added(other),
+            *added,
             self.error + other.error,
             self.precision,
             self._terms() + other._terms(),
@@ -106,22 +124,25 @@ class Screened(Rounded):
             self.limit + other.limit,
         )
 
-    def _added(self, other: Screened) -> tuple[Array, Array]:
-        w = self.precision.unit_variance
-        if np.ndim(other.value) or not np.ndim(self.variance):
-            return self._combined(other, kernels.add, w)
-        value, variance = np.empty(self.shape), np.empty(self.shape, _Estimate)
-        a, qa = (np.ascontiguousarray(part).reshape(-1) for part in (self.value, self._full(self.variance)))
-        kernels.shift(a, qa, float(other.value), w, float(other.variance), value.reshape(-1), variance.reshape(-1))
-        return value, variance
+    @property
+    def _arrays(self) -> tuple[Array, Array]:
+        return np.atleast_1d(self.value), np.atleast_1d(np.asarray(self.variance, _Estimate))
+
+    def _closed_like(self, value: Array) -> Screened:
+        """Return numbers of the same size and error, of a sum that is complete."""
+        return Screened(value, self.variance, self.bound, self.precision, limit=self._limit)
 
     def __neg__(self) -> Screened:
-        return Screened(-self.value, self.variance, self.bound, self.precision, limit=self._limit)
+        return self._closed_like(-self.value)
 
     def __mul__(self, operand: Operand) -> Screened:
         """a * b, with q² = a²(w·b² + qb²) + qa²(b² + 18qb²)."""
         other = self.lift(operand)
-        product = self._combined(other, kernels.multiply, self.precision.unit_variance, CROSS)
+        w = self.precision.unit_variance
+        if is_nothing(other.variance):
+            product = self._elementwise(kernels.multiply_exact, np.atleast_1d(other.value), w)
+        else:
+            product = self._elementwise(kernels.multiply, *other._arrays, w, CROSS)
         ea, eb = self.bound, other.bound
         limit = self.limit * other.limit
         error = self._rounded_off(limit, self.limit * eb + (other.limit + eb) * ea)

@@ -34,6 +34,43 @@ SCAN = Path(__file__).parents[1] / "experiments" / "results" / "activations.json
 PARAMETERS = {"threshold": {"threshold": 0.25, "default_value": -0.5}}
 
 
+# --- tanh and sigmoid, whichever way this processor takes ---
+
+
+@pytest.fixture(params=[True, False], ids=["numpy", "compiled"])
+def way(request, monkeypatch):
+    monkeypatch.setattr(activations, "_NUMPY_IS_FAST", request.param)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("largest", [1e-300, 1e-8, 0.01, 0.3, 1.0, 3.0, 19.0])
+def test_tanh_and_sigmoid_are_right_to_four_units_of_roundoff(rng, largest):
+    """Against 80-bit arithmetic; the replay's own error is part of what c allows for, 10.4 u and 4.2 u."""
+    x = rng.uniform(-largest, largest, 200_000)
+    wide = x.astype(np.longdouble)
+
+    for function, exact in ((activations.tanh, np.tanh(wide)), (activations.sigmoid, 1 / (1 + np.exp(-wide)))):
+        error = np.abs((function(x) - exact) / exact)
+        assert error.max() < 4.0 * 2.0**-53
+
+
+@pytest.mark.usefixtures("way")
+def test_tanh_and_sigmoid_of_what_is_very_large_small_or_no_number():
+    x = np.array([-np.inf, -1e300, -800.0, -1e-320, 0.0, 1e-320, 800.0, 1e300, np.inf, np.nan])
+
+    assert activations.tanh(x).tolist()[:-1] == [-1.0, -1.0, -1.0, -1e-320, 0.0, 1e-320, 1.0, 1.0, 1.0]
+    np.testing.assert_allclose(activations.sigmoid(x)[:-1], [0, 0, 0, 0.5, 0.5, 0.5, 1, 1, 1], atol=1e-307)
+    assert np.isnan([activations.tanh(x)[-1], activations.sigmoid(x)[-1]]).all()
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("shape", [(), (0,), (3, 4), (2, 3, 4)])
+def test_tanh_keeps_the_shape_of_any_array(rng, shape):
+    x = rng.normal(size=(*shape, 2))[..., 0]
+
+    assert activations.tanh(x).shape == activations.sigmoid(x).shape == shape
+
+
 # --- the formulas, one number at a time ---
 
 

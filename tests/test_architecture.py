@@ -107,13 +107,13 @@ def test_independent_module_reaches_numpy_its_compiler_and_the_standard_library_
     everything = set().union(*(imported(name) for name in {module, *reached(module)}))
     packages = {name.split(".")[0] for name in everything}
 
-    # Numba compiles loops of rnncheck's own, and only those of the first look; the replay knows nothing of it.
+    # Numba compiles loops of rnncheck's own: those of the first look, and tanh where NumPy's is slow.
     allowed = {"numpy", "rnncheck", "numba"} if "kernels" in {module, *reached(module)} else {"numpy", "rnncheck"}
     assert packages - set(sys.stdlib_module_names) <= allowed
 
 
-@pytest.mark.parametrize("module", ["replay", "equations", "layers", "rounding", "products"])
-def test_replay_and_exact_arithmetic_do_without_compiled_loops(module):
+@pytest.mark.parametrize("module", ["rounding", "products"])
+def test_exact_arithmetic_does_without_compiled_loops(module):
     assert "kernels" not in {module, *reached(module)}
 
 
@@ -126,8 +126,9 @@ def test_reached_modules_are_followed_through_others():
 def test_extractor_and_replay_share_no_helper():
     plain_data = {"network", "errors"}
     tables = {"activations", "accuracy", "precision", "rounding", "thresholds"}
+    below_the_tables = {"kernels"}  # the extractor asks for the activations' names
 
-    assert reached("extractor") & reached("replay") <= plain_data | tables
+    assert reached("extractor") & reached("replay") <= plain_data | tables | below_the_tables
 
 
 FRAMEWORKS = {"tensorflow", "keras", "jax", "torch", "onnx", "pandas", "rich", "matplotlib"}
