@@ -179,11 +179,13 @@ class _Explorer:
         for cell, cell_name in zip(cells, names, strict=True):
             own = [states.pop(0) for _ in _sizes(cell)] if states else []
             self.tensors |= {Tensor(cell_name, index): state for index, state in enumerate(own, start=1)}
-        if len(cells) > 1 or name not in self.sequences:
+        if len(cells) > 1:
             steps = _all_steps(layer, arguments, name)
             ends = list(itertools.accumulate(_width(cell) for cell in cells))
             for cell_name, start, end in zip(names, [0, *ends], ends, strict=False):
                 self.sequences[cell_name] = steps[..., start:end]
+        elif name not in self.sequences:
+            self.sequences[name] = _all_steps(layer, arguments, name)
 
     def _note_bidirectional(self, name: str, layer: Any, outputs: list[Any], arguments: _Arguments) -> None:
         halves = (layer.forward_layer, layer.backward_layer)
