@@ -175,7 +175,7 @@ class Comparison:
 
     def __init__(self, actual: Array, expected: Rounded | Array) -> None:
         """Compute differences, scores and use of the bound; the arguments are those of `compare`."""
-        self._value, self._variance, bound = _parts(expected)
+        self._value, self._variance, self._floor, bound = _parts(expected)
         self._actual = actual.reshape(self._value.shape)
         self._unmatched: Array = np.zeros(len(self._value), bool)  # by row
         self._unexpected: Array = np.zeros(len(self._value), bool)
@@ -223,9 +223,10 @@ class Comparison:
 
     @property
     def _energies(self) -> tuple[float, float]:
-        """The sums of noise² and of score²."""
+        """The sums of noise², without the floor that keeps it from zero, and of score²."""
         if self._sums is None:
-            self._sums = _sum(self._variance), _sum(self._squared_scores)
+            noise = max(_sum(self._variance) - self._floor * self._variance.size, 0.0)
+            self._sums = noise, _sum(self._squared_scores)
         return self._sums
 
     @property
@@ -298,15 +299,17 @@ def _sum(array: Array) -> float:
     )
 
 
-def _parts(expected: Rounded | Array) -> tuple[Array, Array, Array | float | None]:
-    """Return value, noise² and bound, which may be one for all; what is exact has neither noise nor bound."""
+def _parts(expected: Rounded | Array) -> tuple[Array, Array, float, Array | float | None]:
+    """Return value, noise² with its floor, the floor, and the bound, which may be one for all.
+
+    What is exact has neither noise nor bound.
+    """
     if not isinstance(expected, Rounded):
         zeros = np.zeros(expected.shape)
-        return np.asarray(expected, np.float64), zeros, zeros
+        return np.asarray(expected, np.float64), zeros, 0.0, zeros
     variance = np.broadcast_to(expected.variance, expected.shape)
-    if floor := variance.dtype.type(expected.precision.underflow**2):  # float32 cannot hold that of the wider formats
-        variance = variance + floor
-    return expected.value, variance, expected.bound
+    floor = float(variance.dtype.type(expected.precision.underflow**2))  # zero where float32 cannot hold it
+    return expected.value, variance + floor if floor else variance, floor, expected.bound
 
 
 def _ratio(difference: Array, limit: Array) -> Array:

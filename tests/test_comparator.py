@@ -337,6 +337,16 @@ def test_numbers_that_are_all_zero_and_exact_match():
     assert judged(summary, Check.END_TO_END).verdict is Verdict.MATCH
 
 
+def test_zeros_without_noise_are_decidable():
+    """An activation such as soft_shrink makes every number zero: the floor of the noise is then no share of it."""
+    zeros = Rounded(np.zeros(SHAPE), np.zeros(SHAPE), None, PRECISIONS["float32"])
+
+    summary = compare(np.zeros(SHAPE), zeros, block())
+
+    assert summary.noise == 0.0
+    assert judged(summary, Check.END_TO_END).verdict is Verdict.MATCH
+
+
 def test_mismatch_comes_before_undecidable():
     summary = Summary(count=4, signal_energy=1.0, noise_energy=4.0, score_max=SCORE_LIMIT + 1, worst={"n": 0})
 
