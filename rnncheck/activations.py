@@ -365,4 +365,4 @@ _KNOWN = {**ACTIVATIONS, **KERAS2_ACTIVATIONS}
 
 def activate(activation: Activation, x: X) -> X:
     """Apply an activation by its name and parameters, shapes (..., M) -> (..., M)."""
-    return _KNOWN[activation.name](x, **activation.parameters)
+    return (activation.function or _KNOWN[activation.name])(x, **activation.parameters)

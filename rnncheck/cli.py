@@ -203,7 +203,7 @@ def verify(
         click.echo(f"interrupted after {len(report.entries)} cases; nothing was written", err=True)
         raise SystemExit(INTERRUPTED)
     if json_path is not None:
-        write_json(report, json_path)
+        write_json(report.to_dict(), json_path)
     if csv_path is not None:
         write_csv(report, csv_path)
     raise SystemExit(report.exit_code)
@@ -240,6 +240,38 @@ def show(model: Path) -> None:
     width = None if sys.stdout.isatty() else 118
     title = f"{model.name}, written by Keras {file.keras_version or 'of an unknown version'}"
     print_network(network, Console(width=width, highlight=False), title)
+
+
+@cli.command("faults")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and inputs.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write what was found as JSON.")
+@click.option("--quiet", is_flag=True, help="Print nothing; the exit code says it.")
+def try_faults(seed: int, json_path: Path | None, quiet: bool) -> None:
+    """Prove that the checks can fail: catch every known fault, flag no correct run.
+
+    The catalogue has the ways in which recurrent implementations have been wrong: gate orders, transposes, biases,
+    masks, states, precision. Each is held against cases of the built-in grid, the smallest first. The controls are
+    correct runs of other kinds, which must not be flagged.
+
+    Exit codes: 0 every fault is caught and no control flagged, 1 otherwise.
+    """
+    if json_path is not None:
+        check_writable(json_path)
+    with quiet_stderr():
+        import keras  # noqa: F401 - loaded here, where its start-up messages can be held back
+    from rnncheck.environment import environment
+    from rnncheck.selftest import self_test, to_dict
+
+    found = self_test(seed, _with_progress)
+    if not quiet:
+        from rich.console import Console
+
+        from rnncheck.render import print_self_test
+
+        print_self_test(found, Console(width=None if sys.stdout.isatty() else 150, highlight=False))
+    if json_path is not None:
+        write_json(to_dict(found, environment()), json_path)
+    raise SystemExit(not found.passed)
 
 
 def _cases(given: dict[str, Any], seed: int) -> list[Case]:

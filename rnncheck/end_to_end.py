@@ -11,7 +11,7 @@ import numpy as np
 
 from rnncheck.comparator import Block, Check, Row, Summary, compare, judge, total
 from rnncheck.equations import CELLS, X, units
-from rnncheck.network import Array, Network, Tensor
+from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.precision import PRECISIONS
 from rnncheck.recording import Recording
 from rnncheck.replay import FREE_RUNNING, States, replay
@@ -70,12 +70,16 @@ def end_to_end_rows(
 
 
 def _parts(network: Network, recording: Recording) -> list[slice]:
-    """Cut the samples for two threads; not where a constant of the network belongs to particular samples."""
+    """Cut the samples for two threads; not where something in the network belongs to particular samples."""
     samples = len(recording.inputs[0])
-    if any(layer.kind == "Constant" and len(layer.weights["value"]) > 1 for layer in network.layers):
+    if any(_knows_samples(layer) for layer in network.layers):
         return [slice(0, samples)]
     width = max((units(layer) for layer in network.layers if layer.kind in CELLS), default=1)
     return sample_parts(samples, width)
+
+
+def _knows_samples(layer: Layer) -> bool:
+    return layer.kind == "Moved" or (layer.kind == "Constant" and len(layer.weights["value"]) > 1)
 
 
 def _end_to_end_checks(tolerance: Tolerance | None) -> list[Check]:

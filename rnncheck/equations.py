@@ -212,3 +212,8 @@ CELLS: Mapping[str, Cell] = {
     "ConvLSTM2D": _CONV_LSTM,
     "ConvLSTM3D": _CONV_LSTM,
 }
+
+
+def cell_of(layer: Layer) -> Cell:
+    """Return the equations of a recurrent layer: its own, or those of its kind."""
+    return layer.equations or CELLS[layer.kind]

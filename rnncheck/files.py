@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rnncheck.errors import InputError
 from rnncheck.report import Report
@@ -33,9 +34,9 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: it cannot be written; expected a place with write permission.")
 
 
-def write_json(report: Report, path: Path) -> None:
-    """Write the report as JSON."""
-    _write_whole(path, lambda part: part.write_text(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n"))
+def write_json(document: Mapping[str, Any], path: Path) -> None:
+    """Write what a report or a self-test has as JSON."""
+    _write_whole(path, lambda part: part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n"))
 
 
 def write_csv(report: Report, path: Path) -> None:

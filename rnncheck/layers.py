@@ -17,7 +17,7 @@ import numpy as np
 
 from rnncheck.activations import activate, elu, exp, leaky_relu, log, piecewise, softmax, tanh
 from rnncheck.convolution import convolve, move, windows
-from rnncheck.network import Array
+from rnncheck.network import Array, Layer
 from rnncheck.normalization import batch_normalization, layer_normalization, unit_length
 from rnncheck.rounding import Rounded
 
@@ -560,6 +560,7 @@ LAYERS: Mapping[str, Operation] = {
     "LogicalOr": Operation(logical_or, exact=True),
     "ZerosLike": Operation(zeros_like, exact=True),
     "OnesLike": Operation(ones_like, exact=True),
+    "Moved": Operation(identity, exact=True),  # as its own equations say
     "Cast": Operation(identity, exact=True),  # what a layer receives is cast already
     **dict.fromkeys(_SAME_AT_INFERENCE, Operation(identity, exact=True, rowwise=True)),
 }
@@ -567,5 +568,10 @@ LAYERS: Mapping[str, Operation] = {
 # Layers that stand for what a model does between its layers: nobody sees their output, and it has no row of its own.
 HELPERS = frozenset({
     "Reverse", "FoldTime", "Constant", "NotEqual", "Any", "All", "LogicalAnd", "LogicalOr", "ExpandDims", "ZerosLike",
-    "OnesLike", "Cast",
+    "OnesLike", "Cast", "Moved",
 })  # fmt: skip
+
+
+def operation_of(layer: Layer) -> Operation:
+    """Return the equation of a layer without a state: its own, or that of its kind."""
+    return layer.equations or LAYERS[layer.kind]

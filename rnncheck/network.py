@@ -7,7 +7,7 @@ nothing else. There is no framework object in it, only names, options and NumPy 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -34,10 +34,17 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation by Keras' name, with the parameters that differ from Keras' defaults."""
+    """An activation by Keras' name, with the parameters that differ from Keras' defaults.
+
+    Attributes:
+        name: Keras' name.
+        parameters: those that differ.
+        function: what a fault computes instead; None for what the name says.
+    """
 
     name: str
     parameters: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    function: Callable[..., Any] | None = None
 
     def __str__(self) -> str:
         if not self.parameters:
@@ -59,6 +66,8 @@ class Layer:
         dtype: the precision that the layer computes in, for example `float32`.
         mask: the tensor `(N, T)` that says which steps count, or None.
         initial_state: the tensors `(N, M)` that the state starts from; empty for zeros.
+        equations: what stands in the place of the kind's equations, a `Cell` or an `Operation`; None for those
+            themselves. Nothing that is read from a model has it: it is how `rnncheck.faults` gets an equation wrong.
     """
 
     name: str
@@ -69,6 +78,7 @@ class Layer:
     dtype: str = "float32"
     mask: Tensor | None = None
     initial_state: tuple[Tensor, ...] = ()
+    equations: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from rnncheck.comparator import Block
-from rnncheck.equations import CELLS
-from rnncheck.layers import LAYERS
+from rnncheck.equations import CELLS, cell_of
+from rnncheck.layers import operation_of
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.recording import Recording
 from rnncheck.replay import PLAIN, expanded, processing_order, receive_input, received, receiving
@@ -106,16 +106,25 @@ class Call:
         """
         self.index = index
         self.recording = recording
+        self._network = network
         self._kept = kept
         self._tensors: dict[Tensor, Array] = {
             Tensor(spec.name): receive_input(array, spec.dtype)
             for spec, array in zip(network.inputs, recording.inputs, strict=True)
         }
+        seen = {**dict(zip(network.outputs, recording.outputs, strict=True)), **recording.tensors}
         for layer in network.layers:
             self._tensors |= self.following(layer)
-            self._tensors |= {t: a for t, a in recording.tensors.items() if t.layer == layer.name}
-        for tensor, array in zip(network.outputs, recording.outputs, strict=True):
-            self._tensors.setdefault(tensor, array)
+            self._tensors |= {tensor: array for tensor, array in seen.items() if tensor.layer == layer.name}
+
+    def first_samples(self, count: int) -> Call:
+        """Return the same call with its first samples alone; whole where samples belong together."""
+        samples = len(self.recording.inputs[0])
+        together = any(layer.kind in {"Constant", "FoldTime", "Moved"} for layer in self._network.layers)
+        if count >= samples or together:
+            return self
+        kept = {name: h[:count] for name, h in self._kept.items()}
+        return Call(self._network, self.recording.first_samples(count), kept, self.index)
 
     def tensor(self, tensor: Tensor) -> Array | None:
         """Return what the implementation had there; None where nobody saw it."""
@@ -148,14 +157,14 @@ class Call:
             if any(state is None for state in states):
                 return None
             return tuple(np.broadcast_to(s, shape).astype(np.float64) for s in states if s is not None)
-        hidden = CELLS[layer.kind].states[1:]
+        hidden = cell_of(layer).states[1:]
         if layer.name in self._kept:
             return (self._kept[layer.name], *(None for _ in hidden))
-        return tuple(np.zeros(shape) for _ in CELLS[layer.kind].states)
+        return tuple(np.zeros(shape) for _ in cell_of(layer).states)
 
     def _final_memory(self, layer: Layer) -> tuple[Array, ...]:
         """Return what was seen of the states that no step shows, after the last one."""
-        names = CELLS[layer.kind].states
+        names = cell_of(layer).states
         seen = [self.tensor(Tensor(layer.name, index)) for index in range(2, len(names) + 1)]
         return tuple(state for state in seen if state is not None)
 
@@ -163,7 +172,7 @@ class Call:
         """Return the outputs of a layer that follow from observed numbers without arithmetic."""
         if layer.kind in CELLS:
             return self._following_steps(layer)
-        operation = LAYERS[layer.kind]
+        operation = operation_of(layer)
         sources = [self.tensor(tensor) for tensor in layer.inputs]
         if not operation.exact or any(source is None for source in sources):
             return {}

@@ -24,3 +24,12 @@ class Recording:
     outputs: tuple[Array, ...]
     states: Mapping[str, Array] = field(default_factory=dict)
     tensors: Mapping[Tensor, Array] = field(default_factory=dict)
+
+    def first_samples(self, count: int) -> Recording:
+        """Return what belongs to the first samples."""
+        return Recording(
+            inputs=tuple(array[:count] for array in self.inputs),
+            outputs=tuple(array[:count] for array in self.outputs),
+            states={name: h[:count] for name, h in self.states.items()},
+            tensors={tensor: x[:count] for tensor, x in self.tensors.items()},
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +13,11 @@ from rich.text import Text
 
 from rnncheck.comparator import FAILED, Check, Row, Verdict
 from rnncheck.report import Entry, Report, place_text
+from rnncheck.selftest import missed
+
+if TYPE_CHECKING:
+    from rnncheck.faults.diagnosis import Explanation
+    from rnncheck.selftest import SelfTest
 
 # Longer tables are cut here; --json and --csv have everything.
 MOST_LINES = 24
@@ -140,8 +146,50 @@ def _notes(report: Report) -> list[str]:
                 f"note: {row.layer} {row.output}: the end-to-end difference cannot be judged, because errors were "
                 "amplified too far or are too large a share of the signal; every step on the way was checked instead."
             )
+    notes += [line for entry in _first_failing(report) for line in _diagnosis(entry)]
+    notes += [line for entry in report.entries for line in _blind_spots(entry)]
     commands = [entry.reproduce for entry in report.entries if entry.verdict in FAILED and entry.reproduce]
     return list(dict.fromkeys(notes)) + [f"again: {command}" for command in commands[:3]]
+
+
+# How many failing cases of a long report are diagnosed on a console; --json has all.
+_DIAGNOSED = 3
+
+
+def _first_failing(report: Report) -> list[Entry]:
+    return [entry for entry in report.entries if entry.verdict is Verdict.MISMATCH][:_DIAGNOSED]
+
+
+def _diagnosis(entry: Entry) -> list[str]:
+    """Return why an entry does not match, in words."""
+    diagnosis = entry.diagnosis
+    if diagnosis is None:
+        return []
+    lines = [
+        f"{'explained' if number == 0 else 'or just as well'} by {_faults(each)} (score {_number(each.before)} -> "
+        f"{_number(each.after)}): {each.summary}"
+        for number, each in enumerate(diagnosis.explanations)
+    ]
+    lines += [str(wrong) for wrong in diagnosis.weights]
+    if diagnosis.shape:
+        lines.append(f"explained by no known fault; {diagnosis.shape}")
+    return [f"diagnosis: {line}" for line in lines]
+
+
+def _faults(explanation: Explanation) -> str:
+    where = zip(explanation.faults, explanation.layers, strict=True)
+    return " and ".join(f"`{fault}` in {layer!r}" for fault, layer in where)
+
+
+def _blind_spots(entry: Entry) -> list[str]:
+    """Return what a run could not have shown, those of one reason together."""
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for spot in entry.blind_spots:
+        grouped.setdefault((spot.layer, spot.reason, spot.remedy), []).append(spot.fault)
+    return [
+        f"blind spot: {', '.join(f'`{fault}`' for fault in faults)} in {layer!r} would not show: {reason}. {remedy}"
+        for (layer, reason, remedy), faults in grouped.items()
+    ]
 
 
 def _conclusion(report: Report) -> Text:
@@ -158,6 +206,35 @@ def _size(row: Row) -> int:
     for length in row.shape:
         size *= length
     return size
+
+
+def print_self_test(found: SelfTest, console: Console) -> None:
+    """Print a line for each fault and each control of a self-test, then what is not as it should be."""
+    faults = _table(
+        "Faults",
+        ("fault", "class", "caught by", "margin", "hidden", "smallest case that shows it"),
+        ("margin", "hidden"),
+    )
+    for outcome in found.outcomes:
+        caught = Text(outcome.check if outcome.caught else "missed", "green" if outcome.caught else "bold red")
+        margin = _number(outcome.margin) if outcome.caught else "-"
+        hidden = str(outcome.hidden or "-")
+        faults.add_row(outcome.fault, outcome.group, caught, margin, hidden, Text(outcome.case))
+    console.print(faults)
+    controls = _table(
+        "Correct runs", ("control", "runs", "alarms", "score max", "what it is"), ("runs", "alarms", "score max")
+    )
+    for control in found.controls:
+        numbers = (str(control.runs), str(len(control.alarms)), _number(control.score_max))
+        controls.add_row(control.name, *numbers, control.summary)
+    console.print(controls)
+    for line in missed(found):
+        console.print(Text(line, "bold red"))
+    count = sum(outcome.caught for outcome in found.outcomes)
+    alarms = sum(len(control.alarms) for control in found.controls)
+    runs = sum(control.runs for control in found.controls)
+    text = f"{count} of {len(found.outcomes)} faults caught; {alarms} of {runs} correct runs flagged"
+    console.print(Text(text, "green" if found.passed else "bold red"))
 
 
 def to_html(report: Report) -> str:

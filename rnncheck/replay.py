@@ -14,8 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from rnncheck.equations import CELLS, Weights, X, units
-from rnncheck.layers import LAYERS
+from rnncheck.equations import CELLS, Weights, X, cell_of, units
+from rnncheck.layers import operation_of
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.precision import PRECISIONS, Precision
 from rnncheck.products import Matrix
@@ -37,6 +37,10 @@ class Arithmetic(Protocol):
         """Return an input of an operation as the equations are to see it."""
         ...
 
+    def store(self, x: X, precision: Precision) -> X:
+        """Return a result as it is kept: the new states of a step, the output of an operation."""
+        ...
+
 
 class PlainArithmetic:
     """Plain float64 arrays: the replay."""
@@ -48,6 +52,18 @@ class PlainArithmetic:
     def lift(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - nothing is rounded here
         """Return the input as it is."""
         return x
+
+    def store(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - nor here
+        """Return the result as it is."""
+        return x
+
+
+class Emulation(PlainArithmetic):
+    """What an implementation might compute: every step and operation in float64, its result rounded to the format."""
+
+    def store(self, x: X, precision: Precision) -> X:
+        """Return a floating-point result rounded to the format."""
+        return precision.round(x) if x.dtype.kind == "f" else x
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,10 @@ class Analysis:
             return x
         return Rounded(x, EXACT, EXACT if self.bounded else None, precision)
 
+    def store(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - the rules for each operation have done it
+        """Return the result as it is."""
+        return x
+
 
 # The weights that inputs are multiplied with; a convolution's (k, ..., D, M) is flattened to (k·...·D, M).
 KERNELS = frozenset({"kernel", "recurrent_kernel"})
@@ -86,13 +106,13 @@ KERNELS = frozenset({"kernel", "recurrent_kernel"})
 def computing(layer: Layer) -> Precision:
     """Return the precision that a layer computes in; some never compute in less than float32."""
     precision = PRECISIONS[layer.dtype]
-    casts = layer.kind in CELLS or LAYERS[layer.kind].casts_weights
+    casts = layer.kind in CELLS or operation_of(layer).casts_weights
     return precision if casts else max(precision, PRECISIONS["float32"], key=lambda each: each.digits)
 
 
 def receiving(layer: Layer) -> Precision:
     """Return the precision that a layer casts its inputs to."""
-    casts = layer.kind in CELLS or LAYERS[layer.kind].casts_inputs
+    casts = layer.kind in CELLS or operation_of(layer).casts_inputs
     return PRECISIONS[layer.dtype] if casts else computing(layer)
 
 
@@ -117,12 +137,17 @@ class Replayed:
     Attributes:
         outputs: the model's outputs, in its order.
         states: the states that stateful layers keep for the next call.
+        tensors: what every layer put out.
+        sequences: recurrent layer -> its state h after every step, (N, T, ..., M), in processing order; where asked
+            for.
         growth: the largest noise that any state had at any step, as a share of the states' root mean square and
             in units of u: how far errors were amplified on the way. 0 over plain arrays.
     """
 
     outputs: tuple[X, ...]
     states: States = field(default_factory=dict)
+    tensors: Mapping[Tensor, X] = field(default_factory=dict)
+    sequences: Mapping[str, X] = field(default_factory=dict)
     growth: float = 0.0
 
 
@@ -132,6 +157,7 @@ def replay(
     *,
     states: States | None = None,
     arithmetic: Arithmetic = PLAIN,
+    every_step: bool = False,
 ) -> Replayed:
     """Run the network's equations on the inputs, step by step, from their own previous state.
 
@@ -139,7 +165,9 @@ def replay(
         network: what to run.
         inputs: one array for each of `network.inputs`; sequences (N, T, D).
         states: what an earlier call left in stateful layers; zeros at first.
-        arithmetic: `PLAIN` for values, `FREE_RUNNING` for values with their noise.
+        arithmetic: `PLAIN` for values, `FREE_RUNNING` for values with their noise, `Emulation` for an
+            implementation's.
+        every_step: whether to keep the states after every step of every recurrent layer.
 
     Returns:
         The outputs, (N, K), (N, T, M), ... as the network declares them, and the states that stateful layers keep.
@@ -150,12 +178,15 @@ def replay(
         for spec, array in zip(network.inputs, inputs, strict=True)
     }
     given = frozenset(values)
+    sequences: dict[str, X] = {}
     growth = 0.0
     with np.errstate(all="ignore"):
         for layer in network.layers:
             read = Reader(values, given, receiving(layer))
             if layer.kind in CELLS:
-                scan = _scan(layer, read, kept.get(layer.name), arithmetic)
+                scan = _scan(layer, read, kept.get(layer.name), arithmetic, every_step=every_step)
+                if every_step:
+                    sequences[layer.name] = scan.sequence
                 results = (scan.output, *scan.states) if layer.options["return_state"] else (scan.output,)
                 if layer.options["stateful"]:
                     kept[layer.name] = scan.states
@@ -164,7 +195,8 @@ def replay(
                 results = (_operate(layer, read, arithmetic),)
             for index, result in enumerate(results):
                 values[Tensor(layer.name, index)] = result
-    return Replayed(tuple(values[tensor] for tensor in network.outputs), kept, growth)
+    outputs = tuple(values[tensor] for tensor in network.outputs)
+    return Replayed(outputs, kept, {t: x for t, x in values.items() if t not in given}, sequences, growth)
 
 
 def receive_input(array: Array, dtype: str) -> Array:
@@ -208,7 +240,8 @@ class Reader:
 def _operate(layer: Layer, read: Reader, arithmetic: Arithmetic) -> X:
     """Run one layer that has no state."""
     inputs = [read(tensor) for tensor in layer.inputs]
-    return operate(layer, inputs, arithmetic, arithmetic.weights(layer))
+    result = operate(layer, inputs, arithmetic, arithmetic.weights(layer))
+    return result if operation_of(layer).exact else arithmetic.store(result, PRECISIONS[layer.dtype])
 
 
 def operate(layer: Layer, inputs: Sequence[X], arithmetic: Arithmetic, weights: Weights) -> X:
@@ -220,7 +253,7 @@ def operate(layer: Layer, inputs: Sequence[X], arithmetic: Arithmetic, weights: 
         arithmetic: what the numbers become.
         weights: what `arithmetic.weights(layer)` gives.
     """
-    operation = LAYERS[layer.kind]
+    operation = operation_of(layer)
     if not operation.exact:
         inputs = [arithmetic.lift(x, computing(layer)) for x in inputs]
     result = operation.apply(inputs, weights, layer.options)
@@ -232,16 +265,19 @@ def operate(layer: Layer, inputs: Sequence[X], arithmetic: Arithmetic, weights: 
 class _Scan:
     output: X  # (N, T, ..., M) with return_sequences, else (N, ..., M)
     states: tuple[X, ...]
+    sequence: X | None  # (N, T, ..., M), where asked for
     growth: float
 
 
-def _scan(layer: Layer, read: Reader, kept: tuple[X, ...] | None, arithmetic: Arithmetic) -> _Scan:
+def _scan(
+    layer: Layer, read: Reader, kept: tuple[X, ...] | None, arithmetic: Arithmetic, *, every_step: bool
+) -> _Scan:
     """Run one recurrent layer over the time axis.
 
     Under a mask, a step that does not count keeps the states and repeats the previous output, which is zero before
     the first step that counts.
     """
-    cell, weights = CELLS[layer.kind], arithmetic.weights(layer)
+    cell, weights = cell_of(layer), arithmetic.weights(layer)
     mask = None if layer.mask is None else processing_order(layer, read.values[layer.mask])
     states: tuple[X, ...] = ()
     output = None
@@ -250,6 +286,7 @@ def _scan(layer: Layer, read: Reader, kept: tuple[X, ...] | None, arithmetic: Ar
     for t, projected in _projections(layer, read, weights):
         states = states or _first_states(layer, read, kept, (*projected.shape[:-1], units(layer)))
         after = cell.step(projected, states, weights, layer.options)
+        after = tuple(arithmetic.store(state, PRECISIONS[layer.dtype]) for state in after)
         if mask is None:
             states, output = after, after[0]
         else:
@@ -257,9 +294,10 @@ def _scan(layer: Layer, read: Reader, kept: tuple[X, ...] | None, arithmetic: Ar
             output = _output(layer, counts, after[0], output)
             states = tuple(choose(counts, new, old) for new, old in zip(after, states, strict=True))
         growth = max(growth, _growth(states[0]))
-        if layer.options["return_sequences"]:
+        if layer.options["return_sequences"] or every_step:
             outputs.append(output)
-    return _Scan(stack(outputs) if layer.options["return_sequences"] else output, states, growth)
+    sequence = stack(outputs) if outputs else None
+    return _Scan(sequence if layer.options["return_sequences"] else output, states, sequence, growth)
 
 
 def _growth(h: X) -> float:
@@ -275,7 +313,7 @@ def _first_states(layer: Layer, read: Reader, kept: tuple[X, ...] | None, shape:
     if layer.initial_state:
         states = tuple(read(tensor) for tensor in layer.initial_state)
         return tuple(h if isinstance(h, Rounded) else np.broadcast_to(h, shape) for h in states)
-    return kept or tuple(np.zeros(shape) for _ in CELLS[layer.kind].states)
+    return kept or tuple(np.zeros(shape) for _ in cell_of(layer).states)
 
 
 def _projections(layer: Layer, read: Reader, weights: Weights) -> Iterator[tuple[int, X]]:
@@ -286,7 +324,7 @@ def _projections(layer: Layer, read: Reader, weights: Weights) -> Iterator[tuple
     ahead = max(1, _AHEAD // (n * units(layer) * math.prod(space)))
     for start in range(0, t_steps, ahead):
         block = read.cast(source, time_major(x[:, start : start + ahead]))
-        projected = CELLS[layer.kind].project(block, weights, layer.options)
+        projected = cell_of(layer).project(block, weights, layer.options)
         for row in range(0, block.shape[0], n):
             yield start + row // n, projected[row : row + n]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rnncheck.comparator import FAILED, Row, Verdict, in_time, worst
@@ -12,6 +12,10 @@ from rnncheck.errors import MismatchError
 
 if TYPE_CHECKING:
     import pandas
+
+    from rnncheck.faults.blind_spots import BlindSpot
+    from rnncheck.faults.diagnosis import Diagnosis
+    from rnncheck.faults.insight import Insight
 
 SCHEMA = 1
 
@@ -30,6 +34,8 @@ class Entry:
         model: the model's name, when it was given; else None.
         reproduce: the call that produces this entry again; empty when it depends on given arrays.
         notes: what a reader of the rows must know besides.
+        insight: why the rows do not match, or what they could not have shown; found out when somebody asks. None
+            for cases that match, and where nothing could be compared.
     """
 
     name: str
@@ -39,6 +45,17 @@ class Entry:
     model: str | None = None
     reproduce: str = ""
     notes: tuple[str, ...] = ()
+    insight: Insight | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def diagnosis(self) -> Diagnosis | None:
+        """Why it does not match; None where it does."""
+        return None if self.insight is None else self.insight.diagnosis
+
+    @property
+    def blind_spots(self) -> tuple[BlindSpot, ...]:
+        """The faults that a user's own run could not have shown."""
+        return () if self.insight is None else self.insight.blind_spots
 
     @property
     def verdict(self) -> Verdict:
@@ -52,7 +69,7 @@ class Entry:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON has it."""
-        what = {"model": self.model} if self.case is None else {"case": _plain_values(self.case)}
+        what = {"model": self.model} if self.case is None else {"case": plain_values(self.case)}
         return {
             **what,
             "seed": self.seed,
@@ -60,6 +77,8 @@ class Entry:
             "proven": self.proven,
             "rows": [row_to_dict(row) for row in self.rows],
             "notes": list(self.notes),
+            "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
+            "blind_spots": [asdict(spot) for spot in self.blind_spots],
         }
 
 
@@ -171,7 +190,8 @@ def row_to_dict(row: Row) -> dict[str, Any]:
     return {name: _plain(getattr(row, name)) for name in _ROW_FIELDS}
 
 
-def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as JSON has them; numbers that are not finite are strings."""
     return {name: _plain(value) for name, value in values.items()}
 
 

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from rnncheck.comparator import Block, Check, Comparison, Row, Summary, compare, judge
-from rnncheck.equations import CELLS, Cell, Weights, X
-from rnncheck.layers import HELPERS, LAYERS, Operation
+from rnncheck.equations import CELLS, Cell, Weights, X, cell_of
+from rnncheck.layers import HELPERS, Operation, operation_of
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.observed import Call, Steps
 from rnncheck.precision import PRECISIONS
@@ -77,6 +77,42 @@ def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
 
 
 @dataclass(frozen=True)
+class Differences:
+    """How far a layer's numbers are from what its equations give, each from what the implementation had before it.
+
+    Attributes:
+        value: actual - expected, in the shape of what the layer put out: (N, T, ..., M) or (N, ..., K).
+        noise: one standard deviation of what rounding makes of it, same shape.
+    """
+
+    value: Array
+    noise: Array
+
+    @property
+    def scores(self) -> Array:
+        """|difference|/noise."""
+        with np.errstate(all="ignore"):
+            return np.abs(self.value) / self.noise
+
+
+def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
+    """Return every difference of a layer for each call, which `step_rows` sums up; none where too little was seen."""
+    jobs = [job for call in calls if (job := _job(layer, call)) is not None]
+    if len(jobs) < len(calls):
+        return []
+    look = _Look(Analysis(bounded=True, matrix=ScreeningMatrix), layer)
+    found = {id(job): Differences(np.empty(job.actual.shape), np.empty(job.actual.shape)) for job in jobs}
+    with np.errstate(all="ignore"):
+        for strand in _strands(jobs, calls):
+            memory = None
+            for job, block in strand:
+                expected, memory = job.settled(block, look, memory)
+                found[id(job)].value[block.window] = job.actual[block.window] - expected.value
+                found[id(job)].noise[block.window] = expected.noise
+    return [found[id(job)] for job in jobs]
+
+
+@dataclass(frozen=True)
 class _Look:
     """An arithmetic and a layer's weights in it, which most blocks need of the first look alone."""
 
@@ -133,8 +169,15 @@ class _Job(Protocol):
     def windows(self, call: int | None) -> Iterator[list[Block]]:
         """Yield the blocks that must be checked one after the other, for each part that stands alone."""
 
+    @property
+    def actual(self) -> Array:
+        """What the layer put out: what is cut in blocks."""
+
     def check(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[_Summaries, X | None]:
         """Compare one block, given the memory of the block before; return it as it is after this one."""
+
+    def settled(self, block: Block, look: _Look, memory: X | None) -> tuple[Rounded, X | None]:
+        """Return what is expected of a block, in its shape, and the memory after it."""
 
 
 Strand = list[tuple[_Job, Block]]
@@ -174,7 +217,7 @@ class _RecurrentJob:
 
     @property
     def _cell(self) -> Cell:
-        return CELLS[self.layer.kind]
+        return cell_of(self.layer)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -194,11 +237,33 @@ class _RecurrentJob:
             yield list(_blocks(h.shape, width, call, slice(first, first + samples)))
 
     def check(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[_Summaries, X | None]:
+        operands, expected, memory = self.expect(block, looks, memory)
+        summaries = {"h": self._compare(block, operands, expected, looks)}
+        if memory is not None and self.steps.final_memory and self._is_last(block):
+            summaries[self._cell.states[1]] = self._compare_memory(block, memory)
+        return summaries, memory
+
+    @property
+    def actual(self) -> Array:
+        return self.steps.h
+
+    def settled(self, block: Block, look: _Look, memory: X | None) -> tuple[Rounded, X | None]:
+        _, rows, memory = self.expect(block, (look, look), memory)
+        expected = self._settle(block, slice(None), rows)
+        if self._cell.memory is None:
+            return expected.reshape(block.shape), memory
+        return expected.reshape(block.time_major.shape).swapaxes(0, 1), memory
+
+    def _is_last(self, block: Block) -> bool:
+        return bool(block.start[1] + block.shape[1] == self.steps.h.shape[1])
+
+    def expect(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[tuple[X, ...], X, X | None]:
+        """Return what the equations need for a block, the h that they give, as rows, and the memory after it."""
         precision = PRECISIONS[self.layer.dtype]
         x, h = self._as_rows(self.steps.x[block.window[:2]]), self._as_rows(self.steps.before(block))
         operands: tuple[X, ...] = (precision.round(x), precision.round(h))
         if self._cell.memory is None:
-            return {"h": self._compare(block, operands, self.evaluate(operands, looks[0]), looks)}, None
+            return operands, self.evaluate(operands, looks[0]), None
         if block.start[1] == 0 and self.steps.memory[0] is not None:
             memory = Rounded(precision.round(self.steps.memory[0][block.window[0]]), EXACT, EXACT, precision)
         assert memory is not None  # where it is not known before the first step of a call, the call before left it
@@ -208,11 +273,7 @@ class _RecurrentJob:
         memories = recurrence(decay, gain, memory, None if counted is None else counted.swapaxes(0, 1))
         expected = self._cell.output((decay, gain, *rest), decay.lift(memories[1:]), self.layer.options)
         rows = (-1, *ordered.shape[2:])
-        summaries = {"h": self._compare(block, (*operands, memories.reshape(rows)), expected.reshape(rows), looks)}
-        memory = memories[-1]
-        if self.steps.final_memory and block.start[1] + block.shape[1] == self.steps.h.shape[1]:
-            summaries[self._cell.states[1]] = self._compare_memory(block, memory)
-        return summaries, memory
+        return (*operands, memories.reshape(rows)), expected.reshape(rows), memories[-1]
 
     def _as_rows(self, steps: Array) -> Array:
         """Return (N, T, ...) as rows: a memory runs through all samples of a step after the other."""
@@ -272,7 +333,7 @@ class _LayerJob:
 
     @property
     def _operation(self) -> Operation:
-        return LAYERS[self.layer.kind]
+        return operation_of(self.layer)
 
     @property
     def _by_row(self) -> bool:
@@ -290,20 +351,35 @@ class _LayerJob:
             yield from ([_samples(shape, start, samples, call)] for start in range(0, shape[0], samples))
 
     def check(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[_Summaries, X | None]:
-        precision = receiving(self.layer)
         actual = self.output[block.window]
+        operands, expected = self._expect(block, looks[0] if self._by_row else looks[1])
+        if not self._by_row:
+            return {"output": _Found(compare(actual, expected, block))}, memory
+        return {"output": _look_closer(actual, block, operands, expected, looks, self._evaluate, _as_it_is)}, memory
+
+    def _expect(self, block: Block, look: _Look) -> tuple[tuple[X, ...], X]:
+        """Return the operands of a block, and what the equation gives for them."""
+        precision = receiving(self.layer)
         if self._by_row:
             leading = block.window[: min(self.inputs[0].ndim, len(block.shape)) - 1]
             x = received(self.inputs[0][leading], precision)
             operands: tuple[X, ...] = (x.reshape(-1, x.shape[-1]),)
-            expected = self._evaluate(operands, looks[0])
-            found = _look_closer(actual, block, operands, expected, looks, self._evaluate, _as_it_is)
-            return {"output": found}, memory
-        inputs = self.inputs
-        if not self._operation.exact:
-            inputs = tuple(x[block.window[0]] if len(x) == len(self.output) else x for x in inputs)
-        operands = tuple(received(x, precision) for x in inputs)
-        return {"output": _Found(compare(actual, self._evaluate(operands, looks[1]), block))}, memory
+        else:
+            inputs = self.inputs
+            if not self._operation.exact:
+                inputs = tuple(x[block.window[0]] if len(x) == len(self.output) else x for x in inputs)
+            operands = tuple(received(x, precision) for x in inputs)
+        return operands, self._evaluate(operands, look)
+
+    @property
+    def actual(self) -> Array:
+        return self.output
+
+    def settled(self, block: Block, look: _Look, memory: X | None) -> tuple[Rounded, X | None]:
+        _, expected = self._expect(block, look)
+        if not isinstance(expected, Rounded):
+            expected = Rounded(np.asarray(expected, np.float64), EXACT, EXACT, receiving(self.layer))
+        return expected.reshape(block.shape), memory
 
     def _evaluate(self, operands: tuple[X, ...], look: _Look) -> X:
         if self.layer.reads_its_inside and not self._operation.exact:

@@ -20,6 +20,8 @@ from rnncheck.comparator import Check, Row, Verdict, failed_row
 from rnncheck.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.equations import CELLS, units
 from rnncheck.errors import InputError, RnncheckError
+from rnncheck.faults import FAULTS
+from rnncheck.faults.insight import Insight
 from rnncheck.inputs import as_array, check_inputs
 from rnncheck.layers import HELPERS, OutsideTableError
 from rnncheck.network import Activation, Array, Network
@@ -172,10 +174,10 @@ def _verify(
         raise
     except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
         rows: tuple[Row, ...] = (_crash_row(source.name, error),)
-        notes: tuple[str, ...] = ()
-    else:
-        rows, notes = check(source.network, recordings, tolerance)
-    return Entry(source.name, rows, seed=seed, model=source.name, notes=(*source.notes, *notes))
+        return Entry(source.name, rows, seed=seed, model=source.name, notes=source.notes)
+    rows, notes = check(source.network, recordings, tolerance)
+    insight = Insight(source.network, recordings, rows, FAULTS)
+    return Entry(source.name, rows, seed=seed, model=source.name, notes=(*source.notes, *notes), insight=insight)
 
 
 def compare(
@@ -210,7 +212,8 @@ def compare(
     tolerance = make_tolerance(rtol, atol)
     recording = _recording(network, inputs, outputs, states or {})
     rows, notes = check(network, (recording,), tolerance)
-    return Report(environment(), (Entry(network.name, rows, model=network.name, notes=notes),))
+    insight = Insight(network, (recording,), rows, FAULTS)
+    return Report(environment(), (Entry(network.name, rows, model=network.name, notes=notes, insight=insight),))
 
 
 def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
@@ -227,6 +230,7 @@ def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
     from rnncheck.runner import record
 
     notes: tuple[str, ...] = ()
+    insight = None
     try:
         with quiet_framework():
             built = build(case)
@@ -238,9 +242,19 @@ def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
         rows: tuple[Row, ...] = (_crash_row(case.layer, error),)
     else:
         rows, notes = check(network, recordings, tolerance)
+        if any(row.verdict is Verdict.MISMATCH for row in rows):
+            insight = Insight(network, recordings, rows, FAULTS)
     finally:
         keras.backend.clear_session()
-    return Entry(str(case), rows, seed=case.seed, case=case.to_dict(), reproduce=reproduce_command(case), notes=notes)
+    return Entry(
+        str(case),
+        rows,
+        seed=case.seed,
+        case=case.to_dict(),
+        reproduce=reproduce_command(case),
+        notes=notes,
+        insight=insight,
+    )
 
 
 def check(

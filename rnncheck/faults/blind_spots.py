@@ -1,0 +1,70 @@
+"""Which faults a run could never have shown: those that change nothing there, or stay under the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rnncheck.faults.fault import Fault, Injection, injections
+from rnncheck.faults.trial import MIXING, failures, few_samples, rows_against
+from rnncheck.network import Network
+from rnncheck.observed import Call, observe
+from rnncheck.recording import Recording
+from rnncheck.steps import Mapper
+
+
+@dataclass(frozen=True)
+class BlindSpot:
+    """A fault that a run would not show.
+
+    Attributes:
+        fault: its name.
+        layer: where it would be.
+        reason: why it would not show.
+        remedy: what to do so that it would.
+    """
+
+    fault: str
+    layer: str
+    reason: str
+    remedy: str
+
+
+# What to say of a fault whose causes all fail to apply.
+_UNDER_THE_NOISE = (
+    "it moves no number here by more than rounding does",
+    "Use larger weights or inputs, and more samples and steps.",
+)
+
+
+def blind_spots(
+    network: Network, recordings: Sequence[Recording], faults: Sequence[Fault], mapper: Mapper = map
+) -> tuple[BlindSpot, ...]:
+    """Return the faults that a run which matches would also match with.
+
+    Args:
+        network: the equations, which the run matches.
+        recordings: the run, one recording for each call.
+        faults: which to try.
+        mapper: `map`, or a function like it that uses several threads.
+    """
+    few = few_samples(network, recordings)
+    call = observe(network, recordings)[0]
+    return tuple(
+        _blind_spot(injection, network, call)
+        for injection in injections(network, faults)
+        if not _shows(injection, recordings, few, mapper)
+    )
+
+
+def _shows(injection: Injection, recordings: Sequence[Recording], few: Sequence[Recording], mapper: Mapper) -> bool:
+    if injection.fault.group not in MIXING and failures(rows_against(injection.network, few, mapper)):
+        return True
+    return bool(failures(rows_against(injection.network, recordings, mapper)))
+
+
+def _blind_spot(injection: Injection, network: Network, call: Call) -> BlindSpot:
+    layer = network.layer(injection.layer)
+    causes = (cause for cause in injection.fault.hidden_by if cause.holds(layer, call))
+    reason, remedy = next(((cause.reason, cause.remedy) for cause in causes), _UNDER_THE_NOISE)
+    return BlindSpot(injection.fault.name, injection.layer, reason, remedy)

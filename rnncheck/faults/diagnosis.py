@@ -1,0 +1,240 @@
+"""Why a run does not match: the faults that explain its numbers down to rounding, or the weights that differ.
+
+Every fault that the failing layers can have is put on the expected side, alone and then in pairs. Only what brings
+every score to rounding level is named. Where nothing does, the entries of the weights that would are solved for, and
+where there are none, the shape of the error is described.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from rnncheck.comparator import Check, Row, Verdict
+from rnncheck.faults.fault import Fault, Injection, injections
+from rnncheck.faults.shape import describe
+from rnncheck.faults.trial import MIXING, few_samples, rows_against
+from rnncheck.faults.wrong_weights import WrongWeight, wrong_weights
+from rnncheck.layers import OutsideTableError
+from rnncheck.network import Layer, Network
+from rnncheck.observed import Call, observe
+from rnncheck.recording import Recording
+from rnncheck.replay import States, replay
+from rnncheck.steps import Mapper, differences
+from rnncheck.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
+
+# Pairs are tried with so many of the faults that explain most on their own as the first of the two.
+_FIRST_OF_PAIRS = 6
+# A glance tells that a fault explains nothing where scores stay this many times above their limits: the noise of a
+# glance is rough.
+_HOPELESS = 3.0
+# So few wrong weights are named before pairs of faults are tried.
+_SLIPS = 2
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Faults that, put on the expected side, bring every score to rounding level.
+
+    Attributes:
+        faults: the names of the faults, one or two.
+        layers: the layer that each is in.
+        summary: what they do, in words.
+        before: the largest score without them.
+        after: the largest score with them.
+    """
+
+    faults: tuple[str, ...]
+    layers: tuple[str, ...]
+    summary: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why a run does not match.
+
+    Attributes:
+        explanations: what explains it down to rounding, best first; those with the same `after` explain it equally.
+        weights: the entries of weights that explain it, where no fault does.
+        shape: how the error looks, in words, where nothing explains it.
+    """
+
+    explanations: tuple[Explanation, ...] = ()
+    weights: tuple[WrongWeight, ...] = ()
+    shape: str = ""
+
+
+def diagnose(
+    network: Network,
+    recordings: Sequence[Recording],
+    rows: Sequence[Row],
+    faults: Sequence[Fault],
+    mapper: Mapper = map,
+) -> Diagnosis | None:
+    """Say why a run does not match the network; None where it does, or where nothing could be compared.
+
+    Args:
+        network: the equations.
+        recordings: the run, one recording for each call.
+        rows: what the checks said of it.
+        faults: what to try.
+        mapper: `map`, or a function like it that uses several threads.
+    """
+    failed = [row for row in rows if row.verdict is Verdict.MISMATCH and row.check is not Check.TOLERANCE]
+    if not failed:
+        return None
+    search = _Search(network, recordings, failed, faults, mapper)
+    if found := search.alone():
+        return Diagnosis(explanations=found)
+    weights = _solved(network, recordings, failed)
+    if not 0 < len(weights) <= _SLIPS and (found := search.in_pairs()):
+        return Diagnosis(explanations=found)
+    if weights:
+        return Diagnosis(weights=weights)
+    return Diagnosis(shape=describe(network, recordings, failed))
+
+
+def _suspects(network: Network, failed: Sequence[Row]) -> list[str] | None:
+    """Return the layers that may be to blame: those that fail and what they read; all where no step was seen."""
+    if not any(row.check is Check.STEP for row in failed):
+        return None
+    names = {row.layer for row in failed}
+    read = {tensor.layer for layer in network.layers if layer.name in names for tensor in layer.reads}
+    return [layer.name for layer in network.layers if layer.name in names | read]
+
+
+class _Search:
+    """The search for faults that explain a run."""
+
+    def __init__(
+        self,
+        network: Network,
+        recordings: Sequence[Recording],
+        failed: Sequence[Row],
+        faults: Sequence[Fault],
+        mapper: Mapper,
+    ) -> None:
+        self._mapper = mapper
+        self._network = network
+        self._recordings = recordings
+        self._faults = faults
+        self._suspects = _suspects(network, failed)
+        self._failing = {row.layer for row in failed if row.check is Check.STEP}
+        self._noise = {row.layer: row.noise for row in failed if row.check is Check.END_TO_END}
+        self._before = max(row.score_max for row in failed)
+        self._few = few_samples(network, recordings)
+
+    @cached_property
+    def _glances(self) -> list[tuple[float, Injection]]:
+        """Every fault that a suspect can have, with what a glance says of it, the most promising first."""
+        every = [(self._glance(each), each) for each in injections(self._network, self._faults, self._suspects)]
+        return sorted(every, key=lambda pair: pair[0])
+
+    def alone(self) -> tuple[Explanation, ...]:
+        """Return the single faults that explain the run, best first."""
+        return self._explaining((each,) for glance, each in self._glances if glance < _HOPELESS)
+
+    def in_pairs(self) -> tuple[Explanation, ...]:
+        """Return the pairs of faults that explain the run, best first."""
+        pairs = (
+            (first, second)
+            for _, first in self._glances[:_FIRST_OF_PAIRS]
+            for second in injections(first.network, self._faults, self._suspects)
+            if second.fault.name != first.fault.name and self._glance(second) < _HOPELESS
+        )
+        return _without_twins(self._explaining(pairs))
+
+    def _explaining(self, candidates: Iterable[tuple[Injection, ...]]) -> tuple[Explanation, ...]:
+        """Return those that explain the whole run; the last of each has the network with all of them."""
+        found = []
+        for candidate in candidates:
+            rows = rows_against(candidate[-1].network, self._recordings, self._mapper)
+            if _matches(rows):
+                found.append(_explanation(candidate, self._before, rows))
+        return tuple(sorted(found, key=lambda explanation: explanation.after))
+
+    def _glance(self, injection: Injection) -> float:
+        """Return how far scores stay above their limits with a fault on the expected side, at a few numbers."""
+        recordings = self._recordings if injection.fault.group in MIXING else self._few
+        try:
+            if not self._failing:
+                return self._glance_at_outputs(injection.network, recordings)
+            calls = observe(injection.network, recordings)
+            layers = [layer for layer in injection.network.layers if layer.name in self._failing]
+            scores = [_excess(layer, calls) for layer in layers]
+        except OutsideTableError:  # ids that the fault made of something else
+            return math.inf
+        return max(scores, default=math.inf)
+
+    def _glance_at_outputs(self, network: Network, recordings: Sequence[Recording]) -> float:
+        states: States = {}
+        largest = 0.0
+        for recording in recordings:
+            run = replay(network, recording.inputs, states=states)
+            states = run.states
+            for tensor, actual, expected in zip(network.outputs, recording.outputs, run.outputs, strict=True):
+                if actual.shape != expected.shape:
+                    return math.inf
+                noise = self._noise.get(tensor.layer, math.inf)
+                allowed = max(SCORE_LIMIT * noise, np.finfo(float).tiny)
+                largest = max(largest, float(np.max(np.abs(actual - expected))) / allowed)
+        return largest if math.isfinite(largest) else math.inf
+
+
+def _excess(layer: Layer, calls: Sequence[Call]) -> float:
+    """Return how far a layer's scores are above their limits; infinity where they are not known."""
+    seen = [each.scores for each in differences(layer, calls)]
+    if not seen or not all(np.isfinite(scores).all() for scores in seen):
+        return math.inf
+    scores = np.concatenate([scores.reshape(-1) for scores in seen])
+    return max(math.sqrt(np.mean(np.square(scores))) / AVERAGE_LIMIT, float(scores.max()) / SCORE_LIMIT)
+
+
+def _without_twins(pairs: Iterable[Explanation]) -> tuple[Explanation, ...]:
+    """Return pairs of faults once, whichever of the two comes first."""
+    return tuple({frozenset(zip(pair.faults, pair.layers, strict=True)): pair for pair in pairs}.values())
+
+
+def _matches(rows: Sequence[Row]) -> bool:
+    """Whether everything is at rounding level."""
+    judged = [row for row in rows if row.decides]
+    return (
+        bool(judged)
+        and all(row.verdict is Verdict.MATCH for row in judged)
+        and all(row.score_rms <= AVERAGE_LIMIT for row in rows if row.check is Check.STEP)
+    )
+
+
+def _explanation(found: tuple[Injection, ...], before: float, rows: Sequence[Row]) -> Explanation:
+    return Explanation(
+        faults=tuple(each.fault.name for each in found),
+        layers=tuple(each.layer for each in found),
+        summary="; ".join(each.fault.summary for each in found),
+        before=before,
+        after=max(row.score_max for row in rows),
+    )
+
+
+def _solved(network: Network, recordings: Sequence[Recording], failed: Sequence[Row]) -> tuple[WrongWeight, ...]:
+    """Return the wrong entries of the weights of the layers that fail, if they explain everything."""
+    call = observe(network, recordings)[0]
+    steps = {row.layer for row in failed if row.check is Check.STEP}
+    found: list[WrongWeight] = []
+    corrected = network
+    for layer in network.layers:
+        if layer.name in steps:
+            wrong = wrong_weights(layer, call)
+            if not wrong:
+                return ()
+            found += wrong
+            layers = (
+                WrongWeight.put_in(each, wrong) if each.name == layer.name else each for each in corrected.layers
+            )
+            corrected = replace(corrected, layers=tuple(layers))
+    return tuple(found) if found and _matches(rows_against(corrected, recordings)) else ()

@@ -1,0 +1,123 @@
+"""Implementations to try checks on: the equations run in a coarse arithmetic, right or with a fault in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from rnncheck.equations import CELLS, Weights
+from rnncheck.network import Array, Layer, Network
+from rnncheck.recording import Recording
+from rnncheck.replay import KERNELS, Emulation, States, replay
+
+# (terms (R, n, M) in float32) -> their sum (R, M), by additions in float32.
+Summation = Callable[[Array], Array]
+
+
+def emulate(
+    network: Network, calls: Sequence[Sequence[Array]], arithmetic: Emulation | None = None
+) -> tuple[Recording, ...]:
+    """Run a network as an implementation might, and record all that it shows.
+
+    Args:
+        network: what to run, right or with a fault in it.
+        calls: the inputs of each call in a row.
+        arithmetic: how it computes; every step in float64, rounded once, when None.
+    """
+    states: States = {}
+    recordings = []
+    for inputs in calls:
+        run = replay(network, inputs, states=states, arithmetic=arithmetic or Emulation(), every_step=True)
+        states = run.states
+        shown = {layer.name for layer in network.layers if layer.kind != "Moved"}
+        recordings.append(
+            Recording(
+                inputs=tuple(inputs),
+                outputs=tuple(_stored(network, output) for output in run.outputs),
+                states={name: _stored(network, h) for name, h in run.sequences.items()},
+                tensors={t: _stored(network, x) for t, x in run.tensors.items() if t.layer in shown},
+            )
+        )
+    return tuple(recordings)
+
+
+def _stored(network: Network, array: Array) -> Array:
+    """Return float32 numbers as such, so that they look as an implementation's do."""
+    narrow = all(layer.dtype != "float64" for layer in network.layers)
+    return array.astype(np.float32) if narrow and array.dtype.kind == "f" else array
+
+
+class Summing(Emulation):
+    """An implementation in float32 whose products are summed in an order of its own."""
+
+    def __init__(self, summation: Summation) -> None:
+        self._summation = summation
+
+    def weights(self, layer: Layer) -> Weights:
+        """Return kernels whose products are summed in that order."""
+        plain: Mapping[str, Array] = super().weights(layer)
+        if layer.kind not in CELLS or layer.dtype != "float32":
+            return plain
+        return {n: _Kernel(w, self._summation) if n in KERNELS else w for n, w in plain.items()}
+
+
+class _Kernel:
+    """A weight matrix (n, M) whose products are computed in float32."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, value: Array, summation: Summation) -> None:
+        self._value = value
+        self._summation = summation
+
+    def __getitem__(self, columns: tuple[slice, slice]) -> _Kernel:
+        return _Kernel(self._value[columns], self._summation)
+
+    def __rmatmul__(self, a: Array) -> Array:
+        terms = a.astype(np.float32)[..., np.newaxis] * self._value.astype(np.float32)
+        return self._summation(terms).astype(np.float64)
+
+
+def one_after_the_other(terms: Array) -> Array:
+    """Add from the first term to the last."""
+    total: Array = np.cumsum(terms, axis=-2, dtype=np.float32)[..., -1, :]
+    return total
+
+
+def last_to_first(terms: Array) -> Array:
+    """Add from the last term to the first."""
+    return one_after_the_other(terms[..., ::-1, :])
+
+
+def in_pairs(terms: Array) -> Array:
+    """Add neighbours, then the sums of neighbours, and so on."""
+    while terms.shape[-2] > 1:
+        if terms.shape[-2] % 2:
+            terms = np.concatenate([terms, np.zeros_like(terms[..., :1, :])], axis=-2)
+        terms = terms[..., ::2, :] + terms[..., 1::2, :]
+    result: Array = terms[..., 0, :]
+    return result
+
+
+class Fused(Summing):
+    """An implementation in float32 that adds every product unrounded: fused multiply-add."""
+
+    def __init__(self) -> None:
+        super().__init__(one_after_the_other)
+
+    def weights(self, layer: Layer) -> Weights:
+        """Return kernels whose products are summed with fused multiply-add."""
+        weights = super().weights(layer)
+        return {n: _FusedKernel(w._value, w._summation) if isinstance(w, _Kernel) else w for n, w in weights.items()}
+
+
+class _FusedKernel(_Kernel):
+    def __getitem__(self, columns: tuple[slice, slice]) -> _FusedKernel:
+        return _FusedKernel(self._value[columns], self._summation)
+
+    def __rmatmul__(self, a: Array) -> Array:
+        total = np.zeros((len(a), self._value.shape[1]), np.float32)
+        for k, row in enumerate(self._value):
+            total = (total + a[:, k, np.newaxis] * row).astype(np.float32)
+        return total.astype(np.float64)

@@ -1,0 +1,160 @@
+"""What a fault is: a named way to get a recurrent network wrong, as a change of its Network.
+
+A fault changes one layer, or the graph around it. The changed Network says what the faulty implementation would
+compute, so that the same object serves three ways: held against a correct run it must be caught, held against a wrong
+run it may explain it, and held against a user's run it tells whether the user's inputs could have shown it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rnncheck.convolution import move
+from rnncheck.equations import CELLS, cell_of
+from rnncheck.faults.causes import Cause
+from rnncheck.layers import Operation
+from rnncheck.network import Array, Layer, Network, Tensor
+
+# (network, layer) -> the network with the fault in that layer; None where the layer cannot have it.
+Change = Callable[[Network, Layer], Network | None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way in which recurrent implementations have been wrong.
+
+    Attributes:
+        name: what it is called in tables and JSON.
+        group: its class: gate order, masks, ...
+        summary: one line that says what the faulty implementation does.
+        change: makes the fault in one layer.
+        hidden_by: what keeps it from showing, the likeliest first.
+    """
+
+    name: str
+    group: str
+    summary: str
+    change: Change
+    hidden_by: tuple[Cause, ...] = ()
+
+
+@dataclass(frozen=True)
+class Injection:
+    """A fault in one layer of a network.
+
+    Attributes:
+        fault: which.
+        layer: the name of the layer.
+        network: the network with the fault in it.
+    """
+
+    fault: Fault
+    layer: str
+    network: Network
+
+    def __str__(self) -> str:
+        return f"{self.fault.name} in {self.layer!r}"
+
+
+def injections(network: Network, faults: Sequence[Fault], layers: Sequence[str] | None = None) -> Iterator[Injection]:
+    """Yield every fault in every layer that can have it.
+
+    Args:
+        network: the correct one.
+        faults: which to make.
+        layers: the names of the layers to make them in; all when None.
+    """
+    for fault in faults:
+        for layer in network.layers:
+            if layers is None or layer.name in layers:
+                changed = fault.change(network, layer)
+                if changed is not None:
+                    yield Injection(fault, layer.name, changed)
+
+
+def in_layer(change: Callable[[Layer], Layer | None], kinds: Sequence[str] = tuple(CELLS)) -> Change:
+    """Return a change of one layer of certain kinds, those that are recurrent unless said otherwise."""
+
+    def changed(network: Network, layer: Layer) -> Network | None:
+        new = change(layer) if layer.kind in kinds else None
+        return None if new is None else with_layer(network, new)
+
+    return changed
+
+
+def with_layer(network: Network, layer: Layer) -> Network:
+    """Return the network with a layer in the place of the one of that name."""
+    return replace(network, layers=tuple(layer if each.name == layer.name else each for each in network.layers))
+
+
+def with_options(layer: Layer, **options: object) -> Layer:
+    """Return the layer with other options."""
+    return replace(layer, options={**layer.options, **options})
+
+
+def with_weights(layer: Layer, **weights: Array) -> Layer:
+    """Return the layer with other weights."""
+    return replace(layer, weights={**layer.weights, **weights})
+
+
+def with_cell(layer: Layer, **parts: Any) -> Layer:
+    """Return a recurrent layer whose step has other parts; see `rnncheck.equations.Cell`."""
+    return replace(layer, equations=replace(cell_of(layer), **parts))
+
+
+def moving(change: Callable[..., Array]) -> Operation:
+    """Return the operation that moves the numbers of its first input as `change` does, which knows the others too."""
+
+    def apply(inputs: Sequence[Any], weights: object, options: object) -> Any:
+        del weights, options
+        first, *others = inputs
+        return move(first, lambda array: change(array, *others))
+
+    return Operation(apply, exact=True)
+
+
+def read_through(network: Network, layer: Layer, change: Callable[[Array], Array]) -> Network:
+    """Return the network in which a layer reads its first input as `change` makes it."""
+    first, *others = layer.inputs
+    moved = _moved(layer, (first,), change)
+    return _inserted(network, moved, replace(layer, inputs=(Tensor(moved.name), *others)))
+
+
+def masked_through(network: Network, layer: Layer, change: Callable[[Array], Array]) -> Network | None:
+    """Return the network in which a layer takes its mask (N, T) as `change` makes it; None without a mask."""
+    if layer.mask is None:
+        return None
+    moved = _moved(layer, (layer.mask,), change)
+    return _inserted(network, moved, replace(layer, mask=Tensor(moved.name)))
+
+
+def put_out_through(network: Network, layer: Layer, change: Callable[[Array], Array]) -> Network:
+    """Return the network in which whatever reads a layer's output, or returns it, has it as `change` makes it."""
+    output = Tensor(layer.name)
+    moved = _moved(layer, (output,), change)
+    position = network.layers.index(layer) + 1
+    later = [redirected(each, output, Tensor(moved.name)) for each in network.layers[position:]]
+    outputs = tuple(Tensor(moved.name) if tensor == output else tensor for tensor in network.outputs)
+    return replace(network, layers=(*network.layers[:position], moved, *later), outputs=outputs)
+
+
+def redirected(layer: Layer, old: Tensor, new: Tensor) -> Layer:
+    """Return a layer that reads one tensor instead of another."""
+
+    def instead(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(new if tensor == old else tensor for tensor in tensors)
+
+    mask = new if layer.mask == old else layer.mask
+    return replace(layer, inputs=instead(layer.inputs), initial_state=instead(layer.initial_state), mask=mask)
+
+
+def _moved(layer: Layer, inputs: tuple[Tensor, ...], change: Callable[..., Array]) -> Layer:
+    name = f"{inputs[0]} as {layer.name} has it"
+    return Layer(name, "Moved", inputs, dtype=layer.dtype, equations=moving(change))
+
+
+def _inserted(network: Network, new: Layer, reader: Layer) -> Network:
+    layers = [each for old in network.layers for each in ((new, reader) if old.name == reader.name else (old,))]
+    return replace(network, layers=tuple(layers))

@@ -1,0 +1,55 @@
+"""One fault held against one run: does the run match the network with the fault in it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnncheck.comparator import FAILED, Row, Verdict
+from rnncheck.end_to_end import end_to_end_rows
+from rnncheck.layers import HELPERS
+from rnncheck.network import Network
+from rnncheck.observed import disagreements, observe
+from rnncheck.recording import Recording
+from rnncheck.steps import Mapper, step_rows
+
+# The classes of faults that mix samples: what they do to some of them is not what they do to all.
+MIXING = ("layout", "batch", "masks")
+
+# How many numbers of a layer are enough for a glance.
+_FEW = 2**12
+
+
+def rows_against(network: Network, recordings: Sequence[Recording], mapper: Mapper = map) -> tuple[Row, ...]:
+    """Hold a run against a network: every step, and the whole run where no step failed.
+
+    Args:
+        network: the equations, right or wrong.
+        recordings: the run, one recording for each call.
+        mapper: `map`, or a function like it that uses several threads.
+
+    Returns:
+        The rows of the steps; where none of them failed, those of the outputs besides.
+    """
+    calls = observe(network, recordings)
+    steps = step_rows(network, calls, mapper)
+    if failures(steps):
+        return tuple(steps)
+    to_check = {layer.name for layer in network.layers if layer.kind not in HELPERS}
+    checked = {row.layer for row in steps} == to_check and all(row.verdict is Verdict.MATCH for row in steps)
+    agree = not disagreements(network, calls)
+    return (*steps, *end_to_end_rows(network, recordings, mapper, steps_checked=checked and agree))
+
+
+def failures(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that failed."""
+    return [row for row in rows if row.verdict in FAILED]
+
+
+def few_samples(network: Network, recordings: Sequence[Recording]) -> list[Recording]:
+    """Return the first samples of a run, enough for a glance; all where samples belong together."""
+    samples = len(recordings[0].inputs[0])
+    if any(layer.kind in {"Constant", "FoldTime"} for layer in network.layers):
+        return list(recordings)
+    size = max((h[0].size for h in recordings[0].states.values()), default=_FEW)
+    enough = min(samples, max(3, _FEW // max(size, 1)))
+    return [recording.first_samples(enough) for recording in recordings]

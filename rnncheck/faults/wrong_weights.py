@@ -1,0 +1,145 @@
+"""Which entries of a layer's weights differ, and by how much, solved for from the differences of the step check.
+
+Near the right weights a layer's numbers are linear in the weights' errors: difference = Σ_k J_k·δ_k, where J_k is how
+the layer's numbers move with entry k. Each step is computed from the implementation's own previous state, so that an
+error in a column of the weights shows in the unit of that column alone. For each unit that fails, the entry that
+explains most is taken, then the one that explains most of the rest, until only rounding is left.
+
+Source: Pati, Rezaiifar and Krishnaprasad, Orthogonal matching pursuit, Asilomar Conference 1993.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rnncheck.equations import CELLS
+from rnncheck.network import Array, Layer
+from rnncheck.observed import Call
+from rnncheck.recording import Recording
+from rnncheck.steps import Differences, differences
+from rnncheck.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
+
+# By how much an entry is moved to see how the layer's numbers move with it.
+_NUDGE = 2.0**-16
+# How many entries of one unit's weights, and how many units, are looked for; more is no slip of the pen.
+_MOST_ENTRIES, _MOST_UNITS = 4, 8
+# How many numbers of a layer are enough to solve for weights.
+_ENOUGH = 2**14
+# How many (entry, number) pairs are computed at most: some seconds.
+_MOST_WORK = 2**27
+
+
+@dataclass(frozen=True)
+class WrongWeight:
+    """One entry of a weight that differs.
+
+    Attributes:
+        layer: the layer's name.
+        weight: the weight's name, such as `recurrent_kernel`.
+        index: where in it, from the first axis to the last.
+        difference: the implementation's entry minus that of the network.
+    """
+
+    layer: str
+    weight: str
+    index: tuple[int, ...]
+    difference: float
+
+    def __str__(self) -> str:
+        where = ", ".join(map(str, self.index))
+        return f"{self.layer}: {self.weight}[{where}] differs by {self.difference:+.3g}"
+
+    @staticmethod
+    def put_in(layer: Layer, wrong: Sequence[WrongWeight]) -> Layer:
+        """Return the layer with the weights that the implementation has."""
+        weights = {name: np.array(weight, np.float64) for name, weight in layer.weights.items()}
+        for entry in wrong:
+            weights[entry.weight][entry.index] += entry.difference
+        return replace(layer, weights=weights)
+
+
+def wrong_weights(layer: Layer, call: Call) -> list[WrongWeight]:
+    """Return the entries of a layer's weights whose errors explain its differences; none where none do.
+
+    Args:
+        layer: recurrent and no convolution, or Dense.
+        call: what was observed.
+    """
+    if layer.kind not in {*CELLS, "Dense"} or layer.kind.startswith("Conv"):
+        return []
+    call = _shortened(layer, call)
+    if not (observed := differences(layer, [call])):
+        return []
+    (seen,) = observed
+    units = _failing_units(seen)
+    entries = [entry for unit in units for entry in _entries(layer, unit)]
+    if not 0 < len(units) <= _MOST_UNITS or len(entries) * seen.value.size > _MOST_WORK:
+        return []
+    found: list[WrongWeight] = []
+    for unit in units:
+        wrong = _pursued(layer, call, seen, unit)
+        if not wrong:
+            return []
+        found += wrong
+    return found
+
+
+def _shortened(layer: Layer, call: Call) -> Call:
+    """Return a call of fewer samples where there are more numbers than it takes to solve for weights."""
+    return call.first_samples(max(2, _ENOUGH // max(1, _numbers_of_a_sample(layer, call))))
+
+
+def _numbers_of_a_sample(layer: Layer, call: Call) -> int:
+    recording: Recording = call.recording
+    h = recording.states.get(layer.name)
+    return int(h[0].size) if h is not None else 1
+
+
+def _failing_units(seen: Differences) -> list[int]:
+    scores = seen.scores.reshape(-1, seen.value.shape[-1])
+    with np.errstate(all="ignore"):
+        failing = (scores.max(axis=0) > SCORE_LIMIT) | (np.sqrt(np.mean(scores**2, axis=0)) > AVERAGE_LIMIT)
+    return [int(unit) for unit in np.flatnonzero(failing)]
+
+
+def _entries(layer: Layer, unit: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the entries of the columns that make one unit."""
+    m = layer.weights["recurrent_kernel"].shape[-2] if layer.kind in CELLS else layer.weights["kernel"].shape[-1]
+    for name, weight in layer.weights.items():
+        for row in np.ndindex(weight.shape[:-1]):
+            for column in range(unit, weight.shape[-1], m):
+                yield name, (*row, column)
+
+
+def _moves(layer: Layer, call: Call, seen: Differences, entry: tuple[str, tuple[int, ...]], unit: int) -> Array:
+    """Return how one unit's numbers move with an entry, in units of their noise."""
+    name, index = entry
+    (nudged,) = differences(WrongWeight.put_in(layer, [WrongWeight(layer.name, name, index, _NUDGE)]), [call])
+    moved: Array = ((seen.value - nudged.value)[..., unit] / _NUDGE / seen.noise[..., unit]).reshape(-1)
+    return moved
+
+
+def _pursued(layer: Layer, call: Call, seen: Differences, unit: int) -> list[WrongWeight]:
+    """Return the fewest entries that explain one unit's differences down to rounding; none if it takes too many."""
+    entries = list(_entries(layer, unit))
+    target = (seen.value[..., unit] / seen.noise[..., unit]).reshape(-1)
+    moves = np.stack([_moves(layer, call, seen, entry, unit) for entry in entries], axis=1)
+    if not (np.isfinite(target).all() and np.isfinite(moves).all()):
+        return []
+    lengths = np.linalg.norm(moves, axis=0)
+    chosen: list[int] = []
+    left = target
+    for _ in range(_MOST_ENTRIES):
+        share = np.abs(left @ moves) / np.where(lengths > 0.0, lengths, np.inf)
+        share[chosen] = 0.0
+        chosen.append(int(share.argmax()))
+        errors = np.linalg.lstsq(moves[:, chosen], target, rcond=None)[0]
+        left = target - moves[:, chosen] @ errors
+        if np.abs(left).max() < SCORE_LIMIT and np.sqrt(np.mean(left**2)) < AVERAGE_LIMIT:
+            return [
+                WrongWeight(layer.name, *entries[k], float(error)) for k, error in zip(chosen, errors, strict=True)
+            ]
+    return []

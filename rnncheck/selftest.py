@@ -1,0 +1,240 @@
+"""Proof that the checks can fail: every fault of the catalogue is caught somewhere, and no correct run is flagged.
+
+Keras runs cases of the built-in grid, the smallest of each kind, from the smallest on, until there is nothing left to
+catch. Each run is held against its
+network with every fault in it that has not been caught yet, as if the run were right and the network wrong: the
+difference is the same the other way round. The controls are correct runs of other kinds, which must match.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rnncheck.case import Case
+from rnncheck.comparator import Check, Row
+from rnncheck.faults import FAULTS, Fault, injections
+from rnncheck.faults.emulation import Fused, Summing, emulate, in_pairs, last_to_first, one_after_the_other
+from rnncheck.faults.trial import failures, rows_against
+from rnncheck.grid import default_grid
+from rnncheck.network import Network
+from rnncheck.recording import Recording
+from rnncheck.thresholds import SCORE_LIMIT
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a fault.
+
+    Attributes:
+        fault: its name.
+        group: its class.
+        summary: what it does.
+        caught: whether some case showed it.
+        check: which check did: `step` or `end_to_end`; empty where none did.
+        layer: in which layer.
+        margin: the largest score there, as a multiple of the limit.
+        case: the smallest case that shows it; empty where none does.
+        hidden: how many smaller places it could have been in and was not seen.
+    """
+
+    fault: str
+    group: str
+    summary: str
+    caught: bool = False
+    check: str = ""
+    layer: str = ""
+    margin: float = 0.0
+    case: str = ""
+    hidden: int = 0
+
+
+@dataclass(frozen=True)
+class Control:
+    """Correct runs of one kind, none of which may be flagged.
+
+    Attributes:
+        name: of the kind.
+        summary: what is different about them.
+        runs: how many there were.
+        alarms: the cases that were flagged.
+        score_max: the largest score of a step.
+    """
+
+    name: str
+    summary: str
+    runs: int = 0
+    alarms: tuple[str, ...] = ()
+    score_max: float = 0.0
+
+    def after(self, case: Case, rows: Sequence[Row]) -> Control:
+        """Return the control after one more run."""
+        flagged = (*self.alarms, str(case)) if failures(rows) else self.alarms
+        scores = [row.score_max for row in rows if row.check is Check.STEP]
+        return replace(self, runs=self.runs + 1, alarms=flagged, score_max=max([self.score_max, *scores]))
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What the self-test found.
+
+    Attributes:
+        outcomes: one for each fault.
+        controls: one for each kind of correct run.
+    """
+
+    outcomes: tuple[Outcome, ...] = ()
+    controls: tuple[Control, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every fault was caught and no correct run was flagged."""
+        return all(outcome.caught for outcome in self.outcomes) and not any(c.alarms for c in self.controls)
+
+
+@dataclass
+class _Progress:
+    """Which faults are still to be caught, and what was found."""
+
+    outcomes: dict[str, Outcome]
+    controls: dict[str, Control] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> list[Fault]:
+        return [fault for fault in FAULTS if not self.outcomes[fault.name].caught]
+
+    def note(self, name: str, summary: str, case: Case, rows: Sequence[Row]) -> None:
+        self.controls[name] = self.controls.get(name, Control(name, summary)).after(case, rows)
+
+
+# Correct implementations in float32 that add up products in an order of their own.
+_SUMMATIONS: Mapping[str, tuple[str, Callable[[], Any]]] = {
+    "first to last": ("products are summed from the first term to the last", lambda: Summing(one_after_the_other)),
+    "last to first": ("products are summed from the last term to the first", lambda: Summing(last_to_first)),
+    "in pairs": ("products are summed pair by pair", lambda: Summing(in_pairs)),
+    "fused multiply-add": ("every product is added unrounded", Fused),
+}
+
+
+# Other ways of Keras to run the same model.
+_WAYS = {
+    "unrolled": "Keras builds the steps one by one",
+    "one by one": "every sample is a batch of its own",
+    "XLA": "the model is compiled by XLA",
+}
+
+
+def self_test(seed: int = 0, track: Callable[[Sequence[Case]], Iterable[Case]] = iter) -> SelfTest:
+    """Run the self-test.
+
+    Args:
+        seed: of the cases' weights and inputs.
+        track: goes over the cases, and may show how far it has come.
+    """
+    progress = _Progress({fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in FAULTS})
+    for case in track(_cases(seed)):
+        if not progress.pending and len(progress.controls) == 1 + len(_SUMMATIONS) + len(_WAYS):
+            break
+        with _run(case) as (model, network, calls, recordings):
+            progress.note("Keras", "Keras as it is", case, rows_against(network, recordings))
+            _try_faults(progress, case, network, recordings)
+            if _is_control(case):
+                _try_controls(progress, case, model, network, calls)
+    return SelfTest(tuple(progress.outcomes.values()), tuple(progress.controls.values()))
+
+
+def _cases(seed: int) -> list[Case]:
+    """Return the smallest case of each kind of the built-in grid, smallest first."""
+    kinds: dict[tuple[Any, ...], Case] = {}
+    for case in sorted(default_grid(seed), key=lambda case: case.N * case.T * case.M):
+        kinds.setdefault(_kind(case), case)
+    return list(kinds.values())
+
+
+def _kind(case: Case) -> tuple[Any, ...]:
+    """Return what distinguishes cases as far as faults can tell."""
+    flags = (case.return_state, case.go_backwards, case.stateful, case.initial_state, case.flatten, case.reset_after)
+    usual = (case.activation == "tanh", case.recurrent_activation == "sigmoid", case.dense_activation == "linear")
+    return (case.layer, case.wrapper, case.merge_mode, case.layers, case.mask, *flags, *usual)
+
+
+def _try_faults(progress: _Progress, case: Case, network: Network, recordings: Sequence[Recording]) -> None:
+    """Hold a run against its network with each fault that was not caught yet."""
+    twice = recordings if len(recordings) > 1 else (*recordings, *recordings)  # nothing may last from call to call
+    for injection in injections(network, progress.pending):
+        outcome = progress.outcomes[injection.fault.name]
+        if outcome.caught:
+            continue
+        failed = failures(rows_against(injection.network, twice))
+        if not failed:
+            progress.outcomes[outcome.fault] = replace(outcome, hidden=outcome.hidden + 1)
+            continue
+        worst = max(failed, key=lambda row: row.score_max)
+        progress.outcomes[outcome.fault] = replace(
+            outcome,
+            caught=True,
+            check=str(worst.check),
+            layer=injection.layer,
+            margin=worst.score_max / SCORE_LIMIT,
+            case=str(case),
+        )
+
+
+def _is_control(case: Case) -> bool:
+    """Whether other correct implementations are tried on a case: a plain one of each cell."""
+    plain = Case(layer=case.layer, **{size: getattr(case, size) for size in "NTDMK"}, seed=case.seed)
+    return case == plain and case.layer in {"simple_rnn", "lstm", "gru"}
+
+
+def _try_controls(progress: _Progress, case: Case, model: Any, network: Network, calls: Sequence[Any]) -> None:
+    """Try correct implementations: other orders of summation, other ways of Keras to run a model."""
+    from rnncheck.runner import record
+
+    for name, (summary, arithmetic) in _SUMMATIONS.items():
+        progress.note(name, summary, case, rows_against(network, emulate(network, calls, arithmetic())))
+    with _run(replace(case, unroll=True)) as (_, unrolled, _, recordings):
+        progress.note("unrolled", _WAYS["unrolled"], case, rows_against(unrolled, recordings))
+    one_by_one = [record(model, network, [[array[n : n + 1] for array in calls[0]]])[0] for n in range(case.N)]
+    rows = [row for recording in one_by_one for row in rows_against(network, [recording])]
+    progress.note("one by one", _WAYS["one by one"], case, rows)
+    model.compile(jit_compile=True)
+    progress.note("XLA", _WAYS["XLA"], case, rows_against(network, record(model, network, calls)))
+
+
+@contextlib.contextmanager
+def _run(case: Case) -> Iterator[tuple[Any, Network, Sequence[Any], tuple[Recording, ...]]]:
+    """Build and run a case; forget the model afterwards."""
+    import keras
+
+    from rnncheck.builder import build
+    from rnncheck.extractor import extract
+    from rnncheck.runner import record
+    from rnncheck.verify import quiet_framework
+
+    with quiet_framework():
+        built = build(case)
+        network = extract(built.model)
+        yield built.model, network, built.calls, record(built.model, network, built.calls)
+    keras.backend.clear_session()
+
+
+def to_dict(found: SelfTest, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the self-test found as JSON has it."""
+    from rnncheck.report import SCHEMA, plain_values
+
+    return {
+        "schema": SCHEMA,
+        "environment": dict(environment),
+        "passed": found.passed,
+        "faults": [plain_values(vars(outcome)) for outcome in found.outcomes],
+        "controls": [plain_values(vars(control)) for control in found.controls],
+    }
+
+
+def missed(found: SelfTest) -> Iterator[str]:
+    """Yield what is not as it should be, in words."""
+    yield from (f"missed: {outcome.fault}: no case shows it" for outcome in found.outcomes if not outcome.caught)
+    for control in found.controls:
+        yield from (f"false alarm: {control.name}: {case}" for case in control.alarms)
