@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rnncheck.faults.blind_spots import BlindSpot
     from rnncheck.faults.diagnosis import Diagnosis
-    from rnncheck.faults.insight import Insight
+    from rnncheck.insight import Insight
 
 SCHEMA = 1
 

@@ -21,8 +21,8 @@ from rnncheck.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.equations import CELLS, units
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.faults import FAULTS
-from rnncheck.faults.insight import Insight
 from rnncheck.inputs import as_array, check_inputs
+from rnncheck.insight import Insight
 from rnncheck.layers import HELPERS, OutsideTableError
 from rnncheck.network import Activation, Array, Network
 from rnncheck.observed import disagreements, observe

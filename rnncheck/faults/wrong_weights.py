@@ -2,8 +2,8 @@
 
 Near the right weights a layer's numbers are linear in the weights' errors: difference = Σ_k J_k·δ_k, where J_k is how
 the layer's numbers move with entry k. Each step is computed from the implementation's own previous state, so that an
-error in a column of the weights shows in the unit of that column alone. For each unit that fails, the entry that
-explains most is taken, then the one that explains most of the rest, until only rounding is left.
+error in a column of the weights shows in the unit of that column alone. For each unit that fails, the entries that
+explain most are taken, then those that explain most of the rest, until only rounding is left.
 
 Source: Pati, Rezaiifar and Krishnaprasad, Orthogonal matching pursuit, Asilomar Conference 1993.
 """
@@ -26,6 +26,8 @@ from rnncheck.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
 _NUDGE = 2.0**-16
 # How many entries of one unit's weights, and how many units, are looked for; more is no slip of the pen.
 _MOST_ENTRIES, _MOST_UNITS = 4, 8
+# How many sets of entries are carried on.
+_BRANCHES = 12
 # How many numbers of a layer are enough to solve for weights.
 _ENOUGH = 2**14
 # How many (entry, number) pairs are computed at most: some seconds.
@@ -129,17 +131,36 @@ def _pursued(layer: Layer, call: Call, seen: Differences, unit: int) -> list[Wro
     moves = np.stack([_moves(layer, call, seen, entry, unit) for entry in entries], axis=1)
     if not (np.isfinite(target).all() and np.isfinite(moves).all()):
         return []
+    chosen = _fewest(moves, target)
+    errors = np.linalg.lstsq(moves[:, chosen], target, rcond=None)[0]
+    return [WrongWeight(layer.name, *entries[k], float(error)) for k, error in zip(chosen, errors, strict=True)]
+
+
+def _fewest(moves: Array, target: Array) -> list[int]:
+    """Return the fewest columns that explain the target down to rounding; none if it takes too many.
+
+    The sets of columns that leave least are carried on, each with the columns that explain most of what it leaves.
+    """
     lengths = np.linalg.norm(moves, axis=0)
-    chosen: list[int] = []
-    left = target
+    sets: list[tuple[int, ...]] = [()]
     for _ in range(_MOST_ENTRIES):
-        share = np.abs(left @ moves) / np.where(lengths > 0.0, lengths, np.inf)
-        share[chosen] = 0.0
-        chosen.append(int(share.argmax()))
-        errors = np.linalg.lstsq(moves[:, chosen], target, rcond=None)[0]
-        left = target - moves[:, chosen] @ errors
-        if np.abs(left).max() < SCORE_LIMIT and np.sqrt(np.mean(left**2)) < AVERAGE_LIMIT:
-            return [
-                WrongWeight(layer.name, *entries[k], float(error)) for k, error in zip(chosen, errors, strict=True)
+        longer = {
+            tuple(sorted((*chosen, int(k))))
+            for chosen in sets
+            for k in np.argsort(-np.abs(_left(moves, target, chosen) @ moves) / np.where(lengths, lengths, np.inf))[
+                :_BRANCHES
             ]
+            if k not in chosen
+        }
+        sets = sorted(longer, key=lambda chosen: float(np.linalg.norm(_left(moves, target, chosen))))[:_BRANCHES]
+        left = _left(moves, target, sets[0])
+        if np.abs(left).max() < SCORE_LIMIT and np.sqrt(np.mean(left**2)) < AVERAGE_LIMIT:
+            return list(sets[0])
     return []
+
+
+def _left(moves: Array, target: Array, chosen: tuple[int, ...]) -> Array:
+    """Return what the best errors of some columns leave of the target."""
+    part = moves[:, list(chosen)]
+    left: Array = target - part @ np.linalg.lstsq(part, target, rcond=None)[0]
+    return left

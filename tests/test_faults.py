@@ -1,0 +1,360 @@
+"""The catalogue: every fault changes what it says, is caught where it is made, and is named when it is looked for."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import rnncheck
+from rnncheck.builder import build
+from rnncheck.case import NOTEBOOK, Case
+from rnncheck.comparator import Verdict
+from rnncheck.equations import LSTM_GATES
+from rnncheck.extractor import extract
+from rnncheck.faults import FAULTS, injections
+from rnncheck.faults.blind_spots import blind_spots
+from rnncheck.faults.diagnosis import diagnose
+from rnncheck.faults.emulation import Fused, Summing, emulate, in_pairs, last_to_first, one_after_the_other
+from rnncheck.faults.fault import with_layer, with_weights
+from rnncheck.faults.trial import failures, rows_against
+
+NAMES = {fault.name: fault for fault in FAULTS}
+
+# Cases in which every fault has a layer to be in; another seed than the grid's.
+_SIZES = {"N": 4, "T": 6, "D": 5, "M": 7, "K": 3, "seed": 501}
+CASES = {
+    "simple_rnn": Case(**_SIZES, return_sequences=True, initial_state=True, mask="mixed"),
+    "lstm": Case(
+        **_SIZES, layer="lstm", initial_state=True, mask="holes", return_state=True, recurrent_activation="elu"
+    ),
+    "gru": Case(**_SIZES, layer="gru", go_backwards=True, return_sequences=True, flatten=True),
+    "reset_before": Case(**_SIZES, layer="gru", reset_after=False, activation="softsign", dense_activation="gelu"),
+    "bidirectional": Case(**_SIZES, layer="lstm", wrapper="bidirectional", return_sequences=True, initial_state=True),
+    "merged": Case(**_SIZES, layer="gru", wrapper="bidirectional", merge_mode="sum", mask="both"),
+    "stateful": Case(**_SIZES, layer="lstm", stateful=True),
+}  # fmt: skip
+
+
+@functools.cache
+def found(name):
+    """The network of a case, and the inputs of two calls."""
+    built = build(CASES[name])
+    calls = tuple(
+        tuple(np.asarray(x, np.float32) if x.dtype == np.float64 else x for x in call) for call in built.calls
+    )
+    return extract(built.model), calls if len(calls) == 2 else calls * 2
+
+
+def made(fault, cases=tuple(CASES)):
+    """Yield (network, calls, injection) wherever a fault can be."""
+    for name in cases:
+        network, calls = found(name)
+        for injection in injections(network, [fault]):
+            yield network, calls, injection
+
+
+def diagnosed(network, recordings, faults=FAULTS):
+    return diagnose(network, recordings, rows_against(network, recordings), faults)
+
+
+# --- the catalogue ---
+
+
+def test_catalogue_has_at_least_fifty_faults_of_ten_classes():
+    assert len(NAMES) == len(FAULTS) >= 50
+    assert len({fault.group for fault in FAULTS}) >= 10
+
+
+def test_summaries_are_one_line_without_a_stop():
+    for fault in FAULTS:
+        assert 0 < len(fault.summary) < 100, fault.name
+        assert not fault.summary.endswith("."), fault.name
+
+
+# --- a fault is caught ---
+
+
+@pytest.mark.parametrize(
+    "arithmetic",
+    [None, Summing(one_after_the_other), Summing(last_to_first), Summing(in_pairs), Fused()],
+    ids=["once", "first_to_last", "last_to_first", "in_pairs", "fused"],
+)
+@pytest.mark.parametrize("name", CASES)
+def test_correct_implementations_match(name, arithmetic):
+    network, calls = found(name)
+
+    assert failures(rows_against(network, emulate(network, calls, arithmetic))) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_run_with_a_fault_is_caught(name):
+    """The fault is in the run; that it is caught in the network too is what `rnncheck faults` shows."""
+    caught = [
+        failures(rows_against(network, emulate(injection.network, calls)))
+        for network, calls, injection in made(NAMES[name])
+    ]
+
+    assert any(caught)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fault_explains_its_own_run(name):
+    for _, calls, injection in made(NAMES[name]):
+        assert failures(rows_against(injection.network, emulate(injection.network, calls))) == []
+
+
+@pytest.mark.parametrize("order", ["iofc", "icfo"])
+def test_gate_order_is_that_of_the_name(order):
+    """The block that Keras has at place k is taken for the gate that the name has there."""
+    network, _ = found("lstm")
+    layer = network.layer("lstm")
+    m = layer.options["units"]
+
+    (injection,) = injections(network, [NAMES[f"gate_order_{order}"]])
+
+    for name, weight in injection.network.layer("lstm").weights.items():
+        for k, gate in enumerate(LSTM_GATES):
+            place = order.index(gate)
+            np.testing.assert_array_equal(
+                weight[..., k * m : (k + 1) * m], layer.weights[name][..., place * m : (place + 1) * m]
+            )
+
+
+def test_transposed_recurrent_kernel_is_transposed_block_by_block():
+    network, _ = found("gru")
+    layer = network.layer("gru")
+    m = layer.options["units"]
+
+    (injection,) = injections(network, [NAMES["recurrent_kernel_transposed"]])
+
+    changed = injection.network.layer("gru").weights["recurrent_kernel"]
+    for k in range(3):
+        block = slice(k * m, (k + 1) * m)
+        np.testing.assert_array_equal(changed[:, block], layer.weights["recurrent_kernel"][:, block].T)
+
+
+def test_fault_leaves_the_network_as_it_was():
+    network, _ = found("bidirectional")
+    weights = {(layer.name, name): np.array(w) for layer in network.layers for name, w in layer.weights.items()}
+
+    assert len(list(injections(network, FAULTS))) > 100
+
+    for (layer, name), weight in weights.items():
+        np.testing.assert_array_equal(network.layer(layer).weights[name], weight)
+
+
+# --- diagnosis ---
+
+
+def same_numbers(first, second, calls):
+    """Whether two networks say the same."""
+    runs = [emulate(network, calls)[-1] for network in (first, second)]
+    return all(
+        np.array_equal(runs[0].states[name], runs[1].states[name], equal_nan=True) for name in runs[0].states
+    ) and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(runs[0].outputs, runs[1].outputs, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_diagnosis_names_the_fault_and_its_layer(name):
+    """First, or after faults that make the same numbers."""
+    network, calls, injection = next(
+        each for each in made(NAMES[name]) if failures(rows_against(each[0], emulate(each[2].network, each[1])))
+    )
+
+    diagnosis = diagnosed(network, emulate(injection.network, calls))
+
+    assert diagnosis is not None
+    named = list(
+        zip((e.faults for e in diagnosis.explanations), (e.layers for e in diagnosis.explanations), strict=True)
+    )
+    place = named.index(((name,), (injection.layer,)))
+    for (fault,), (layer,) in named[:place]:
+        (other,) = injections(network, [NAMES[fault]], [layer])
+        assert same_numbers(other.network, injection.network, calls), f"{fault} comes before {name}"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_correct_run_has_no_diagnosis(name):
+    network, calls = found(name)
+
+    assert diagnosed(network, emulate(network, calls)) is None
+
+
+def test_diagnosis_says_how_far_the_fault_explains_the_scores():
+    network, calls = found("lstm")
+    (injection,) = injections(network, [NAMES["bias_doubled"]], ["lstm"])
+
+    (explanation,) = diagnosed(network, emulate(injection.network, calls)).explanations
+
+    assert explanation.before > 1e4
+    assert explanation.after < 8.0
+    assert explanation.summary == NAMES["bias_doubled"].summary
+
+
+def test_two_faults_at_once_are_named_as_a_pair():
+    network, calls = found("gru")
+    (first,) = injections(network, [NAMES["gate_order_rzh"]])
+    (both,) = injections(first.network, [NAMES["recurrent_bias_dropped"]])
+
+    diagnosis = diagnosed(network, emulate(both.network, calls))
+
+    assert {frozenset(each.faults) for each in diagnosis.explanations} == {
+        frozenset({"gate_order_rzh", "recurrent_bias_dropped"})
+    }
+
+
+def test_diagnosis_from_the_outputs_alone():
+    network, calls = found("gru")
+    (injection,) = injections(network, [NAMES["gate_order_rzh"]])
+    recordings = [replace(each, states={}, tensors={}) for each in emulate(injection.network, calls)]
+
+    diagnosis = diagnosed(network, recordings)
+
+    assert diagnosis.explanations[0].faults == ("gate_order_rzh",)
+
+
+def off_by(network, name, weight, index, amount):
+    layer = network.layer(name)
+    changed = np.array(layer.weights[weight], np.float64)
+    changed[index] += amount
+    return with_layer(network, with_weights(layer, **{weight: changed}))
+
+
+@pytest.fixture(scope="module")
+def wide_lstm():
+    built = build(Case(layer="lstm", N=8, T=100, D=16, M=64, K=3, seed=77))
+    return extract(built.model), built.calls
+
+
+@pytest.mark.parametrize(
+    ("weight", "index", "amount"),
+    [("recurrent_kernel", (17, 200), 1e-4), ("kernel", (5, 70), -1e-4), ("recurrent_kernel", (40, 130), 1e-5)],
+    ids=["recurrent", "kernel", "small"],
+)
+def test_wrong_weight_of_an_lstm_is_named_with_its_size(wide_lstm, weight, index, amount):
+    network, calls = wide_lstm
+
+    diagnosis = diagnosed(network, emulate(off_by(network, "lstm", weight, index, amount), calls))
+
+    (wrong,) = diagnosis.weights
+    assert (wrong.layer, wrong.weight, wrong.index) == ("lstm", weight, index)
+    assert wrong.difference == pytest.approx(amount, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["simple_rnn", "gru", "reset_before", "bidirectional"])
+def test_two_wrong_weights_of_one_unit_are_named(name):
+    network, calls = found(name)
+    layer = next(each for each in network.layers if "recurrent_kernel" in each.weights)
+    wrong = off_by(network, layer.name, "kernel", (1, 2), 3e-4)
+    wrong = off_by(wrong, layer.name, "recurrent_kernel", (4, 2), -2e-4)
+
+    diagnosis = diagnosed(network, emulate(wrong, calls))
+
+    assert {(each.weight, each.index) for each in diagnosis.weights} == {
+        ("kernel", (1, 2)),
+        ("recurrent_kernel", (4, 2)),
+    }
+
+
+def test_wrong_weight_of_dense_is_named():
+    network, calls = found("reset_before")
+
+    diagnosis = diagnosed(network, emulate(off_by(network, "dense", "kernel", (2, 1), 1e-4), calls))
+
+    (wrong,) = diagnosis.weights
+    assert (wrong.layer, wrong.weight, wrong.index) == ("dense", "kernel", (2, 1))
+
+
+@pytest.mark.parametrize("cell", range(3))
+def test_diagnosis_finds_the_layer_of_a_stack(cell):
+    built = build(Case(layer="stacked", cell="gru", cells=3, N=4, T=6, D=5, M=7, K=2, seed=9))
+    network = extract(built.model)
+    where = network.layers[cell].name
+    (injection,) = injections(network, [NAMES["bias_dropped"]], [where])
+
+    diagnosis = diagnosed(network, emulate(injection.network, built.calls))
+
+    assert [(each.faults, each.layers) for each in diagnosis.explanations] == [(("bias_dropped",), (where,))]
+
+
+def test_what_nothing_explains_is_described():
+    network, calls = found("gru")
+    recordings = emulate(network, calls)
+    h = np.array(recordings[0].states["gru"])
+    h[2, 3:] += np.linspace(0.001, 0.1, h[2, 3:].size).reshape(h[2, 3:].shape).astype(h.dtype)
+    recordings = [replace(recordings[0], states={"gru": h}), *recordings[1:]]
+
+    diagnosis = diagnosed(network, recordings)
+
+    assert (diagnosis.explanations, diagnosis.weights) == ((), ())
+    assert diagnosis.shape == "layer 'gru': wrong from step t=3 on; only sample 2 of 4"
+
+
+# --- blind spots ---
+
+
+def spots_of(network, calls):
+    recordings = emulate(network, calls)
+    return recordings, {(spot.fault, spot.layer): spot for spot in blind_spots(network, recordings, FAULTS)}
+
+
+def test_blind_spots_of_the_notebook_are_its_zero_biases_and_its_one_sample():
+    built = build(NOTEBOOK)
+
+    _, spots = spots_of(extract(built.model), built.calls)
+
+    reasons = {fault: spot.reason for (fault, layer), spot in spots.items() if layer == "simple_rnn"}
+    assert reasons["bias_dropped"] == reasons["bias_doubled"] == "the bias is zero"
+    assert reasons["sample_0_repeated"] == reasons["reversed_along_batch"] == "there is one sample only"
+    assert reasons["state_kept_between_calls"] == "there is one call only"
+    assert spots["bias_dropped", "simple_rnn"].remedy == "Use random biases."
+    assert "recurrent_kernel_transposed" not in reasons
+
+
+@pytest.mark.parametrize("name", ["simple_rnn", "gru", "reset_before", "notebook"])
+def test_blind_spots_are_what_no_verdict_shows_and_nothing_else(name):
+    if name == "notebook":
+        built = build(NOTEBOOK)
+        network, calls = extract(built.model), built.calls
+    else:
+        network, calls = found(name)
+
+    _, spots = spots_of(network, calls)
+
+    for injection in injections(network, FAULTS):
+        shown = bool(failures(rows_against(network, emulate(injection.network, calls))))
+        assert shown != ((injection.fault.name, injection.layer) in spots), str(injection)
+
+
+# --- reports ---
+
+
+def lstm_report(**changes):
+    network, calls = found("reset_before")
+    (injection,) = injections(network, [NAMES["update_gate_inverted"]])
+    (recording,) = emulate(injection.network if changes.get("wrong") else network, calls[:1])
+    return rnncheck.compare(network, recording.inputs[0], list(recording.outputs), states=recording.states)
+
+
+def test_report_of_a_mismatch_says_why():
+    report = lstm_report(wrong=True)
+
+    assert report.verdict is Verdict.MISMATCH
+    (entry,) = report.to_dict()["cases"]
+    assert entry["diagnosis"]["explanations"][0]["faults"] == ("update_gate_inverted",)
+    assert entry["blind_spots"] == []
+    assert "diagnosis: explained by `update_gate_inverted` in 'gru' (score " in str(report)
+
+
+def test_report_of_a_match_says_what_would_not_show():
+    report = lstm_report()
+
+    assert report.verdict is Verdict.MATCH
+    (entry,) = report.to_dict()["cases"]
+    assert entry["diagnosis"] is None
+    assert {"fault": "state_kept_between_calls", "layer": "gru", "reason": "there is one call only",
+            "remedy": "Call the model twice."} in entry["blind_spots"]  # fmt: skip
+    assert "blind spot: `state_kept_between_calls` in 'gru' would not show: there is one call only." in str(report)
