@@ -243,11 +243,14 @@ def show(model: Path) -> None:
 
 
 @cli.command("faults")
+@click.argument("names", nargs=-1)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and inputs.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write what was found as JSON.")
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code says it.")
-def try_faults(seed: int, json_path: Path | None, quiet: bool) -> None:
+def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet: bool) -> None:
     """Prove that the checks can fail: catch every known fault, flag no correct run.
+
+    With NAMES, only those faults, or those of a class such as masks or "gate order".
 
     The catalogue has the ways in which recurrent implementations have been wrong: gate orders, transposes, biases,
     masks, states, precision. Each is held against cases of the built-in grid, the smallest first. The controls are
@@ -255,14 +258,15 @@ def try_faults(seed: int, json_path: Path | None, quiet: bool) -> None:
 
     Exit codes: 0 every fault is caught and no control flagged, 1 otherwise.
     """
+    from rnncheck.environment import environment
+    from rnncheck.selftest import named_faults, self_test, to_dict
+
+    faults = named_faults(names)
     if json_path is not None:
         check_writable(json_path)
     with quiet_stderr():
         import keras  # noqa: F401 - loaded here, where its start-up messages can be held back
-    from rnncheck.environment import environment
-    from rnncheck.selftest import self_test, to_dict
-
-    found = self_test(seed, _with_progress)
+    found = self_test(faults, seed, _with_progress)
     if not quiet:
         from rich.console import Console
 

@@ -24,6 +24,8 @@ class Precision:
         underflow: the largest absolute error of a result near the smallest normal numbers: four times the
             smallest, since hardware may flush to zero and sigmoid's exp(-x) overflows a little earlier.
         largest: the largest finite number.
+        truncates_products: whether implementations may cut the digits of a sum of products off instead of rounding
+            it: TensorFlow does, in bfloat16, on processors without instructions for it.
 
     Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 2.1 and 2.4.
     """
@@ -32,6 +34,7 @@ class Precision:
     digits: int
     underflow: float
     largest: float
+    truncates_products: bool = False
 
     @property
     def unit(self) -> float:
@@ -75,6 +78,12 @@ PRECISIONS = {
         Precision("float64", digits=53, underflow=2.0**-1020, largest=(2.0 - 2.0**-52) * 2.0**1023),
         Precision("float32", digits=24, underflow=2.0**-124, largest=(2.0 - 2.0**-23) * 2.0**127),
         Precision("float16", digits=11, underflow=2.0**-12, largest=65504.0),
-        Precision("bfloat16", digits=8, underflow=2.0**-124, largest=(2.0 - 2.0**-7) * 2.0**127),
+        Precision(
+            "bfloat16",
+            digits=8,
+            underflow=2.0**-124,
+            largest=(2.0 - 2.0**-7) * 2.0**127,
+            truncates_products=True,
+        ),
     )
 }

@@ -13,7 +13,7 @@ import numpy as np
 
 from rnncheck.network import Array
 from rnncheck.precision import Precision
-from rnncheck.rounding import Rounded, summation_weights
+from rnncheck.rounding import Rounded, product_roundings, product_weights
 
 
 class Matrix:
@@ -45,11 +45,12 @@ class Matrix:
         w = self.precision.unit_variance
         value = a @ self.value
         energy = np.square(a) @ self.squared
-        of_value, of_energy = summation_weights(n)
-        variance = w * (of_value * np.square(value) + (of_energy + 1.0) * energy)  # and the rounding of each term
+        of_value, of_energy = product_weights(self.precision, n)
+        variance = w * (of_value * np.square(value) + of_energy * energy)
         if not self.bounded:
             return Rounded(value, variance, None, self.precision)
-        return Rounded(value, variance, n * self.precision.underflow, self.precision, self.magnitude(a), n)
+        roundings = product_roundings(self.precision, n)
+        return Rounded(value, variance, n * self.precision.underflow, self.precision, self.magnitude(a), roundings)
 
 
 class OrderedMatrix(Matrix):

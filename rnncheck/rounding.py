@@ -15,6 +15,7 @@ in a sum or a dot product:
     sums     e = Σea + γ_k·Σ(|a| + ea), any order           (k roundings at most on the way of a term)
     a * b    e = |a|eb + |b|ea + ea·eb + u(...) + tiny      q² = (a² + 9qa²)qb² + (b² + 9qb²)qa² + w·v²
     a @ W    e = ea|W| + γ_n(|a| + ea)|W| + n·tiny          q² = qa²·W² + w·((n+1)/6·Q - Q/n + (n+1)/3·v² + Q)
+             with γ_{n+1} and 3w·v² more where products may be truncated: an error up to 2u, of variance (2u)²/3
     a @ b    e, q² as for a @ W, with what both factors inherit as for a * b
     max      e = the largest ea of those that may be it     q² = qa² of the largest
     f(a)     e = L·ea + c·u(|f| + L·ea) + tiny              q² = (f'(v)·qa)² + (k·u·f)² + tiny²
@@ -281,13 +282,15 @@ class Rounded:
         a, b, n = self.value, other.value, self.shape[-1]
         value = a @ b
         energy = np.square(a) @ np.square(b)
-        variance = _summation_variance(self.precision, n, energy, value) + self.precision.unit_variance * energy
+        of_value, of_energy = product_weights(self.precision, n)
+        variance = self.precision.unit_variance * (of_value * np.square(value) + of_energy * energy)
         variance = variance + _product_variance(self, other, np.matmul)
         if self.error is None:
             return self._like(value, variance, None)
         ea, eb = self._full(self.bound), other._full(other.bound)
         error = np.abs(a) @ eb + ea @ (np.abs(b) + eb) + n * self.precision.underflow
-        return Rounded(value, variance, error, self.precision, np.abs(a) @ np.abs(b), n)
+        roundings = product_roundings(self.precision, n)
+        return Rounded(value, variance, error, self.precision, np.abs(a) @ np.abs(b), roundings)
 
     def _round_off(self, value: Array, error: Any) -> Any:
         """Add the rounding of one operation to the error that it inherits: e + u(|v| + e) + tiny."""
@@ -482,6 +485,17 @@ def _product_variance(a: Rounded, b: Rounded, times: Callable[[Any, Any], Any]) 
 def summation_weights(n: Any) -> tuple[Any, Any]:
     """Return what v² and Q weigh, in units of w, in the variance of summing n terms in a random order."""
     return (n + 1) / 3.0, (n + 1) / 6.0 - 1.0 / n
+
+
+def product_weights(precision: Precision, n: int) -> tuple[float, float]:
+    """Return what v² and Q weigh, in units of w, in the variance of a sum of n products, each rounded too."""
+    of_value, of_energy = summation_weights(n)
+    return of_value + 3.0 * precision.truncates_products, of_energy + 1.0
+
+
+def product_roundings(precision: Precision, n: int) -> int:
+    """Return how many roundings a term of a sum of n products meets at most."""
+    return n + precision.truncates_products
 
 
 def _summation_variance(precision: Precision, n: Any, energy: Array, value: Array) -> Array:

@@ -17,7 +17,7 @@ from rnncheck import kernels
 from rnncheck.network import Array
 from rnncheck.precision import Precision
 from rnncheck.products import Matrix
-from rnncheck.rounding import CROSS, Elementary, Operand, Rounded, is_nothing, summation_weights
+from rnncheck.rounding import CROSS, Elementary, Operand, Rounded, is_nothing, product_roundings, product_weights
 
 # What variances are computed in. What it cannot hold becomes infinite, and is looked at again.
 _Estimate = np.float32
@@ -338,7 +338,8 @@ class _Product:
     @property
     def roundings(self) -> int:
         """How many roundings a term meets at most."""
-        return int(self.matrix.value.shape[0]) + (self.constant is not None)
+        terms = int(self.matrix.value.shape[0])
+        return product_roundings(self.matrix.precision, terms) + (self.constant is not None)
 
     @property
     def magnitude(self) -> float:
@@ -350,13 +351,13 @@ class _Product:
     def weights(self) -> tuple[Array, float, float, Array, Array]:
         """What its variance is made of, as kernels take it.
 
-        b, or zeros; w where b is added; w·(n+1)/3 for (a·W)²; and the part of Q as a product of a number for each row
+        b, or zeros; w where b is added; what (a·W)² weighs; and the part of Q as a product of a number for each row
         and one for each column.
         """
         n = self.matrix.value.shape[0]
         w = self.matrix.precision.unit_variance
-        of_value, of_energy = summation_weights(n)
-        energy = w * (of_energy + 1.0) * (self.factor.columns @ self.matrix.squared)
+        of_value, of_energy = product_weights(self.matrix.precision, n)
+        energy = w * of_energy * (self.factor.columns @ self.matrix.squared)
         margins = (self.factor.shares, energy.astype(np.float64))
         if self.constant is None:
             return np.zeros(len(energy)), 0.0, w * of_value, *margins

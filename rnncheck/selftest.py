@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
 from rnncheck.case import Case
 from rnncheck.comparator import Check, Row
+from rnncheck.errors import InputError
 from rnncheck.faults import FAULTS, Fault, injections
 from rnncheck.faults.emulation import Fused, Summing, emulate, in_pairs, last_to_first, one_after_the_other
 from rnncheck.faults.trial import failures, rows_against
@@ -98,12 +100,19 @@ class SelfTest:
 class _Progress:
     """Which faults are still to be caught, and what was found."""
 
+    faults: Sequence[Fault]
     outcomes: dict[str, Outcome]
     controls: dict[str, Control] = field(default_factory=dict)
 
     @property
     def pending(self) -> list[Fault]:
-        return [fault for fault in FAULTS if not self.outcomes[fault.name].caught]
+        return [fault for fault in self.faults if not self.outcomes[fault.name].caught]
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to catch, and every control has run on every cell."""
+        counts = [self.controls.get(name, Control(name, "")).runs for name in (*_SUMMATIONS, *_WAYS)]
+        return not self.pending and min(counts) == len(_CELLS)
 
     def note(self, name: str, summary: str, case: Case, rows: Sequence[Row]) -> None:
         self.controls[name] = self.controls.get(name, Control(name, summary)).after(case, rows)
@@ -126,16 +135,43 @@ _WAYS = {
 }
 
 
-def self_test(seed: int = 0, track: Callable[[Sequence[Case]], Iterable[Case]] = iter) -> SelfTest:
+# What the controls are tried on.
+_CELLS = ("simple_rnn", "lstm", "gru")
+
+
+def named_faults(names: Sequence[str]) -> tuple[Fault, ...]:
+    """Return the faults of certain names or classes; the whole catalogue when none is given.
+
+    Raises:
+        InputError: a name is that of no fault and no class.
+    """
+    groups = tuple(dict.fromkeys(fault.group for fault in FAULTS))
+    known = {*groups, *(fault.name for fault in FAULTS)}
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, n=3)
+            raise InputError(
+                f"faults: {name!r} came; expected names of faults or classes. "
+                + (f"Close to it: {', '.join(close)}. " if close else "")
+                + f"Classes: {', '.join(groups)}."
+            )
+    return tuple(fault for fault in FAULTS if not names or {fault.name, fault.group} & set(names))
+
+
+def self_test(
+    faults: Sequence[Fault] = FAULTS, seed: int = 0, track: Callable[[Sequence[Case]], Iterable[Case]] = iter
+) -> SelfTest:
     """Run the self-test.
 
     Args:
+        faults: what is to be caught.
         seed: of the cases' weights and inputs.
         track: goes over the cases, and may show how far it has come.
     """
-    progress = _Progress({fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in FAULTS})
+    outcomes = {fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in faults}
+    progress = _Progress(faults, outcomes)
     for case in track(_cases(seed)):
-        if not progress.pending and len(progress.controls) == 1 + len(_SUMMATIONS) + len(_WAYS):
+        if progress.done:
             break
         with _run(case) as (model, network, calls, recordings):
             progress.note("Keras", "Keras as it is", case, rows_against(network, recordings))
@@ -185,7 +221,7 @@ def _try_faults(progress: _Progress, case: Case, network: Network, recordings: S
 def _is_control(case: Case) -> bool:
     """Whether other correct implementations are tried on a case: a plain one of each cell."""
     plain = Case(layer=case.layer, **{size: getattr(case, size) for size in "NTDMK"}, seed=case.seed)
-    return case == plain and case.layer in {"simple_rnn", "lstm", "gru"}
+    return case == plain and case.layer in _CELLS
 
 
 def _try_controls(progress: _Progress, case: Case, model: Any, network: Network, calls: Sequence[Any]) -> None:
