@@ -155,6 +155,8 @@ def test_dictionary_is_what_the_contract_says():
                     }
                 ],
                 "notes": ["a note"],
+                "diagnosis": None,
+                "blind_spots": [],
             },
             {
                 "model": "two",
@@ -192,6 +194,8 @@ def test_dictionary_is_what_the_contract_says():
                     },
                 ],
                 "notes": [],
+                "diagnosis": None,
+                "blind_spots": [],
             },
         ],
     }
