@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify test check fixtures bench calibrate power scan memory lock clean
+.PHONY: help install verify test check fixtures bench calibrate power compare scan memory lock clean
 
 help:  ## Print what there is.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ calibrate: $(INSTALLED)  ## Correct code passes: 3,000 random cases, 10^8 number
 
 power: $(INSTALLED)  ## Wrong code fails: which faults which check sees.
 	@$(BIN)/python -m experiments.power
+
+compare: $(INSTALLED)  ## Wrong code fails, beside the rules people use: false alarms and misses.
+	@$(BIN)/python -m experiments.comparison
 
 scan: $(INSTALLED)  ## Measure how accurate activations are (about half an hour).
 	@$(BIN)/python -m experiments.activations

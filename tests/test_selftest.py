@@ -1,0 +1,64 @@
+"""The self-test: what it catches, what it must not flag, and what it says when it fails."""
+
+import json
+
+import pytest
+
+from rnncheck.errors import InputError
+from rnncheck.faults import FAULTS, Fault
+from rnncheck.selftest import missed, named_faults, self_test
+
+
+def test_command_prints_a_line_for_each_fault_and_control(rnncheck_command, tmp_path):
+    path = tmp_path / "faults.json"
+
+    done = rnncheck_command("faults", "transposes", "tf32_products", "--json", path)
+
+    assert done.code == 0, done.out
+    assert done.out.splitlines()[-1] == "4 of 4 faults caught; 0 of 24 correct runs flagged"
+    found = json.loads(path.read_text())
+    assert [fault["fault"] for fault in found["faults"]] == [
+        "recurrent_kernel_transposed",
+        "kernel_reshaped",
+        "recurrent_kernel_reshaped",
+        "tf32_products",
+    ]
+    assert all(fault["caught"] and fault["margin"] > 1.0 for fault in found["faults"])
+    assert {control["name"]: control["runs"] for control in found["controls"]} == {
+        "Keras": 3, "first to last": 3, "last to first": 3, "in pairs": 3, "fused multiply-add": 3, "unrolled": 3,
+        "one by one": 3, "XLA": 3,
+    }  # fmt: skip
+
+
+def test_fault_that_changes_nothing_is_missed():
+    nothing = Fault("nothing", "none", "it changes nothing", lambda network, layer: network)
+
+    found = self_test((nothing,), track=lambda cases: cases[:1])
+
+    assert not found.passed
+    assert found.outcomes[0].hidden == 2  # in the recurrent layer and in Dense
+    assert list(missed(found)) == ["missed: nothing: no case shows it"]
+
+
+def test_no_names_are_the_whole_catalogue():
+    assert named_faults(()) == FAULTS
+
+
+def test_class_stands_for_its_faults():
+    assert {fault.group for fault in named_faults(("masks",))} == {"masks"}
+
+
+def test_unknown_name_is_refused_with_what_is_close_to_it():
+    with pytest.raises(InputError) as caught:
+        named_faults(("mask_ignred",))
+
+    assert str(caught.value).startswith(
+        "faults: 'mask_ignred' came; expected names of faults or classes. Close to it: mask_ignored"
+    )
+
+
+def test_unknown_name_ends_with_exit_code_2(rnncheck_command):
+    done = rnncheck_command("faults", "nonsense")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("rnncheck: faults: 'nonsense' came; expected names of faults or classes. Classes: ")
