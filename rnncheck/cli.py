@@ -259,7 +259,7 @@ def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet:
     Exit codes: 0 every fault is caught and no control flagged, 1 otherwise.
     """
     from rnncheck.environment import environment
-    from rnncheck.selftest import named_faults, self_test, to_dict
+    from rnncheck.selftest import named_faults, self_test
 
     faults = named_faults(names)
     if json_path is not None:
@@ -274,7 +274,7 @@ def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet:
 
         print_self_test(found, Console(width=None if sys.stdout.isatty() else 150, highlight=False))
     if json_path is not None:
-        write_json(to_dict(found, environment()), json_path)
+        write_json(found.to_dict(environment()), json_path)
     raise SystemExit(not found.passed)
 
 

@@ -13,11 +13,10 @@ from rich.text import Text
 
 from rnncheck.comparator import FAILED, Check, Row, Verdict
 from rnncheck.report import Entry, Report, place_text
-from rnncheck.selftest import missed
 
 if TYPE_CHECKING:
     from rnncheck.faults.diagnosis import Explanation
-    from rnncheck.selftest import SelfTest
+    from rnncheck.outcome import SelfTest
 
 # Longer tables are cut here; --json and --csv have everything.
 MOST_LINES = 24
@@ -138,7 +137,9 @@ def _verdict(verdict: Verdict) -> Text:
 
 
 def _notes(report: Report) -> list[str]:
-    notes = [f"note: {entry.name}: {note}" for entry in report.entries for note in entry.notes]
+    """Return what a reader must know besides; of cases that match among others, JSON alone has the notes."""
+    noted = [entry for entry in report.entries if len(report.entries) == 1 or entry.verdict is not Verdict.MATCH]
+    notes = [f"note: {entry.name}: {note}" for entry in noted for note in entry.notes]
     notes += [f"{row.verdict}: {row.layer} {row.output}: {row.detail}" for row in report.rows if row.detail]
     for row in report.rows:
         if row.verdict is Verdict.UNDECIDABLE and not row.decides:
@@ -228,7 +229,7 @@ def print_self_test(found: SelfTest, console: Console) -> None:
         numbers = (str(control.runs), str(len(control.alarms)), _number(control.score_max))
         controls.add_row(control.name, *numbers, control.summary)
     console.print(controls)
-    for line in missed(found):
+    for line in found.complaints:
         console.print(Text(line, "bold red"))
     count = sum(outcome.caught for outcome in found.outcomes)
     alarms = sum(len(control.alarms) for control in found.controls)

@@ -15,85 +15,16 @@ from difflib import get_close_matches
 from typing import Any
 
 from rnncheck.case import Case
-from rnncheck.comparator import Check, Row
+from rnncheck.comparator import Row
 from rnncheck.errors import InputError
 from rnncheck.faults import FAULTS, Fault, injections
 from rnncheck.faults.emulation import Fused, Summing, emulate, in_pairs, last_to_first, one_after_the_other
 from rnncheck.faults.trial import failures, rows_against
 from rnncheck.grid import default_grid
 from rnncheck.network import Network
+from rnncheck.outcome import Control, Outcome, SelfTest
 from rnncheck.recording import Recording
 from rnncheck.thresholds import SCORE_LIMIT
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a fault.
-
-    Attributes:
-        fault: its name.
-        group: its class.
-        summary: what it does.
-        caught: whether some case showed it.
-        check: which check did: `step` or `end_to_end`; empty where none did.
-        layer: in which layer.
-        margin: the largest score there, as a multiple of the limit.
-        case: the smallest case that shows it; empty where none does.
-        hidden: how many smaller places it could have been in and was not seen.
-    """
-
-    fault: str
-    group: str
-    summary: str
-    caught: bool = False
-    check: str = ""
-    layer: str = ""
-    margin: float = 0.0
-    case: str = ""
-    hidden: int = 0
-
-
-@dataclass(frozen=True)
-class Control:
-    """Correct runs of one kind, none of which may be flagged.
-
-    Attributes:
-        name: of the kind.
-        summary: what is different about them.
-        runs: how many there were.
-        alarms: the cases that were flagged.
-        score_max: the largest score of a step.
-    """
-
-    name: str
-    summary: str
-    runs: int = 0
-    alarms: tuple[str, ...] = ()
-    score_max: float = 0.0
-
-    def after(self, case: Case, rows: Sequence[Row]) -> Control:
-        """Return the control after one more run."""
-        flagged = (*self.alarms, str(case)) if failures(rows) else self.alarms
-        scores = [row.score_max for row in rows if row.check is Check.STEP]
-        return replace(self, runs=self.runs + 1, alarms=flagged, score_max=max([self.score_max, *scores]))
-
-
-@dataclass(frozen=True)
-class SelfTest:
-    """What the self-test found.
-
-    Attributes:
-        outcomes: one for each fault.
-        controls: one for each kind of correct run.
-    """
-
-    outcomes: tuple[Outcome, ...] = ()
-    controls: tuple[Control, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        """Whether every fault was caught and no correct run was flagged."""
-        return all(outcome.caught for outcome in self.outcomes) and not any(c.alarms for c in self.controls)
 
 
 @dataclass
@@ -115,7 +46,7 @@ class _Progress:
         return not self.pending and min(counts) == len(_CELLS)
 
     def note(self, name: str, summary: str, case: Case, rows: Sequence[Row]) -> None:
-        self.controls[name] = self.controls.get(name, Control(name, summary)).after(case, rows)
+        self.controls[name] = self.controls.get(name, Control(name, summary)).after(str(case), rows)
 
 
 # Correct implementations in float32 that add up products in an order of their own.
@@ -254,23 +185,3 @@ def _run(case: Case) -> Iterator[tuple[Any, Network, Sequence[Any], tuple[Record
         network = extract(built.model)
         yield built.model, network, built.calls, record(built.model, network, built.calls)
     keras.backend.clear_session()
-
-
-def to_dict(found: SelfTest, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the self-test found as JSON has it."""
-    from rnncheck.report import SCHEMA, plain_values
-
-    return {
-        "schema": SCHEMA,
-        "environment": dict(environment),
-        "passed": found.passed,
-        "faults": [plain_values(vars(outcome)) for outcome in found.outcomes],
-        "controls": [plain_values(vars(control)) for control in found.controls],
-    }
-
-
-def missed(found: SelfTest) -> Iterator[str]:
-    """Yield what is not as it should be, in words."""
-    yield from (f"missed: {outcome.fault}: no case shows it" for outcome in found.outcomes if not outcome.caught)
-    for control in found.controls:
-        yield from (f"false alarm: {control.name}: {case}" for case in control.alarms)

@@ -354,6 +354,13 @@ def test_everything_prints_every_line():
     assert console.file.getvalue().count("case 29") == 2
 
 
+def test_notes_of_cases_that_match_among_others_are_left_to_json():
+    report = Report({}, (Entry("one", (MATCH,), notes=("of one",)), Entry("two", (MISMATCH,), notes=("of two",))))
+
+    assert [line for line in str(report).splitlines() if line.startswith("note: ")] == ["note: two: of two"]
+    assert [entry["notes"] for entry in report.to_dict()["cases"]] == [["of one"], ["of two"]]
+
+
 def test_notes_are_shown_with_the_name_of_their_entry():
     assert "note: a case: look twice" in lines(report_of(MATCH, notes=("look twice",)))
 

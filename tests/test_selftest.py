@@ -6,7 +6,7 @@ import pytest
 
 from rnncheck.errors import InputError
 from rnncheck.faults import FAULTS, Fault
-from rnncheck.selftest import missed, named_faults, self_test
+from rnncheck.selftest import named_faults, self_test
 
 
 def test_command_prints_a_line_for_each_fault_and_control(rnncheck_command, tmp_path):
@@ -37,7 +37,7 @@ def test_fault_that_changes_nothing_is_missed():
 
     assert not found.passed
     assert found.outcomes[0].hidden == 2  # in the recurrent layer and in Dense
-    assert list(missed(found)) == ["missed: nothing: no case shows it"]
+    assert found.complaints == ["missed: nothing: no case shows it"]
 
 
 def test_no_names_are_the_whole_catalogue():

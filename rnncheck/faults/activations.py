@@ -8,11 +8,10 @@ from typing import Any
 from rnncheck.activations import activate
 from rnncheck.equations import CELLS, cell_of
 from rnncheck.faults.causes import ONE_STEP
-from rnncheck.faults.fault import Change, Fault, in_layer, with_cell, with_options
+from rnncheck.faults.fault import LSTMS, Change, Fault, in_layer, with_cell, with_options
 from rnncheck.network import Activation, Layer
 
-_LSTM = ("LSTM", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
-_GATED = ("GRU", *_LSTM)
+_GATED = ("GRU", *LSTMS)
 
 
 def _instead(option: str, new: str, old: Sequence[str] = (), kinds: Sequence[str] = tuple(CELLS)) -> Change:
@@ -26,7 +25,7 @@ def _instead(option: str, new: str, old: Sequence[str] = (), kinds: Sequence[str
     return in_layer(change, kinds)
 
 
-def _output(new: Callable[[Layer], Callable[..., Any]], kinds: Sequence[str] = _LSTM) -> Change:
+def _output(new: Callable[[Layer], Callable[..., Any]], kinds: Sequence[str] = LSTMS) -> Change:
     return in_layer(lambda layer: with_cell(layer, output=new(layer)), kinds)
 
 

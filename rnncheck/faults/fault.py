@@ -17,6 +17,9 @@ from rnncheck.faults.causes import Cause
 from rnncheck.layers import Operation
 from rnncheck.network import Array, Layer, Network, Tensor
 
+# The layers that are an LSTM, with products or with convolutions.
+LSTMS = ("LSTM", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+
 # (network, layer) -> the network with the fault in that layer; None where the layer cannot have it.
 Change = Callable[[Network, Layer], Network | None]
 

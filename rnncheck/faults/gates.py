@@ -6,18 +6,16 @@ import numpy as np
 
 from rnncheck.equations import GRU_GATES, LSTM_GATES, units
 from rnncheck.faults.causes import CONSTANT_WEIGHTS, ONE_STEP, ZERO_BIAS
-from rnncheck.faults.fault import Fault, in_layer, with_weights
+from rnncheck.faults.fault import LSTMS, Fault, in_layer, with_weights
 from rnncheck.network import Array, Layer
-
-_LSTM = ("LSTM", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 
 # Other libraries' orders, as Keras' names of the gates: kinds, order, whose it is.
 _ORDERS = (
-    (_LSTM, "iofc", "ONNX's"),
-    (_LSTM, "ifoc", "Core ML's"),
-    (_LSTM, "icfo", "that of TensorFlow 1's cells"),
-    (_LSTM, "fico", "OpenVINO's"),
-    (_LSTM, "cfoi", "that of older Deeplearning4j"),
+    (LSTMS, "iofc", "ONNX's"),
+    (LSTMS, "ifoc", "Core ML's"),
+    (LSTMS, "icfo", "that of TensorFlow 1's cells"),
+    (LSTMS, "fico", "OpenVINO's"),
+    (LSTMS, "cfoi", "that of older Deeplearning4j"),
     (("GRU",), "rzh", "torch's and cuDNN's"),
     (("GRU",), "hzr", "the last gate first"),
 )
