@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify test check fixtures bench calibrate power compare scan memory lock clean
+.PHONY: help install verify test check fixtures bench calibrate power compare diagnose scan memory lock clean
 
 help:  ## Print what there is.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ power: $(INSTALLED)  ## Wrong code fails: which faults which check sees.
 
 compare: $(INSTALLED)  ## Wrong code fails, beside the rules people use: false alarms and misses.
 	@$(BIN)/python -m experiments.comparison
+
+diagnose: $(INSTALLED)  ## The right fault is named, on random models.
+	@$(BIN)/python -m experiments.diagnosis
 
 scan: $(INSTALLED)  ## Measure how accurate activations are (about half an hour).
 	@$(BIN)/python -m experiments.activations

@@ -32,7 +32,9 @@ CASES = {
     ),
     "gru": Case(**_SIZES, layer="gru", go_backwards=True, return_sequences=True, flatten=True),
     "reset_before": Case(**_SIZES, layer="gru", reset_after=False, activation="softsign", dense_activation="gelu"),
-    "bidirectional": Case(**_SIZES, layer="lstm", wrapper="bidirectional", return_sequences=True, initial_state=True),
+    "bidirectional": Case(
+        **_SIZES, layer="lstm", wrapper="bidirectional", return_sequences=True, return_state=True, initial_state=True
+    ),
     "merged": Case(**_SIZES, layer="gru", wrapper="bidirectional", merge_mode="sum", mask="both"),
     "stateful": Case(**_SIZES, layer="lstm", stateful=True),
 }  # fmt: skip

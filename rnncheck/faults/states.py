@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncheck.equations import cell_of
+from rnncheck.equations import CELLS, cell_of, units
 from rnncheck.faults.causes import NO_SAMPLE_PADDED, ONE_CALL, ONE_STEP, ZERO_STATES
 from rnncheck.faults.fault import Fault, in_layer, masked_through, redirected, with_cell, with_layer, with_options
 from rnncheck.network import Array, Layer, Network, Tensor
@@ -67,14 +67,29 @@ def _swapped(layer: Layer) -> Layer | None:
 
 def _final_states_swapped(network: Network, layer: Layer) -> Network | None:
     """Exchange the final h and c of an LSTM for whoever reads or returns them."""
-    h, c = Tensor(layer.name, 1), Tensor(layer.name, 2)
-    used = {*network.outputs, *(tensor for each in network.layers for tensor in each.reads)}
-    if cell_of(layer).memory is None or not {h, c} & used:
+    if cell_of(layer).memory is None:
         return None
-    aside = Tensor(layer.name, -1)
-    layers = (redirected(redirected(redirected(each, h, aside), c, h), aside, c) for each in network.layers)
-    exchanged = {h: c, c: h}
-    outputs = tuple(exchanged.get(tensor, tensor) for tensor in network.outputs)
+    return _exchanged(network, Tensor(layer.name, 1), Tensor(layer.name, 2))
+
+
+def _halves_states_exchanged(network: Network, layer: Layer) -> Network | None:
+    """Exchange the final states h of the two halves of a Bidirectional."""
+    wrapper = layer.name.rpartition("/")[0]
+    halves = [each for each in network.layers if wrapper and each.name.rpartition("/")[0] == wrapper]
+    recurrent = [each for each in halves if each.kind in CELLS]
+    if len(recurrent) != 2 or recurrent[0] is not layer or units(layer) != units(recurrent[1]):
+        return None
+    return _exchanged(network, Tensor(layer.name, 1), Tensor(recurrent[1].name, 1))
+
+
+def _exchanged(network: Network, a: Tensor, b: Tensor) -> Network | None:
+    """Exchange two tensors for whoever reads or returns them; None where nobody does."""
+    used = {*network.outputs, *(tensor for each in network.layers for tensor in each.reads)}
+    if not {a, b} & used:
+        return None
+    aside = Tensor(a.layer, -1)
+    layers = (redirected(redirected(redirected(each, a, aside), b, a), aside, b) for each in network.layers)
+    outputs = tuple({a: b, b: a}.get(tensor, tensor) for tensor in network.outputs)
     return replace(network, layers=tuple(layers), outputs=outputs)
 
 
@@ -154,6 +169,12 @@ FAULTS = (
         "states",
         "the final h and c are exchanged",
         _recurrent(_final_states_swapped),
+    ),
+    Fault(
+        "bidirectional_states_reordered",
+        "states",
+        "the final states of Bidirectional's halves are exchanged",
+        _recurrent(_halves_states_exchanged),
     ),
     Fault(
         "state_lost_between_calls",
