@@ -203,7 +203,7 @@ def verify(
         click.echo(f"interrupted after {len(report.entries)} cases; nothing was written", err=True)
         raise SystemExit(INTERRUPTED)
     if json_path is not None:
-        write_json(report.to_dict(), json_path)
+        write_json(report, json_path)
     if csv_path is not None:
         write_csv(report, csv_path)
     raise SystemExit(report.exit_code)

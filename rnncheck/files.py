@@ -34,9 +34,14 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: it cannot be written; expected a place with write permission.")
 
 
-def write_json(document: Mapping[str, Any], path: Path) -> None:
-    """Write what a report or a self-test has as JSON."""
-    _write_whole(path, lambda part: part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n"))
+def write_json(result: Report | Mapping[str, Any], path: Path) -> None:
+    """Write a report, or what a self-test has for JSON."""
+
+    def write(part: Path) -> None:
+        document = result if isinstance(result, Mapping) else result.to_dict()
+        part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+    _write_whole(path, write)
 
 
 def write_csv(report: Report, path: Path) -> None:
