@@ -1,9 +1,9 @@
 """Proof that the checks can fail: every fault of the catalogue is caught somewhere, and no correct run is flagged.
 
 Keras runs cases of the built-in grid, the smallest of each kind, from the smallest on, until there is nothing left to
-catch. Each run is held against its
-network with every fault in it that has not been caught yet, as if the run were right and the network wrong: the
-difference is the same the other way round. The controls are correct runs of other kinds, which must match.
+catch. Each run is held against its network with every fault in it that has not been caught yet, as if the run were
+right and the network wrong: the difference is the same the other way round. The controls are correct runs of other
+kinds, which must match.
 """
 
 from __future__ import annotations

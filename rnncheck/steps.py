@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rnncheck.comparator import Block, Check, Comparison, Row, Summary, compare, judge
+from rnncheck.comparator import Block, Check, Comparison, Row, Summary, Verdict, compare, judge
 from rnncheck.equations import CELLS, Cell, Weights, X, cell_of
 from rnncheck.layers import HELPERS, Operation, operation_of
 from rnncheck.network import Array, Layer, Network, Tensor
@@ -74,6 +74,13 @@ def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
         )
         for output, shape in jobs[0].shapes.items()
     ]
+
+
+def all_steps_match(network: Network, rows: Iterable[Row]) -> bool:
+    """Whether every layer whose output somebody sees has step rows, and all of them match."""
+    rows = list(rows)
+    to_check = {layer.name for layer in network.layers if layer.kind not in HELPERS}
+    return {row.layer for row in rows} == to_check and all(row.verdict is Verdict.MATCH for row in rows)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from rnncheck.errors import InputError, RnncheckError
 from rnncheck.faults import FAULTS
 from rnncheck.inputs import as_array, check_inputs
 from rnncheck.insight import Insight
-from rnncheck.layers import HELPERS, OutsideTableError
+from rnncheck.layers import OutsideTableError
 from rnncheck.network import Activation, Array, Network
 from rnncheck.observed import disagreements, observe
 from rnncheck.parallel import threads
@@ -32,7 +32,7 @@ from rnncheck.recording import Recording
 from rnncheck.rehearsal import open_network, rehearse
 from rnncheck.replay import replay
 from rnncheck.report import Entry, Report
-from rnncheck.steps import step_rows
+from rnncheck.steps import all_steps_match, step_rows
 from rnncheck.stimuli import random_inputs
 
 
@@ -286,11 +286,8 @@ def _check(
         calls = observe(network, recordings)
         steps = step_rows(network, calls, mapper)
         notes = disagreements(network, calls)
-        to_check = {layer.name for layer in network.layers if layer.kind not in HELPERS}
-        all_right = {row.layer for row in steps} == to_check and all(row.verdict is Verdict.MATCH for row in steps)
-        ends = end_to_end_rows(
-            network, recordings, mapper, steps_checked=all_right and not notes, tolerance=tolerance
-        )
+        vouched = all_steps_match(network, steps) and not notes
+        ends = end_to_end_rows(network, recordings, mapper, steps_checked=vouched, tolerance=tolerance)
     return (*steps, *ends), notes
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from rnncheck.comparator import Check, Row, Verdict
-from rnncheck.faults.fault import Fault, Injection, injections
+from rnncheck.faults.fault import Fault, Injection, injections, with_layer
 from rnncheck.faults.shape import describe
 from rnncheck.faults.trial import MIXING, few_samples, rows_against
 from rnncheck.faults.wrong_weights import WrongWeight, wrong_weights
@@ -233,8 +233,5 @@ def _solved(network: Network, recordings: Sequence[Recording], failed: Sequence[
             if not wrong:
                 return ()
             found += wrong
-            layers = (
-                WrongWeight.put_in(each, wrong) if each.name == layer.name else each for each in corrected.layers
-            )
-            corrected = replace(corrected, layers=tuple(layers))
+            corrected = with_layer(corrected, WrongWeight.put_in(layer, wrong))
     return tuple(found) if found and _matches(rows_against(corrected, recordings)) else ()

@@ -19,6 +19,7 @@ from rnncheck.faults.fault import (
     redirected,
     with_layer,
     with_options,
+    with_weights,
 )
 from rnncheck.network import Array, Layer, Network, Tensor
 
@@ -47,11 +48,7 @@ def _not_reversed(network: Network, layer: Layer) -> Network | None:
     if layer.kind != "Reverse" or layer.name.endswith("mask"):
         return None
     (source,) = layer.inputs
-    layers = (
-        each if each.name == layer.name else redirected(each, Tensor(layer.name), source) for each in network.layers
-    )
-    outputs = tuple(source if tensor == Tensor(layer.name) else tensor for tensor in network.outputs)
-    return replace(network, layers=tuple(layers), outputs=outputs)
+    return redirected(network, {Tensor(layer.name): source})
 
 
 def _is_merge(layer: Layer) -> bool:
@@ -97,7 +94,7 @@ def _cut_at_block(layer: Layer) -> Layer | None:
     if m == block:
         return None
     kernel[..., block:, :] = 0.0
-    return replace(layer, weights={**layer.weights, "recurrent_kernel": kernel})
+    return with_weights(layer, recurrent_kernel=kernel)
 
 
 def _time_and_batch_swapped(x: Array) -> Array:

@@ -7,7 +7,7 @@ run it may explain it, and held against a user's run it tells whether the user's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -121,43 +121,52 @@ def moving(change: Callable[..., Array]) -> Operation:
 def read_through(network: Network, layer: Layer, change: Callable[[Array], Array]) -> Network:
     """Return the network in which a layer reads its first input as `change` makes it."""
     first, *others = layer.inputs
-    moved = _moved(layer, (first,), change)
-    return _inserted(network, moved, replace(layer, inputs=(Tensor(moved.name), *others)))
+    moved = moved_for(layer, (first,), change)
+    return inserted(network, moved, replace(layer, inputs=(Tensor(moved.name), *others)))
 
 
 def masked_through(network: Network, layer: Layer, change: Callable[[Array], Array]) -> Network | None:
     """Return the network in which a layer takes its mask (N, T) as `change` makes it; None without a mask."""
     if layer.mask is None:
         return None
-    moved = _moved(layer, (layer.mask,), change)
-    return _inserted(network, moved, replace(layer, mask=Tensor(moved.name)))
+    moved = moved_for(layer, (layer.mask,), change)
+    return inserted(network, moved, replace(layer, mask=Tensor(moved.name)))
 
 
 def put_out_through(network: Network, layer: Layer, change: Callable[[Array], Array]) -> Network:
     """Return the network in which whatever reads a layer's output, or returns it, has it as `change` makes it."""
     output = Tensor(layer.name)
-    moved = _moved(layer, (output,), change)
+    moved = moved_for(layer, (output,), change)
     position = network.layers.index(layer) + 1
-    later = [redirected(each, output, Tensor(moved.name)) for each in network.layers[position:]]
-    outputs = tuple(Tensor(moved.name) if tensor == output else tensor for tensor in network.outputs)
-    return replace(network, layers=(*network.layers[:position], moved, *later), outputs=outputs)
+    rewired = redirected(network, {output: Tensor(moved.name)})
+    return replace(rewired, layers=(*rewired.layers[:position], moved, *rewired.layers[position:]))
 
 
-def redirected(layer: Layer, old: Tensor, new: Tensor) -> Layer:
-    """Return a layer that reads one tensor instead of another."""
+def redirected(network: Network, instead: Mapping[Tensor, Tensor]) -> Network:
+    """Return the network in which whoever reads or returns certain tensors reads or returns others instead."""
 
-    def instead(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(new if tensor == old else tensor for tensor in tensors)
+    def others(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(instead.get(tensor, tensor) for tensor in tensors)
 
-    mask = new if layer.mask == old else layer.mask
-    return replace(layer, inputs=instead(layer.inputs), initial_state=instead(layer.initial_state), mask=mask)
+    layers = (
+        replace(
+            layer,
+            inputs=others(layer.inputs),
+            initial_state=others(layer.initial_state),
+            mask=None if layer.mask is None else instead.get(layer.mask, layer.mask),
+        )
+        for layer in network.layers
+    )
+    return replace(network, layers=tuple(layers), outputs=others(network.outputs))
 
 
-def _moved(layer: Layer, inputs: tuple[Tensor, ...], change: Callable[..., Array]) -> Layer:
+def moved_for(layer: Layer, inputs: tuple[Tensor, ...], change: Callable[..., Array]) -> Layer:
+    """Return a layer that moves the numbers of its first input as `change` does, for another layer to read."""
     name = f"{inputs[0]} as {layer.name} has it"
     return Layer(name, "Moved", inputs, dtype=layer.dtype, equations=moving(change))
 
 
-def _inserted(network: Network, new: Layer, reader: Layer) -> Network:
+def inserted(network: Network, new: Layer, reader: Layer) -> Network:
+    """Return the network with a new layer before the one that reads it, which takes the place of that of its name."""
     layers = [each for old in network.layers for each in ((new, reader) if old.name == reader.name else (old,))]
     return replace(network, layers=tuple(layers))

@@ -8,7 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from rnncheck.faults.causes import EQUAL_SAMPLES, NO_SAMPLE_PADDED, PADS_THE_END
-from rnncheck.faults.fault import Change, Fault, in_layer, masked_through, moving, with_layer, with_options
+from rnncheck.faults.fault import (
+    Change,
+    Fault,
+    in_layer,
+    inserted,
+    masked_through,
+    moved_for,
+    with_layer,
+    with_options,
+)
 from rnncheck.network import Array, Layer, Network, Tensor
 
 
@@ -45,12 +54,12 @@ def _by_multiplication(network: Network, layer: Layer) -> Network | None:
     """Multiply the inputs by the mask and count every step."""
     if layer.mask is None:
         return None
-    name = f"{layer.inputs[0]} times the mask of {layer.name}"
-    times = moving(lambda x, mask: np.where(mask.reshape(*mask.shape, *(1,) * (x.ndim - 2)), x, 0.0))
-    product = Layer(name, "Moved", (layer.inputs[0], layer.mask), dtype=layer.dtype, equations=times)
-    reader = replace(layer, inputs=(Tensor(name), *layer.inputs[1:]), mask=None)
-    layers = (each for old in network.layers for each in ((product, reader) if old.name == layer.name else (old,)))
-    return replace(network, layers=tuple(layers))
+
+    def times(x: Array, mask: Array) -> Array:
+        return np.where(mask.reshape(*mask.shape, *(1,) * (x.ndim - 2)), x, 0.0)
+
+    product = moved_for(layer, (layer.inputs[0], layer.mask), times)
+    return inserted(network, product, replace(layer, inputs=(Tensor(product.name), *layer.inputs[1:]), mask=None))
 
 
 FAULTS = (

@@ -87,10 +87,7 @@ def _exchanged(network: Network, a: Tensor, b: Tensor) -> Network | None:
     used = {*network.outputs, *(tensor for each in network.layers for tensor in each.reads)}
     if not {a, b} & used:
         return None
-    aside = Tensor(a.layer, -1)
-    layers = (redirected(redirected(redirected(each, a, aside), b, a), aside, b) for each in network.layers)
-    outputs = tuple({a: b, b: a}.get(tensor, tensor) for tensor in network.outputs)
-    return replace(network, layers=tuple(layers), outputs=outputs)
+    return redirected(network, {a: b, b: a})
 
 
 def _state_of_other_layer(network: Network, layer: Layer) -> Network | None:

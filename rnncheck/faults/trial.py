@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rnncheck.comparator import FAILED, Row, Verdict
+from rnncheck.comparator import FAILED, Row
 from rnncheck.end_to_end import end_to_end_rows
-from rnncheck.layers import HELPERS
 from rnncheck.network import Network
 from rnncheck.observed import disagreements, observe
 from rnncheck.recording import Recording
-from rnncheck.steps import Mapper, step_rows
+from rnncheck.steps import Mapper, all_steps_match, step_rows
 
 # The classes of faults that mix samples: what they do to some of them is not what they do to all.
 MIXING = ("layout", "batch", "masks")
@@ -34,10 +33,8 @@ def rows_against(network: Network, recordings: Sequence[Recording], mapper: Mapp
     steps = step_rows(network, calls, mapper)
     if failures(steps):
         return tuple(steps)
-    to_check = {layer.name for layer in network.layers if layer.kind not in HELPERS}
-    checked = {row.layer for row in steps} == to_check and all(row.verdict is Verdict.MATCH for row in steps)
-    agree = not disagreements(network, calls)
-    return (*steps, *end_to_end_rows(network, recordings, mapper, steps_checked=checked and agree))
+    vouched = all_steps_match(network, steps) and not disagreements(network, calls)
+    return (*steps, *end_to_end_rows(network, recordings, mapper, steps_checked=vouched))
 
 
 def failures(rows: Sequence[Row]) -> list[Row]:
