@@ -30,6 +30,9 @@ from rnncheck.random_case import random_case
 RESULT = Path(__file__).parent / "results" / "calibration.json"
 CASES = 3000
 
+# There is a process for every core: threads of their own would only take turns.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+
 
 def run(seeds: Iterable[int], numbers: int) -> None:
     """Verify the cases of these seeds; print one line of JSON for each row."""
@@ -93,7 +96,7 @@ def _spawn(arguments: argparse.Namespace, job: int, output: IO[str]) -> subproce
     command = [sys.executable, "-m", "experiments.calibrate", "--worker", str(job)]
     for name in ("cases", "seed", "jobs", "numbers"):
         command += [f"--{name}", str(getattr(arguments, name))]
-    return subprocess.Popen(command, stdout=output)
+    return subprocess.Popen(command, stdout=output, env={**os.environ, **ONE_THREAD})
 
 
 def main() -> None:
