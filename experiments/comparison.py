@@ -23,7 +23,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -264,18 +264,19 @@ def moved(network: Network, injection: Injection, recordings: Sequence[Recording
         _change(right, wrong)
         for layer in network.layers
         if (faulty := injection.network.layer(layer.name)) is not layer
-        for right, wrong in zip(differences(layer, right_calls), differences(faulty, wrong_calls), strict=True)
+        for right, wrong in zip_longest(differences(layer, right_calls), differences(faulty, wrong_calls))
     ]
     return max(changes, default=0.0)
 
 
-def _change(right: Differences, wrong: Differences) -> float:
+def _change(right: Differences, wrong: Differences | None) -> float:
     """Return the largest change: both hold the same run's numbers against what they expect, which differs by as much.
 
-    Where it is not a number, the fault has left the format's range, which is more than any noise.
+    Where a fault hides the states that its steps start from, the faulty run's own numbers stand for what it expects.
+    Where a change is not a number, the fault has left the format's range, which is more than any noise.
     """
     with np.errstate(all="ignore"):
-        change = np.abs(right.value - wrong.value)
+        change = np.abs(right.value if wrong is None else right.value - wrong.value)
         scores = np.where(change == 0.0, 0.0, change / right.noise)
     return float(np.max(np.nan_to_num(scores, nan=np.inf)))
 

@@ -89,6 +89,7 @@ sigmoid = Elementary(
     slope=lambda v, f: f * (1.0 - f),
     steepest=_within(0.25, 1.0 / math.sqrt(108.0)),
     accuracy=ACCURACY["sigmoid"],
+    least=0.4,  # an implementation may compute (1 + tanh(x/2))/2
     slope_by_value=(0.0, 1.0, -1.0),
     largest=1.0,
 )

@@ -23,6 +23,23 @@ Weights = Mapping[str, Any]  # name -> plain array or products.Matrix
 Options = Mapping[str, Any]
 Gates = tuple[X, ...]
 
+
+@dataclass(frozen=True)
+class Loop:
+    """What a recurrent layer does around its step; a fault gets one of it wrong.
+
+    Attributes:
+        passed: (a state before a step that does not count, what the step would make of it) -> the state after it,
+            which nobody sees; None for the state before.
+        repeats_first: whether such a step puts out what the first step did, in place of the step before.
+        returned: which step's output is the layer's, without return_sequences.
+    """
+
+    passed: Callable[[X, X], X] | None = None
+    repeats_first: bool = False
+    returned: int = -1
+
+
 # The order of the gates' blocks in Keras' kernels and biases.
 LSTM_GATES = ("i", "f", "c", "o")
 GRU_GATES = ("z", "r", "h")
@@ -39,6 +56,7 @@ class Cell:
         memory: (gates, c) -> the new c, which is gates[0]*c + gates[1], so that `rnncheck.recurrence` can run it over
             many steps. None without a memory.
         output: (gates, h or the new c, options) -> the new h.
+        loop: what is done around the step.
     """
 
     states: tuple[str, ...]
@@ -46,6 +64,7 @@ class Cell:
     gates: Callable[[X, X, Weights, Options], Gates]
     output: Callable[[Gates, X, Options], X]
     memory: Callable[[Gates, X], X] | None = None
+    loop: Loop = Loop()
 
     def step(self, projected: X, states: tuple[X, ...], weights: Weights, options: Options) -> tuple[X, ...]:
         """Return the new states, in the order of `states`."""

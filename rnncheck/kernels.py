@@ -138,13 +138,19 @@ def multiply_exact(a: Array, a_variance: Array, b: Array, w: float, value: Array
 
 @_compiled
 def apply(
-    f: Array, a_variance: Array, slope: tuple[float, float, float], own: float, floor: float, variance: Array
+    f: Array,
+    a_variance: Array,
+    slope: tuple[float, float, float],
+    own: float,
+    least: float,
+    floor: float,
+    variance: Array,
 ) -> None:
-    """f(a), with (f'(a)·qa)² + own·f² + floor, where f' is a polynomial of f with the coefficients of slope."""
+    """f(a), with (f'(a)·qa)² + own·max(|f|, least)² + floor; slope: the coefficients of f', a polynomial of f."""
     for k in range(f.size):
         y = f[k]
         steepness = slope[0] + y * (slope[1] + y * slope[2])
-        variance[k] = steepness * steepness * a_variance[k] + own * y * y + floor
+        variance[k] = steepness * steepness * a_variance[k] + own * max(y * y, least * least) + floor
 
 
 @_compiled

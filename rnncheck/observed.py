@@ -29,7 +29,8 @@ class Steps:
             earlier call left. Empty for a cell without such a state.
         final_memory: what was seen of them after the last step; empty where nothing was.
         counts: which steps count, (N, T) of booleans; None without a mask.
-        zero_output: whether the output is zero at a step that does not count; else it repeats the one before.
+        zero_output: whether the output is zero at a step that does not count; else it repeats an earlier one.
+        repeats_first: whether that is the first one, in place of the one before.
     """
 
     x: Array
@@ -39,6 +40,7 @@ class Steps:
     final_memory: tuple[Array, ...]
     counts: Array | None
     zero_output: bool
+    repeats_first: bool = False
 
     @cached_property
     def _last_counted(self) -> Array:
@@ -82,6 +84,8 @@ class Steps:
             return np.zeros(block.shape)
         samples, steps, *_ = block.window
         earlier = self.h[samples, max(steps.start - 1, 0) : steps.stop - 1].astype(np.float64)
+        if self.repeats_first:
+            earlier = np.broadcast_to(self.h[samples, :1].astype(np.float64), earlier.shape)
         zeros = np.zeros((block.shape[0], block.shape[1] - earlier.shape[1], *block.shape[2:]))
         return np.concatenate([zeros, earlier], axis=1)
 
@@ -131,10 +135,10 @@ class Call:
         return self._tensors.get(tensor)
 
     def steps(self, layer: Layer) -> Steps | None:
-        """Return the observed steps of a recurrent layer; None where they were not observed."""
+        """Return the observed steps of a recurrent layer; None where not every state was observed."""
         h = self.recording.states.get(layer.name)
         x = self.tensor(layer.inputs[0])
-        if h is None or x is None:
+        if h is None or x is None or hides_states(layer):
             return None
         mask = None if layer.mask is None else self.tensor(layer.mask)
         initial = self._initial_states(layer, (h.shape[0], *h.shape[2:]))
@@ -148,6 +152,7 @@ class Call:
             final_memory=self._final_memory(layer),
             counts=None if mask is None else processing_order(layer, mask),
             zero_output=layer.options["zero_output_for_mask"],
+            repeats_first=cell_of(layer).loop.repeats_first,
         )
 
     def _initial_states(self, layer: Layer, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
@@ -183,9 +188,15 @@ class Call:
         steps = self.steps(layer)
         if steps is None:
             return {}
-        output = steps.h if layer.options["return_sequences"] else steps.h[:, -1]
+        returned = cell_of(layer).loop.returned % steps.h.shape[1]
+        output = steps.h if layer.options["return_sequences"] else steps.h[:, returned]
         following = {Tensor(layer.name): output}
         return following | {Tensor(layer.name, 1): steps.final} if layer.options["return_state"] else following
+
+
+def hides_states(layer: Layer) -> bool:
+    """Whether a recurrent layer changes its states at steps that do not count, where nobody sees it."""
+    return layer.kind in CELLS and layer.mask is not None and cell_of(layer).loop.passed is not None
 
 
 def observe(network: Network, recordings: Sequence[Recording]) -> list[Call]:

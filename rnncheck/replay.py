@@ -278,9 +278,10 @@ def _scan(
     the first step that counts.
     """
     cell, weights = cell_of(layer), arithmetic.weights(layer)
+    t_steps = read.values[layer.inputs[0]].shape[1]
     mask = None if layer.mask is None else processing_order(layer, read.values[layer.mask])
     states: tuple[X, ...] = ()
-    output = None
+    output = first = returned = None
     outputs: list[X] = []
     growth = 0.0
     for t, projected in _projections(layer, read, weights):
@@ -291,13 +292,18 @@ def _scan(
             states, output = after, after[0]
         else:
             counts = expanded(mask[:, t], after[0])
-            output = _output(layer, counts, after[0], output)
-            states = tuple(choose(counts, new, old) for new, old in zip(after, states, strict=True))
+            output = _output(layer, counts, after[0], first if cell.loop.repeats_first else output)
+            states = tuple(
+                choose(counts, new, cell.loop.passed(old, new) if cell.loop.passed else old)
+                for new, old in zip(after, states, strict=True)
+            )
+        first = output if first is None else first
+        returned = output if t == cell.loop.returned % t_steps else returned
         growth = max(growth, _growth(states[0]))
         if layer.options["return_sequences"] or every_step:
             outputs.append(output)
     sequence = stack(outputs) if outputs else None
-    return _Scan(sequence if layer.options["return_sequences"] else output, states, sequence, growth)
+    return _Scan(sequence if layer.options["return_sequences"] else returned, states, sequence, growth)
 
 
 def _growth(h: X) -> float:

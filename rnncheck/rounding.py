@@ -80,6 +80,7 @@ class Elementary:
         accuracy: precision name -> (c, k), worst and typical error of implementations, in units of u·|f|.
         offset: what is added to |f| in that unit, for a function that implementations may compute as a
             difference.
+        least: the |f| below which errors need not fall with it, for such a function in part of its range.
         slope_by_value: (p0, p1, p2) where f' = p0 + p1·f + p2·f²; None where it is no such polynomial.
         largest: at least every |f|.
     """
@@ -90,12 +91,18 @@ class Elementary:
     steepest: Callable[[Array, Any, Any], Any]
     accuracy: Mapping[str, tuple[float, float]]
     offset: float = 0.0
+    least: float = 0.0
     slope_by_value: tuple[float, float, float] | None = None
     largest: float = math.inf
 
     def __call__(self, x: Operand) -> Any:
         """Apply the function to a plain array or to a `Rounded`."""
         return x.apply(self) if isinstance(x, Rounded) else self.evaluate(np.asarray(x, np.float64))
+
+    def size(self, value: Array) -> Array:
+        """Return what errors are in proportion to."""
+        size: Array = np.maximum(np.abs(value) + self.offset, self.least)
+        return size
 
 
 class Rounded:
@@ -303,7 +310,7 @@ class Rounded:
         unit = self.precision.unit
         value = function.evaluate(self.value)
         slope = function.slope(self.value, value)
-        size = np.abs(value) + function.offset
+        size = function.size(value)
         if self.error is None:  # over many steps the noise may outgrow what one slope describes
             slope = function.steepest(self.value, slope, SPREAD * np.sqrt(self.variance))
         variance = np.square(slope) * self.variance + np.square(k * unit * size) + self.precision.underflow**2

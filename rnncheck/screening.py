@@ -162,7 +162,8 @@ class Screened(Rounded):
         variance = self._applied(function, value, (k * unit) ** 2)
         limit = function.largest if math.isfinite(function.largest) else _largest(value)
         steepest = float(np.max(function.steepest(self.value, np.inf, self.bound)))
-        error = (1.0 + c * unit) * steepest * self.bound + c * unit * (limit + function.offset) + underflow
+        own = c * unit * max(limit + function.offset, function.least)
+        error = (1.0 + c * unit) * steepest * self.bound + own + underflow
         if not 2.0 * limit <= self.precision.largest:
             variance = self._in_range(value, variance).astype(_Estimate)
         return Screened(value, variance, error, self.precision, limit=limit)
@@ -173,11 +174,10 @@ class Screened(Rounded):
         floor = self.precision.underflow**2
         if function.slope_by_value is None:
             slope = function.slope(self.value, value)
-            size = np.abs(value) + function.offset
-            return (np.square(slope) * inherited + own * np.square(size) + floor).astype(_Estimate)
+            return (np.square(slope) * inherited + own * np.square(function.size(value)) + floor).astype(_Estimate)
         variance = np.empty_like(inherited)
         flat_value, flat_inherited, flat_variance = (x.reshape(-1) for x in (value, inherited, variance))
-        kernels.apply(flat_value, flat_inherited, function.slope_by_value, own, floor, flat_variance)
+        kernels.apply(flat_value, flat_inherited, function.slope_by_value, own, function.least, floor, flat_variance)
         return variance
 
     def inheriting(self, variance: Any, error: Any) -> Screened:

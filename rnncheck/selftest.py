@@ -18,12 +18,22 @@ from rnncheck.case import Case
 from rnncheck.comparator import Row
 from rnncheck.errors import InputError
 from rnncheck.faults import FAULTS, Fault, injections
-from rnncheck.faults.emulation import Fused, Summing, emulate, in_pairs, last_to_first, one_after_the_other
+from rnncheck.faults.emulation import (
+    Flushing,
+    Fused,
+    Summing,
+    emulate,
+    in_pairs,
+    last_to_first,
+    one_after_the_other,
+    with_sigmoid_by_tanh,
+)
 from rnncheck.faults.trial import failures, rows_against
 from rnncheck.grid import default_grid
 from rnncheck.network import Network
 from rnncheck.outcome import Control, Outcome, SelfTest
 from rnncheck.recording import Recording
+from rnncheck.replay import Emulation
 from rnncheck.thresholds import SCORE_LIMIT
 
 
@@ -42,19 +52,38 @@ class _Progress:
     @property
     def done(self) -> bool:
         """Whether there is nothing left to catch, and every control has run on every cell."""
-        counts = [self.controls.get(name, Control(name, "")).runs for name in (*_SUMMATIONS, *_WAYS)]
+        counts = [self.controls.get(name, Control(name, "")).runs for name in (*_IMPLEMENTATIONS, *_WAYS)]
         return not self.pending and min(counts) == len(_CELLS)
 
     def note(self, name: str, summary: str, case: Case, rows: Sequence[Row]) -> None:
         self.controls[name] = self.controls.get(name, Control(name, summary)).after(str(case), rows)
 
 
-# Correct implementations in float32 that add up products in an order of their own.
-_SUMMATIONS: Mapping[str, tuple[str, Callable[[], Any]]] = {
-    "first to last": ("products are summed from the first term to the last", lambda: Summing(one_after_the_other)),
-    "last to first": ("products are summed from the last term to the first", lambda: Summing(last_to_first)),
-    "in pairs": ("products are summed pair by pair", lambda: Summing(in_pairs)),
-    "fused multiply-add": ("every product is added unrounded", Fused),
+# (network, the inputs of each call) -> what an implementation records.
+Implementation = Callable[[Network, Sequence[Any]], Sequence[Recording]]
+
+
+def _summing(arithmetic: Callable[[], Emulation]) -> Implementation:
+    return lambda network, calls: emulate(network, calls, arithmetic())
+
+
+# Correct implementations other than Keras.
+_IMPLEMENTATIONS: Mapping[str, tuple[str, Implementation]] = {
+    "first to last": (
+        "products are summed from the first term to the last",
+        _summing(lambda: Summing(one_after_the_other)),
+    ),
+    "last to first": (
+        "products are summed from the last term to the first",
+        _summing(lambda: Summing(last_to_first)),
+    ),
+    "in pairs": ("products are summed pair by pair", _summing(lambda: Summing(in_pairs))),
+    "fused multiply-add": ("every product is added unrounded", _summing(Fused)),
+    "flush to zero": ("numbers below the smallest normal one are zero", _summing(Flushing)),
+    "sigmoid by tanh": (
+        "sigmoid is computed as (1 + tanh(x/2))/2",
+        lambda network, calls: emulate(with_sigmoid_by_tanh(network), calls),
+    ),
 }
 
 
@@ -156,11 +185,11 @@ def _is_control(case: Case) -> bool:
 
 
 def _try_controls(progress: _Progress, case: Case, model: Any, network: Network, calls: Sequence[Any]) -> None:
-    """Try correct implementations: other orders of summation, other ways of Keras to run a model."""
+    """Try correct implementations other than Keras, and other ways of Keras to run a model."""
     from rnncheck.runner import record
 
-    for name, (summary, arithmetic) in _SUMMATIONS.items():
-        progress.note(name, summary, case, rows_against(network, emulate(network, calls, arithmetic())))
+    for name, (summary, implementation) in _IMPLEMENTATIONS.items():
+        progress.note(name, summary, case, rows_against(network, implementation(network, calls)))
     with _run(replace(case, unroll=True)) as (_, unrolled, _, recordings):
         progress.note("unrolled", _WAYS["unrolled"], case, rows_against(unrolled, recordings))
     one_by_one = [record(model, network, [[array[n : n + 1] for array in calls[0]]])[0] for n in range(case.N)]

@@ -17,9 +17,19 @@ from rnncheck.extractor import extract
 from rnncheck.faults import FAULTS, injections
 from rnncheck.faults.blind_spots import blind_spots
 from rnncheck.faults.diagnosis import diagnose
-from rnncheck.faults.emulation import Fused, Summing, emulate, in_pairs, last_to_first, one_after_the_other
+from rnncheck.faults.emulation import (
+    Flushing,
+    Fused,
+    Summing,
+    emulate,
+    in_pairs,
+    last_to_first,
+    one_after_the_other,
+    with_sigmoid_by_tanh,
+)
 from rnncheck.faults.fault import with_layer, with_weights
 from rnncheck.faults.trial import failures, rows_against
+from rnncheck.precision import PRECISIONS
 
 NAMES = {fault.name: fault for fault in FAULTS}
 
@@ -81,14 +91,36 @@ def test_summaries_are_one_line_without_a_stop():
 
 @pytest.mark.parametrize(
     "arithmetic",
-    [None, Summing(one_after_the_other), Summing(last_to_first), Summing(in_pairs), Fused()],
-    ids=["once", "first_to_last", "last_to_first", "in_pairs", "fused"],
+    [None, Summing(one_after_the_other), Summing(last_to_first), Summing(in_pairs), Fused(), Flushing()],
+    ids=["once", "first_to_last", "last_to_first", "in_pairs", "fused", "flushing"],
 )
 @pytest.mark.parametrize("name", CASES)
 def test_correct_implementations_match(name, arithmetic):
     network, calls = found(name)
 
     assert failures(rows_against(network, emulate(network, calls, arithmetic))) == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sigmoid_by_tanh_matches(name):
+    network, calls = found(name)
+
+    assert failures(rows_against(network, emulate(with_sigmoid_by_tanh(network), calls))) == []
+
+
+@pytest.mark.parametrize("name", ["reset_before", "bidirectional", "stateful"])
+def test_saturated_sigmoid_by_tanh_matches(name):
+    """Where it is near zero, the difference of two numbers near one has the digits of those."""
+    network, calls = found(name)
+    saturated = [tuple(np.float32(30.0) * x for x in call) for call in calls]
+
+    assert failures(rows_against(network, emulate(with_sigmoid_by_tanh(network), saturated))) == []
+
+
+def test_flushing_takes_tiny_numbers_for_zero():
+    tiny = np.array([1e-39, -1e-39, 1e-37, 0.5])
+
+    np.testing.assert_array_equal(Flushing().store(tiny, PRECISIONS["float32"]), np.float32([0.0, 0.0, 1e-37, 0.5]))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -36,7 +36,7 @@ def calls(rng):
         "shift": (*pair[:2], -1.0, 0.3, W, 1e-4, *outputs(12)),
         "multiply_exact": (*pair[:3], W, *outputs(12)),
         "multiply": (*pair, W, CROSS, *outputs(12)),
-        "apply": (*pair[:2], (0.0, 1.0, -1.0), W, 1e-6, np.zeros(12, np.float32)),
+        "apply": (*pair[:2], (0.0, 1.0, -1.0), W, 0.4, 1e-6, np.zeros(12, np.float32)),
         "logistic": (3.0 * numbers(rng, 12), 2.0, 40.0, 0.0, 1.0, np.zeros(12)),
         "close_product": (*product, value, np.zeros((4, 3), np.float32)),
         "close_two_products": (*product, numbers(rng, 4, 3), *product, W, value, np.zeros((4, 3), np.float32)),

@@ -44,6 +44,20 @@ def _activated_twice(layer: Layer) -> Callable[..., Any]:
     return lambda gates, state, options: activate(options["activation"], output(gates, state, options))
 
 
+def _clipped(layer: Layer) -> Layer:
+    """Clip what goes into every activation to ±1."""
+
+    def after_clipping(activation: Activation) -> Activation:
+        def function(x: Any, **parameters: float) -> Any:
+            del parameters
+            return activate(activation, activate(Activation("hard_tanh"), x))
+
+        return Activation(activation.name, activation.parameters, function)
+
+    chosen = {name: value for name, value in layer.options.items() if isinstance(value, Activation)}
+    return with_options(layer, **{name: after_clipping(value) for name, value in chosen.items()})
+
+
 _KERAS2, _KERAS3 = "hard_sigmoid_keras2", "hard_sigmoid"
 
 FAULTS = (
@@ -107,5 +121,11 @@ FAULTS = (
         "the activation is applied to h once more, outside the cell",
         _output(_activated_twice, tuple(CELLS)),
         (ONE_STEP,),
+    ),
+    Fault(
+        "pre_activations_clipped",
+        "options",
+        "what goes into the activations is clipped to ±1: ONNX's clip, which nobody asked for",
+        in_layer(_clipped),
     ),
 )

@@ -20,11 +20,11 @@ from rnncheck.faults.shape import describe
 from rnncheck.faults.trial import MIXING, few_samples, rows_against
 from rnncheck.faults.wrong_weights import WrongWeight, wrong_weights
 from rnncheck.layers import OutsideTableError
-from rnncheck.network import Layer, Network
-from rnncheck.observed import Call, observe
+from rnncheck.network import Network
+from rnncheck.observed import observe
 from rnncheck.recording import Recording
 from rnncheck.replay import States, replay
-from rnncheck.steps import Mapper, differences
+from rnncheck.steps import Differences, Mapper, differences
 from rnncheck.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
 
 # Pairs are tried with so many of the faults that explain most on their own as the first of the two.
@@ -167,10 +167,12 @@ class _Search:
                 return self._glance_at_outputs(injection.network, recordings)
             calls = observe(injection.network, recordings)
             layers = [layer for layer in injection.network.layers if layer.name in self._failing]
-            scores = [_excess(layer, calls) for layer in layers]
+            seen = [differences(layer, calls) for layer in layers]
+            if not all(seen):  # with the fault, nobody sees what its steps start from
+                return self._glance_at_outputs(injection.network, recordings)
         except OutsideTableError:  # ids that the fault made of something else
             return math.inf
-        return max(scores, default=math.inf)
+        return max(map(_excess, seen), default=math.inf)
 
     def _glance_at_outputs(self, network: Network, recordings: Sequence[Recording]) -> float:
         states: States = {}
@@ -187,12 +189,11 @@ class _Search:
         return largest if math.isfinite(largest) else math.inf
 
 
-def _excess(layer: Layer, calls: Sequence[Call]) -> float:
+def _excess(seen: Sequence[Differences]) -> float:
     """Return how far a layer's scores are above their limits; infinity where they are not known."""
-    seen = [each.scores for each in differences(layer, calls)]
-    if not seen or not all(np.isfinite(scores).all() for scores in seen):
+    scores = np.concatenate([each.scores.reshape(-1) for each in seen])
+    if not np.isfinite(scores).all():
         return math.inf
-    scores = np.concatenate([scores.reshape(-1) for scores in seen])
     return max(math.sqrt(np.mean(np.square(scores))) / AVERAGE_LIMIT, float(scores.max()) / SCORE_LIMIT)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rnncheck.equations import CELLS
+from rnncheck.equations import CELLS, Loop
 from rnncheck.faults.causes import EQUAL_SAMPLES, ONE_SAMPLE, ONE_STEP, TWO_SAMPLES
 from rnncheck.faults.fault import (
     Change,
@@ -17,6 +17,7 @@ from rnncheck.faults.fault import (
     put_out_through,
     read_through,
     redirected,
+    with_cell,
     with_layer,
     with_options,
     with_weights,
@@ -49,6 +50,26 @@ def _not_reversed(network: Network, layer: Layer) -> Network | None:
         return None
     (source,) = layer.inputs
     return redirected(network, {Tensor(layer.name): source})
+
+
+def _returning(step: int) -> Callable[[Layer], Layer | None]:
+    """Return a change by which a layer that puts out one step puts out that one."""
+
+    def change(layer: Layer) -> Layer | None:
+        return None if layer.options["return_sequences"] else with_cell(layer, loop=Loop(returned=step))
+
+    return change
+
+
+def _late_by_one(network: Network, layer: Layer) -> Network | None:
+    """Put out of every step the state before it, zeros of the first."""
+    if layer.kind in CELLS and layer.options["return_sequences"]:
+        return put_out_through(network, layer, _late)
+    return in_layer(_returning(-2))(network, layer)
+
+
+def _last_in_time(layer: Layer) -> Layer | None:
+    return _returning(0)(layer) if layer.options["go_backwards"] else None
 
 
 def _is_merge(layer: Layer) -> bool:
@@ -144,6 +165,20 @@ FAULTS = (
         "direction",
         "what Bidirectional's backward half puts out is not turned round",
         _not_reversed,
+        (ONE_STEP,),
+    ),
+    Fault(
+        "backward_last_step_for_first",
+        "direction",
+        "a layer that goes backwards puts out the last step of the sequence, which it takes first",
+        in_layer(_last_in_time),
+        (ONE_STEP,),
+    ),
+    Fault(
+        "off_by_one_state",
+        "direction",
+        "every step puts out the state before it",
+        _late_by_one,
         (ONE_STEP,),
     ),
     Fault(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from rnncheck.equations import CELLS, Weights
-from rnncheck.network import Array, Layer, Network
+from rnncheck.equations import CELLS, Weights, X
+from rnncheck.faults.fault import with_options
+from rnncheck.network import Activation, Array, Layer, Network
+from rnncheck.precision import PRECISIONS, Precision
 from rnncheck.recording import Recording
 from rnncheck.replay import KERNELS, Emulation, States, replay
 
@@ -46,6 +49,30 @@ def _stored(network: Network, array: Array) -> Array:
     """Return float32 numbers as such, so that they look as an implementation's do."""
     narrow = all(layer.dtype != "float64" for layer in network.layers)
     return array.astype(np.float32) if narrow and array.dtype.kind == "f" else array
+
+
+class Flushing(Emulation):
+    """An implementation whose processor takes numbers below the smallest normal one for zero."""
+
+    def store(self, x: X, precision: Precision) -> X:
+        """Return a result rounded to the format, or zero."""
+        result = super().store(x, precision)
+        return np.where(np.abs(result) < precision.underflow / 4.0, 0.0, result) if x.dtype.kind == "f" else result
+
+
+def with_sigmoid_by_tanh(network: Network) -> Network:
+    """Return the network in which sigmoid is (1 + tanh(x/2))/2, each operation rounded to the layer's format."""
+
+    def changed(layer: Layer) -> Layer:
+        precision = PRECISIONS[layer.dtype]
+
+        def by_tanh(x: X) -> X:
+            return precision.round(precision.round(1.0 + precision.round(np.tanh(x / 2.0))) / 2.0)
+
+        sigmoids = [key for key, value in layer.options.items() if value == Activation("sigmoid")]
+        return with_options(layer, **dict.fromkeys(sigmoids, Activation("sigmoid", function=by_tanh)))
+
+    return replace(network, layers=tuple(map(changed, network.layers)))
 
 
 class Summing(Emulation):

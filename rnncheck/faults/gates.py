@@ -87,6 +87,19 @@ def _recurrent_kernel_transposed(layer: Layer) -> Layer:
     return with_weights(layer, recurrent_kernel=np.concatenate([part.swapaxes(-1, -2) for part in parts], axis=-1))
 
 
+def _coupled(layer: Layer) -> Layer | None:
+    """Make f = 1 - i, which is what these activations give of -z_i."""
+    if layer.options["recurrent_activation"].name not in {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}:
+        return None
+
+    def coupled(weight: Array) -> Array:
+        new = np.array(weight)
+        new[..., blocks(layer, "f")] = -weight[..., blocks(layer, "i")]
+        return new
+
+    return with_weights(layer, **{name: coupled(weight) for name, weight in layer.weights.items()})
+
+
 def _reshaped(name: str, layer: Layer) -> Layer | None:
     """Read the memory of a transposed matrix, row after row, as if it were not transposed."""
     weight = layer.weights[name]
@@ -123,5 +136,12 @@ FAULTS = (
         "the recurrent kernel is reshaped where it had to be transposed",
         in_layer(lambda layer: _reshaped("recurrent_kernel", layer)),
         (ONE_STEP, CONSTANT_WEIGHTS),
+    ),
+    Fault(
+        "input_and_forget_coupled",
+        "options",
+        "the forget gate is one minus the input gate: ONNX's input_forget, which nobody asked for",
+        in_layer(_coupled, LSTMS),
+        (ONE_STEP,),
     ),
 )

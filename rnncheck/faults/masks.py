@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from rnncheck.equations import CELLS, Loop, X
 from rnncheck.faults.causes import EQUAL_SAMPLES, NO_SAMPLE_PADDED, PADS_THE_END
 from rnncheck.faults.fault import (
     Change,
@@ -15,6 +16,7 @@ from rnncheck.faults.fault import (
     inserted,
     masked_through,
     moved_for,
+    with_cell,
     with_layer,
     with_options,
 )
@@ -48,6 +50,28 @@ def _whole_where_empty(mask: Array) -> Array:
 
 def _last_counts(mask: Array) -> Array:
     return np.concatenate([mask[:, :-1], np.ones_like(mask[:, :1])], axis=1)
+
+
+def _passing(states: Callable[[X, X], X]) -> Change:
+    """Return a change of what becomes of a layer's states at steps that do not count."""
+    return in_layer(lambda layer: None if layer.mask is None else with_cell(layer, loop=Loop(passed=states)))
+
+
+def _repeating_first(layer: Layer) -> Layer | None:
+    if layer.mask is None or layer.options["zero_output_for_mask"]:
+        return None
+    return with_cell(layer, loop=Loop(repeats_first=True))
+
+
+def _right_aligned(mask: Array) -> Array:
+    return _left_aligned(mask)[:, ::-1]
+
+
+def _from_the_padding(network: Network, layer: Layer) -> Network | None:
+    """Turn the whole sequence round, padding and all, and take as many steps from there as the mask has."""
+    if layer.kind not in CELLS or not layer.options["go_backwards"]:
+        return None
+    return masked_through(network, layer, _right_aligned)
 
 
 def _by_multiplication(network: Network, layer: Layer) -> Network | None:
@@ -113,6 +137,34 @@ FAULTS = (
         "masks",
         "the last step counts, whatever the mask says",
         _mask(_last_counts),
+        (NO_SAMPLE_PADDED,),
+    ),
+    Fault(
+        "reverse_over_padding",
+        "masks",
+        "a layer that goes backwards starts in the padding, and takes as many steps as the mask has",
+        _from_the_padding,
+        (NO_SAMPLE_PADDED,),
+    ),
+    Fault(
+        "mask_zeroes_state",
+        "masks",
+        "a step that does not count leaves zero states behind",
+        _passing(lambda before, after: before * 0.0),
+        (NO_SAMPLE_PADDED, PADS_THE_END),
+    ),
+    Fault(
+        "state_updates_under_mask",
+        "masks",
+        "the states go on at a step that does not count, though it puts out nothing new",
+        _passing(lambda before, after: after),
+        (NO_SAMPLE_PADDED, PADS_THE_END),
+    ),
+    Fault(
+        "mask_repeats_first",
+        "masks",
+        "a step that does not count puts out what the first step did",
+        in_layer(_repeating_first),
         (NO_SAMPLE_PADDED,),
     ),
     Fault(

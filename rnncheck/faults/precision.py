@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck.accuracy import ACCURACY
-from rnncheck.equations import CELLS, X, cell_of
+from rnncheck.equations import CELLS, Weights, X, cell_of
 from rnncheck.faults.causes import ONE_STEP
 from rnncheck.faults.fault import Change, Fault, in_layer, with_cell, with_options, with_weights
 from rnncheck.network import Activation, Array, Layer
@@ -88,6 +88,45 @@ def _state_rounded(layer: Layer) -> Layer | None:
     return with_cell(layer, **parts)
 
 
+class _SumsInFloat16:
+    """A kernel whose products are added up in float16, from the first term to the last."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, kernel: Any, value: Array) -> None:
+        self._kernel = kernel
+        self._value = value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kernel, name)
+
+    def __getitem__(self, columns: tuple[slice, slice]) -> _SumsInFloat16:
+        return _SumsInFloat16(self._kernel[columns], self._value[columns])
+
+    def __rmatmul__(self, a: Array) -> X:
+        product = a @ self._kernel
+        total = np.zeros(product.shape, np.float16)
+        for k, row in enumerate(self._value):
+            total = (total + a[..., k, np.newaxis] * row).astype(np.float16)
+        return product + (total - (product.value if isinstance(product, Rounded) else product))
+
+
+def _summed_in_float16(layer: Layer) -> Layer | None:
+    if not _wide(layer):
+        return None
+    cell = cell_of(layer)
+
+    def summing(weights: Weights) -> Weights:
+        names = ("kernel", "recurrent_kernel")
+        return {**weights, **{name: _SumsInFloat16(weights[name], layer.weights[name]) for name in names}}
+
+    return with_cell(
+        layer,
+        project=lambda x, weights, options: cell.project(x, summing(weights), options),
+        gates=lambda projected, h, weights, options: cell.gates(projected, h, summing(weights), options),
+    )
+
+
 _SERIES = np.polynomial.Chebyshev.interpolate(np.tanh, 57, domain=[-6.5, 6.5])
 
 
@@ -135,6 +174,12 @@ FAULTS = (
         "precision",
         "the factors of products are rounded to bfloat16",
         _coarse_products(_BFLOAT16),
+    ),
+    Fault(
+        "float16_accumulation",
+        "precision",
+        "products are added up in float16, from the first term to the last",
+        in_layer(_summed_in_float16, ("SimpleRNN", "LSTM", "GRU")),
     ),
     Fault("float16_weights", "precision", "the weights are held in float16", _each_weight(_through("float16"))),
     Fault("bfloat16_weights", "precision", "the weights are held in bfloat16", _each_weight(_through("bfloat16"))),

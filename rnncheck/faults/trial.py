@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rnncheck.comparator import FAILED, Row
 from rnncheck.end_to_end import end_to_end_rows
-from rnncheck.network import Network
-from rnncheck.observed import disagreements, observe
+from rnncheck.network import Network, Tensor
+from rnncheck.observed import disagreements, hides_states, observe
 from rnncheck.recording import Recording
 from rnncheck.steps import Mapper, all_steps_match, step_rows
 
@@ -27,14 +28,33 @@ def rows_against(network: Network, recordings: Sequence[Recording], mapper: Mapp
         mapper: `map`, or a function like it that uses several threads.
 
     Returns:
-        The rows of the steps; where none of them failed, those of the outputs besides.
+        The rows of the steps; where none of them failed, those of the outputs besides, and of every sequence whose
+        steps start from states that nobody sees.
     """
     calls = observe(network, recordings)
     steps = step_rows(network, calls, mapper)
     if failures(steps):
         return tuple(steps)
     vouched = all_steps_match(network, steps) and not disagreements(network, calls)
-    return (*steps, *end_to_end_rows(network, recordings, mapper, steps_checked=vouched))
+    return (*steps, *end_to_end_rows(*_with_sequences(network, recordings), mapper, steps_checked=vouched))
+
+
+def _with_sequences(network: Network, recordings: Sequence[Recording]) -> tuple[Network, Sequence[Recording]]:
+    """Make further outputs of the sequences that were recorded of layers that hide their states under a mask."""
+    hiding = [layer for layer in network.layers if hides_states(layer) and layer.name in recordings[0].states]
+    showing = [
+        replace(
+            layer,
+            name=f"steps of {layer.name}",
+            options={**layer.options, "return_sequences": True, "return_state": False},
+        )
+        for layer in hiding
+    ]
+    shown = tuple(Tensor(layer.name) for layer in showing)
+    extended = replace(network, layers=(*network.layers, *showing), outputs=(*network.outputs, *shown))
+    return extended, [
+        replace(each, outputs=(*each.outputs, *(each.states[layer.name] for layer in hiding))) for each in recordings
+    ]
 
 
 def failures(rows: Sequence[Row]) -> list[Row]:
