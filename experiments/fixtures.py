@@ -3,6 +3,7 @@
 fixtures/notebook.json is what the teaching notebook printed, and is given. fixtures/notebook_run.npz is what Keras
 computes with those weights on seeded inputs: inputs (N, T, D), states (N, T, M), outputs (N, K), and the versions.
 fixtures/sine.keras is a trained model: see experiments/train_sine.py.
+fixtures/port is what a port of that model to C computes, right and with one mistake: see experiments/port.py.
 fixtures/keras2 is what Keras 2 writes and computes: see experiments/keras2.py.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import keras2, train_sine
+from experiments import keras2, port, train_sine
 from rnncheck.builder import build
 from rnncheck.case import NOTEBOOK
 from rnncheck.cli import quiet_stderr
@@ -53,6 +54,7 @@ def main() -> None:
     """Record everything."""
     record_notebook()
     train_sine.main()
+    port.main()
     keras2.main()
 
 

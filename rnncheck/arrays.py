@@ -1,24 +1,25 @@
-"""Arrays from files: `.npy`, `.npz` and `.csv`, read without executing anything in them."""
+"""Arrays from files: `.npy`, `.npz`, `.csv` and `.json`, read without executing anything in them."""
 
 from __future__ import annotations
 
 import io
+import json
 import lzma
 import math
 import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from rnncheck.errors import InputError
-from rnncheck.network import Array, InputSpec, Network
+from rnncheck.network import Array, InputSpec
 
-_ADVICE = "Write it with numpy.save, numpy.savez or numpy.savetxt(..., delimiter=',')."
+_ADVICE = "Write it with numpy.save, numpy.savez, numpy.savetxt(..., delimiter=',') or as JSON."
 
 # What the readers of these formats raise at files that are damaged, encrypted or made up.
 _UNREADABLE = (
@@ -27,20 +28,22 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-def read_inputs(path: Path, network: Network) -> Any:
-    """Return what a file holds as the inputs of a network.
+def read_arrays(path: Path, specs: Sequence[InputSpec], noun: str = "input") -> Any:
+    """Return what a file holds: one array, several in an order, or a mapping by name.
 
     Args:
-        path: `.npy`, one array (N, ...); `.npz`, one array for each input, by its name, or one of any name; `.csv`,
-            a line for every step, the steps of the first sample first, or for every sample where there are no steps.
-        network: whose inputs they are.
+        path: `.npy`, one array (N, ...); `.npz`, arrays by name, `arr_0`, `arr_1`, ... in an order, or one of any
+            name; `.csv`, a line for every step, the steps of the first sample first, or for every sample where there
+            are no steps; `.json`, nested lists of numbers, or an object that has such by name.
+        specs: the name and shape of each array that is expected.
+        noun: what such an array is, in messages.
 
     Raises:
         InputError: the file is none of these, or holds something else than numbers.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # NumPy's, of headers in old forms
-            return _read(path, network)
+            return _read(path, specs, noun)
     except _UNREADABLE as error:
         if isinstance(error, InputError):
             raise
@@ -48,18 +51,20 @@ def read_inputs(path: Path, network: Network) -> Any:
         raise InputError(f"{path}: it cannot be read ({said}); expected an array of numbers. {_ADVICE}") from error
 
 
-def _read(path: Path, network: Network) -> Any:
+def _read(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file; expected .npy, .npz or .csv with the inputs.")
+        raise InputError(f"{path}: there is no such file; expected .npy, .npz, .csv or .json with the {noun}s.")
     match path.suffix.lower():
         case ".npy":
             return _read_npy(path)
         case ".npz":
-            return _only_or_by_name(_read_npz(path), network)
+            return _by_name(_read_npz(path, noun), specs)
         case ".csv":
-            return _read_csv(path, network)
+            return _read_csv(path, specs, noun)
+        case ".json":
+            return _read_json(path, specs, noun)
     came = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
-    raise InputError(f"{path}: {came} came; expected .npy, .npz or .csv. {_ADVICE}")
+    raise InputError(f"{path}: {came} came; expected .npy, .npz, .csv or .json. {_ADVICE}")
 
 
 def _read_npy(path: Path) -> Array:
@@ -67,7 +72,7 @@ def _read_npy(path: Path) -> Array:
         return _read_array(str(path), file, path.stat().st_size)
 
 
-def _read_npz(path: Path) -> dict[str, Array]:
+def _read_npz(path: Path, noun: str) -> dict[str, Array]:
     with zipfile.ZipFile(path) as archive:
         arrays = {}
         for member in archive.infolist():
@@ -84,7 +89,7 @@ def _read_npz(path: Path) -> dict[str, Array]:
                 )
             arrays[name] = _read_array(f"{path}: array {name!r}", io.BytesIO(content), len(content))
     if not arrays:
-        raise InputError(f"{path}: it holds no array; expected one for each input. {_ADVICE}")
+        raise InputError(f"{path}: it holds no array; expected one for each {noun}. {_ADVICE}")
     return arrays
 
 
@@ -115,22 +120,58 @@ def _read_array(where: str, file: IO[bytes], size: int) -> Array:
     return array
 
 
-def _only_or_by_name(arrays: Mapping[str, Array], network: Network) -> Any:
-    """Return arrays by the names of the inputs; a single one for a single input may have any name."""
-    return next(iter(arrays.values())) if len(arrays) == len(network.inputs) == 1 else dict(arrays)
+def _by_name(arrays: Mapping[str, Array], specs: Sequence[InputSpec]) -> Any:
+    """Return arrays by name, or in the order in which `numpy.savez` numbered them; the only one has any name."""
+    if len(arrays) == len(specs) == 1:
+        return next(iter(arrays.values()))
+    numbered = [f"arr_{k}" for k in range(len(arrays))]
+    return [arrays[name] for name in numbered] if set(arrays) == set(numbered) else dict(arrays)
 
 
-def _read_csv(path: Path, network: Network) -> Array:
-    """Read lines of numbers with commas between them; a first line of words is a header."""
-    if len(network.inputs) != 1:
+def _read_json(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
+    """Read nested lists of numbers, or an object of them; infinities and NaN also as the strings that JSON has."""
+    if path.stat().st_size > _LARGEST:
+        raise InputError(f"{path}: it is larger than {_LARGEST} bytes; expected a smaller file, such as .npz.")
+    document = json.loads(path.read_text(encoding="utf-8-sig"))
+    if isinstance(document, dict):
+        return _by_name({name: _json_array(f"{path}: {name!r}", value) for name, value in document.items()}, specs)
+    if len(specs) != 1:
         raise InputError(
-            f"{path}: a .csv file holds one array, but the model has {len(network.inputs)} inputs; expected .npz."
+            f"{path}: one array came; expected an object with an array for each {noun}: "
+            f"{', '.join(repr(spec.name) for spec in specs)}."
+        )
+    return _json_array(str(path), document)
+
+
+def _json_array(where: str, value: Any) -> Array:
+    numbers: Any = _json_numbers(where, value)
+    try:
+        return np.array(numbers)
+    except ValueError as error:
+        raise InputError(f"{where}: lists of different lengths came; expected those of one shape.") from error
+
+
+def _json_numbers(where: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_json_numbers(where, each) for each in value]
+    if value in ("NaN", "Infinity", "-Infinity"):
+        return float(value)
+    if not isinstance(value, int | float):
+        raise InputError(f"{where}: {json.dumps(value)[:40]} came; expected nested lists of numbers.")
+    return value
+
+
+def _read_csv(path: Path, specs: Sequence[InputSpec], noun: str) -> Array:
+    """Read lines of numbers with commas between them; a first line of words is a header."""
+    if len(specs) != 1:
+        raise InputError(
+            f"{path}: a .csv file holds one array, but the model has {len(specs)} {noun}s; expected .npz or .json."
         )
     with path.open(encoding="utf-8-sig") as file:
         rows = list(_rows(path, file))
     if not rows:
         raise InputError(f"{path}: it has no line of numbers; expected numbers with commas between them.")
-    return _folded(path, np.array(rows), network.inputs[0])
+    return _folded(path, np.array(rows), specs[0], noun)
 
 
 def _rows(path: Path, lines: Iterable[str]) -> Iterator[list[float]]:
@@ -168,7 +209,7 @@ def _number(path: Path, line: int, word: str) -> float:
         ) from error
 
 
-def _folded(path: Path, table: Array, spec: InputSpec) -> Array:
+def _folded(path: Path, table: Array, spec: InputSpec, noun: str) -> Array:
     """Return lines (N·T, D) as (N, T, D) where the input has steps."""
     if len(spec.shape) < 2:
         return table[:, 0] if not spec.shape and table.shape[1] == 1 else table
@@ -178,7 +219,7 @@ def _folded(path: Path, table: Array, spec: InputSpec) -> Array:
     samples = 1 if None in steps else -1
     if steps.count(None) > 1 or len(table) % lines:
         raise InputError(
-            f"{path}: {len(table)} lines came; expected a multiple of {lines}, one for each step of input "
+            f"{path}: {len(table)} lines came; expected a multiple of {lines}, one for each step of {noun} "
             f"{spec.name!r}, which has shape {_written(spec)}, with {features} numbers in it."
         )
     return table.reshape(samples, *(-1 if size is None else size for size in steps), table.shape[1])

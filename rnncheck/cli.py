@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -33,8 +33,9 @@ from rnncheck.case import (
 from rnncheck.end_to_end import Tolerance
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.files import check_writable, write_csv, write_json
+from rnncheck.formats import FORMATS
 from rnncheck.report import Entry, Report
-from rnncheck.verify import make_tolerance, read_verification, verify_case
+from rnncheck.verify import make_tolerance, read_comparison, read_verification, verify_case
 from rnncheck.version import __version__
 
 INTERRUPTED = 130
@@ -156,7 +157,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--inputs", type=click.Path(path_type=Path), help="Inputs of MODEL: .npy, .npz or .csv; random if none."
+    "--inputs", type=click.Path(path_type=Path), help="Inputs of MODEL: .npy, .npz, .csv or .json; random if none."
 )
 @_case_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and inputs.")
@@ -185,11 +186,7 @@ def verify(
         rnncheck verify model.keras --inputs x.npy
     """  # noqa: D301 - click keeps the lines after its mark as they are
     tolerance = make_tolerance(rtol, atol)
-    for path in (json_path, csv_path):
-        if path is not None:
-            check_writable(path)
-    if json_path is not None and json_path == csv_path:
-        raise InputError(f"{json_path}: it is asked for twice; expected one file for --json and another for --csv.")
+    _check_targets(json_path, csv_path)
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:
         report = _run([_read_verification(model, inputs, seed, given, tolerance)])
@@ -197,6 +194,22 @@ def verify(
         raise InputError("--inputs: it came without MODEL; expected a .keras or .h5 file to feed them to.")
     else:
         report = _run([partial(verify_case, case, tolerance) for case in _cases(given, seed)])
+    _deliver(report, json_path, csv_path, everything=everything, quiet=quiet)
+
+
+def _check_targets(json_path: Path | None, csv_path: Path | None) -> None:
+    """See that reports can be written before they are worked for."""
+    for path in (json_path, csv_path):
+        if path is not None:
+            check_writable(path)
+    if json_path is not None and json_path == csv_path:
+        raise InputError(f"{json_path}: it is asked for twice; expected one file for --json and another for --csv.")
+
+
+def _deliver(
+    report: Report, json_path: Path | None, csv_path: Path | None, *, everything: bool, quiet: bool
+) -> NoReturn:
+    """Print a report, write it where asked, and end with its exit code."""
     if report.entries and not quiet:
         _show(report, everything=everything)
     if report.interrupted:
@@ -222,6 +235,52 @@ def _read_verification(
         )
     sizes = {name: given.get(name, [None])[0] for name in ("N", "T")}
     return read_verification(path, inputs, seed=seed, samples=sizes["N"], steps=sizes["T"], tolerance=tolerance)
+
+
+_FILES = ".npy, .npz, .csv or .json"
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--inputs", type=click.Path(path_type=Path), required=True, help=f"What it was given: {_FILES}.")
+@click.option("--outputs", type=click.Path(path_type=Path), required=True, help=f"What it computed: {_FILES}.")
+@click.option(
+    "--states",
+    type=click.Path(path_type=Path),
+    help=f"The state h after every step, (N, T, M), by recurrent layer: {_FILES}.",
+)
+@click.option("--precision", help=f"What it computes in: {', '.join(FORMATS)}; what MODEL says if none.")
+@_common_options
+def compare(
+    model: Path,
+    inputs: Path,
+    outputs: Path,
+    states: Path | None,
+    precision: str | None,
+    json_path: Path | None,
+    csv_path: Path | None,
+    rtol: float | None,
+    atol: float | None,
+    everything: bool,
+    quiet: bool,
+) -> None:
+    """Check what any other program computed, from the arrays that it recorded.
+
+    MODEL, a .keras or .h5 file, has the equations and the weights. It is read without Keras, and nothing in it is
+    executed. With --states every step is checked on its own; without, the outputs decide, unless errors grow so far
+    that nobody can tell.
+
+    \b
+        rnncheck compare model.keras --inputs x.npy --outputs y.npy --states h.npz
+        rnncheck compare model.keras --inputs x.csv --outputs y.json --precision float16
+    """  # noqa: D301 - click keeps the lines after its mark as they are
+    from rnncheck.environment import environment
+
+    tolerance = make_tolerance(rtol, atol)
+    _check_targets(json_path, csv_path)
+    check = read_comparison(model, inputs, outputs, states, precision=precision, tolerance=tolerance)
+    report = Report(environment(), (check(),))
+    _deliver(report, json_path, csv_path, everything=everything, quiet=quiet)
 
 
 @cli.command()

@@ -57,6 +57,7 @@ class Cell:
             many steps. None without a memory.
         output: (gates, h or the new c, options) -> the new h.
         loop: what is done around the step.
+        unit: the unit roundoff of its products, where it is not that of the layer's precision.
     """
 
     states: tuple[str, ...]
@@ -65,6 +66,7 @@ class Cell:
     output: Callable[[Gates, X, Options], X]
     memory: Callable[[Gates, X], X] | None = None
     loop: Loop = Loop()
+    unit: float | None = None
 
     def step(self, projected: X, states: tuple[X, ...], weights: Weights, options: Options) -> tuple[X, ...]:
         """Return the new states, in the order of `states`."""

@@ -3,22 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from rnncheck.comparator import Row, Verdict, worst
 from rnncheck.faults.blind_spots import BlindSpot, blind_spots
 from rnncheck.faults.diagnosis import Diagnosis, diagnose
 from rnncheck.faults.fault import Fault
+from rnncheck.formats import FORMATS, likely_format
 from rnncheck.network import Network
 from rnncheck.parallel import threads
 from rnncheck.recording import Recording
+
+
+@dataclass(frozen=True)
+class FormatQuestion:
+    """The question what a program computed in.
+
+    Attributes:
+        network: the equations, in the precision that the model says.
+        stated: what it is said to compute in.
+    """
+
+    network: Network
+    stated: str
+
+
+@dataclass(frozen=True)
+class FormatFound:
+    """What a program computed in, as far as its numbers tell.
+
+    Attributes:
+        stated: what it is said to compute in.
+        consistent_with: the finest of `rnncheck.formats.FORMATS` that explains its numbers; None where none does.
+    """
+
+    stated: str
+    consistent_with: str | None
+
+    def __str__(self) -> str:
+        if self.consistent_with is None:
+            return "consistent with no known one"
+        found = f"consistent with {FORMATS[self.consistent_with].summary}"
+        return found if self.consistent_with == self.stated else f"{found}; {self.stated} was expected"
 
 
 class Insight:
     """Why a run does not match, or what it could not have shown."""
 
     def __init__(
-        self, network: Network, recordings: Sequence[Recording], rows: Sequence[Row], faults: Sequence[Fault]
+        self,
+        network: Network,
+        recordings: Sequence[Recording],
+        rows: Sequence[Row],
+        faults: Sequence[Fault],
+        asked: FormatQuestion | None = None,
     ) -> None:
         """Keep what it takes to find out.
 
@@ -27,7 +66,9 @@ class Insight:
             recordings: the run, one recording for each call.
             rows: what the checks said of it.
             faults: the catalogue.
+            asked: whether what it computed in is to be found out too.
         """
+        self._asked = asked
         self._network = network
         self._recordings = recordings
         self._rows = rows
@@ -38,6 +79,15 @@ class Insight:
         """Why the run does not match; None where it does."""
         with threads() as mapper:
             return diagnose(self._network, self._recordings, self._rows, self._faults, mapper)
+
+    @cached_property
+    def precision(self) -> FormatFound | None:
+        """What the run was computed in; None where nobody asks, or where its errors cannot be judged."""
+        if self._asked is None or worst(self._rows) not in {Verdict.MATCH, Verdict.MISMATCH}:
+            return None
+        with threads() as mapper:
+            found = likely_format(self._asked.network, self._recordings, mapper)
+        return FormatFound(self._asked.stated, found)
 
     @cached_property
     def blind_spots(self) -> tuple[BlindSpot, ...]:

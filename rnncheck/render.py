@@ -147,6 +147,8 @@ def _notes(report: Report) -> list[str]:
                 f"note: {row.layer} {row.output}: the end-to-end difference cannot be judged, because errors were "
                 "amplified too far or are too large a share of the signal; every step on the way was checked instead."
             )
+    asked = report.entries if len(report.entries) == 1 else _first_failing(report)
+    notes += [f"precision: {found}" for found in (each.precision for each in asked) if found and found.consistent_with]
     notes += [line for entry in _first_failing(report) for line in _diagnosis(entry)]
     notes += [line for entry in report.entries for line in _blind_spots(entry)]
     commands = [entry.reproduce for entry in report.entries if entry.verdict in FAILED and entry.reproduce]

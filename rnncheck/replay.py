@@ -299,19 +299,19 @@ def _scan(
             )
         first = output if first is None else first
         returned = output if t == cell.loop.returned % t_steps else returned
-        growth = max(growth, _growth(states[0]))
+        growth = max(growth, _growth(states[0], cell.unit))
         if layer.options["return_sequences"] or every_step:
             outputs.append(output)
     sequence = stack(outputs) if outputs else None
     return _Scan(sequence if layer.options["return_sequences"] else returned, states, sequence, growth)
 
 
-def _growth(h: X) -> float:
+def _growth(h: X, unit: float | None) -> float:
     """The largest noise of a state as a share of the states' root mean square, in units of u; 0 if exact."""
     if not isinstance(h, Rounded):
         return 0.0
     share = math.sqrt(np.max(h.variance) / max(np.mean(np.square(h.value)), np.finfo(float).tiny))
-    return share / h.precision.unit if math.isfinite(share) else math.inf
+    return share / (unit or h.precision.unit) if math.isfinite(share) else math.inf
 
 
 def _first_states(layer: Layer, read: Reader, kept: tuple[X, ...] | None, shape: tuple[int, ...]) -> tuple[X, ...]:

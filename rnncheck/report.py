@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rnncheck.faults.blind_spots import BlindSpot
     from rnncheck.faults.diagnosis import Diagnosis
-    from rnncheck.insight import Insight
+    from rnncheck.insight import FormatFound, Insight
 
 SCHEMA = 1
 
@@ -58,6 +58,11 @@ class Entry:
         return () if self.insight is None else self.insight.blind_spots
 
     @property
+    def precision(self) -> FormatFound | None:
+        """What it was computed in, as far as its numbers tell; None where nobody asks."""
+        return None if self.insight is None else self.insight.precision
+
+    @property
     def verdict(self) -> Verdict:
         """The worst verdict of the rows that decide."""
         return worst(self.rows)
@@ -79,6 +84,7 @@ class Entry:
             "notes": list(self.notes),
             "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
             "blind_spots": [asdict(spot) for spot in self.blind_spots],
+            **({} if self.precision is None else {"precision": asdict(self.precision)}),
         }
 
 

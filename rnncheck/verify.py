@@ -9,28 +9,29 @@ import os
 import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rnncheck.arrays import read_inputs
+from rnncheck.arrays import read_arrays
 from rnncheck.case import SIZES, Case
-from rnncheck.comparator import Check, Row, Verdict, failed_row
+from rnncheck.comparator import Check, Row, Verdict, failed_row, worst
 from rnncheck.end_to_end import Tolerance, end_to_end_rows
-from rnncheck.equations import CELLS, units
+from rnncheck.equations import CELLS
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.faults import FAULTS
-from rnncheck.inputs import as_array, check_inputs
-from rnncheck.insight import Insight
+from rnncheck.formats import in_format, own_format
+from rnncheck.inputs import check_inputs
+from rnncheck.insight import FormatQuestion, Insight
 from rnncheck.layers import OutsideTableError
 from rnncheck.network import Activation, Array, Network
 from rnncheck.observed import disagreements, observe
 from rnncheck.parallel import threads
 from rnncheck.rebuild import load
+from rnncheck.recorded import make_recording, read_recording
 from rnncheck.recording import Recording
 from rnncheck.rehearsal import open_network, rehearse
-from rnncheck.replay import replay
 from rnncheck.report import Entry, Report
 from rnncheck.steps import all_steps_match, step_rows
 from rnncheck.stimuli import random_inputs
@@ -100,7 +101,7 @@ def read_verification(
         UnsupportedError: the model has something that rnncheck does not replay.
     """
     source = _Source.of(path)
-    given = None if inputs is None else read_inputs(inputs, source.network)
+    given = None if inputs is None else read_arrays(inputs, source.network.inputs)
     return _prepared(source, given, seed, samples, steps, tolerance)
 
 
@@ -176,8 +177,14 @@ def _verify(
         rows: tuple[Row, ...] = (_crash_row(source.name, error),)
         return Entry(source.name, rows, seed=seed, model=source.name, notes=source.notes)
     rows, notes = check(source.network, recordings, tolerance)
-    insight = Insight(source.network, recordings, rows, FAULTS)
+    insight = _insight(source.network, recordings, rows)
     return Entry(source.name, rows, seed=seed, model=source.name, notes=(*source.notes, *notes), insight=insight)
+
+
+def _insight(network: Network, recordings: Sequence[Recording], rows: Sequence[Row]) -> Insight:
+    """Return what lies behind the rows of a run in Keras; what it computed in is asked where it does not match."""
+    asked = FormatQuestion(network, own_format(network)) if worst(rows) is Verdict.MISMATCH else None
+    return Insight(network, recordings, rows, FAULTS, asked)
 
 
 def compare(
@@ -186,34 +193,84 @@ def compare(
     outputs: Any,
     *,
     states: Mapping[str, Any] | None = None,
+    precision: str | None = None,
     rtol: float | None = None,
     atol: float | None = None,
 ) -> Report:
     """Check what any program computed against the equations of a network.
 
+    A stateful network is taken to start from zero states.
+
     Args:
-        network: a `Network`, or a Keras model to extract one from.
+        network: a `Network`, a Keras model to extract one from, or the path of a `.keras` or `.h5` file.
         inputs: what the program was given: one array (N, T, D), several, or a mapping by name.
-        outputs: what it produced: one array, or one for each output of the network.
+        outputs: what it produced: one array, one for each output of the network, or a mapping by name.
         states: layer name -> the state h after every step, (N, T, M), in the order in which the layer takes the
             steps. With them every step is checked on its own; without, the end-to-end check decides.
+        precision: what the program computes in, one of `rnncheck.formats.FORMATS`; what the network says when None.
         rtol: relative tolerance of an extra check, together with atol.
         atol: absolute tolerance of an extra check, together with rtol.
 
     Raises:
-        InputError: an array does not fit the network.
+        InputError: an array does not fit the network, or the precision is unknown.
+        UnsupportedError: the model has something that rnncheck does not replay.
     """
     from rnncheck.environment import environment
 
-    if not isinstance(network, Network):
-        from rnncheck.extractor import extract
-
-        network = extract(network)
     tolerance = make_tolerance(rtol, atol)
-    recording = _recording(network, inputs, outputs, states or {})
+    source = _Source(network.name, network, lambda: None) if isinstance(network, Network) else _Source.of(network)
+    recording = make_recording(source.network, inputs, outputs, states or {})
+    return Report(environment(), (_compared(source, recording, precision, tolerance),))
+
+
+def read_comparison(
+    path: Path,
+    inputs: Path,
+    outputs: Path,
+    states: Path | None = None,
+    *,
+    precision: str | None = None,
+    tolerance: Tolerance | None = None,
+) -> Callable[[], Entry]:
+    """Read a model file and what a program was given and computed; return what checks it.
+
+    Args:
+        path: a `.keras` or `.h5` file.
+        inputs: `.npy`, `.npz`, `.csv` or `.json`.
+        outputs: likewise.
+        states: likewise, the state h after every step of some or all recurrent layers.
+        precision: what the program computes in; what the file says when None.
+        tolerance: a limit to check besides.
+
+    Raises:
+        InputError: a file cannot be read, or an array does not fit the model.
+        UnsupportedError: the model has something that rnncheck does not replay.
+    """
+    source = _Source.of(path)
+    recording = read_recording(source.network, inputs, outputs, states)
+    return partial(_compared, source, recording, precision, tolerance)
+
+
+def _compared(source: _Source, recording: Recording, precision: str | None, tolerance: Tolerance | None) -> Entry:
+    """Check what a program recorded."""
+    network = source.network if precision is None else in_format(source.network, precision)
     rows, notes = check(network, (recording,), tolerance)
-    insight = Insight(network, (recording,), rows, FAULTS)
-    return Report(environment(), (Entry(network.name, rows, model=network.name, notes=notes, insight=insight),))
+    notes = (*source.notes, *notes, *_advice(network, recording, rows))
+    stated = precision or own_format(source.network)
+    insight = Insight(network, (recording,), rows, FAULTS, FormatQuestion(source.network, stated))
+    return Entry(source.name, rows, model=source.name, notes=notes, insight=insight)
+
+
+def _advice(network: Network, recording: Recording, rows: Sequence[Row]) -> Iterator[str]:
+    """Say what a verdict takes for granted, and what would make one possible."""
+    if network.stateful:
+        yield "the model is stateful: what was recorded is taken for a first call, which starts from zero states."
+    hidden = [layer.name for layer in network.layers if layer.kind in CELLS and layer.name not in recording.states]
+    if hidden and worst(rows) is Verdict.UNDECIDABLE:
+        yield (
+            f"record the state h of {', '.join(map(repr, hidden))} after every step, (N, T, M), and give it as "
+            "states: then every step is checked on its own, and the verdict does not depend on how errors grow."
+        )
 
 
 def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
@@ -243,7 +300,7 @@ def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
     else:
         rows, notes = check(network, recordings, tolerance)
         if any(row.verdict is Verdict.MISMATCH for row in rows):
-            insight = Insight(network, recordings, rows, FAULTS)
+            insight = _insight(network, recordings, rows)
     finally:
         keras.backend.clear_session()
     return Entry(
@@ -347,46 +404,3 @@ def _crash_row(layer: str, error: Exception) -> Row:
         shape=(),
         detail=f"{type(error).__name__}: {first_line}",
     )
-
-
-def _recording(network: Network, inputs: Any, outputs: Any, states: Mapping[str, Any]) -> Recording:
-    """Check recorded arrays against the network and put them together."""
-    if network.stateful:
-        raise InputError("network: it is stateful; expected one whose calls do not depend on each other.")
-    arrays = check_inputs(network, inputs)
-    given = outputs if isinstance(outputs, list | tuple) else [outputs]
-    if len(given) != len(network.outputs):
-        raise InputError(
-            f"outputs: {len(given)} arrays came; expected {len(network.outputs)}: "
-            f"{', '.join(map(str, network.outputs))}."
-        )
-    expected = [output.shape for output in replay(network, [array[:1] for array in arrays]).outputs]
-    checked = []
-    for tensor, array, shape in zip(network.outputs, given, expected, strict=True):
-        checked.append(_recorded(f"output {str(tensor)!r}", array, (len(arrays[0]), *shape[1:])))
-    return Recording(arrays, tuple(checked), _recorded_states(network, arrays, states))
-
-
-def _recorded_states(network: Network, inputs: Sequence[Array], states: Mapping[str, Any]) -> dict[str, Array]:
-    recurrent = {layer.name: layer for layer in network.layers if layer.kind in CELLS}
-    unknown = sorted(set(states) - set(recurrent))
-    if unknown:
-        raise InputError(
-            f"states: layer {unknown[0]!r} came; expected one of the recurrent layers: "
-            f"{', '.join(map(repr, recurrent))}."
-        )
-    sequences = replace(network, outputs=tuple(recurrent[name].inputs[0] for name in states))
-    read = replay(sequences, [array[:1] for array in inputs]).outputs
-    return {
-        name: _recorded(f"states of {name!r}", array, (len(inputs[0]), x.shape[1], units(recurrent[name])))
-        for (name, array), x in zip(states.items(), read, strict=True)
-    }
-
-
-def _recorded(where: str, given: Any, shape: tuple[int, ...]) -> Array:
-    array = as_array(where, given)
-    if array.dtype.kind not in "iuf":
-        raise InputError(f"{where}: dtype {array.dtype} came; expected real numbers.")
-    if array.shape != shape:
-        raise InputError(f"{where}: shape {array.shape} came; expected {shape}.")
-    return array

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rnncheck import InputError, InputSpec, Network
-from rnncheck.arrays import read_inputs
+from rnncheck.arrays import read_arrays
 
-ADVICE = "Write it with numpy.save, numpy.savez or numpy.savetxt(..., delimiter=',')."
+ADVICE = "Write it with numpy.save, numpy.savez, numpy.savetxt(..., delimiter=',') or as JSON."
 
 
 def network(*shapes):
@@ -28,7 +28,7 @@ def x():
 
 def refusal(path, of=ONE):
     with pytest.raises(InputError) as refused:
-        read_inputs(path, of)
+        read_arrays(path, of.inputs)
     where, message = str(refused.value).split(": ", 1)
     assert where == str(path)
     return message
@@ -43,7 +43,7 @@ def test_npy_is_read_as_it_is(tmp_path, x, dtype, order):
     array = np.asarray(x.astype(dtype), order=order)
     np.save(tmp_path / "x.npy", array)
 
-    found = read_inputs(tmp_path / "x.npy", ONE)
+    found = read_arrays(tmp_path / "x.npy", ONE.inputs)
 
     np.testing.assert_array_equal(found, array, strict=True)
 
@@ -53,14 +53,14 @@ def test_npy_of_every_version_is_read(tmp_path, x, version):
     with (tmp_path / "x.NPY").open("wb") as file:
         np.lib.format.write_array(file, x, version)
 
-    np.testing.assert_array_equal(read_inputs(tmp_path / "x.NPY", ONE), x, strict=True)
+    np.testing.assert_array_equal(read_arrays(tmp_path / "x.NPY", ONE.inputs), x, strict=True)
 
 
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed], ids=["stored", "packed"])
 def test_npz_is_read_by_name(tmp_path, x, write):
     write(tmp_path / "x.npz", x1=x[:, 0, :2], x0=x)
 
-    found = read_inputs(tmp_path / "x.npz", TWO)
+    found = read_arrays(tmp_path / "x.npz", TWO.inputs)
 
     assert set(found) == {"x0", "x1"}
     np.testing.assert_array_equal(found["x0"], x)
@@ -70,13 +70,13 @@ def test_npz_is_read_by_name(tmp_path, x, write):
 def test_only_array_for_the_only_input_may_have_any_name(tmp_path, x):
     np.savez(tmp_path / "x.npz", x)
 
-    np.testing.assert_array_equal(read_inputs(tmp_path / "x.npz", ONE), x)
+    np.testing.assert_array_equal(read_arrays(tmp_path / "x.npz", ONE.inputs), x)
 
 
 def test_several_arrays_for_one_input_keep_their_names(tmp_path, x):
     np.savez(tmp_path / "x.npz", a=x, x0=x)
 
-    assert set(read_inputs(tmp_path / "x.npz", ONE)) == {"a", "x0"}
+    assert set(read_arrays(tmp_path / "x.npz", ONE.inputs)) == {"a", "x0"}
 
 
 NUMBERS = np.arange(1.0, 25.0)
@@ -97,7 +97,7 @@ TABLES = {
 def test_lines_of_csv_become_samples_and_steps(tmp_path, shape, lines, expected):
     np.savetxt(tmp_path / "x.csv", NUMBERS.reshape(lines), delimiter=",")
 
-    found = read_inputs(tmp_path / "x.csv", network(shape))
+    found = read_arrays(tmp_path / "x.csv", network(shape).inputs)
 
     np.testing.assert_array_equal(found, NUMBERS.reshape(expected), strict=True)
 
@@ -112,7 +112,7 @@ def test_header_of_csv_is_left_out(tmp_path, head, end):
     lines = [" 1, 2.5,-3e-1", "4,5,6", "7,8,9", "+1,.5,0", ""]
     (tmp_path / "x.csv").write_bytes((head + end.join(lines)).encode())
 
-    found = read_inputs(tmp_path / "x.csv", ONE)
+    found = read_arrays(tmp_path / "x.csv", ONE.inputs)
 
     np.testing.assert_array_equal(found, [[[1, 2.5, -0.3], [4, 5, 6], [7, 8, 9], [1, 0.5, 0]]])
 
@@ -120,7 +120,7 @@ def test_header_of_csv_is_left_out(tmp_path, head, end):
 def test_numbers_that_are_not_finite_are_read_and_left_to_the_check_of_inputs(tmp_path):
     (tmp_path / "x.csv").write_text("nan,inf,-inf\n1,2,3\n1,2,3\n1,2,3\n")
 
-    found = read_inputs(tmp_path / "x.csv", ONE)
+    found = read_arrays(tmp_path / "x.csv", ONE.inputs)
 
     np.testing.assert_array_equal(found[0, 0], [np.nan, np.inf, -np.inf])
 
@@ -168,7 +168,7 @@ def test_csv_for_several_inputs_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("1,2,3\n")
 
     assert refusal(tmp_path / "x.csv", TWO) == (
-        "a .csv file holds one array, but the model has 2 inputs; expected .npz."
+        "a .csv file holds one array, but the model has 2 inputs; expected .npz or .json."
     )
 
 
@@ -189,12 +189,15 @@ def test_csv_in_another_encoding_is_refused(tmp_path):
 def test_file_of_another_kind_is_refused(tmp_path, name, came):
     (tmp_path / name).write_text("1,2,3\n")
 
-    assert refusal(tmp_path / name) == f"{came} came; expected .npy, .npz or .csv. {ADVICE}"
+    assert refusal(tmp_path / name) == f"{came} came; expected .npy, .npz, .csv or .json. {ADVICE}"
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".txt"])
 def test_missing_file_is_refused(tmp_path, suffix):
-    assert refusal(tmp_path / f"x{suffix}") == "there is no such file; expected .npy, .npz or .csv with the inputs."
+    assert (
+        refusal(tmp_path / f"x{suffix}")
+        == "there is no such file; expected .npy, .npz, .csv or .json with the inputs."
+    )
 
 
 def test_name_that_is_too_long_is_refused(tmp_path):
@@ -236,7 +239,9 @@ def described(descr="'<f4'", shape="(2, 4, 3)"):
 def test_header_written_here_is_one_that_numpy_reads(tmp_path):
     (tmp_path / "x.npy").write_bytes(described())
 
-    np.testing.assert_array_equal(read_inputs(tmp_path / "x.npy", ONE), np.zeros((2, 4, 3), np.float32), strict=True)
+    np.testing.assert_array_equal(
+        read_arrays(tmp_path / "x.npy", ONE.inputs), np.zeros((2, 4, 3), np.float32), strict=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -340,7 +345,7 @@ def test_damaged_file_is_read_or_refused(tmp_path, x, suffix):
         damaged[rng.integers(min(len(content), 130))] = rng.integers(256)
         path.write_bytes(damaged)
         try:
-            read_inputs(path, ONE)
+            read_arrays(path, ONE.inputs)
         except InputError:
             refused += 1
 

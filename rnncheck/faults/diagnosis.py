@@ -17,7 +17,7 @@ import numpy as np
 from rnncheck.comparator import Check, Row, Verdict
 from rnncheck.faults.fault import Fault, Injection, injections, with_layer
 from rnncheck.faults.shape import describe
-from rnncheck.faults.trial import MIXING, few_samples, rows_against
+from rnncheck.faults.trial import MIXING, explains, few_samples, rows_against
 from rnncheck.faults.wrong_weights import WrongWeight, wrong_weights
 from rnncheck.layers import OutsideTableError
 from rnncheck.network import Network
@@ -155,7 +155,7 @@ class _Search:
         found = []
         for candidate in candidates:
             rows = rows_against(candidate[-1].network, self._recordings, self._mapper)
-            if _matches(rows):
+            if explains(rows):
                 found.append(_explanation(candidate, self._before, rows))
         return tuple(sorted(found, key=lambda explanation: explanation.after))
 
@@ -202,16 +202,6 @@ def _without_twins(pairs: Iterable[Explanation]) -> tuple[Explanation, ...]:
     return tuple({frozenset(zip(pair.faults, pair.layers, strict=True)): pair for pair in pairs}.values())
 
 
-def _matches(rows: Sequence[Row]) -> bool:
-    """Whether everything is at rounding level."""
-    judged = [row for row in rows if row.decides]
-    return (
-        bool(judged)
-        and all(row.verdict is Verdict.MATCH for row in judged)
-        and all(row.score_rms <= AVERAGE_LIMIT for row in rows if row.check is Check.STEP)
-    )
-
-
 def _explanation(found: tuple[Injection, ...], before: float, rows: Sequence[Row]) -> Explanation:
     return Explanation(
         faults=tuple(each.fault.name for each in found),
@@ -235,4 +225,4 @@ def _solved(network: Network, recordings: Sequence[Recording], failed: Sequence[
                 return ()
             found += wrong
             corrected = with_layer(corrected, WrongWeight.put_in(layer, wrong))
-    return tuple(found) if found and _matches(rows_against(corrected, recordings)) else ()
+    return tuple(found) if found and explains(rows_against(corrected, recordings)) else ()

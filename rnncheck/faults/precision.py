@@ -49,7 +49,7 @@ def _through(name: str) -> Callable[[Array], Array]:
     return rounded
 
 
-def _int8(weight: Array) -> Array:
+def int8(weight: Array) -> Array:
     """Round to 255 levels from the largest weight to its negative."""
     scale = np.abs(weight).max() / 127.0
     levels: Array = np.rint(weight / scale) * scale if scale else weight
@@ -183,7 +183,7 @@ FAULTS = (
     ),
     Fault("float16_weights", "precision", "the weights are held in float16", _each_weight(_through("float16"))),
     Fault("bfloat16_weights", "precision", "the weights are held in bfloat16", _each_weight(_through("bfloat16"))),
-    Fault("int8_weights", "precision", "the weights are held in 8 bits", _each_weight(_int8)),
+    Fault("int8_weights", "precision", "the weights are held in 8 bits", _each_weight(int8)),
     Fault(
         "state_in_bfloat16",
         "precision",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rnncheck.comparator import FAILED, Row
+from rnncheck.comparator import FAILED, Check, Row, Verdict
 from rnncheck.end_to_end import end_to_end_rows
 from rnncheck.network import Network, Tensor
 from rnncheck.observed import disagreements, hides_states, observe
 from rnncheck.recording import Recording
 from rnncheck.steps import Mapper, all_steps_match, step_rows
+from rnncheck.thresholds import AVERAGE_LIMIT
 
 # The classes of faults that mix samples: what they do to some of them is not what they do to all.
 MIXING = ("layout", "batch", "masks")
@@ -60,6 +61,16 @@ def _with_sequences(network: Network, recordings: Sequence[Recording]) -> tuple[
 def failures(rows: Sequence[Row]) -> list[Row]:
     """Return the rows that failed."""
     return [row for row in rows if row.verdict in FAILED]
+
+
+def explains(rows: Sequence[Row]) -> bool:
+    """Whether a network brings everything in a run to rounding level, given the rows of the run against it."""
+    judged = [row for row in rows if row.decides]
+    return (
+        bool(judged)
+        and all(row.verdict is Verdict.MATCH for row in judged)
+        and all(row.score_rms <= AVERAGE_LIMIT for row in rows if row.check is Check.STEP)
+    )
 
 
 def few_samples(network: Network, recordings: Sequence[Recording]) -> list[Recording]:

@@ -1,0 +1,132 @@
+"""What another program computed: arrays from its author, or from files, held against a network's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnncheck.arrays import read_arrays
+from rnncheck.equations import CELLS
+from rnncheck.errors import InputError
+from rnncheck.inputs import as_array, check_inputs
+from rnncheck.network import Array, InputSpec, Network
+from rnncheck.recording import Recording
+from rnncheck.replay import replay
+
+
+def read_recording(network: Network, inputs: Path, outputs: Path, states: Path | None = None) -> Recording:
+    """Read what a program was given and what it computed.
+
+    Args:
+        network: the equations.
+        inputs: `.npy`, `.npz`, `.csv` or `.json` with its inputs.
+        outputs: the same with its outputs.
+        states: the same with the state h after every step of some or all recurrent layers, by their names.
+
+    Raises:
+        InputError: a file cannot be read, or an array does not fit the network.
+    """
+    arrays = check_inputs(network, read_arrays(inputs, network.inputs, "input"))
+    returned = read_arrays(outputs, output_specs(network, arrays), "output")
+    shown = {} if states is None else read_arrays(states, state_specs(network, arrays), "layer")
+    if not isinstance(shown, Mapping):
+        shown = _by_layer(network, shown)
+    return make_recording(network, arrays, returned, shown)
+
+
+def _by_layer(network: Network, given: Any) -> dict[str, Any]:
+    """Return states that came without names by those of the recurrent layers."""
+    names = [layer.name for layer in network.layers if layer.kind in CELLS]
+    arrays = given if isinstance(given, list | tuple) else [given]
+    if len(arrays) != len(names):
+        raise InputError(
+            f"states: {_count(arrays)} without a name came; expected names, those of the recurrent layers: "
+            f"{', '.join(map(repr, names))}."
+        )
+    return dict(zip(names, arrays, strict=True))
+
+
+def make_recording(network: Network, inputs: Any, outputs: Any, states: Mapping[str, Any]) -> Recording:
+    """Hold recorded arrays against the network, and put them together.
+
+    Args:
+        network: the equations.
+        inputs: what the program was given: one array, several in the model's order, or a mapping by name.
+        outputs: what it computed, likewise.
+        states: recurrent layer -> h after every step, (N, T, M), in the order in which the layer takes the steps.
+
+    Raises:
+        InputError: a count, a name, a shape or a dtype does not fit.
+    """
+    arrays = check_inputs(network, inputs)
+    specs = output_specs(network, arrays)
+    returned = [
+        _recorded(f"output {spec.name!r}", array, (len(arrays[0]), *_lengths(spec)))
+        for spec, array in zip(specs, _in_order(specs, outputs), strict=True)
+    ]
+    return Recording(arrays, tuple(returned), dict(_recorded_states(network, arrays, states)))
+
+
+def output_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, ...]:
+    """Return name and shape of each output that the network gives for some inputs; of a layer's states `layer:1`."""
+    outputs = replay(network, [array[:1] for array in inputs]).outputs
+    return tuple(
+        InputSpec(str(tensor), array.shape[1:], "float64")
+        for tensor, array in zip(network.outputs, outputs, strict=True)
+    )
+
+
+def state_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, ...]:
+    """Return name and shape (T, ..., M) of the sequence of states of each recurrent layer."""
+    recurrent = [layer for layer in network.layers if layer.kind in CELLS]
+    run = replay(network, [array[:1] for array in inputs], every_step=True)
+    return tuple(InputSpec(layer.name, run.sequences[layer.name].shape[1:], "float64") for layer in recurrent)
+
+
+def _lengths(spec: InputSpec) -> tuple[int, ...]:
+    """Return the shape of an array without the N axis, none of which is open."""
+    return tuple(length for length in spec.shape if length is not None)
+
+
+def _in_order(specs: Sequence[InputSpec], given: Any) -> list[Any]:
+    names = [spec.name for spec in specs]
+    said = ", ".join(map(repr, names))
+    if isinstance(given, Mapping):
+        if set(given) != set(names):
+            raise InputError(
+                f"outputs: arrays named {', '.join(map(repr, given)) or 'nothing'} came; expected {said}."
+            )
+        return [given[name] for name in names]
+    arrays = list(given) if isinstance(given, list | tuple) else [given]
+    if len(arrays) != len(names):
+        raise InputError(f"outputs: {_count(arrays)} came; expected {len(names)}: {said}.")
+    return arrays
+
+
+def _count(arrays: Sequence[Any]) -> str:
+    return "1 array" if len(arrays) == 1 else f"{len(arrays)} arrays"
+
+
+def _recorded_states(
+    network: Network, inputs: Sequence[Array], states: Mapping[str, Any]
+) -> Iterator[tuple[str, Array]]:
+    if not states:
+        return
+    specs = {spec.name: spec for spec in state_specs(network, inputs)}
+    unknown = sorted(set(states) - set(specs))
+    if unknown:
+        raise InputError(
+            f"states: layer {unknown[0]!r} came; expected one of the recurrent layers: {', '.join(map(repr, specs))}."
+        )
+    for name, array in states.items():
+        yield name, _recorded(f"states of {name!r}", array, (len(inputs[0]), *_lengths(specs[name])))
+
+
+def _recorded(where: str, given: Any, shape: tuple[int, ...]) -> Array:
+    array = as_array(where, given)
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{where}: dtype {array.dtype} came; expected real numbers.")
+    if array.shape != shape:
+        raise InputError(f"{where}: shape {array.shape} came; expected {shape}.")
+    return array

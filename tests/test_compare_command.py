@@ -1,0 +1,423 @@
+"""`rnncheck compare`: what any other program computed, in C for one, from the arrays that it recorded."""
+
+import json
+import math
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import rnncheck
+from experiments.port import INPUTS, MODEL, run_port
+from rnncheck.comparator import Verdict
+from rnncheck.errors import InputError
+from rnncheck.faults.emulation import emulate
+from rnncheck.formats import FORMATS, in_format
+from rnncheck.rehearsal import open_network
+
+# --- a port to C ---
+
+
+def test_port_to_c_matches_step_by_step(tmp_path, rnncheck_command):
+    y, h = run_port(tmp_path)
+
+    done = rnncheck_command(
+        "compare", MODEL, "--inputs", INPUTS, "--outputs", y, "--states", h, "--json", tmp_path / "r.json"
+    )
+
+    assert done.code == 0, done.out
+    (case,) = json.loads((tmp_path / "r.json").read_text())["cases"]
+    assert [(row["layer"], row["check"], row["verdict"]) for row in case["rows"]] == [
+        ("lstm", "step", "match"),
+        ("next_value", "step", "match"),
+        ("next_value", "end_to_end", "match"),
+    ]
+    assert case["precision"] == {"stated": "float32", "consistent_with": "float32"}
+
+
+def test_port_to_c_matches_by_its_output_alone(tmp_path, rnncheck_command):
+    y, _ = run_port(tmp_path)
+
+    done = rnncheck_command("compare", MODEL, "--inputs", INPUTS, "--outputs", y)
+
+    assert done.code == 0, done.out
+    assert "precision: consistent with float32\n" in done.out
+
+
+MISTAKES = {"GATE_ORDER": "gate_order_iofc", "TRANSPOSED": "recurrent_kernel_transposed", "NO_BIAS": "bias_dropped"}
+
+
+@pytest.mark.parametrize("with_states", [True, False], ids=["states", "outputs_alone"])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_broken_port_is_caught_and_diagnosed(tmp_path, rnncheck_command, mistake, with_states):
+    y, h = run_port(tmp_path, [mistake])
+    states = ["--states", h] if with_states else []
+
+    done = rnncheck_command("compare", MODEL, "--inputs", INPUTS, "--outputs", y, *states)
+
+    assert done.code == 1
+    assert f"diagnosis: explained by `{MISTAKES[mistake]}` in 'lstm' (score " in done.out
+
+
+# --- files ---
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A model with two outputs and two recurrent layers, in a file, and what a program recorded of it."""
+    folder = tmp_path_factory.mktemp("recorded")
+    keras.utils.set_random_seed(3)
+    x = keras.Input((6, 3), name="x")
+    sequence = layers.GRU(5, return_sequences=True, bias_initializer="normal", name="gru")(x)
+    last = layers.SimpleRNN(4, bias_initializer="normal", name="rnn")(sequence)
+    outputs = [layers.Dense(2, name="head")(last), layers.Dense(3, name="every")(sequence)]
+    keras.Model(x, outputs, name="two").save(folder / "two outputs é.keras")
+    _, network = open_network(folder / "two outputs é.keras")
+    inputs = np.random.default_rng(4).normal(size=(2, 6, 3)).astype(np.float32)
+    np.save(folder / "x.npy", inputs)
+    (recording,) = emulate(network, [(inputs,)])
+    return folder, folder / "two outputs é.keras", recording
+
+
+def compared(rnncheck_command, recorded, outputs, states=None):
+    folder, model, _ = recorded
+    words = [] if states is None else ["--states", states]
+    return rnncheck_command("compare", model, "--inputs", folder / "x.npy", "--outputs", outputs, *words)
+
+
+def as_json(path, value):
+    path.write_text(json.dumps(value))
+    return path
+
+
+def as_npz(path, *arrays, **named):
+    np.savez(path, *arrays, **named)
+    return path
+
+
+def test_outputs_by_name_in_a_npz_file(tmp_path, rnncheck_command, recorded):
+    head, every = recorded[2].outputs
+
+    done = compared(rnncheck_command, recorded, as_npz(tmp_path / "y.npz", every=every, head=head))
+
+    assert done.code == 0, done.out
+
+
+def test_outputs_in_their_order_in_a_npz_file(tmp_path, rnncheck_command, recorded):
+    done = compared(rnncheck_command, recorded, as_npz(tmp_path / "y.npz", *recorded[2].outputs))
+
+    assert done.code == 0, done.out
+
+
+def test_outputs_and_states_by_name_in_json(tmp_path, rnncheck_command, recorded):
+    head, every = recorded[2].outputs
+    outputs = as_json(tmp_path / "y.json", {"head": head.tolist(), "every": every.tolist()})
+    states = as_json(tmp_path / "h.json", {name: h.tolist() for name, h in recorded[2].states.items()})
+
+    done = compared(rnncheck_command, recorded, outputs, states)
+
+    assert done.code == 0, done.out
+    assert "gru h" in done.out
+    assert "rnn h" in done.out
+
+
+def test_states_of_some_layers(tmp_path, rnncheck_command, recorded):
+    outputs = as_npz(tmp_path / "y.npz", *recorded[2].outputs)
+
+    done = compared(rnncheck_command, recorded, outputs, as_npz(tmp_path / "h.npz", gru=recorded[2].states["gru"]))
+
+    assert done.code == 0, done.out
+    assert "gru h" in done.out
+    assert "rnn h" not in done.out
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", ">f4"])
+def test_any_floating_dtype(tmp_path, rnncheck_command, recorded, dtype):
+    outputs = [output.astype(dtype) for output in recorded[2].outputs]
+
+    assert compared(rnncheck_command, recorded, as_npz(tmp_path / "y.npz", *outputs)).code == 0
+
+
+def test_nan_in_an_output_is_a_mismatch_at_its_place(tmp_path, rnncheck_command, recorded):
+    head, every = (np.array(output) for output in recorded[2].outputs)
+    every[1, 3, 2] = np.nan
+    outputs = as_json(
+        tmp_path / "y.json",
+        {
+            "head": head.tolist(),
+            "every": [[[("NaN" if math.isnan(v) else v) for v in row] for row in n] for n in every.tolist()],
+        },
+    )
+
+    done = compared(rnncheck_command, recorded, outputs)
+
+    assert done.code == 1
+    assert "n=1 t=3 unit=2" in done.out
+
+
+BAD_OUTPUTS = {
+    "one": (
+        lambda p, r: as_json(p / "y.json", r.outputs[0].tolist()),
+        "y.json: one array came; expected an object with an array for each output: 'head', 'every'.",
+    ),
+    "unknown_name": (
+        lambda p, r: as_npz(p / "y.npz", head=r.outputs[0], other=r.outputs[1]),
+        "outputs: arrays named 'head', 'other' came; expected 'head', 'every'.",
+    ),
+    "three": (
+        lambda p, r: as_npz(p / "y.npz", *r.outputs, r.outputs[0]),
+        "outputs: 3 arrays came; expected 2: 'head', 'every'.",
+    ),
+    "shape": (
+        lambda p, r: as_npz(p / "y.npz", r.outputs[0], r.outputs[1][:, :5]),
+        "output 'every': shape (2, 5, 3) came; expected (2, 6, 3).",
+    ),
+    "samples": (
+        lambda p, r: as_npz(p / "y.npz", r.outputs[0][:1], r.outputs[1]),
+        "output 'head': shape (1, 2) came; expected (2, 2).",
+    ),
+    "csv": (
+        lambda p, r: (p / "y.csv").write_text("1,2\n") and p / "y.csv",
+        "y.csv: a .csv file holds one array, but the model has 2 outputs; expected .npz or .json.",
+    ),
+    "complex": (
+        lambda p, r: as_npz(p / "y.npz", r.outputs[0] * 1j, r.outputs[1]),
+        "output 'head': dtype complex64 came; expected real numbers.",
+    ),
+    "ragged": (
+        lambda p, r: as_json(p / "y.json", {"head": [[1, 2], [3]], "every": r.outputs[1].tolist()}),
+        "y.json: 'head': lists of different lengths came; expected those of one shape.",
+    ),
+    "text": (
+        lambda p, r: as_json(p / "y.json", {"head": [[1, "two"]], "every": []}),
+        "y.json: 'head': \"two\" came; expected nested lists of numbers.",
+    ),
+    "null": (
+        lambda p, r: as_json(p / "y.json", {"head": [[1, None]], "every": []}),
+        "y.json: 'head': null came; expected nested lists of numbers.",
+    ),
+    "no_json": (
+        lambda p, r: (p / "y.json").write_text('{"head": [1,\n2') and p / "y.json",
+        "y.json: it cannot be read (Expecting ',' delimiter: line 2 column 2 (char 14)); expected an array of ",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_OUTPUTS)
+def test_outputs_that_do_not_fit_are_refused(tmp_path, rnncheck_command, recorded, bad):
+    make, message = BAD_OUTPUTS[bad]
+
+    done = compared(rnncheck_command, recorded, make(tmp_path, recorded[2]))
+
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+BAD_STATES = {
+    "unknown_layer": (
+        lambda p, r: as_npz(p / "h.npz", lstm=r.states["gru"]),
+        "states: layer 'lstm' came; expected one of the recurrent layers: 'gru', 'rnn'.",
+    ),
+    "steps": (
+        lambda p, r: as_npz(p / "h.npz", gru=r.states["gru"][:, :4]),
+        "states of 'gru': shape (2, 4, 5) came; expected (2, 6, 5).",
+    ),
+    "nameless": (
+        lambda p, r: as_npz(p / "h.npz", r.states["gru"]),
+        "states: 1 array without a name came; expected names, those of the recurrent layers: 'gru', 'rnn'.",
+    ),
+    "pickled": (
+        lambda p, r: as_npz(p / "h.npz", gru=np.array([{}], object)),
+        "Python objects came, which are never unpickled",
+    ),
+    "missing": (lambda p, r: p / "none.npz", "none.npz: there is no such file; expected .npy, .npz, .csv or .json"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_STATES)
+def test_states_that_do_not_fit_are_refused(tmp_path, rnncheck_command, recorded, bad):
+    make, message = BAD_STATES[bad]
+    outputs = as_npz(tmp_path / "y.npz", *recorded[2].outputs)
+
+    done = compared(rnncheck_command, recorded, outputs, make(tmp_path, recorded[2]))
+
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1\n2,3\n", "line 2 has 2 numbers; expected 1"),
+        ("1\ntwo\n", "line 2 has 'two'; expected numbers with commas between them."),
+        ("1,2\n" * 8, "shape (8, 2) came; expected (8, 1)."),
+    ],
+    ids=["ragged", "text", "columns"],
+)
+def test_csv_that_does_not_fit_is_refused(tmp_path, rnncheck_command, content, message):
+    (tmp_path / "y.csv").write_text(content)
+
+    done = rnncheck_command("compare", MODEL, "--inputs", INPUTS, "--outputs", tmp_path / "y.csv")
+
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_unknown_precision_is_refused(tmp_path, rnncheck_command, recorded):
+    folder, model, recording = recorded
+    outputs = as_npz(tmp_path / "y.npz", *recording.outputs)
+
+    done = rnncheck_command(
+        "compare", model, "--inputs", folder / "x.npy", "--outputs", outputs, "--precision", "float8"
+    )
+
+    assert done.code == 2
+    assert done.err == f"rnncheck: precision: 'float8' came; expected one of {', '.join(FORMATS)}.\n"
+
+
+def test_command_loads_no_framework(tmp_path):
+    np.save(tmp_path / "y.npy", np.zeros((8, 1), np.float32))
+    program = (
+        "import sys; from rnncheck.cli import main\n"
+        f"sys.argv = ['rnncheck', 'compare', {str(MODEL)!r}, '--inputs', {str(INPUTS)!r}, "
+        f"'--outputs', {str(tmp_path / 'y.npy')!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 1\n"
+        "assert not {'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+# --- verdicts without states ---
+
+
+def chaotic(n=2, t_steps=60, m=24):
+    keras.utils.set_random_seed(11)
+    layer = layers.SimpleRNN(m, name="rnn", recurrent_initializer=keras.initializers.Orthogonal(3.0))
+    model = keras.Sequential([keras.Input((t_steps, 3), name="x"), layer])
+    x = np.random.default_rng(5).normal(size=(n, t_steps, 3)).astype(np.float32)
+    return rnncheck.extract(model), x
+
+
+def test_chaotic_run_without_states_is_undecidable_and_says_what_to_record():
+    network, x = chaotic()
+    (recording,) = emulate(network, [(x,)])
+
+    report = rnncheck.compare(network, x, recording.outputs[0])
+
+    assert report.verdict is Verdict.UNDECIDABLE
+    (note,) = report.entries[0].notes
+    assert note.startswith("record the state h of 'rnn' after every step, (N, T, M), and give it as states")
+    assert rnncheck.compare(network, x, recording.outputs[0], states=recording.states).verdict is Verdict.MATCH
+
+
+def test_stateful_model_is_taken_to_start_from_zero_states():
+    keras.utils.set_random_seed(12)
+    layer = layers.LSTM(4, stateful=True, name="lstm")
+    model = keras.Sequential([keras.Input(batch_shape=(2, 5, 3), name="x"), layer])
+    network = rnncheck.extract(model)
+    x = np.random.default_rng(6).normal(size=(2, 5, 3)).astype(np.float32)
+    (recording,) = emulate(network, [(x,)])
+
+    report = rnncheck.compare(network, x, recording.outputs[0], states=recording.states)
+
+    assert report.verdict is Verdict.MATCH
+    assert report.entries[0].notes[0].startswith("the model is stateful: what was recorded is taken for a first call")
+
+
+# --- the precision that a program computes in ---
+
+
+CELLS = {
+    "simple_rnn": lambda: layers.SimpleRNN(16, bias_initializer="normal", name="rnn"),
+    "lstm": lambda: layers.LSTM(16, bias_initializer="normal", unit_forget_bias=False, name="rnn"),
+    "gru": lambda: layers.GRU(16, bias_initializer="normal", name="rnn"),
+    "reset_before": lambda: layers.GRU(16, bias_initializer="normal", reset_after=False, name="rnn"),
+}
+
+
+@pytest.fixture(scope="module", params=CELLS)
+def cell(request):
+    keras.utils.set_random_seed(21)
+    head = layers.Dense(8, name="head", bias_initializer="normal")
+    model = keras.Sequential([keras.Input((12, 5), name="x"), CELLS[request.param](), head])
+    x = np.random.default_rng(22).normal(size=(16, 12, 5)).astype(np.float32)
+    return rnncheck.extract(model), x
+
+
+def in_tf32(network):
+    """The network whose products, Dense's too, have both factors rounded to 11 digits: what TF32 hardware does."""
+    return rounding_factors(network, 11)
+
+
+def rounding_factors(network, digits):
+    from rnncheck.faults import FAULTS, injections
+    from rnncheck.faults.fault import with_layer, with_weights
+    from rnncheck.faults.precision import kept
+
+    named = {11: "tf32_products", 8: "bfloat16_products"}
+    (injection,) = injections(network, [fault for fault in FAULTS if fault.name == named[digits]])
+    dense = network.layer("head")
+    kernel = kept(dense.weights["kernel"].astype(np.float64), digits)
+    return with_layer(injection.network, with_weights(dense, kernel=kernel))
+
+
+RUNS = {
+    "float64": lambda network: in_format(network, "float64"),
+    "float32": lambda network: network,
+    "tf32": in_tf32,
+    "bfloat16_products": lambda network: rounding_factors(network, 8),
+    "int8": lambda network: in_format(network, "int8"),
+    "float16": lambda network: in_format(network, "float16"),
+    "bfloat16": lambda network: in_format(network, "bfloat16"),
+}
+
+
+@pytest.mark.parametrize("with_states", [True, False], ids=["states", "outputs_alone"])
+@pytest.mark.parametrize("name", RUNS)
+def test_precision_is_recognised(cell, name, with_states):
+    network, x = cell
+    (recording,) = emulate(RUNS[name](network), [(x,)])
+    states = recording.states if with_states else {}
+
+    report = rnncheck.compare(network, x, recording.outputs[0], states=states)
+
+    found = report.entries[0].precision
+    assert found is not None
+    if found.consistent_with is None and not with_states:  # then the noise of that format hides the output
+        stated = rnncheck.compare(network, x, recording.outputs[0], precision=name)
+        assert stated.verdict is Verdict.UNDECIDABLE
+        assert name == "bfloat16"
+    else:
+        assert (found.stated, found.consistent_with) == ("float32", name)
+    assert report.verdict is (Verdict.MATCH if name in {"float64", "float32"} else Verdict.MISMATCH)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_run_in_the_stated_precision_matches(cell, name):
+    network, x = cell
+    (recording,) = emulate(RUNS[name](network), [(x,)])
+
+    report = rnncheck.compare(network, x, recording.outputs[0], states=recording.states, precision=name)
+
+    assert report.verdict is Verdict.MATCH, report
+
+
+def test_report_says_in_words_what_the_differences_look_like(cell):
+    network, x = cell
+    (recording,) = emulate(in_tf32(network), [(x,)])
+
+    report = rnncheck.compare(network, x, recording.outputs[0], states=recording.states)
+
+    assert "precision: consistent with TF32 products; float32 was expected" in str(report)
+
+
+def test_precision_from_python_is_refused_when_unknown(cell):
+    network, x = cell
+
+    with pytest.raises(InputError, match="precision: 'single' came"):
+        rnncheck.compare(network, x, np.zeros((16, 8)), precision="single")
