@@ -60,6 +60,7 @@ memory: $(INSTALLED)  ## Measure memory and time of checking a million steps.
 lock: $(INSTALLED)  ## Renew the pins in requirements.lock.
 	@$(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --extra dev --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --output-file requirements.lock pyproject.toml
+	@sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock  # whichever build an index has
 
 clean:  ## Remove what was installed and cached.
 	@rm -rf $(VENV) .venv-keras2 .mypy_cache .ruff_cache .pytest_cache

@@ -38,7 +38,7 @@ from rnncheck.parallel import threads
 from rnncheck.replay import replay
 from rnncheck.runner import record
 from rnncheck.steps import sample_parts, step_rows
-from rnncheck.verify import quiet_framework
+from rnncheck.tasks import quiet_framework
 
 RESULT = Path(__file__).parent / "results" / "bench.json"
 # Seconds between runs: the threads of BLAS spin for a tenth of a second after their work, and would slow down whoever

@@ -51,7 +51,7 @@ def model_of(seed: int) -> tuple[Network, list[tuple[Array, ...]]]:
 
     from rnncheck.builder import build
     from rnncheck.extractor import extract
-    from rnncheck.verify import quiet_framework
+    from rnncheck.tasks import quiet_framework
 
     case = random_case(seed, 20_000)
     with quiet_framework():

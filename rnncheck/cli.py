@@ -10,13 +10,13 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 
+from rnncheck.backends import BACKENDS, named_backends
 from rnncheck.case import (
     GATES,
     LAYERS,
@@ -35,7 +35,7 @@ from rnncheck.errors import InputError, RnncheckError
 from rnncheck.files import check_writable, write_csv, write_json
 from rnncheck.formats import FORMATS
 from rnncheck.report import Entry, Report
-from rnncheck.verify import make_tolerance, read_comparison, read_verification, verify_case
+from rnncheck.verify import Work, case_work, make_tolerance, read_comparison, read_verification
 from rnncheck.version import __version__
 
 INTERRUPTED = 130
@@ -161,11 +161,17 @@ def cli() -> None:
 )
 @_case_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and inputs.")
+@click.option(
+    "--backend",
+    type=_Words(),
+    help=f"Keras' backends to run on, each in its own process: {', '.join(BACKENDS)}, or all (that are installed).",
+)
 @_common_options
 def verify(
     model: Path | None,
     inputs: Path | None,
     seed: int,
+    backend: list[str] | None,
     json_path: Path | None,
     csv_path: Path | None,
     rtol: float | None,
@@ -187,13 +193,15 @@ def verify(
     """  # noqa: D301 - click keeps the lines after its mark as they are
     tolerance = make_tolerance(rtol, atol)
     _check_targets(json_path, csv_path)
+    backends = named_backends(backend or ())
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:
-        report = _run([_read_verification(model, inputs, seed, given, tolerance)])
+        works = [_read_verification(model, inputs, seed, given, tolerance)]
     elif inputs is not None:
         raise InputError("--inputs: it came without MODEL; expected a .keras or .h5 file to feed them to.")
     else:
-        report = _run([partial(verify_case, case, tolerance) for case in _cases(given, seed)])
+        works = [case_work(case, tolerance) for case in _cases(given, seed)]
+    report = _run(works) if not backends else _run_everywhere(works, backends)
     _deliver(report, json_path, csv_path, everything=everything, quiet=quiet)
 
 
@@ -224,7 +232,7 @@ def _deliver(
 
 def _read_verification(
     path: Path, inputs: Path | None, seed: int, given: dict[str, Any], tolerance: Tolerance | None
-) -> Callable[[], Entry]:
+) -> Work:
     """Read a model file; of the options that describe a case only the number of samples and of steps apply."""
     foreign = sorted(set(given) - {"N", "T"})
     if foreign or any(len(sizes) > 1 for sizes in given.values()) or (inputs is not None and given):
@@ -345,7 +353,7 @@ def _cases(given: dict[str, Any], seed: int) -> list[Case]:
     return product_of({name: v if isinstance(v, list) else [v] for name, v in given.items()}, seed)
 
 
-def _run(verifications: Sequence[Callable[[], Entry]]) -> Report:
+def _run(works: Sequence[Work]) -> Report:
     """Run one after the other; an interrupt ends the run and keeps what was found."""
     from rnncheck.environment import environment
 
@@ -354,22 +362,37 @@ def _run(verifications: Sequence[Callable[[], Entry]]) -> Report:
     try:
         with quiet_stderr():
             import keras  # noqa: F401 - loaded here, where its start-up messages can be held back
-        for verification in _with_progress(verifications):
-            entries.append(verification())  # noqa: PERF401 - an interrupt keeps what was found
+        for work in _with_progress(works):
+            entries.append(work.verify())  # noqa: PERF401 - an interrupt keeps what was found
     except KeyboardInterrupt:
         interrupted = True
     return Report(environment(), tuple(entries), interrupted)
 
 
-def _with_progress(items: Sequence[_Item]) -> Iterator[_Item]:
-    """Yield the items, with a progress bar where a person is watching."""
+def _run_everywhere(works: Sequence[Work], backends: Sequence[str]) -> Report:
+    """Run everything on several backends; an interrupt ends the run and keeps what was found."""
+    from rnncheck.crosscheck import CrossCheck
+
+    cross_check = CrossCheck(backends)
+    interrupted = False
+    try:
+        for _ in _with_progress(works, cross_check.run(works)):
+            pass
+    except KeyboardInterrupt:
+        interrupted = True
+    return cross_check.report(interrupted=interrupted)
+
+
+def _with_progress(items: Sequence[_Item], results: Iterable[_Item] | None = None) -> Iterator[_Item]:
+    """Yield the items, or as many results, with a progress bar where a person is watching."""
+    results = items if results is None else results
     if len(items) == 1 or not sys.stderr.isatty():
-        yield from items
+        yield from results
         return
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(items, "checking", console=Console(stderr=True), transient=True)
+    yield from track(results, "checking", len(items), console=Console(stderr=True), transient=True)
 
 
 def _show(report: Report, *, everything: bool) -> None:

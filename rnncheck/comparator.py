@@ -201,6 +201,7 @@ class Comparison:
         return True
 
     def _compare(self, expected: Rounded | Array, bound: Array | float | None) -> None:
+        self._variance = _unknown_as_infinite(self._variance, self._value)
         value, variance = self._value, self._variance
         difference = self._actual.astype(np.float64)
         difference -= value
@@ -209,7 +210,7 @@ class Comparison:
         if not math.isfinite(self._max_abs_diff):
             difference = _difference_of_infinities(self._actual, expected, difference)
             if variance.dtype == np.float64:  # something on the way left the format's range: an infinity explains all
-                explained = np.isinf(variance) | (np.isnan(variance) & np.isfinite(value))
+                explained = np.isinf(variance) | (np.isnan(variance) & ~np.isfinite(self._actual))
                 difference[np.isinf(difference) & explained] = 0.0
             self._max_abs_diff = float(difference.max())
             infinite = np.isinf(difference).reshape(len(value), -1)
@@ -292,6 +293,13 @@ class Comparison:
         )
 
 
+def _unknown_as_infinite(variance: Array, value: Array) -> Array:
+    """Return variances with infinity for NaN beside a finite number: it comes from an infinite one on the way."""
+    if not math.isnan(_sum(variance)):
+        return variance
+    return np.where(np.isnan(variance) & np.isfinite(value), variance.dtype.type(np.inf), variance)
+
+
 def _sum(array: Array) -> float:
     """Return the sum of all elements; as a product with ones it takes a third of the time of `sum`."""
     return float(
@@ -308,7 +316,7 @@ def _parts(expected: Rounded | Array) -> tuple[Array, Array, float, Array | floa
         zeros = np.zeros(expected.shape)
         return np.asarray(expected, np.float64), zeros, 0.0, zeros
     variance = np.broadcast_to(expected.variance, expected.shape)
-    floor = float(variance.dtype.type(expected.precision.underflow**2))  # zero where float32 cannot hold it
+    floor = float(variance.dtype.type(expected.precision.least_variance))  # zero where float32 cannot hold it
     return expected.value, variance + floor if floor else variance, floor, expected.bound
 
 

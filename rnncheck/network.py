@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -45,6 +45,9 @@ class Activation:
     name: str
     parameters: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     function: Callable[..., Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Activation, (self.name, dict(self.parameters), self.function)
 
     def __str__(self) -> str:
         if not self.parameters:
@@ -83,6 +86,11 @@ class Layer:
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
         object.__setattr__(self, "weights", MappingProxyType({k: frozen(v) for k, v in self.weights.items()}))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+        return Layer, tuple(plain.values())
 
     @property
     def reads(self) -> tuple[Tensor, ...]:

@@ -46,6 +46,11 @@ class Precision:
         """The variance u²/3 of one relative rounding error, of both sides together."""
         return (4.0**-self.digits + _REPLAY_ROUNDOFF**2) / 3.0
 
+    @property
+    def least_variance(self) -> float:
+        """The least variance of a number: that of underflow, but not less than float64 holds in full."""
+        return max(self.underflow**2, float(np.finfo(np.float64).tiny))
+
     def gamma(self, roundings: int) -> float:
         """Return γ_k = k·u / (1 - k·u), or infinity where k·u reaches 1 (Higham, lemma 3.1)."""
         share = roundings * self.unit

@@ -49,9 +49,13 @@ def print_report(report: Report, console: Console, *, everything: bool = False) 
     if report.failures():
         console.print(_failures_table(report, most))
         _say_what_was_cut(console, len(report.failures()) - most, "more rows failed")
-    table = _rows_table(report, most) if len(report.entries) == 1 else _entries_table(report.entries[:most])
-    console.print(table)
-    _say_what_was_cut(console, len(report.entries) - most, "more cases")
+    if report.backends:
+        console.print(_backends_table(report, most))
+    else:
+        console.print(
+            _rows_table(report, most) if len(report.entries) == 1 else _entries_table(report.entries[:most])
+        )
+    _say_what_was_cut(console, len(report.entries) // max(1, len(report.backends)) - most, "more cases")
     if len(report.entries) == 1:
         _say_what_was_cut(console, len(report.rows) - most, "more rows")
     for note in _notes(report):
@@ -80,9 +84,19 @@ def _failures_table(report: Report, most: int) -> Table:
         first = Text(place_text(row.first) or row.detail)
         where = f"{row.layer} {row.output}"
         table.add_row(
-            Text(entry.name), Text(where), row.check, first, _number(row.score_max), _number(row.bound_use), verdict
+            Text(_named(entry)),
+            Text(where),
+            row.check,
+            first,
+            _number(row.score_max),
+            _number(row.bound_use),
+            verdict,
         )
     return table
+
+
+def _named(entry: Entry) -> str:
+    return f"{entry.name} on {entry.backend}" if entry.backend else entry.name
 
 
 def _rows_table(report: Report, most: int) -> Table:
@@ -122,6 +136,26 @@ def _entries_table(entries: Iterable[Entry]) -> Table:
     return table
 
 
+def _backends_table(report: Report, most: int) -> Table:
+    """A line for each case, with each backend's verdict and largest score of a step, then how far they differ."""
+    columns = ("case", *report.backends, "differ by")
+    title = "Largest score of a step on each backend, and the largest difference between two"
+    table = _table(title, columns, ("differ by",))
+    by_case: dict[str, list[Entry]] = {}
+    for entry in report.entries:
+        by_case.setdefault(entry.name, []).append(entry)
+    for name, entries in list(by_case.items())[:most]:
+        differences = [each.max_abs_diff for each in report.differences if each.case == name]
+        table.add_row(Text(name), *map(_on_backend, entries), _number(max(differences, default=None)))
+    return table
+
+
+def _on_backend(entry: Entry) -> Text:
+    scores = [row.score_max for row in entry.rows if row.check is Check.STEP]
+    score = f" {_number(max(scores))}" if scores else ""
+    return Text(f"{entry.verdict}{score}", _STYLES[entry.verdict])
+
+
 def _largest(numbers: Iterable[float | None]) -> float | None:
     return max((number for number in numbers if number is not None), default=None)
 
@@ -139,8 +173,13 @@ def _verdict(verdict: Verdict) -> Text:
 def _notes(report: Report) -> list[str]:
     """Return what a reader must know besides; of cases that match among others, JSON alone has the notes."""
     noted = [entry for entry in report.entries if len(report.entries) == 1 or entry.verdict is not Verdict.MATCH]
-    notes = [f"note: {entry.name}: {note}" for entry in noted for note in entry.notes]
-    notes += [f"{row.verdict}: {row.layer} {row.output}: {row.detail}" for row in report.rows if row.detail]
+    notes = [f"note: {_named(entry)}: {note}" for entry in noted for note in entry.notes]
+    notes += [
+        f"{row.verdict}: {f'{entry.backend}: ' if entry.backend else ''}{row.layer} {row.output}: {row.detail}"
+        for entry in report.entries
+        for row in entry.rows
+        if row.detail
+    ]
     for row in report.rows:
         if row.verdict is Verdict.UNDECIDABLE and not row.decides:
             notes.append(
@@ -148,10 +187,16 @@ def _notes(report: Report) -> list[str]:
                 "amplified too far or are too large a share of the signal; every step on the way was checked instead."
             )
     asked = report.entries if len(report.entries) == 1 else _first_failing(report)
-    notes += [f"precision: {found}" for found in (each.precision for each in asked) if found and found.consistent_with]
+    notes += [
+        f"precision: {found}" for found in (each.precision for each in asked) if found and found.consistent_with
+    ]
     notes += [line for entry in _first_failing(report) for line in _diagnosis(entry)]
     notes += [line for entry in report.entries for line in _blind_spots(entry)]
-    commands = [entry.reproduce for entry in report.entries if entry.verdict in FAILED and entry.reproduce]
+    commands = [
+        entry.reproduce + (f" --backend {entry.backend}" if entry.backend else "")
+        for entry in report.entries
+        if entry.verdict in FAILED and entry.reproduce
+    ]
     return list(dict.fromkeys(notes)) + [f"again: {command}" for command in commands[:3]]
 
 

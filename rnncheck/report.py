@@ -34,6 +34,7 @@ class Entry:
         model: the model's name, when it was given; else None.
         reproduce: the call that produces this entry again; empty when it depends on given arrays.
         notes: what a reader of the rows must know besides.
+        backend: the Keras backend that it ran on, where several were asked for; else empty.
         insight: why the rows do not match, or what they could not have shown; found out when somebody asks. None
             for cases that match, and where nothing could be compared.
     """
@@ -45,6 +46,7 @@ class Entry:
     model: str | None = None
     reproduce: str = ""
     notes: tuple[str, ...] = ()
+    backend: str = ""
     insight: Insight | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -77,6 +79,7 @@ class Entry:
         what = {"model": self.model} if self.case is None else {"case": plain_values(self.case)}
         return {
             **what,
+            **({"backend": self.backend} if self.backend else {}),
             "seed": self.seed,
             "verdict": str(self.verdict),
             "proven": self.proven,
@@ -89,6 +92,21 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """How far the same run on two backends differs.
+
+    Attributes:
+        case: the name of what was run.
+        backends: the two.
+        max_abs_diff: the largest difference between their outputs.
+    """
+
+    case: str
+    backends: tuple[str, str]
+    max_abs_diff: float
+
+
+@dataclass(frozen=True)
 class Report:
     """What a run found.
 
@@ -96,11 +114,13 @@ class Report:
         environment: versions, backend, device, platform.
         entries: the cases or models, in the order in which they ran.
         interrupted: whether the run was stopped before its end.
+        differences: between each two backends, where several ran the same.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
     interrupted: bool = False
+    differences: tuple[Difference, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -117,6 +137,11 @@ class Report:
     def exit_code(self) -> int:
         """0 match, 1 mismatch, 2 error, 3 undecidable."""
         return EXIT_CODES[self.verdict]
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The backends that ran, where several were asked for."""
+        return tuple(dict.fromkeys(entry.backend for entry in self.entries if entry.backend))
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -147,15 +172,22 @@ class Report:
             "verdict": str(self.verdict),
             "proven": self.proven,
             "cases": [entry.to_dict() for entry in self.entries],
+            **(
+                {"backend_differences": [plain_values(asdict(d)) for d in self.differences]}
+                if self.differences
+                else {}
+            ),
         }
 
     def to_frame(self) -> pandas.DataFrame:
         """Return one line for each row, as a pandas DataFrame."""
         import pandas
 
-        columns = ["case", "seed", *row_fields()]
+        columns = ["case", *(["backend"] if self.backends else []), "seed", *row_fields()]
         lines = [
-            {"case": entry.name, "seed": entry.seed, **_flat(row)} for entry in self.entries for row in entry.rows
+            {"case": entry.name, "backend": entry.backend, "seed": entry.seed, **_flat(row)}
+            for entry in self.entries
+            for row in entry.rows
         ]
         return pandas.DataFrame(lines, columns=columns)
 

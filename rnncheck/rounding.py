@@ -313,7 +313,7 @@ class Rounded:
         size = function.size(value)
         if self.error is None:  # over many steps the noise may outgrow what one slope describes
             slope = function.steepest(self.value, slope, SPREAD * np.sqrt(self.variance))
-        variance = np.square(slope) * self.variance + np.square(k * unit * size) + self.precision.underflow**2
+        variance = np.square(slope) * self.variance + np.square(k * unit * size) + self.precision.least_variance
         bound = self.bound
         if bound is None:
             return self._like(value, self._in_range(value, variance), None)

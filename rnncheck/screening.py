@@ -171,7 +171,7 @@ class Screened(Rounded):
     def _applied(self, function: Elementary, value: Array, own: float) -> Array:
         """Return the variance of f(self)."""
         inherited = np.ascontiguousarray(np.broadcast_to(np.asarray(self.variance, _Estimate), value.shape))
-        floor = self.precision.underflow**2
+        floor = self.precision.least_variance
         if function.slope_by_value is None:
             slope = function.slope(self.value, value)
             return (np.square(slope) * inherited + own * np.square(function.size(value)) + floor).astype(_Estimate)

@@ -207,7 +207,7 @@ def _run(case: Case) -> Iterator[tuple[Any, Network, Sequence[Any], tuple[Record
     from rnncheck.builder import build
     from rnncheck.extractor import extract
     from rnncheck.runner import record
-    from rnncheck.verify import quiet_framework
+    from rnncheck.tasks import quiet_framework
 
     with quiet_framework():
         built = build(case)

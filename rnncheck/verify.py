@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
 import os
 import shlex
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,22 +16,22 @@ from rnncheck.case import SIZES, Case
 from rnncheck.comparator import Check, Row, Verdict, failed_row, worst
 from rnncheck.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.equations import CELLS
-from rnncheck.errors import InputError, RnncheckError
+from rnncheck.errors import InputError
 from rnncheck.faults import FAULTS
 from rnncheck.formats import in_format, own_format
 from rnncheck.inputs import check_inputs
 from rnncheck.insight import FormatQuestion, Insight
 from rnncheck.layers import OutsideTableError
-from rnncheck.network import Activation, Array, Network
+from rnncheck.network import Activation, Network
 from rnncheck.observed import disagreements, observe
 from rnncheck.parallel import threads
-from rnncheck.rebuild import load
 from rnncheck.recorded import make_recording, read_recording
 from rnncheck.recording import Recording
 from rnncheck.rehearsal import open_network, rehearse
 from rnncheck.report import Entry, Report
 from rnncheck.steps import all_steps_match, step_rows
 from rnncheck.stimuli import random_inputs
+from rnncheck.tasks import Answer, Calls, CaseTask, FileTask, LoadedTask, Task, answer
 
 
 def verify(
@@ -71,8 +68,25 @@ def verify(
 
     tolerance = make_tolerance(rtol, atol)
     source = _Source.of(model)
-    entry = _prepared(source, inputs, seed, samples, steps, tolerance)()
+    entry = _work(source, inputs, seed, samples, steps, tolerance).verify()
     return Report(environment(), (entry,))
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something to verify: a run in Keras, here or in another process, and how to judge it.
+
+    Attributes:
+        task: what to run.
+        judge: what became of it -> the entry of a report.
+    """
+
+    task: Task
+    judge: Callable[[Answer], Entry]
+
+    def verify(self) -> Entry:
+        """Run it in this process, and judge it."""
+        return self.judge(answer(self.task))
 
 
 def read_verification(
@@ -83,8 +97,8 @@ def read_verification(
     samples: int | None = None,
     steps: int | None = None,
     tolerance: Tolerance | None = None,
-) -> Callable[[], Entry]:
-    """Read a model file and the inputs of another file, or draw random ones; return what runs and checks the model.
+) -> Work:
+    """Read a model file and the inputs of another file, or draw random ones; return what there is to verify.
 
     Whatever is wrong with the files is found before Keras is needed.
 
@@ -102,17 +116,19 @@ def read_verification(
     """
     source = _Source.of(path)
     given = None if inputs is None else read_arrays(inputs, source.network.inputs)
-    return _prepared(source, given, seed, samples, steps, tolerance)
+    return _work(source, given, seed, samples, steps, tolerance)
 
 
-def _prepared(
+def _work(
     source: _Source, inputs: Any, seed: int, samples: int | None, steps: int | None, tolerance: Tolerance | None
-) -> Callable[[], Entry]:
-    """Check the inputs that are given, or draw random ones; return what runs and checks the model."""
+) -> Work:
+    """Check the inputs that are given, or draw random ones; a stateful model is called twice in a row."""
     if inputs is not None:
-        return partial(_verify, source, check_inputs(source.network, inputs), tolerance)
-    arrays = random_inputs(source.network, seed, samples, steps)
-    return partial(_verify, source, arrays, tolerance, seed)
+        arrays, drawn_from = check_inputs(source.network, inputs), None
+    else:
+        arrays, drawn_from = random_inputs(source.network, seed, samples, steps), seed
+    calls = (arrays, arrays) if source.network.stateful else (arrays,)
+    return Work(source.task(calls), partial(_model_entry, source, tolerance, drawn_from))
 
 
 @dataclass(frozen=True)
@@ -122,13 +138,13 @@ class _Source:
     Attributes:
         name: what to call it.
         network: its equations.
-        load: returns the Keras model.
+        task: the inputs of each call in a row -> what runs the model on them.
         notes: what a reader of the report must know of it.
     """
 
     name: str
     network: Network
-    load: Callable[[], Any]
+    task: Callable[[Calls], Task]
     notes: tuple[str, ...] = ()
 
     @staticmethod
@@ -139,12 +155,12 @@ class _Source:
         from rnncheck.extractor import extract
 
         network = rehearse(extract(model))
-        return _Source(network.name, network, lambda: model)
+        return _Source(network.name, network, partial(LoadedTask, model, network))
 
     @staticmethod
     def _of_file(path: Path) -> _Source:
         file, network = open_network(path)
-        return _Source(path.name, network, partial(load, file), _notes_on(network, file.keras_version))
+        return _Source(path.name, network, partial(FileTask, path), _notes_on(network, file.keras_version))
 
 
 def _notes_on(network: Network, keras_version: str) -> tuple[str, ...]:
@@ -161,24 +177,20 @@ def _notes_on(network: Network, keras_version: str) -> tuple[str, ...]:
     return (note,)
 
 
-def _verify(
-    source: _Source, arrays: tuple[Array, ...], tolerance: Tolerance | None, seed: int | None = None
-) -> Entry:
-    """Run a model and check it; where Keras cannot load or run it, that is an `error` row."""
-    from rnncheck.runner import record
-
-    calls = (arrays, arrays) if source.network.stateful else (arrays,)
-    try:
-        with quiet_framework():
-            recordings = record(source.load(), source.network, calls)
-    except RnncheckError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
-        rows: tuple[Row, ...] = (_crash_row(source.name, error),)
-        return Entry(source.name, rows, seed=seed, model=source.name, notes=source.notes)
-    rows, notes = check(source.network, recordings, tolerance)
-    insight = _insight(source.network, recordings, rows)
+def _model_entry(source: _Source, tolerance: Tolerance | None, seed: int | None, given: Answer) -> Entry:
+    rows, notes, insight = _judged(given, source.name, tolerance)
     return Entry(source.name, rows, seed=seed, model=source.name, notes=(*source.notes, *notes), insight=insight)
+
+
+def _judged(
+    given: Answer, name: str, tolerance: Tolerance | None
+) -> tuple[tuple[Row, ...], tuple[str, ...], Insight | None]:
+    """Return the rows of a run, what must be known of it besides, and what lies behind; one row where it failed."""
+    if given.network is None:
+        failed = failed_row(layer=name, output="all", check=Check.END_TO_END, shape=(), detail=given.error)
+        return (failed,), (), None
+    rows, notes = check(given.network, given.recordings, tolerance)
+    return rows, notes, _insight(given.network, given.recordings, rows)
 
 
 def _insight(network: Network, recordings: Sequence[Recording], rows: Sequence[Row]) -> Insight:
@@ -218,9 +230,13 @@ def compare(
     from rnncheck.environment import environment
 
     tolerance = make_tolerance(rtol, atol)
-    source = _Source(network.name, network, lambda: None) if isinstance(network, Network) else _Source.of(network)
+    source = _Source(network.name, network, _never_run) if isinstance(network, Network) else _Source.of(network)
     recording = make_recording(source.network, inputs, outputs, states or {})
     return Report(environment(), (_compared(source, recording, precision, tolerance),))
+
+
+def _never_run(calls: Calls) -> Task:
+    raise AssertionError(calls)
 
 
 def read_comparison(
@@ -280,29 +296,16 @@ def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
         case: what to build.
         tolerance: a limit to check besides.
     """
-    import keras
+    return case_work(case, tolerance).verify()
 
-    from rnncheck.builder import build
-    from rnncheck.extractor import extract
-    from rnncheck.runner import record
 
-    notes: tuple[str, ...] = ()
-    insight = None
-    try:
-        with quiet_framework():
-            built = build(case)
-            network = extract(built.model)
-            recordings = record(built.model, network, built.calls)
-    except RnncheckError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
-        rows: tuple[Row, ...] = (_crash_row(case.layer, error),)
-    else:
-        rows, notes = check(network, recordings, tolerance)
-        if any(row.verdict is Verdict.MISMATCH for row in rows):
-            insight = _insight(network, recordings, rows)
-    finally:
-        keras.backend.clear_session()
+def case_work(case: Case, tolerance: Tolerance | None = None) -> Work:
+    """Return a case as something to verify."""
+    return Work(CaseTask(case), partial(_case_entry, case, tolerance))
+
+
+def _case_entry(case: Case, tolerance: Tolerance | None, given: Answer) -> Entry:
+    rows, notes, insight = _judged(given, case.layer, tolerance)
     return Entry(
         str(case),
         rows,
@@ -310,7 +313,7 @@ def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
         case=case.to_dict(),
         reproduce=reproduce_command(case),
         notes=notes,
-        insight=insight,
+        insight=insight if worst(rows) is Verdict.MISMATCH else None,
     )
 
 
@@ -379,28 +382,3 @@ def reproduce_command(case: Case) -> str:
             [f"--no-{name.replace('_', '-')}"] if value is False else [flag] if value is True else [flag, str(value)]
         )
     return shlex.join(words)
-
-
-@contextlib.contextmanager
-def quiet_framework() -> Iterator[None]:
-    """Keep the framework's advice to model builders out of a check's output."""
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _crash_row(layer: str, error: Exception) -> Row:
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    return failed_row(
-        layer=layer,
-        output="all",
-        check=Check.END_TO_END,
-        shape=(),
-        detail=f"{type(error).__name__}: {first_line}",
-    )

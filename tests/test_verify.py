@@ -13,7 +13,8 @@ from rnncheck.grid import KNOWN_DEVIATIONS
 from rnncheck.observed import disagreements, observe
 from rnncheck.random_case import random_case
 from rnncheck.runner import record
-from rnncheck.verify import quiet_framework, verify_case
+from rnncheck.tasks import quiet_framework
+from rnncheck.verify import verify_case
 
 SIZES = {"N": 3, "T": 6, "D": 4, "M": 5, "K": 2}
 

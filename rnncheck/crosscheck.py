@@ -1,0 +1,69 @@
+"""The same runs on several backends: each judged by the same equations, and all held against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from rnncheck.backends import run_everywhere
+from rnncheck.network import Array
+from rnncheck.recording import Recording
+from rnncheck.report import Difference, Entry, Report
+from rnncheck.tasks import Answer
+from rnncheck.verify import Work
+
+
+class CrossCheck:
+    """Verifies on several backends, and gathers what was found."""
+
+    def __init__(self, backends: Sequence[str]) -> None:
+        """Remember the backends, some of `rnncheck.backends.BACKENDS`."""
+        self._backends = backends
+        self._entries: list[Entry] = []
+        self._differences: list[Difference] = []
+        self._environments: dict[str, dict[str, str]] = {}
+
+    def run(self, works: Sequence[Work]) -> Iterator[Work]:
+        """Verify each, and yield it when all backends have."""
+        for work, answers in zip(works, run_everywhere(self._backends, [w.task for w in works]), strict=True):
+            given = dict(zip(self._backends, answers, strict=True))
+            entries = [replace(work.judge(each), backend=backend) for backend, each in given.items()]
+            self._entries += entries
+            self._differences += _differences(entries[0].name, given)
+            self._environments |= {backend: dict(each.environment) for backend, each in given.items()}
+            yield work
+
+    def report(self, *, interrupted: bool = False) -> Report:
+        """Return what was found."""
+        return Report(self._environment(), tuple(self._entries), interrupted, tuple(self._differences))
+
+    def _environment(self) -> dict[str, str]:
+        """Return what the backends say of themselves, with what they disagree on side by side."""
+        found: dict[str, list[str]] = {}
+        for said in self._environments.values():
+            for name, value in said.items():
+                found.setdefault(name, [])
+                found[name] += [] if value in found[name] else [value]
+        return {name: ", ".join(values) for name, values in found.items()}
+
+
+def _differences(name: str, answers: dict[str, Answer]) -> Iterator[Difference]:
+    """Yield the largest difference between the outputs of each two backends that produced some."""
+    for pair in combinations([backend for backend, each in answers.items() if each.recordings], 2):
+        first, second = (answers[backend].recordings for backend in pair)
+        yield Difference(name, pair, max(map(_largest, _outputs(first), _outputs(second)), default=0.0))
+
+
+def _outputs(recordings: Sequence[Recording]) -> list[Array]:
+    return [output for recording in recordings for output in recording.outputs]
+
+
+def _largest(a: Array, b: Array) -> float:
+    """Return the largest |a - b|; NaN or an infinity on both sides is no difference, on one side an infinite one."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    return float(np.max(np.nan_to_num(difference, nan=np.inf, posinf=np.inf), initial=0.0))

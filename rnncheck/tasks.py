@@ -1,0 +1,150 @@
+"""Something to run in Keras, and what became of it: in this process or in another one.
+
+Tasks and answers can be pickled, so that `rnncheck.backends` can send them to a process with another backend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from rnncheck.case import Case
+from rnncheck.errors import RnncheckError
+from rnncheck.network import Array, Network
+from rnncheck.recording import Recording
+
+Calls = tuple[tuple[Array, ...], ...]  # the inputs of each call in a row
+
+
+class Task(Protocol):
+    """Something to run in Keras."""
+
+    def run(self) -> tuple[Network, tuple[Recording, ...]]:
+        """Return the equations of what was run, and what it produced, one recording for each call."""
+
+
+@dataclass(frozen=True)
+class CaseTask:
+    """Build a case and run it.
+
+    Attributes:
+        case: what to build.
+    """
+
+    case: Case
+
+    def run(self) -> tuple[Network, tuple[Recording, ...]]:
+        """Return the equations of what was built, and what it produced."""
+        import keras
+
+        from rnncheck.builder import build
+        from rnncheck.extractor import extract
+        from rnncheck.runner import record
+
+        try:
+            built = build(self.case)
+            network = extract(built.model)
+            return network, record(built.model, network, built.calls)
+        finally:
+            keras.backend.clear_session()
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """Load a model file and run it.
+
+    Attributes:
+        path: a `.keras` or `.h5` file.
+        calls: the inputs of each call in a row.
+    """
+
+    path: Path
+    calls: Calls
+
+    def run(self) -> tuple[Network, tuple[Recording, ...]]:
+        """Return the equations in the file, and what Keras computes when it loads it."""
+        from rnncheck.rebuild import load
+        from rnncheck.rehearsal import open_network
+        from rnncheck.runner import record
+
+        file, network = open_network(self.path)
+        return network, record(load(file), network, self.calls)
+
+
+@dataclass(frozen=True)
+class LoadedTask:
+    """Run a model that is in this process already, and stays here.
+
+    Attributes:
+        model: the Keras model.
+        network: its equations.
+        calls: the inputs of each call in a row.
+    """
+
+    model: Any
+    network: Network
+    calls: Calls
+
+    def run(self) -> tuple[Network, tuple[Recording, ...]]:
+        """Return the equations, and what Keras computes."""
+        from rnncheck.runner import record
+
+        return self.network, record(self.model, self.network, self.calls)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a task.
+
+    Attributes:
+        network: the equations; None where it failed.
+        recordings: what was produced.
+        error: why it failed; empty where it did not.
+        environment: versions, backend, device, where it ran in another process.
+    """
+
+    network: Network | None = None
+    recordings: tuple[Recording, ...] = ()
+    error: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def answer(task: Task) -> Answer:
+    """Run a task; whatever the framework raises is an answer too.
+
+    Raises:
+        RnncheckError: the model has something that rnncheck does not replay, or the inputs do not fit it.
+    """
+    try:
+        with quiet_framework():
+            network, recordings = task.run()
+    except RnncheckError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
+        return Answer(error=_described(error))
+    return Answer(network, recordings)
+
+
+def _described(error: Exception) -> str:
+    """Return an exception's type and its first line."""
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return f"{type(error).__name__}: {first_line}"
+
+
+@contextlib.contextmanager
+def quiet_framework() -> Iterator[None]:
+    """Keep the framework's advice to model builders out of a check's output."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
