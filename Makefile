@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify test check fixtures bench calibrate power compare diagnose scan memory lock clean
+.PHONY: help install verify test check fixtures bench calibrate power compare diagnose backends scan memory lock clean
 
 help:  ## Print what there is.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ compare: $(INSTALLED)  ## Wrong code fails, beside the rules people use: false a
 
 diagnose: $(INSTALLED)  ## The right fault is named, on random models.
 	@$(BIN)/python -m experiments.diagnosis
+
+backends: $(INSTALLED)  ## Fifty cases of the grid on every backend of Keras (five minutes).
+	@$(BIN)/python -m experiments.backends
 
 scan: $(INSTALLED)  ## Measure how accurate activations are (about half an hour).
 	@$(BIN)/python -m experiments.activations

@@ -20,7 +20,7 @@ from typing import Any
 from rnncheck.accuracy import ACCURACY
 from rnncheck.activations import ACTIVATIONS
 from rnncheck.case import MASKS, POLICIES
-from rnncheck.grid import KNOWN_DEVIATIONS
+from rnncheck.grid import KNOWN_DEVIATIONS, Deviation
 from rnncheck.reading.entries import ENTRIES
 from rnncheck.verify import reproduce_command
 
@@ -82,7 +82,11 @@ def checked_table() -> str:
 
 def deviations_list() -> str:
     """What Keras is known to compute otherwise, with the command that shows it."""
-    return "".join(f"- {d.reason}: `{reproduce_command(d.example)}`\n" for d in KNOWN_DEVIATIONS)
+    return "".join(f"- {d.reason}: `{reproduce_command(d.example)}{_where(d)}`\n" for d in KNOWN_DEVIATIONS)
+
+
+def _where(deviation: Deviation) -> str:
+    return "" if "tensorflow" in deviation.backends else f" --backend {deviation.backends[0]}"
 
 
 def _result(name: str) -> Any:

@@ -98,7 +98,7 @@ class _Worker:
             return Answer(error=f"{self._backend} took longer than {self._time_limit:g} s and was stopped")
         if answer is not None:
             return answer
-        code = self._stop(grace=2.0)
+        code = self._stop(grace=10.0)
         said = self._last_words()
         return Answer(error=f"{self._backend} crashed with exit code {code}" + (f": {said}" if said else ""))
 

@@ -200,7 +200,7 @@ def verify(
     elif inputs is not None:
         raise InputError("--inputs: it came without MODEL; expected a .keras or .h5 file to feed them to.")
     else:
-        works = [case_work(case, tolerance) for case in _cases(given, seed)]
+        works = [case_work(case, tolerance) for case in _cases(given, seed, backends)]
     report = _run(works) if not backends else _run_everywhere(works, backends)
     _deliver(report, json_path, csv_path, everything=everything, quiet=quiet)
 
@@ -345,11 +345,11 @@ def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet:
     raise SystemExit(not found.passed)
 
 
-def _cases(given: dict[str, Any], seed: int) -> list[Case]:
+def _cases(given: dict[str, Any], seed: int, backends: Sequence[str]) -> list[Case]:
     from rnncheck.grid import default_grid, product_of
 
     if not given:
-        return default_grid(seed)
+        return default_grid(seed, backends or ("tensorflow",))
     return product_of({name: v if isinstance(v, list) else [v] for name, v in given.items()}, seed)
 
 

@@ -29,9 +29,15 @@ def _keras_settings() -> dict[str, str]:
     import keras
 
     backend = keras.backend.backend()
-    try:
-        devices = keras.distribution.list_devices()
-    except (NotImplementedError, RuntimeError):  # not every backend has them
-        devices = []
-    kinds = sorted({device.split(":")[0] for device in devices}) or ["cpu"]
+    kinds = sorted({device.split(":")[0] for device in _devices()}) or ["cpu"]
     return {"backend": backend, "device": ", ".join(kinds), "dtype": keras.config.floatx()}
+
+
+def _devices() -> list[str]:
+    import keras
+
+    try:
+        return list(keras.distribution.list_devices())
+    except (NotImplementedError, RuntimeError, AttributeError):  # not every backend tells
+        torch = sys.modules.get("torch")
+        return ["gpu"] if torch is not None and torch.cuda.is_available() else []

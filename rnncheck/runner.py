@@ -94,7 +94,7 @@ def _predict_all(
     import keras
 
     for variable in (variable for each in reset for variable in _states(each)):
-        variable.assign(keras.ops.zeros_like(variable))
+        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
     results = []
     for inputs in calls:
         # A stateful model takes its batch whole; any other as `predict` cuts it.
@@ -286,6 +286,7 @@ def _all_steps(layer: Any, arguments: _Arguments, name: str) -> Any:
             cell, states = cells[0], None if states is None else keras.tree.flatten(states[0])
         elif cells:
             cell = _showing_every_cell(cell)
+            states = None if states is None else [*states, [_side_by_side(states)]]
         steps = keras.layers.RNN(cell, **{key: running[key] for key in running if key not in _OF_A_CELL})
     else:
         steps = type(layer)(**running)
@@ -294,14 +295,32 @@ def _all_steps(layer: Any, arguments: _Arguments, name: str) -> Any:
 
 
 def _showing_every_cell(stack: Any) -> Any:
-    """Return a stack of the same cells that puts out the h of all of them, side by side."""
+    """Return a stack of the same cells that puts out the h of all of them, side by side.
+
+    What it puts out is the state of a further cell, because under a mask JAX takes the first state of the last cell
+    for the output before.
+    """
     import keras
 
     class EveryCell(keras.layers.StackedRNNCells):  # type: ignore[misc]
         output_size = property(lambda self: sum(map(_width, self.cells)))
+        state_size = property(lambda self: [*(_sizes(cell) for cell in self.cells), [self.output_size]])
+
+        def get_initial_state(self, batch_size: Any = None) -> Any:
+            states = super().get_initial_state(batch_size)
+            return [*states, [keras.ops.zeros((batch_size, self.output_size), self.compute_dtype)]]
 
         def call(self, inputs: Any, states: Any, training: bool = False, **kwargs: Any) -> Any:
-            _, after = super().call(inputs, states, training=training, **kwargs)
-            return keras.ops.concatenate([keras.tree.flatten(own)[0] for own in after], axis=-1), after
+            *before, _ = states
+            _, after = super().call(inputs, before, training=training, **kwargs)
+            shown = keras.ops.concatenate([keras.tree.flatten(own)[0] for own in after], axis=-1)
+            return shown, [*after, [shown]]
 
     return EveryCell(stack.cells, dtype=stack.dtype_policy)
+
+
+def _side_by_side(states: Any) -> Any:
+    """Return zeros of the size of all cells' h, side by side."""
+    import keras
+
+    return keras.ops.concatenate([keras.ops.zeros_like(keras.tree.flatten(own)[0]) for own in states], axis=-1)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
+from rnncheck.backends import named_backends, run_everywhere
 from rnncheck.case import Case
-from rnncheck.comparator import Row
+from rnncheck.comparator import Check, Row, failed_row
 from rnncheck.errors import InputError
 from rnncheck.faults import FAULTS, Fault, injections
 from rnncheck.faults.emulation import (
@@ -34,6 +35,7 @@ from rnncheck.network import Network
 from rnncheck.outcome import Control, Outcome, SelfTest
 from rnncheck.recording import Recording
 from rnncheck.replay import Emulation
+from rnncheck.tasks import Answer, CaseTask, quiet_framework
 from rnncheck.thresholds import SCORE_LIMIT
 
 
@@ -130,6 +132,7 @@ def self_test(
     """
     outcomes = {fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in faults}
     progress = _Progress(faults, outcomes)
+    controls: list[Case] = []
     for case in track(_cases(seed)):
         if progress.done:
             break
@@ -138,6 +141,8 @@ def self_test(
             _try_faults(progress, case, network, recordings)
             if _is_control(case):
                 _try_controls(progress, case, model, network, calls)
+                controls.append(case)
+    _try_other_backends(progress, controls)
     return SelfTest(tuple(progress.outcomes.values()), tuple(progress.controls.values()))
 
 
@@ -199,6 +204,23 @@ def _try_controls(progress: _Progress, case: Case, model: Any, network: Network,
     progress.note("XLA", _WAYS["XLA"], case, rows_against(network, record(model, network, calls)))
 
 
+def _try_other_backends(progress: _Progress, cases: Sequence[Case]) -> None:
+    """Try Keras' other backends, as far as they are installed, on the cases of the controls."""
+    import keras
+
+    others = [name for name in named_backends(["all"]) if name != keras.backend.backend()]
+    for case, answers in zip(cases, run_everywhere(others, [CaseTask(case) for case in cases]), strict=True):
+        for backend, answer in zip(others, answers, strict=True):
+            rows = _rows_of(answer, case)
+            progress.note(backend, f"Keras runs on {backend}", case, rows)
+
+
+def _rows_of(answer: Answer, case: Case) -> Sequence[Row]:
+    if answer.network is None:
+        return [failed_row(layer=case.layer, output="all", check=Check.END_TO_END, shape=(), detail=answer.error)]
+    return rows_against(answer.network, answer.recordings)
+
+
 @contextlib.contextmanager
 def _run(case: Case) -> Iterator[tuple[Any, Network, Sequence[Any], tuple[Recording, ...]]]:
     """Build and run a case; forget the model afterwards."""
@@ -207,7 +229,6 @@ def _run(case: Case) -> Iterator[tuple[Any, Network, Sequence[Any], tuple[Record
     from rnncheck.builder import build
     from rnncheck.extractor import extract
     from rnncheck.runner import record
-    from rnncheck.tasks import quiet_framework
 
     with quiet_framework():
         built = build(case)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from rnncheck.case import Case
 from rnncheck.errors import RnncheckError
 from rnncheck.network import Array, Network
 from rnncheck.recording import Recording
+
+# How Keras makes a message bold.
+_COLOUR = re.compile(r"\x1b\[\d*m")
 
 Calls = tuple[tuple[Array, ...], ...]  # the inputs of each call in a row
 
@@ -131,9 +135,10 @@ def answer(task: Task) -> Answer:
 
 
 def _described(error: Exception) -> str:
-    """Return an exception's type and its first line."""
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    return f"{type(error).__name__}: {first_line}"
+    """Return an exception's type and its first line; where Keras says first where it was raised, the next one too."""
+    lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    said = lines[: 2 if lines and lines[0].startswith("Exception encountered when calling") else 1]
+    return f"{type(error).__name__}: {' '.join(said)}"
 
 
 @contextlib.contextmanager

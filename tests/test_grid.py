@@ -39,7 +39,7 @@ def parsed(command):
     assert program == "rnncheck"
     parameters = cli.commands[name].make_context(name, words).params
     names = [field.name for field in fields(Case) if field.name != "seed" and parameters[field.name] is not None]
-    return _cases({name: parameters[name] for name in names}, parameters["seed"])
+    return _cases({name: parameters[name] for name in names}, parameters["seed"], ())
 
 
 def test_grid_has_hundreds_of_cases_that_three_minutes_suffice_for():

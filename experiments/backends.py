@@ -1,0 +1,53 @@
+"""The built-in grid on every backend of Keras: fifty cases, every layer, wrapper and kind of mask among them.
+
+    python -m experiments.backends [--cases 50] [--seed 0]
+
+Cases of which a backend is known to compute something else (`rnncheck.grid.KNOWN_DEVIATIONS`) are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from rnncheck.backends import named_backends
+from rnncheck.case import Case
+from rnncheck.comparator import Verdict
+from rnncheck.crosscheck import CrossCheck
+from rnncheck.grid import default_grid
+from rnncheck.render import to_text
+from rnncheck.verify import case_work
+
+
+def chosen(count: int, seed: int, backends: tuple[str, ...]) -> list[Case]:
+    """Return cases that cover as many layers, wrappers, masks and dtypes as so many can, those of the grid."""
+    grid = default_grid(seed, backends)
+    kinds: dict[tuple[str, ...], Case] = {}
+    for case in grid:
+        kinds.setdefault((case.layer, case.wrapper, case.mask, case.dtype), case)
+    first = list({(case.layer, case.wrapper): case for case in kinds.values()}.values())
+    others = [case for case in kinds.values() if case not in first]
+    step = max(1, len(others) // max(1, count - len(first)))
+    return [*first, *others[::step]][:count]
+
+
+def main() -> None:
+    """Run the cases on all backends that are installed, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    backends = named_backends(["all"])
+    cases = chosen(arguments.cases, arguments.seed, backends)
+    start = time.perf_counter()
+    cross_check = CrossCheck(backends)
+    for _ in cross_check.run([case_work(case) for case in cases]):
+        pass
+    report = cross_check.report()
+    print(to_text(report))
+    print(f"{len(cases)} cases on {', '.join(backends)}: {time.perf_counter() - start:.0f} s")
+    raise SystemExit(report.verdict is not Verdict.MATCH)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Every backend of Keras in a process of its own: all match, and a crash is an error row, not the end."""
+
+import json
+import os
+import pickle
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rnncheck.backends import BACKENDS, _Worker, named_backends, run_everywhere
+from rnncheck.case import LAYERS, Case
+from rnncheck.comparator import Verdict
+from rnncheck.crosscheck import CrossCheck
+from rnncheck.errors import InputError
+from rnncheck.grid import KNOWN_DEVIATIONS, default_grid, deviates
+from rnncheck.network import Activation, Layer, Tensor
+from rnncheck.tasks import CaseTask
+from rnncheck.verify import case_work
+
+_SIZES = {"N": 3, "T": 5, "D": 2, "M": 4, "K": 1}
+
+# Every layer, wrapper and kind of state, and what backends do in ways of their own: masks, directions, formats.
+CASES = [
+    *(Case(**_SIZES, layer=layer, seed=number) for number, layer in enumerate(LAYERS)),
+    Case(**_SIZES, layer="lstm", wrapper="bidirectional", return_sequences=True, mask="mixed", seed=21),
+    Case(**_SIZES, layer="gru", wrapper="time_distributed", seed=22),
+    Case(**_SIZES, layer="gru", reset_after=False, go_backwards=True, mask="left", return_sequences=True, seed=23),
+    Case(**_SIZES, layer="stacked", cell="gru", mask="holes", zero_output_for_mask=True, return_state=True, seed=25),
+    Case(**_SIZES, layer="simple_rnn", initial_state=True, dtype="float16", seed=26),
+    Case(**_SIZES, layer="lstm", dtype="mixed_bfloat16", unroll=True, seed=27),
+]
+
+
+@pytest.fixture(scope="module")
+def found():
+    """The report on the cases, on all backends."""
+    assert named_backends(["all"]) == BACKENDS, "the tests need all backends; run make install"
+    cross_check = CrossCheck(BACKENDS)
+    assert len(list(cross_check.run([case_work(case) for case in CASES]))) == len(CASES)
+    return cross_check.report()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_layer_matches_on_every_backend(found, backend):
+    entries = [entry for entry in found.entries if entry.backend == backend]
+
+    assert [entry.name for entry in entries] == [str(case) for case in CASES]
+    assert {entry.verdict for entry in entries} == {Verdict.MATCH}, found
+
+
+def test_backends_differ_by_rounding_and_not_by_nothing(found):
+    assert len(found.differences) == 3 * len(CASES)
+    float32 = {str(case) for case in CASES if case.dtype == "float32"}
+    largest = max(each.max_abs_diff for each in found.differences if each.case in float32)
+    assert 0.0 < largest < 1e-5
+
+
+def test_environment_names_all_backends(found):
+    assert found.environment["backend"] == "tensorflow, jax, torch"
+    assert {"jax", "torch", "tensorflow"} <= set(found.environment)
+
+
+def test_report_says_which_backend_an_entry_is_from(found):
+    said = found.to_dict()
+
+    assert [case["backend"] for case in said["cases"][:3]] == list(BACKENDS)
+    assert len(said["backend_differences"]) == len(found.differences)
+    assert set(found.to_frame()["backend"]) == set(BACKENDS)
+    lines = str(found).splitlines()
+    assert lines[1].split() == ["case", "tensorflow", "jax", "torch", "differ", "by"]
+    assert lines[-1].startswith(f"{3 * len(CASES)} cases, ")
+
+
+def test_command_runs_a_file_on_other_backends(tmp_path, rnncheck_command):
+    path = tmp_path / "report.json"
+
+    done = rnncheck_command("verify", "fixtures/sine.keras", "--backend", "torch,jax", "--json", path)
+
+    assert done.code == 0, done.out
+    cases = json.loads(path.read_text())["cases"]
+    assert [(case["model"], case["backend"], case["verdict"]) for case in cases] == [
+        ("sine.keras", "jax", "match"),
+        ("sine.keras", "torch", "match"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "deviation", [d for d in KNOWN_DEVIATIONS if d.backends != BACKENDS], ids=lambda deviation: deviation.reason
+)
+def test_known_deviation_of_a_backend_is_still_there(deviation):
+    assert deviation.applies(deviation.example)
+    others = [backend for backend in BACKENDS if backend not in deviation.backends]
+
+    (answers,) = run_everywhere([*deviation.backends, *others], [CaseTask(deviation.example)])
+
+    verdicts = [case_work(deviation.example).judge(answer).verdict for answer in answers]
+    mended = f"this Keras has mended it: {deviation.reason}; take it out of KNOWN_DEVIATIONS"
+    assert set(verdicts[: len(deviation.backends)]) <= {Verdict.MISMATCH, Verdict.ERROR}, mended
+    assert set(verdicts[len(deviation.backends) :]) == {Verdict.MATCH}
+
+
+def test_grid_for_a_backend_leaves_out_what_deviates_there():
+    assert set(default_grid(backends=["jax"])) < set(default_grid())
+    assert not any(deviates(case, ["jax"]) for case in default_grid(backends=BACKENDS))
+
+
+# --- what goes wrong ---
+
+
+def test_unknown_backend_is_refused(rnncheck_command):
+    done = rnncheck_command("verify", "--backend", "theano")
+
+    assert done == (2, "", "rnncheck: backend: 'theano' came; expected tensorflow, jax, torch or all.\n")
+
+
+def test_backend_that_is_not_installed_is_refused_with_the_command(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "jax" else name)
+
+    with pytest.raises(InputError) as caught:
+        named_backends(["jax"])
+
+    assert str(caught.value) == "backend 'jax': it is not installed; expected one that is. Run: pip install jax"
+    assert named_backends(["all"]) == ("tensorflow", "torch")
+
+
+def test_crash_is_an_answer_and_the_next_task_runs():
+    worker = _Worker("torch", 120.0)
+    try:
+        worker.give(CaseTask(CASES[0]))
+        os.kill(worker._process.pid, signal.SIGKILL)
+        crashed = worker.take()
+        worker.give(CaseTask(CASES[0]))
+        again = worker.take()
+    finally:
+        worker.close()
+
+    assert crashed.error.startswith("torch crashed with exit code -9")
+    assert case_work(CASES[0]).judge(crashed).verdict is Verdict.ERROR
+    assert case_work(CASES[0]).judge(again).verdict is Verdict.MATCH
+
+
+def test_backend_that_takes_too_long_is_stopped():
+    ((answer,),) = run_everywhere(["torch"], [CaseTask(CASES[0])], time_limit=0.01)
+
+    assert answer.error == "torch took longer than 0.01 s and was stopped"
+
+
+def test_exception_of_a_backend_is_an_answer():
+    (((jax),),) = run_everywhere(["jax"], [CaseTask(replace(CASES[0], layer="conv_lstm_1d", mask="left"))])
+
+    assert jax.network is None
+    assert jax.error.startswith(
+        "ValueError: Exception encountered when calling ConvLSTM1D.call(). Incompatible shapes"
+    )
+
+
+def test_layers_travel_between_processes():
+    layer = Layer(
+        "rnn", "SimpleRNN", (Tensor("x"),), {"activation": Activation("leaky_relu", {"negative_slope": 0.1})},
+        {"kernel": np.ones((2, 3))},
+    )  # fmt: skip
+
+    copy = pickle.loads(pickle.dumps(layer))  # noqa: S301
+
+    assert (copy.name, copy.options, copy.inputs) == (layer.name, layer.options, layer.inputs)
+    np.testing.assert_array_equal(copy.weights["kernel"], layer.weights["kernel"])
