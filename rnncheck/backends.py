@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
 from rnncheck.errors import InputError
@@ -66,16 +67,48 @@ def run_everywhere(
             yield answers
 
 
+def run_side_by_side(tasks: Sequence[Task], count: int, time_limit: float = TIME_LIMIT) -> Generator[Answer]:
+    """Run tasks in several processes with the backend that Keras has here; yield the answers in their order.
+
+    Building and tracing models keeps one core busy at most, in one process.
+
+    Args:
+        tasks: what to run.
+        count: of processes.
+        time_limit: seconds that a task may take.
+    """
+    workers = [_Worker(None, time_limit) for _ in range(count)]
+    idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+
+    def run(task: Task) -> Answer:
+        worker = idle.get()
+        worker.give(task)
+        answer = worker.take()
+        idle.put(worker)
+        return answer
+
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield from pool.map(run, tasks)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:  # which ends the waiting of a thread too
+            worker.close()
+
+
 def _give(workers: Sequence[_Worker], task: Task) -> None:
     for worker in workers:
         worker.give(task)
 
 
 class _Worker:
-    """A process with one backend."""
+    """A process with one backend: that of the name, or the one that Keras chooses here."""
 
-    def __init__(self, backend: str, time_limit: float) -> None:
-        self._backend = backend
+    def __init__(self, backend: str | None, time_limit: float) -> None:
+        self._backend = backend or "Keras"
+        self._settings = {} if backend is None else {"KERAS_BACKEND": backend}
         self._time_limit = time_limit
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
@@ -109,7 +142,7 @@ class _Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         # JAX computes float64 as float32 unless it is told not to.
-        settings = {"KERAS_BACKEND": self._backend, "JAX_ENABLE_X64": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        settings = {**self._settings, "JAX_ENABLE_X64": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
         process = subprocess.Popen(
             [sys.executable, "-m", "rnncheck.worker"],
             stdin=subprocess.PIPE,

@@ -10,13 +10,13 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 
-from rnncheck.backends import BACKENDS, named_backends
+from rnncheck.backends import BACKENDS, named_backends, run_side_by_side
 from rnncheck.case import (
     GATES,
     LAYERS,
@@ -354,19 +354,37 @@ def _cases(given: dict[str, Any], seed: int, backends: Sequence[str]) -> list[Ca
 
 
 def _run(works: Sequence[Work]) -> Report:
-    """Run one after the other; an interrupt ends the run and keeps what was found."""
+    """Run few in this process, many in several; an interrupt ends the run and keeps what was found."""
     from rnncheck.environment import environment
 
+    processes = min(_MOST_PROCESSES, os.cpu_count() or 1) if len(works) > _FEW else 1
     entries: list[Entry] = []
+    said: Mapping[str, str] = {}
     interrupted = False
     try:
-        with quiet_stderr():
-            import keras  # noqa: F401 - loaded here, where its start-up messages can be held back
-        for work in _with_progress(works):
-            entries.append(work.verify())  # noqa: PERF401 - an interrupt keeps what was found
+        for entry, said in _with_progress(works, _verified(works, processes)):  # noqa: B007 - the last one is kept
+            entries.append(entry)
     except KeyboardInterrupt:
         interrupted = True
-    return Report(environment(), tuple(entries), interrupted)
+    return Report(said or environment(), tuple(entries), interrupted)
+
+
+# So many cases are worth the start of further processes, which share the cores with each other.
+_FEW = 12
+_MOST_PROCESSES = 4
+
+
+def _verified(works: Sequence[Work], processes: int) -> Iterator[tuple[Entry, Mapping[str, str]]]:
+    """Yield each entry, with what another process that ran it says of itself."""
+    if processes > 1:
+        with contextlib.closing(run_side_by_side([work.task for work in works], processes)) as answers:
+            for work, answer in zip(works, answers, strict=True):
+                yield work.judge(answer), answer.environment
+        return
+    with quiet_stderr():
+        import keras  # noqa: F401 - loaded here, where its start-up messages can be held back
+    for work in works:
+        yield work.verify(), {}
 
 
 def _run_everywhere(works: Sequence[Work], backends: Sequence[str]) -> Report:
@@ -383,7 +401,7 @@ def _run_everywhere(works: Sequence[Work], backends: Sequence[str]) -> Report:
     return cross_check.report(interrupted=interrupted)
 
 
-def _with_progress(items: Sequence[_Item], results: Iterable[_Item] | None = None) -> Iterator[_Item]:
+def _with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) -> Iterator[_Item]:
     """Yield the items, or as many results, with a progress bar where a person is watching."""
     results = items if results is None else results
     if len(items) == 1 or not sys.stderr.isatty():

@@ -35,7 +35,7 @@ from rnncheck.network import Network
 from rnncheck.outcome import Control, Outcome, SelfTest
 from rnncheck.recording import Recording
 from rnncheck.replay import Emulation
-from rnncheck.tasks import Answer, CaseTask, quiet_framework
+from rnncheck.tasks import Answer, CaseTask, forget_models, quiet_framework
 from rnncheck.thresholds import SCORE_LIMIT
 
 
@@ -224,8 +224,6 @@ def _rows_of(answer: Answer, case: Case) -> Sequence[Row]:
 @contextlib.contextmanager
 def _run(case: Case) -> Iterator[tuple[Any, Network, Sequence[Any], tuple[Recording, ...]]]:
     """Build and run a case; forget the model afterwards."""
-    import keras
-
     from rnncheck.builder import build
     from rnncheck.extractor import extract
     from rnncheck.runner import record
@@ -234,4 +232,4 @@ def _run(case: Case) -> Iterator[tuple[Any, Network, Sequence[Any], tuple[Record
         built = build(case)
         network = extract(built.model)
         yield built.model, network, built.calls, record(built.model, network, built.calls)
-    keras.backend.clear_session()
+    forget_models()
