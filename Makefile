@@ -26,7 +26,7 @@ verify: $(INSTALLED)  ## The main job: run the built-in grid and print the table
 	@$(BIN)/rnncheck verify
 
 test: $(INSTALLED)  ## Run the tests.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(INSTALLED)  ## Lint and type-check; edits nothing.
 	@$(BIN)/ruff check

@@ -9,6 +9,14 @@ import pytest
 from rnncheck.cli import main
 
 
+def pytest_collection_modifyitems(items):
+    """Keep the tests of a file in one process, which shares its fixtures; begin with the README's, which take long."""
+    for item in items:
+        if item.path.stem != "test_readme":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: item.path.stem != "test_readme")
+
+
 class Finished(NamedTuple):
     code: int
     out: str
