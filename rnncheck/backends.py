@@ -67,7 +67,9 @@ def run_everywhere(
             yield answers
 
 
-def run_side_by_side(tasks: Sequence[Task], count: int, time_limit: float = TIME_LIMIT) -> Generator[Answer]:
+def run_side_by_side(
+    tasks: Sequence[Task], count: int, time_limit: float = TIME_LIMIT
+) -> Generator[Answer, None, None]:
     """Run tasks in several processes with the backend that Keras has here; yield the answers in their order.
 
     Building and tracing models keeps one core busy at most, in one process.

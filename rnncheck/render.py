@@ -137,9 +137,9 @@ def _entries_table(entries: Iterable[Entry]) -> Table:
 
 
 def _backends_table(report: Report, most: int) -> Table:
-    """A line for each case, with each backend's verdict and largest score of a step, then how far they differ."""
+    """A line for each case, with each backend's verdict and score, then the largest difference between two of them."""
     columns = ("case", *report.backends, "differ by")
-    title = "Largest score of a step on each backend, and the largest difference between two"
+    title = "Verdict and largest score of a step on each backend"
     table = _table(title, columns, ("differ by",))
     by_case: dict[str, list[Entry]] = {}
     for entry in report.entries:
@@ -191,7 +191,8 @@ def _notes(report: Report) -> list[str]:
         f"precision: {found}" for found in (each.precision for each in asked) if found and found.consistent_with
     ]
     notes += [line for entry in _first_failing(report) for line in _diagnosis(entry)]
-    notes += [line for entry in report.entries for line in _blind_spots(entry)]
+    shown = [entry for entry in report.entries if entry.backend in {"", *report.backends[:1]}]
+    notes += [line for entry in shown for line in _blind_spots(entry)]
     commands = [
         entry.reproduce + (f" --backend {entry.backend}" if entry.backend else "")
         for entry in report.entries

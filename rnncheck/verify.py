@@ -128,6 +128,7 @@ def _work(
     else:
         arrays, drawn_from = random_inputs(source.network, seed, samples, steps), seed
     calls = (arrays, arrays) if source.network.stateful else (arrays,)
+    assert source.task is not None
     return Work(source.task(calls), partial(_model_entry, source, tolerance, drawn_from))
 
 
@@ -138,13 +139,13 @@ class _Source:
     Attributes:
         name: what to call it.
         network: its equations.
-        task: the inputs of each call in a row -> what runs the model on them.
+        task: the inputs of each call in a row -> what runs the model on them; None for equations alone.
         notes: what a reader of the report must know of it.
     """
 
     name: str
     network: Network
-    task: Callable[[Calls], Task]
+    task: Callable[[Calls], Task] | None = None
     notes: tuple[str, ...] = ()
 
     @staticmethod
@@ -230,13 +231,9 @@ def compare(
     from rnncheck.environment import environment
 
     tolerance = make_tolerance(rtol, atol)
-    source = _Source(network.name, network, _never_run) if isinstance(network, Network) else _Source.of(network)
+    source = _Source(network.name, network) if isinstance(network, Network) else _Source.of(network)
     recording = make_recording(source.network, inputs, outputs, states or {})
     return Report(environment(), (_compared(source, recording, precision, tolerance),))
-
-
-def _never_run(calls: Calls) -> Task:
-    raise AssertionError(calls)
 
 
 def read_comparison(

@@ -10,9 +10,13 @@ TEXT = README.read_text()
 BOTH = TEXT + CALIBRATION.read_text()
 
 
+# Which of the smallest faults rounding hides depends on a run's last digits.
+_HIDDEN = re.compile(r"blind spot: [^:]* would not show: it moves no\s.*?samples and\s+steps\.\n", re.DOTALL)
+
+
 def _without_numbers(output: str) -> str:
     """Leave out what differs between machines: measured numbers, and the width that they take."""
-    numbers = re.sub(r"\d+(\.\d+)?(e[+-]\d+)?", "#", output)
+    numbers = re.sub(r"\d+(\.\d+)?(e[+-]\d+)?", "#", _HIDDEN.sub("", output))
     return re.sub(r"[ \t]+", " ", numbers)
 
 
