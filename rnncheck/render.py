@@ -137,7 +137,7 @@ def _entries_table(entries: Iterable[Entry]) -> Table:
 
 
 def _backends_table(report: Report, most: int) -> Table:
-    """A line for each case, with each backend's verdict and score, then the largest difference between two of them."""
+    """A line for each case, with each backend's verdict and score, then the largest difference between two."""
     columns = ("case", *report.backends, "differ by")
     title = "Verdict and largest score of a step on each backend"
     table = _table(title, columns, ("differ by",))

@@ -10,7 +10,7 @@ from rnncheck.cli import main
 
 
 def pytest_collection_modifyitems(items):
-    """Keep the tests of a file in one process, which shares its fixtures; begin with the README's, which take long."""
+    """Keep the tests of a file in one process, which shares its fixtures; begin with the README's, the slowest."""
     for item in items:
         if item.path.stem != "test_readme":
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
