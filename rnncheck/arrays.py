@@ -19,6 +19,9 @@ import numpy as np
 from rnncheck.errors import InputError
 from rnncheck.network import Array, InputSpec
 
+# The kinds of files that are read, for messages and help.
+FILES = ".npy, .npz, .csv or .json"
+
 _ADVICE = "Write it with numpy.save, numpy.savez, numpy.savetxt(..., delimiter=',') or as JSON."
 
 # What the readers of these formats raise at files that are damaged, encrypted or made up.
@@ -53,7 +56,7 @@ def read_arrays(path: Path, specs: Sequence[InputSpec], noun: str = "input") -> 
 
 def _read(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file; expected .npy, .npz, .csv or .json with the {noun}s.")
+        raise InputError(f"{path}: there is no such file; expected {FILES} with the {noun}s.")
     match path.suffix.lower():
         case ".npy":
             return _read_npy(path)
@@ -64,7 +67,7 @@ def _read(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
         case ".json":
             return _read_json(path, specs, noun)
     came = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
-    raise InputError(f"{path}: {came} came; expected .npy, .npz, .csv or .json. {_ADVICE}")
+    raise InputError(f"{path}: {came} came; expected {FILES}. {_ADVICE}")
 
 
 def _read_npy(path: Path) -> Array:

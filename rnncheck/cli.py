@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from rnncheck.arrays import FILES
 from rnncheck.backends import BACKENDS, named_backends, run_side_by_side
 from rnncheck.case import (
     GATES,
@@ -156,9 +157,7 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--inputs", type=click.Path(path_type=Path), help="Inputs of MODEL: .npy, .npz, .csv or .json; random if none."
-)
+@click.option("--inputs", type=click.Path(path_type=Path), help=f"Inputs of MODEL: {FILES}; random if none.")
 @_case_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and inputs.")
 @click.option(
@@ -245,17 +244,14 @@ def _read_verification(
     return read_verification(path, inputs, seed=seed, samples=sizes["N"], steps=sizes["T"], tolerance=tolerance)
 
 
-_FILES = ".npy, .npz, .csv or .json"
-
-
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--inputs", type=click.Path(path_type=Path), required=True, help=f"What it was given: {_FILES}.")
-@click.option("--outputs", type=click.Path(path_type=Path), required=True, help=f"What it computed: {_FILES}.")
+@click.option("--inputs", type=click.Path(path_type=Path), required=True, help=f"What it was given: {FILES}.")
+@click.option("--outputs", type=click.Path(path_type=Path), required=True, help=f"What it computed: {FILES}.")
 @click.option(
     "--states",
     type=click.Path(path_type=Path),
-    help=f"The state h after every step, (N, T, M), by recurrent layer: {_FILES}.",
+    help=f"The state h after every step, (N, T, M), by recurrent layer: {FILES}.",
 )
 @click.option("--precision", help=f"What it computes in: {', '.join(FORMATS)}; what MODEL says if none.")
 @_common_options

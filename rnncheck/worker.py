@@ -20,22 +20,25 @@ from rnncheck.tasks import Answer, Task, answer
 
 def _answer(task: Task) -> Answer:
     try:
-        given = answer(task)
+        return answer(task)
     except RnncheckError as error:  # the process that asks knows what to do with it
-        given = Answer(error=str(error))
-    return replace(given, environment=environment())
+        return Answer(error=str(error))
 
 
 def main() -> None:
     """Answer tasks until there are no more."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what frameworks print is no answer
+    said = environment()
     while True:
         try:
             task = pickle.load(sys.stdin.buffer)  # noqa: S301 - it comes from the process that started this one
         except EOFError:
             return
-        pickle.dump(_answer(task), answers)
+        given = _answer(task)
+        if said["backend"] == "none":  # until a task has loaded Keras
+            said = environment()
+        pickle.dump(replace(given, environment=said), answers)
         answers.flush()
 
 

@@ -107,6 +107,21 @@ def with_cell(layer: Layer, **parts: Any) -> Layer:
     return replace(layer, equations=replace(cell_of(layer), **parts))
 
 
+def feeding(change: Callable[[Any], Any]) -> Callable[[Layer], Layer]:
+    """Return a change by which every step starts from another h."""
+
+    def changed(layer: Layer) -> Layer:
+        cell = cell_of(layer)
+        parts: dict[str, Callable[..., Any]] = {
+            "gates": lambda projected, h, weights, options: cell.gates(projected, change(h), weights, options)
+        }
+        if cell.memory is None:
+            parts["output"] = lambda gates, h, options: cell.output(gates, change(h), options)
+        return with_cell(layer, **parts)
+
+    return changed
+
+
 def moving(change: Callable[..., Array]) -> Operation:
     """Return the operation that moves the numbers of its first input as `change` does, which knows the others too."""
 

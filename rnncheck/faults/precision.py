@@ -10,7 +10,7 @@ import numpy as np
 from rnncheck.accuracy import ACCURACY
 from rnncheck.equations import CELLS, Weights, X, cell_of
 from rnncheck.faults.causes import ONE_STEP
-from rnncheck.faults.fault import Change, Fault, in_layer, with_cell, with_options, with_weights
+from rnncheck.faults.fault import Change, Fault, feeding, in_layer, with_cell, with_options, with_weights
 from rnncheck.network import Activation, Array, Layer
 from rnncheck.precision import PRECISIONS
 from rnncheck.rounding import Elementary, Rounded
@@ -79,13 +79,7 @@ def _state_rounded(layer: Layer) -> Layer | None:
     """Hand h to the next step through bfloat16."""
     if not _wide(layer):
         return None
-    cell = cell_of(layer)
-    parts: dict[str, Any] = {
-        "gates": lambda projected, h, weights, options: cell.gates(projected, kept(h, _BFLOAT16), weights, options)
-    }
-    if cell.memory is None:
-        parts["output"] = lambda gates, h, options: cell.output(gates, kept(h, _BFLOAT16), options)
-    return with_cell(layer, **parts)
+    return feeding(lambda h: kept(h, _BFLOAT16))(layer)
 
 
 class _SumsInFloat16:

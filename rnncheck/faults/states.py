@@ -10,23 +10,17 @@ import numpy as np
 
 from rnncheck.equations import CELLS, cell_of, units
 from rnncheck.faults.causes import NO_SAMPLE_PADDED, ONE_CALL, ONE_STEP, ZERO_STATES
-from rnncheck.faults.fault import Fault, in_layer, masked_through, redirected, with_cell, with_layer, with_options
+from rnncheck.faults.fault import (
+    Fault,
+    feeding,
+    in_layer,
+    masked_through,
+    redirected,
+    with_cell,
+    with_layer,
+    with_options,
+)
 from rnncheck.network import Array, Layer, Network, Tensor
-
-
-def _feeding(change: Callable[[Any], Any]) -> Callable[[Layer], Layer]:
-    """Return a change by which every step starts from another h."""
-
-    def changed(layer: Layer) -> Layer:
-        cell = cell_of(layer)
-        parts: dict[str, Callable[..., Any]] = {
-            "gates": lambda projected, h, weights, options: cell.gates(projected, change(h), weights, options)
-        }
-        if cell.memory is None:
-            parts["output"] = lambda gates, h, options: cell.output(gates, change(h), options)
-        return with_cell(layer, **parts)
-
-    return changed
 
 
 def _zeros(h: Any) -> Array:
@@ -34,7 +28,7 @@ def _zeros(h: Any) -> Array:
 
 
 def _state_not_carried(layer: Layer) -> Layer:
-    fed = _feeding(_zeros)(layer)
+    fed = feeding(_zeros)(layer)
     return _memory_not_carried(fed) or fed
 
 
@@ -130,7 +124,7 @@ FAULTS = (
         "state_halved",
         "states",
         "h is carried at half its size, as where the mean of two states is taken",
-        in_layer(_feeding(lambda h: h * 0.5)),
+        in_layer(feeding(lambda h: h * 0.5)),
         (ONE_STEP,),
     ),
     Fault(
