@@ -1,8 +1,9 @@
 """Write what README.md and docs/calibration.md show: outputs of commands, tables from the code and from results.
 
-    python -m experiments.readme
+    python -m experiments.readme [WORD]
 
-A test runs the same commands and compares, with measured numbers left out.
+With WORD, of the commands only those that have it. A test runs the same commands and compares, measured numbers left
+out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from rnncheck.accuracy import ACCURACY
 from rnncheck.activations import ACTIVATIONS
 from rnncheck.case import MASKS, POLICIES
 from rnncheck.grid import KNOWN_DEVIATIONS, Deviation
+from rnncheck.paths import PATHS
 from rnncheck.reading.entries import ENTRIES
+from rnncheck.relations import RELATIONS
 from rnncheck.verify import reproduce_command
 
 ROOT = Path(__file__).parent.parent
@@ -134,6 +137,17 @@ def bench_table() -> str:
     return _table(tuple(lines[0]), [tuple(line.values()) for line in lines])
 
 
+def paths_table() -> str:
+    """The ways of Keras to compute a model."""
+    lines = [(f"`{p.name}`", p.summary + (", where there is one" if p.on_gpu else "")) for p in PATHS.values()]
+    return _table(("path", "what runs"), lines)
+
+
+def relations_table() -> str:
+    """The runs that must give the same."""
+    return _table(("row", "what is done"), [(f"`{r.name}`", r.summary) for r in RELATIONS.values()])
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "accuracy": accuracy_table,
     "bench": bench_table,
@@ -141,14 +155,23 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "checked": checked_table,
     "deviations": deviations_list,
     "memory": memory_table,
+    "paths": paths_table,
+    "relations": relations_table,
 }
 
 
 def main() -> None:
     """Rewrite every output and every generated section."""
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+
+    def printed(shown: re.Match[str]) -> str:
+        if word not in shown["command"]:
+            return shown[0]
+        return f"```console\n$ {shown['command']}\n{run(shown['command'])}```"
+
     for path in (README, CALIBRATION):
         text = path.read_text()
-        text = CONSOLE.sub(lambda m: f"```console\n$ {m['command']}\n{run(m['command'])}```", text)
+        text = CONSOLE.sub(printed, text)
         text = GENERATED.sub(lambda m: f"<!-- generated: {m['name']} -->\n{SECTIONS[m['name']]()}<!-- end -->", text)
         path.write_text(text)
 

@@ -35,8 +35,10 @@ from rnncheck.end_to_end import Tolerance
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.files import check_writable, write_csv, write_json
 from rnncheck.formats import FORMATS
+from rnncheck.paths import PATHS
 from rnncheck.report import Entry, Report
-from rnncheck.verify import Work, case_work, make_tolerance, read_comparison, read_verification
+from rnncheck.tasks import How, Work
+from rnncheck.verify import case_work, how_to_run, make_tolerance, read_comparison, read_verification
 from rnncheck.version import __version__
 
 INTERRUPTED = 130
@@ -165,12 +167,22 @@ def cli() -> None:
     type=_Words(),
     help=f"Keras' backends to run on, each in its own process: {', '.join(BACKENDS)}, or all (that are installed).",
 )
+@click.option(
+    "--paths",
+    type=_Words(),
+    default="predict",
+    show_default=True,
+    help=f"The ways of Keras to compute a model: {', '.join(PATHS)}, or all.",
+)
+@click.option("--metamorphic", is_flag=True, help="Make runs besides that must give the same numbers.")
 @_common_options
 def verify(
     model: Path | None,
     inputs: Path | None,
     seed: int,
     backend: list[str] | None,
+    paths: list[str],
+    metamorphic: bool,
     json_path: Path | None,
     csv_path: Path | None,
     rtol: float | None,
@@ -193,13 +205,14 @@ def verify(
     tolerance = make_tolerance(rtol, atol)
     _check_targets(json_path, csv_path)
     backends = named_backends(backend or ())
+    how = how_to_run(paths, metamorphic=metamorphic)
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:
-        works = [_read_verification(model, inputs, seed, given, tolerance)]
+        works = [_read_verification(model, inputs, seed, given, tolerance, how)]
     elif inputs is not None:
         raise InputError("--inputs: it came without MODEL; expected a .keras or .h5 file to feed them to.")
     else:
-        works = [case_work(case, tolerance) for case in _cases(given, seed, backends)]
+        works = [case_work(case, tolerance, how) for case in _cases(given, seed, backends)]
     report = _run(works) if not backends else _run_everywhere(works, backends)
     _deliver(report, json_path, csv_path, everything=everything, quiet=quiet)
 
@@ -230,7 +243,7 @@ def _deliver(
 
 
 def _read_verification(
-    path: Path, inputs: Path | None, seed: int, given: dict[str, Any], tolerance: Tolerance | None
+    path: Path, inputs: Path | None, seed: int, given: dict[str, Any], tolerance: Tolerance | None, how: How
 ) -> Work:
     """Read a model file; of the options that describe a case only the number of samples and of steps apply."""
     foreign = sorted(set(given) - {"N", "T"})
@@ -241,7 +254,9 @@ def _read_verification(
             "The file says the rest."
         )
     sizes = {name: given.get(name, [None])[0] for name in ("N", "T")}
-    return read_verification(path, inputs, seed=seed, samples=sizes["N"], steps=sizes["T"], tolerance=tolerance)
+    return read_verification(
+        path, inputs, seed=seed, samples=sizes["N"], steps=sizes["T"], tolerance=tolerance, how=how
+    )
 
 
 @cli.command()
@@ -358,8 +373,8 @@ def _run(works: Sequence[Work]) -> Report:
     said: Mapping[str, str] = {}
     interrupted = False
     try:
-        for entry, said in _with_progress(works, _verified(works, processes)):  # noqa: B007 - the last one is kept
-            entries.append(entry)
+        for found, said in _with_progress(works, _verified(works, processes)):  # noqa: B007 - the last one is kept
+            entries += found
     except KeyboardInterrupt:
         interrupted = True
     return Report(said or environment(), tuple(entries), interrupted)
@@ -370,8 +385,8 @@ _FEW = 12
 _MOST_PROCESSES = 4
 
 
-def _verified(works: Sequence[Work], processes: int) -> Iterator[tuple[Entry, Mapping[str, str]]]:
-    """Yield each entry, with what another process that ran it says of itself."""
+def _verified(works: Sequence[Work], processes: int) -> Iterator[tuple[tuple[Entry, ...], Mapping[str, str]]]:
+    """Yield the entries of each, with what another process that ran it says of itself."""
     if processes > 1:
         with contextlib.closing(run_side_by_side([work.task for work in works], processes)) as answers:
             for work, answer in zip(works, answers, strict=True):

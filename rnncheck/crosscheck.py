@@ -12,8 +12,7 @@ from rnncheck.backends import run_everywhere
 from rnncheck.network import Array
 from rnncheck.recording import Recording
 from rnncheck.report import Difference, Entry, Report
-from rnncheck.tasks import Answer
-from rnncheck.verify import Work
+from rnncheck.tasks import Answer, Work
 
 
 class CrossCheck:
@@ -30,9 +29,10 @@ class CrossCheck:
         """Verify each, and yield it when all backends have."""
         for work, answers in zip(works, run_everywhere(self._backends, [w.task for w in works]), strict=True):
             given = dict(zip(self._backends, answers, strict=True))
-            entries = [replace(work.judge(each), backend=backend) for backend, each in given.items()]
-            self._entries += entries
-            self._differences += _differences(entries[0].name, given)
+            entries = {backend: work.judge(each) for backend, each in given.items()}
+            self._entries += [replace(entry, backend=name) for name, found in entries.items() for entry in found]
+            name = next(entry.name for found in entries.values() for entry in found)
+            self._differences += _differences(name, given)
             self._environments |= {backend: dict(each.environment) for backend, each in given.items()}
             yield work
 
@@ -51,10 +51,15 @@ class CrossCheck:
 
 
 def _differences(name: str, answers: dict[str, Answer]) -> Iterator[Difference]:
-    """Yield the largest difference between the outputs of each two backends that produced some."""
-    for pair in combinations([backend for backend, each in answers.items() if each.recordings], 2):
-        first, second = (answers[backend].recordings for backend in pair)
-        yield Difference(name, pair, max(map(_largest, _outputs(first), _outputs(second)), default=0.0))
+    """Yield the largest difference between the outputs of each two backends, by the path on which both ran."""
+    runs = {backend: {run.path: run.recordings for run in each.runs} for backend, each in answers.items()}
+    paths = dict.fromkeys(path for of_backend in runs.values() for path in of_backend)
+    for path in paths:
+        ran = [backend for backend, of_backend in runs.items() if of_backend.get(path)]
+        for pair in combinations(ran, 2):
+            first, second = (runs[backend][path] for backend in pair)
+            largest = max(map(_largest, _outputs(first), _outputs(second)), default=0.0)
+            yield Difference(name, pair, largest, path if len(paths) > 1 else "")
 
 
 def _outputs(recordings: Sequence[Recording]) -> list[Array]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from types import MappingProxyType
 
 import numpy as np
 
 from rnncheck.comparator import Block, Check, Row, Summary, compare, judge, total
 from rnncheck.equations import CELLS, X, units
-from rnncheck.network import Array, Layer, Network, Tensor
+from rnncheck.network import Array, Network, Tensor
 from rnncheck.precision import PRECISIONS
 from rnncheck.recording import Recording
 from rnncheck.replay import FREE_RUNNING, States, replay
@@ -34,6 +35,22 @@ class Tolerance:
         return Rounded(expected.value, np.square(allowed), allowed, expected.precision)
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """Something that the replay's own run is held against.
+
+    Attributes:
+        check: what a row calls it.
+        outputs: what an implementation produced, by call, then by output.
+        around: (what the equations give, what the implementation's plain run gave) -> what is expected, with the
+            difference that is allowed.
+    """
+
+    check: str
+    outputs: Sequence[Sequence[Array]]
+    around: Callable[[X, Array], X]
+
+
 def end_to_end_rows(
     network: Network,
     recordings: Sequence[Recording],
@@ -41,6 +58,7 @@ def end_to_end_rows(
     *,
     steps_checked: bool = False,
     tolerance: Tolerance | None = None,
+    related: Mapping[str, Sequence[Sequence[Array]]] = MappingProxyType({}),
 ) -> list[Row]:
     """Compare each output of the whole run with the replay's own run.
 
@@ -50,17 +68,20 @@ def end_to_end_rows(
         mapper: `map`, or a function like it that uses several threads.
         steps_checked: whether each step on the way to the outputs has a row that can be relied on.
         tolerance: a limit to check besides; it gives each output one more row.
+        related: the outputs of further runs that must give the same, by the name of their relation; each gives each
+            output one more row, held against what the implementation itself produced.
     """
     parts = _parts(network, recordings[0])
-    compared = list(mapper(partial(_compare_part, network, recordings, tolerance), parts))
+    comparisons = list(_comparisons(recordings, tolerance, related))
+    compared = list(mapper(partial(_compare_part, network, recordings, comparisons), parts))
     rows = []
-    for number, (tensor, check) in enumerate(product(network.outputs, _end_to_end_checks(tolerance))):
+    for number, (tensor, comparison) in enumerate(product(network.outputs, comparisons)):
         position = network.outputs.index(tensor)
         row = judge(
             total(summaries[number] for summaries, _ in compared),
             layer=tensor.layer,
             output=output_name(tensor),
-            check=check,
+            check=comparison.check,
             shape=with_calls(recordings[0].outputs[position].shape, len(recordings)),
             steps_checked=steps_checked,
             growth=max(growth for _, growth in compared),
@@ -69,27 +90,42 @@ def end_to_end_rows(
     return rows
 
 
+def _comparisons(
+    recordings: Sequence[Recording], tolerance: Tolerance | None, related: Mapping[str, Sequence[Sequence[Array]]]
+) -> Iterator[_Comparison]:
+    outputs = [each.outputs for each in recordings]
+    yield _Comparison(Check.END_TO_END, outputs, lambda expected, plain: expected)
+    if tolerance is not None:
+        yield _Comparison(Check.TOLERANCE, outputs, lambda expected, plain: tolerance.around(expected))
+    for name, others in related.items():
+        yield _Comparison(name, others, _of_another_run)
+
+
+def _of_another_run(expected: X, plain: Array) -> X:
+    """Return what another run gives, if one run gave this much: both may be as far from the equations as rounding is.
+
+    var(a - b) = 2·q², |a - b| <= 2·e.
+    """
+    value = plain.astype(np.float64)
+    if not isinstance(expected, Rounded):
+        return value
+    bound = None if expected.bound is None else 2.0 * expected.bound
+    return Rounded(value, 2.0 * expected.variance, bound, expected.precision)
+
+
 def _parts(network: Network, recording: Recording) -> list[slice]:
     """Cut the samples for two threads; not where something in the network belongs to particular samples."""
     samples = len(recording.inputs[0])
-    if any(_knows_samples(layer) for layer in network.layers):
+    if network.knows_samples:
         return [slice(0, samples)]
     width = max((units(layer) for layer in network.layers if layer.kind in CELLS), default=1)
     return sample_parts(samples, width)
 
 
-def _knows_samples(layer: Layer) -> bool:
-    return layer.kind == "Moved" or (layer.kind == "Constant" and len(layer.weights["value"]) > 1)
-
-
-def _end_to_end_checks(tolerance: Tolerance | None) -> list[Check]:
-    return [Check.END_TO_END] if tolerance is None else [Check.END_TO_END, Check.TOLERANCE]
-
-
 def _compare_part(
-    network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None, samples: slice
+    network: Network, recordings: Sequence[Recording], comparisons: Sequence[_Comparison], samples: slice
 ) -> tuple[list[Summary], float]:
-    """Replay some of the samples through all calls; return a summary for each output and check, and the growth."""
+    """Replay some of the samples through all calls; return a summary by output and comparison, and the growth."""
     states: States = {}
     growth = 0.0
     by_call = []
@@ -100,16 +136,16 @@ def _compare_part(
         call = index if len(recordings) > 1 else None
         by_call.append(
             [
-                compare(actual[samples], around, _whole(actual[samples], samples.start, call))
-                for actual, expected in zip(recording.outputs, replayed.outputs, strict=True)
-                for around in _limits(expected, tolerance)
+                compare(
+                    actual := comparison.outputs[index][position][samples],
+                    comparison.around(expected, recording.outputs[position][samples]),
+                    _whole(actual, samples.start, call),
+                )
+                for position, expected in enumerate(replayed.outputs)
+                for comparison in comparisons
             ]
         )
     return [total(summaries) for summaries in zip(*by_call, strict=True)], growth
-
-
-def _limits(expected: X, tolerance: Tolerance | None) -> list[X]:
-    return [expected] if tolerance is None else [expected, tolerance.around(expected)]
 
 
 def _whole(array: Array, first_sample: int, call: int | None) -> Block:

@@ -33,6 +33,11 @@ def _keras_settings() -> dict[str, str]:
     return {"backend": backend, "device": ", ".join(kinds), "dtype": keras.config.floatx()}
 
 
+def has_gpu() -> bool:
+    """Whether the Keras of this process can run on a GPU."""
+    return any(device.lower().startswith(("gpu", "cuda", "rocm")) for device in _devices())
+
+
 def _devices() -> list[str]:
     import keras
 

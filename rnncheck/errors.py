@@ -38,3 +38,10 @@ class MismatchError(RnncheckError, AssertionError):
     def __init__(self, message: str, report: Report) -> None:
         super().__init__(message)
         self.report = report
+
+
+class NotApplicableError(Exception):
+    """Something cannot be run here, or would be nothing else than what was run anyway; its message says why.
+
+    It never reaches a user as an exception: a report notes what was not run.
+    """

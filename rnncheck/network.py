@@ -151,6 +151,14 @@ class Network:
         """Whether some layer keeps its state from one call to the next."""
         return any(layer.options.get("stateful") for layer in self.layers)
 
+    @property
+    def knows_samples(self) -> bool:
+        """Whether something in it belongs to particular samples, so that they can be neither parted nor exchanged."""
+        return any(
+            layer.kind == "Moved" or (layer.kind == "Constant" and len(layer.weights["value"]) > 1)
+            for layer in self.layers
+        )
+
     def _is_further_use(self, layer: Layer) -> bool:
         """Whether an earlier layer is another use of the same: `gru@2` of `gru`, `block@2/gru` of `block/gru`."""
         own = _USE.sub("", layer.name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,27 @@ def make_recording(network: Network, inputs: Any, outputs: Any, states: Mapping[
         for spec, array in zip(specs, _in_order(specs, outputs), strict=True)
     ]
     return Recording(arrays, tuple(returned), dict(_recorded_states(network, arrays, states)))
+
+
+@dataclass(frozen=True)
+class FunctionRunner:
+    """Runs a function that computes a network.
+
+    Attributes:
+        network: the equations.
+        function: takes an array for each input; returns one array, one for each output, or a mapping by name.
+    """
+
+    network: Network
+    function: Callable[..., Any]
+
+    def outputs(self, calls: Sequence[Sequence[Array]]) -> list[tuple[Array, ...]]:
+        """Return the outputs of each call.
+
+        Raises:
+            InputError: what the function returns does not fit the network.
+        """
+        return [make_recording(self.network, inputs, self.function(*inputs), {}).outputs for inputs in calls]
 
 
 def output_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, ...]:

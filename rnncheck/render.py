@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -55,7 +56,8 @@ def print_report(report: Report, console: Console, *, everything: bool = False) 
         console.print(
             _rows_table(report, most) if len(report.entries) == 1 else _entries_table(report.entries[:most])
         )
-    _say_what_was_cut(console, len(report.entries) // max(1, len(report.backends)) - most, "more cases")
+    lines = {(entry.name, entry.path) for entry in report.entries} if report.backends else report.entries
+    _say_what_was_cut(console, len(lines) - most, "more cases")
     if len(report.entries) == 1:
         _say_what_was_cut(console, len(report.rows) - most, "more rows")
     for note in _notes(report):
@@ -96,7 +98,9 @@ def _failures_table(report: Report, most: int) -> Table:
 
 
 def _named(entry: Entry) -> str:
-    return f"{entry.name} on {entry.backend}" if entry.backend else entry.name
+    by = f" by {entry.path}" if entry.path else ""
+    on = f" on {entry.backend}" if entry.backend else ""
+    return f"{entry.name}{by}{on}"
 
 
 def _rows_table(report: Report, most: int) -> Table:
@@ -125,7 +129,7 @@ def _entries_table(entries: Iterable[Entry]) -> Table:
         steps = [row for row in entry.rows if row.check is Check.STEP]
         ends = [row for row in entry.rows if row.check is Check.END_TO_END]
         table.add_row(
-            Text(entry.name),
+            Text(_named(entry)),
             _number(_largest(row.max_abs_diff for row in ends)),
             _number(_largest(row.max_abs_diff for row in steps)),
             _number(_largest(row.noise for row in steps)),
@@ -143,10 +147,14 @@ def _backends_table(report: Report, most: int) -> Table:
     table = _table(title, columns, ("differ by",))
     by_case: dict[str, list[Entry]] = {}
     for entry in report.entries:
-        by_case.setdefault(entry.name, []).append(entry)
+        by_case.setdefault(_named(replace(entry, backend="")), []).append(entry)
     for name, entries in list(by_case.items())[:most]:
-        differences = [each.max_abs_diff for each in report.differences if each.case == name]
-        table.add_row(Text(name), *map(_on_backend, entries), _number(max(differences, default=None)))
+        about = {(entry.name, entry.path) for entry in entries}
+        differences = [each.max_abs_diff for each in report.differences if (each.case, each.path) in about]
+        ran = {entry.backend: _on_backend(entry) for entry in entries}
+        table.add_row(
+            Text(name), *(ran.get(each, "-") for each in report.backends), _number(max(differences, default=None))
+        )
     return table
 
 
@@ -172,8 +180,9 @@ def _verdict(verdict: Verdict) -> Text:
 
 def _notes(report: Report) -> list[str]:
     """Return what a reader must know besides; of cases that match among others, JSON alone has the notes."""
-    noted = [entry for entry in report.entries if len(report.entries) == 1 or entry.verdict is not Verdict.MATCH]
-    notes = [f"note: {_named(entry)}: {note}" for entry in noted for note in entry.notes]
+    alone = len({entry.name for entry in report.entries}) == 1  # one case or model, though on several paths
+    noted = [entry for entry in report.entries if alone or entry.verdict is not Verdict.MATCH]
+    notes = _noted(noted)
     notes += [
         f"{row.verdict}: {f'{entry.backend}: ' if entry.backend else ''}{row.layer} {row.output}: {row.detail}"
         for entry in report.entries
@@ -191,7 +200,8 @@ def _notes(report: Report) -> list[str]:
         f"precision: {found}" for found in (each.precision for each in asked) if found and found.consistent_with
     ]
     notes += [line for entry in _first_failing(report) for line in _diagnosis(entry)]
-    shown = [entry for entry in report.entries if entry.backend in {"", *report.backends[:1]}]
+    first = {"", *report.backends[:1]}, {"", *report.paths[:1]}
+    shown = [entry for entry in report.entries if entry.backend in first[0] and entry.path in first[1]]
     notes += [line for entry in shown for line in _blind_spots(entry)]
     commands = [
         entry.reproduce + (f" --backend {entry.backend}" if entry.backend else "")
@@ -199,6 +209,17 @@ def _notes(report: Report) -> list[str]:
         if entry.verdict in FAILED and entry.reproduce
     ]
     return list(dict.fromkeys(notes)) + [f"again: {command}" for command in commands[:3]]
+
+
+def _noted(entries: Iterable[Entry]) -> list[str]:
+    """Return the notes of entries; one that several have in common speaks of all of them."""
+    having: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        for note in entry.notes:
+            having.setdefault((entry.name, note), []).append(entry)
+    return [
+        f"note: {_named(those[0]) if len(those) == 1 else name}: {note}" for (name, note), those in having.items()
+    ]
 
 
 # How many failing cases of a long report are diagnosed on a console; --json has all.

@@ -35,6 +35,7 @@ class Entry:
         reproduce: the call that produces this entry again; empty when it depends on given arrays.
         notes: what a reader of the rows must know besides.
         backend: the Keras backend that it ran on, where several were asked for; else empty.
+        path: the way in which Keras computed it, where others were asked for; else empty.
         insight: why the rows do not match, or what they could not have shown; found out when somebody asks. None
             for cases that match, and where nothing could be compared.
     """
@@ -47,6 +48,7 @@ class Entry:
     reproduce: str = ""
     notes: tuple[str, ...] = ()
     backend: str = ""
+    path: str = ""
     insight: Insight | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -80,6 +82,7 @@ class Entry:
         return {
             **what,
             **({"backend": self.backend} if self.backend else {}),
+            **({"path": self.path} if self.path else {}),
             "seed": self.seed,
             "verdict": str(self.verdict),
             "proven": self.proven,
@@ -99,11 +102,13 @@ class Difference:
         case: the name of what was run.
         backends: the two.
         max_abs_diff: the largest difference between their outputs.
+        path: the way in which Keras computed it, where there were several; else empty.
     """
 
     case: str
     backends: tuple[str, str]
     max_abs_diff: float
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,11 @@ class Report:
         return tuple(dict.fromkeys(entry.backend for entry in self.entries if entry.backend))
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that ran, where others than `predict` were asked for."""
+        return tuple(dict.fromkeys(entry.path for entry in self.entries if entry.path))
+
+    @property
     def rows(self) -> tuple[Row, ...]:
         """The rows of all entries."""
         return tuple(row for entry in self.entries for row in entry.rows)
@@ -159,6 +169,7 @@ class Report:
         Raises:
             MismatchError: the verdict is not `match`; its message is the table, its `report` is this report.
         """
+        __tracebackhide__ = True  # pytest shows the line of the test that asked
         if self.verdict is not Verdict.MATCH:
             from rnncheck.render import to_text
 
@@ -183,9 +194,10 @@ class Report:
         """Return one line for each row, as a pandas DataFrame."""
         import pandas
 
-        columns = ["case", *(["backend"] if self.backends else []), "seed", *row_fields()]
+        ways = [*(["backend"] if self.backends else []), *(["path"] if self.paths else [])]
+        columns = ["case", *ways, "seed", *row_fields()]
         lines = [
-            {"case": entry.name, "backend": entry.backend, "seed": entry.seed, **_flat(row)}
+            {"case": entry.name, "backend": entry.backend, "path": entry.path, "seed": entry.seed, **_flat(row)}
             for entry in self.entries
             for row in entry.rows
         ]

@@ -1,4 +1,4 @@
-"""Make a Keras model in this process produce its numbers: outputs by `predict`, states by a probe.
+"""Make a Keras model in this process produce its numbers: outputs on one of Keras' paths, states by a probe.
 
 The probe is a model that calls the same layers, with the same weights, in the same order. It returns what every layer
 puts out, and for every recurrent layer what the same cell puts out at every step.
@@ -7,20 +7,26 @@ puts out, and for every recurrent layer what the same cell puts out at every ste
 from __future__ import annotations
 
 import contextlib
-import inspect
 import itertools
 import re
-from collections import Counter
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from rnncheck.errors import NotApplicableError
 from rnncheck.extractor import to_numpy
+from rnncheck.graph import Arguments, GraphRun, fresh_inputs, graph_of, rewritten, twin
 from rnncheck.network import Array, Network, Tensor
+from rnncheck.paths import PREDICT, KernelPath, recurrent_layers
 from rnncheck.recording import Recording
+from rnncheck.rewrites import CutInTwo, WithMasked
 
 
-def record(model: Any, network: Network, calls: Sequence[Sequence[Array]]) -> tuple[Recording, ...]:
+def record(
+    model: Any, network: Network, calls: Sequence[Sequence[Array]], path: KernelPath = PREDICT
+) -> tuple[Recording, ...]:
     """Run the model on the inputs of each call in turn, plain first and then as a probe.
 
     A stateful model starts from zero states, and gets back what states it had.
@@ -29,30 +35,132 @@ def record(model: Any, network: Network, calls: Sequence[Sequence[Array]]) -> tu
         model: a Keras model.
         network: what `extract` read from it.
         calls: the inputs of each call.
+        path: the way in which Keras computes it.
+
+    Raises:
+        NotApplicableError: there is no such path for this model here.
+    """
+    with running(model, network, calls, path) as runner:
+        return runner.record(calls)
+
+
+@contextlib.contextmanager
+def running(
+    model: Any, network: Network, calls: Sequence[Sequence[Array]], path: KernelPath = PREDICT
+) -> Iterator[KerasRunner]:
+    """Yield what runs the model on a path; afterwards model and framework are as they were.
+
+    The arguments and errors are those of `record`; other calls may be run too.
     """
     import keras
 
-    calls = [[_as_predict_casts(array) for array in inputs] for inputs in calls]
-    explorer = _Explorer()
-    try:
-        explorer.explore(model, model.inputs)
-        names = {layer.name for layer in network.layers}
-        seen = {tensor: output for tensor, output in explorer.tensors.items() if tensor.layer in names}
-        probe = keras.Model(model.inputs, [*seen.values(), *explorer.sequences.values()], name="rnncheck_probe")
-        with _states_kept(model):
-            outputs = _predict_all(model, network, calls, reset=(model, probe))
-            probed = _predict_all(probe, network, calls, reset=(model, probe))
-    finally:
-        explorer.forget()
-    return tuple(
-        Recording(
-            inputs=tuple(inputs),
-            outputs=tuple(plain),
-            tensors=dict(zip(seen, shown, strict=False)),
-            states=dict(zip(explorer.sequences, shown[len(seen) :], strict=True)),
+    explorer = _Explorer(path)
+    path.require(model, network, len(calls[0][0]))
+    with _states_kept(model), path.around(model):
+        try:
+            inputs = fresh_inputs(model, calls[0])
+            outputs = explorer.explore(model, inputs)
+            plain = model if path.plain else keras.Model(inputs, outputs, name="rnncheck_model")
+            names = {layer.name for layer in network.layers}
+            seen = {tensor: output for tensor, output in explorer.tensors.items() if tensor.layer in names}
+            flat = keras.tree.flatten(inputs)
+            probe = keras.Model(flat, [*seen.values(), *explorer.sequences.values()], name="rnncheck_probe")
+            path.compile(*([] if path.plain else [plain]), probe)
+            yield KerasRunner(model, network, path, plain, probe, tuple(seen), tuple(explorer.sequences))
+        finally:
+            explorer.forget()
+
+
+@dataclass(frozen=True)
+class KerasRunner:
+    """Runs a Keras model on one path.
+
+    Attributes:
+        model: the model as it came.
+        network: what was read from it.
+        path: the way in which Keras computes it.
+        plain: what computes its outputs on that path.
+        probe: what shows what its layers put out.
+        tensors: which outputs of layers the probe puts out first.
+        sequences: of which layers it puts out every step then.
+    """
+
+    model: Any
+    network: Network
+    path: KernelPath
+    plain: Any
+    probe: Any
+    tensors: tuple[Tensor, ...]
+    sequences: tuple[str, ...]
+
+    def record(self, calls: Sequence[Sequence[Array]]) -> tuple[Recording, ...]:
+        """Run the model on the inputs of each call in turn, plain first and then as a probe."""
+        outputs = self.outputs(calls)
+        probed = self._run(self.probe, calls)
+        return tuple(
+            Recording(
+                inputs=tuple(map(_as_predict_casts, inputs)),
+                outputs=tuple(plain),
+                tensors=dict(zip(self.tensors, shown, strict=False)),
+                states=dict(zip(self.sequences, shown[len(self.tensors) :], strict=True)),
+            )
+            for inputs, plain, shown in zip(calls, outputs, probed, strict=True)
         )
-        for inputs, plain, shown in zip(calls, outputs, probed, strict=True)
-    )
+
+    def outputs(self, calls: Sequence[Sequence[Array]]) -> list[list[Array]]:
+        """Return the outputs of each call."""
+        return self._run(self.plain, calls)
+
+    def cut_in_two(self, calls: Sequence[Sequence[Array]]) -> list[list[Array]]:
+        """Return the outputs of each call where recurrent layers get their sequence in two parts."""
+        return self._rewritten(calls, CutInTwo())
+
+    def with_masked(self, calls: Sequence[Sequence[Array]], value: float) -> list[list[Array]]:
+        """Return the outputs of each call where the steps that do not count have a certain value."""
+        return self._rewritten(calls, WithMasked(value))
+
+    def _rewritten(self, calls: Sequence[Sequence[Array]], rewrite: CutInTwo | WithMasked) -> list[list[Array]]:
+        def changed(layer: Any, args: Any, kwargs: Any) -> Any:
+            return rewrite(layer, args, self.path.arguments(layer, args, kwargs))
+
+        with rewritten(self.model, calls[0], changed) as model:
+            if not rewrite.count:
+                raise NotApplicableError(rewrite.missing)
+            self.path.compile(model)
+            return self._run(model, calls)
+
+    def reloaded(self, calls: Sequence[Sequence[Array]]) -> list[list[Array]]:
+        """Return the outputs of each call of the model after it was saved and loaded."""
+        import keras
+
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.keras"
+            self.model.save(file)
+            loaded = keras.saving.load_model(file, compile=False, safe_mode=True)
+
+        def as_it_is(layer: Any, args: Any, kwargs: Any) -> Any:
+            return layer(*args, **self.path.arguments(layer, args, kwargs))
+
+        with self.path.around(loaded), rewritten(loaded, calls[0], as_it_is) as model:
+            self.path.compile(model)
+            return self._run(model, calls)
+
+    def _run(self, model: Any, calls: Sequence[Sequence[Array]]) -> list[list[Array]]:
+        """Run a model on each call in turn, from zero states."""
+        import keras
+
+        for variable in (variable for each in (self.model, self.probe, model) for variable in _states(each)):
+            variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
+        results = []
+        for inputs in calls:
+            # A stateful model takes its batch whole; any other as the path cuts it.
+            batch = self.path.batch
+            batch_size = len(inputs[0]) if self.network.stateful else batch and batch(len(inputs[0]))
+            arrays = list(map(_as_predict_casts, inputs))
+            fed = keras.tree.pack_sequence_as(graph_of(model)._inputs_struct, arrays)
+            outputs = self.path.execute(model, fed, batch_size)
+            results.append([to_numpy(array) for array in keras.tree.flatten(outputs)])
+        return results
 
 
 def _as_predict_casts(array: Array) -> Array:
@@ -78,78 +186,32 @@ def _states(model: Any) -> list[Any]:
     """Return the variables in which recurrent layers keep their states, wherever in the model they are."""
     import keras
 
-    layers = model._flatten_layers(include_self=False, recursive=True)
-    stateful = [layer for layer in layers if getattr(layer, "stateful", False) and hasattr(layer, "cell")]
+    stateful = [layer for layer in recurrent_layers(model) if getattr(layer, "stateful", False)]
     return [variable for layer in stateful for variable in keras.tree.flatten(layer.states or [])]
 
 
-def graph_of(model: Any) -> Any:
-    """Return the functional model that a Sequential one wraps, or the model itself."""
-    return getattr(model, "_functional", None) or model
-
-
-def _predict_all(
-    model: Any, network: Network, calls: Sequence[Sequence[Array]], reset: Sequence[Any]
-) -> list[list[Array]]:
-    import keras
-
-    for variable in (variable for each in reset for variable in _states(each)):
-        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
-    results = []
-    for inputs in calls:
-        # A stateful model takes its batch whole; any other as `predict` cuts it.
-        batch_size = len(inputs[0]) if network.stateful else None
-        fed = keras.tree.pack_sequence_as(graph_of(model)._inputs_struct, list(inputs))
-        predicted = model.predict(fed, batch_size=batch_size, verbose=0)
-        results.append([to_numpy(array) for array in keras.tree.flatten(predicted)])
-    return results
-
-
 class _Explorer:
-    """Runs a model's graph again on symbolic tensors, and notes what each layer of its Network puts out.
+    """Notes what each layer of a Network puts out, as symbolic tensors."""
 
-    Names are those of the Network: of a nested model `model/layer`, of a layer's second use `layer@2`, of a
-    wrapper's inside `wrapper/layer`.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, path: KernelPath) -> None:
         self.tensors: dict[Tensor, Any] = {}
         self.sequences: dict[str, Any] = {}
-        self._uses: Counter[str] = Counter()
-        self._nodes: list[tuple[Any, int]] = []
+        self._path = path
+        self._graph_run = GraphRun(self._call)
 
-    def explore(self, model: Any, inputs: Any, prefix: str = "") -> Any:
-        """Run one model, inputs and outputs in its own structure."""
-
-        def calling(operation: Any) -> Any:
-            return lambda *args, **kwargs: self._call(prefix, operation, args, kwargs)
-
-        return graph_of(model)._run_through_graph(inputs, operation_fn=calling)
+    def explore(self, model: Any, inputs: Any) -> Any:
+        """Run the model, inputs and outputs in its own structure."""
+        return self._graph_run.run(model, inputs)
 
     def forget(self) -> None:
         """Take back what exploring left in the model's layers."""
-        for operation, count in reversed(self._nodes):
-            del operation._inbound_nodes[count:]
+        self._graph_run.forget()
 
-    def _call(self, prefix: str, operation: Any, args: Any, kwargs: Any) -> Any:
-        name = prefix + operation.name
-        self._uses[name] += 1
-        if self._uses[name] > 1:
-            name = f"{name}@{self._uses[name]}"
-        if hasattr(operation, "layers"):
-            return self._nested(name, operation, args[0], kwargs.get("mask"))
-        self._nodes.append((operation, len(operation._inbound_nodes)))
-        outputs = operation(*args, **kwargs)
-        self._note(name, operation, outputs, args, kwargs)
+    def _call(self, name: str, layer: Any, args: Any, kwargs: Any) -> Any:
+        kwargs = self._path.arguments(layer, args, kwargs)
+        outputs = layer(*args, **kwargs)
+        self._note(name, layer, outputs, args, kwargs)
         return outputs
-
-    def _nested(self, name: str, model: Any, inputs: Any, mask: Any) -> Any:
-        import keras
-
-        for x, counts in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask), strict=False):
-            if counts is not None:
-                x._keras_mask = counts
-        return self.explore(model, inputs, f"{name}/")
 
     def _note(self, name: str, layer: Any, outputs: Any, args: Any, kwargs: Any) -> None:
         import keras
@@ -157,15 +219,15 @@ class _Explorer:
         flat = keras.tree.flatten(outputs)
         match type(layer).__name__:
             case "Bidirectional":
-                self._note_bidirectional(name, layer, flat, _Arguments.of(layer, args, kwargs))
+                self._note_bidirectional(name, layer, flat, Arguments.of(layer, args, kwargs))
             case "TimeDistributed":
-                self._note_time_distributed(name, layer, flat[0], _Arguments.of(layer, args, kwargs))
+                self._note_time_distributed(name, layer, flat[0], Arguments.of(layer, args, kwargs))
             case _ if isinstance(layer, keras.layers.RNN):
-                self._note_recurrent(name, layer, flat, _Arguments.of(layer, args, kwargs))
+                self._note_recurrent(name, layer, flat, Arguments.of(layer, args, kwargs))
             case _:
                 self.tensors |= {Tensor(name, index): output for index, output in enumerate(flat)}
 
-    def _note_recurrent(self, name: str, layer: Any, outputs: list[Any], arguments: _Arguments) -> None:
+    def _note_recurrent(self, name: str, layer: Any, outputs: list[Any], arguments: Arguments) -> None:
         """Note a layer's output, its final states, and what each of its cells puts out at every step."""
         output, *states = outputs
         self.tensors[Tensor(name)] = output
@@ -173,7 +235,7 @@ class _Explorer:
             self.sequences[name] = output
         self._note_cells(name, layer, states, arguments)
 
-    def _note_cells(self, name: str, layer: Any, states: list[Any], arguments: _Arguments) -> None:
+    def _note_cells(self, name: str, layer: Any, states: list[Any], arguments: Arguments) -> None:
         cells = getattr(layer.cell, "cells", [layer.cell])
         names = [*(f"{name}/{k}_{cell.name}" for k, cell in enumerate(cells[:-1])), name]
         for cell, cell_name in zip(cells, names, strict=True):
@@ -187,7 +249,7 @@ class _Explorer:
         elif name not in self.sequences:
             self.sequences[name] = _all_steps(layer, arguments, name)
 
-    def _note_bidirectional(self, name: str, layer: Any, outputs: list[Any], arguments: _Arguments) -> None:
+    def _note_bidirectional(self, name: str, layer: Any, outputs: list[Any], arguments: Arguments) -> None:
         halves = (layer.forward_layer, layer.backward_layer)
         names = [f"{name}/{half.name}" for half in halves]
         shown = outputs[:2] if layer.merge_mode is None else [outputs[0]]
@@ -205,38 +267,15 @@ class _Explorer:
         for half, half_name, own in zip(halves, names, (states[:middle], states[middle:]), strict=True):
             self._note_cells(half_name, half, own, arguments.half(first=half is halves[0]))
 
-    def _note_time_distributed(self, name: str, layer: Any, output: Any, arguments: _Arguments) -> None:
+    def _note_time_distributed(self, name: str, layer: Any, output: Any, arguments: Arguments) -> None:
         self.tensors[Tensor(name)] = output
         mask = None if arguments.mask is None else _fold(arguments.mask)
         folded, inner = _fold(arguments.sequence), layer.layer
         inner_name = f"{name}/{inner.name}"
         if hasattr(inner, "layers"):
-            self._nested(inner_name, inner, folded, mask)
+            self._graph_run.nested(inner_name, inner, folded, mask)
         else:
             self._note(inner_name, inner, _fold(output), (folded,), {} if mask is None else {"mask": mask})
-
-
-@dataclass(frozen=True)
-class _Arguments:
-    """What a recurrent layer was called with."""
-
-    sequence: Any
-    initial_state: Any
-    mask: Any
-
-    @staticmethod
-    def of(layer: Any, args: Any, kwargs: Any) -> _Arguments:
-        """Return them by name."""
-        sequence, *_ = (bound := inspect.signature(layer.call).bind(*args, **kwargs).arguments).values()
-        return _Arguments(sequence, bound.get("initial_state"), bound.get("mask"))
-
-    def half(self, *, first: bool) -> _Arguments:
-        """Return those of one direction of Bidirectional."""
-        if self.initial_state is None:
-            return self
-        middle = len(self.initial_state) // 2
-        states = self.initial_state[:middle] if first else self.initial_state[middle:]
-        return replace(self, initial_state=list(states))
 
 
 def _sizes(cell: Any) -> list[Any]:
@@ -255,16 +294,7 @@ def _fold(x: Any) -> Any:
     return keras.ops.reshape(x, (-1, *x.shape[2:]))
 
 
-# The arguments that say how a layer runs its cell, and of which size it is.
-_OF_A_CELL = (
-    "units", "filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "reset_after",
-)  # fmt: skip
-_RUNNING = (
-    *_OF_A_CELL, "go_backwards", "stateful", "unroll", "zero_output_for_mask",
-)  # fmt: skip
-
-
-def _all_steps(layer: Any, arguments: _Arguments, name: str) -> Any:
+def _all_steps(layer: Any, arguments: Arguments, name: str) -> Any:
     """Run a layer's own cell on what the layer reads, so that every step is returned: of a stack, that of every cell.
 
     The cells of a stack are run together: in another run their numbers might end in another digit, which a chaotic
@@ -272,25 +302,14 @@ def _all_steps(layer: Any, arguments: _Arguments, name: str) -> Any:
     """
     import keras
 
-    holders = {key: layer if hasattr(layer, key) else layer.cell for key in _RUNNING}
-    running = {key: getattr(holder, key) for key, holder in holders.items() if hasattr(holder, key)}
-    running |= {
-        "dtype": layer.dtype_policy,
-        "return_sequences": True,
-        "name": re.sub(r"\W", "_", name) + "_all_steps",
-    }
-    states = arguments.initial_state
-    if type(layer) is keras.layers.RNN:
-        cell, cells = layer.cell, list(getattr(layer.cell, "cells", []))
-        if len(cells) == 1:  # Keras cannot run a stack of one cell under a mask
-            cell, states = cells[0], None if states is None else keras.tree.flatten(states[0])
-        elif cells:
-            cell = _showing_every_cell(cell)
-            states = None if states is None else [*states, [_side_by_side(states)]]
-        steps = keras.layers.RNN(cell, **{key: running[key] for key in running if key not in _OF_A_CELL})
-    else:
-        steps = type(layer)(**running)
-        steps.cell = layer.cell
+    cell, states = layer.cell, arguments.initial_state
+    cells = list(getattr(cell, "cells", []))
+    if len(cells) == 1:  # Keras cannot run a stack of one cell under a mask
+        cell, states = cells[0], None if states is None else keras.tree.flatten(states[0])
+    elif cells:
+        cell = _showing_every_cell(cell)
+        states = None if states is None else [*states, [_side_by_side(states)]]
+    steps = twin(layer, re.sub(r"\W", "_", name) + "_all_steps", cell, return_sequences=True)
     return steps(arguments.sequence, initial_state=states, mask=arguments.mask)
 
 

@@ -33,6 +33,7 @@ from rnncheck.faults.trial import failures, rows_against
 from rnncheck.grid import default_grid
 from rnncheck.network import Network
 from rnncheck.outcome import Control, Outcome, SelfTest
+from rnncheck.paths import PATHS
 from rnncheck.recording import Recording
 from rnncheck.replay import Emulation
 from rnncheck.tasks import Answer, CaseTask, forget_models, quiet_framework
@@ -90,11 +91,7 @@ _IMPLEMENTATIONS: Mapping[str, tuple[str, Implementation]] = {
 
 
 # Other ways of Keras to run the same model.
-_WAYS = {
-    "unrolled": "Keras builds the steps one by one",
-    "one by one": "every sample is a batch of its own",
-    "XLA": "the model is compiled by XLA",
-}
+_WAYS = ("call", "jit", "unroll", "all_true_mask", "batch_of_one")
 
 
 # What the controls are tried on.
@@ -195,13 +192,9 @@ def _try_controls(progress: _Progress, case: Case, model: Any, network: Network,
 
     for name, (summary, implementation) in _IMPLEMENTATIONS.items():
         progress.note(name, summary, case, rows_against(network, implementation(network, calls)))
-    with _run(replace(case, unroll=True)) as (_, unrolled, _, recordings):
-        progress.note("unrolled", _WAYS["unrolled"], case, rows_against(unrolled, recordings))
-    one_by_one = [record(model, network, [[array[n : n + 1] for array in calls[0]]])[0] for n in range(case.N)]
-    rows = [row for recording in one_by_one for row in rows_against(network, [recording])]
-    progress.note("one by one", _WAYS["one by one"], case, rows)
-    model.compile(jit_compile=True)
-    progress.note("XLA", _WAYS["XLA"], case, rows_against(network, record(model, network, calls)))
+    for path in (PATHS[name] for name in _WAYS):
+        rows = rows_against(network, record(model, network, calls, path))
+        progress.note(path.name, path.summary, case, rows)
 
 
 def _try_other_backends(progress: _Progress, cases: Sequence[Case]) -> None:
@@ -216,8 +209,9 @@ def _try_other_backends(progress: _Progress, cases: Sequence[Case]) -> None:
 
 
 def _rows_of(answer: Answer, case: Case) -> Sequence[Row]:
-    if answer.network is None:
-        return [failed_row(layer=case.layer, output="all", check=Check.END_TO_END, shape=(), detail=answer.error)]
+    if answer.network is None or not answer.recordings:
+        said = answer.error or "; ".join(run.error for run in answer.runs)
+        return [failed_row(layer=case.layer, output="all", check=Check.END_TO_END, shape=(), detail=said)]
     return rows_against(answer.network, answer.recordings)
 
 

@@ -10,16 +10,19 @@ import gc
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from rnncheck.case import Case
-from rnncheck.errors import RnncheckError
+from rnncheck.errors import NotApplicableError, RnncheckError
 from rnncheck.network import Array, Network
 from rnncheck.recording import Recording
+from rnncheck.relations import RELATIONS, Related, Runner
+from rnncheck.report import Entry
 
 # How Keras makes a message bold.
 _COLOUR = re.compile(r"\x1b\[\d*m")
@@ -27,11 +30,46 @@ _COLOUR = re.compile(r"\x1b\[\d*m")
 Calls = tuple[tuple[Array, ...], ...]  # the inputs of each call in a row
 
 
+@dataclass(frozen=True)
+class How:
+    """How a model is run.
+
+    Attributes:
+        paths: on which of `rnncheck.paths.PATHS`.
+        relations: which of `rnncheck.relations.RELATIONS` are tried on each of them.
+    """
+
+    paths: tuple[str, ...] = ("predict",)
+    relations: tuple[str, ...] = ()
+
+
+ONCE = How()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A Keras model in this process.
+
+    Attributes:
+        model: the Keras model.
+        network: its equations.
+        calls: the inputs of each call in a row.
+    """
+
+    model: Any
+    network: Network
+    calls: Calls
+
+
 class Task(Protocol):
     """Something to run in Keras."""
 
-    def run(self) -> tuple[Network, tuple[Recording, ...]]:
-        """Return the equations of what was run, and what it produced, one recording for each call."""
+    @property
+    def how(self) -> How:
+        """How to run it."""
+
+    def open(self) -> AbstractContextManager[Opened]:
+        """Get hold of it for a while."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +78,21 @@ class CaseTask:
 
     Attributes:
         case: what to build.
+        how: how to run it.
     """
 
     case: Case
+    how: How = ONCE
 
-    def run(self) -> tuple[Network, tuple[Recording, ...]]:
-        """Return the equations of what was built, and what it produced."""
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Opened]:
+        """Build it; its models are forgotten afterwards."""
         from rnncheck.builder import build
         from rnncheck.extractor import extract
-        from rnncheck.runner import record
 
         try:
             built = build(self.case)
-            network = extract(built.model)
-            return network, record(built.model, network, built.calls)
+            yield Opened(built.model, extract(built.model), built.calls)
         finally:
             forget_models()
 
@@ -80,19 +119,21 @@ class FileTask:
     Attributes:
         path: a `.keras` or `.h5` file.
         calls: the inputs of each call in a row.
+        how: how to run it.
     """
 
     path: Path
     calls: Calls
+    how: How = ONCE
 
-    def run(self) -> tuple[Network, tuple[Recording, ...]]:
-        """Return the equations in the file, and what Keras computes when it loads it."""
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Opened]:
+        """Read the equations in the file, and let Keras load it."""
         from rnncheck.rebuild import load
         from rnncheck.rehearsal import open_network
-        from rnncheck.runner import record
 
         file, network = open_network(self.path)
-        return network, record(load(file), network, self.calls)
+        yield Opened(load(file), network, self.calls)
 
 
 @dataclass(frozen=True)
@@ -100,20 +141,36 @@ class LoadedTask:
     """Run a model that is in this process already, and stays here.
 
     Attributes:
-        model: the Keras model.
-        network: its equations.
-        calls: the inputs of each call in a row.
+        opened: the model, its equations and the inputs.
+        how: how to run it.
     """
 
-    model: Any
-    network: Network
-    calls: Calls
+    opened: Opened
+    how: How = ONCE
 
-    def run(self) -> tuple[Network, tuple[Recording, ...]]:
-        """Return the equations, and what Keras computes."""
-        from rnncheck.runner import record
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Opened]:
+        """Return it."""
+        yield self.opened
 
-        return self.network, record(self.model, self.network, self.calls)
+
+@dataclass(frozen=True)
+class Run:
+    """What became of a model on one path.
+
+    Attributes:
+        path: the name of the path.
+        recordings: what was produced, one recording for each call; empty where it failed or was not run.
+        related: what became of the metamorphic relations.
+        error: why it failed; empty where it did not.
+        not_applicable: why there was nothing to run; empty where there was.
+    """
+
+    path: str = "predict"
+    recordings: tuple[Recording, ...] = ()
+    related: tuple[Related, ...] = ()
+    error: str = ""
+    not_applicable: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,16 +178,21 @@ class Answer:
     """What became of a task.
 
     Attributes:
-        network: the equations; None where it failed.
-        recordings: what was produced.
-        error: why it failed; empty where it did not.
+        network: the equations; None where there was no model to run.
+        runs: one for each path.
+        error: why there was no model to run; empty where there was.
         environment: versions, backend, device, where it ran in another process.
     """
 
     network: Network | None = None
-    recordings: tuple[Recording, ...] = ()
+    runs: tuple[Run, ...] = ()
     error: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def recordings(self) -> tuple[Recording, ...]:
+        """What was produced on the first path."""
+        return self.runs[0].recordings if self.runs else ()
 
 
 def answer(task: Task) -> Answer:
@@ -140,16 +202,69 @@ def answer(task: Task) -> Answer:
         RnncheckError: the model has something that rnncheck does not replay, or the inputs do not fit it.
     """
     try:
-        with quiet_framework():
-            network, recordings = task.run()
+        with quiet_framework(), task.open() as opened:
+            return Answer(opened.network, tuple(_run(opened, path, task.how.relations) for path in task.how.paths))
     except RnncheckError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
-        return Answer(error=_described(error))
-    return Answer(network, recordings)
+        return Answer(error=described(error))
 
 
-def _described(error: Exception) -> str:
+@dataclass(frozen=True)
+class Work:
+    """Something to verify: a run in Keras, here or in another process, and how to judge it.
+
+    Attributes:
+        task: what to run.
+        judge: what became of it -> the entries of a report, one for each path.
+    """
+
+    task: Task
+    judge: Callable[[Answer], tuple[Entry, ...]]
+
+    def verify(self) -> tuple[Entry, ...]:
+        """Run it in this process, and judge it."""
+        return self.judge(answer(self.task))
+
+
+def _run(opened: Opened, path: str, relations: Sequence[str]) -> Run:
+    from rnncheck.paths import PATHS
+    from rnncheck.runner import running
+
+    try:
+        with running(opened.model, opened.network, opened.calls, PATHS[path]) as runner:
+            recordings = runner.record(opened.calls)
+            return Run(path, recordings, related_runs(runner, opened.network, opened.calls, relations))
+    except NotApplicableError as reason:
+        return Run(path, not_applicable=str(reason))
+    except RnncheckError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
+        return Run(path, error=described(error))
+
+
+def related_runs(runner: Runner, network: Network, calls: Calls, names: Sequence[str]) -> tuple[Related, ...]:
+    """Try metamorphic relations on what computes outputs.
+
+    Args:
+        runner: computes outputs.
+        network: the equations.
+        calls: the inputs of each call in a row.
+        names: those of the relations.
+    """
+    return tuple(_related(runner, network, calls, name) for name in names)
+
+
+def _related(runner: Runner, network: Network, calls: Calls, name: str) -> Related:
+    try:
+        return Related(name, RELATIONS[name].outputs(runner, network, calls))
+    except NotApplicableError as reason:
+        return Related(name, not_applicable=str(reason))
+    except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
+        return Related(name, error=described(error))
+
+
+def described(error: Exception) -> str:
     """Return an exception's type and its first line; where Keras says first where it was raised, the next one too."""
     lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
     said = lines[: 2 if lines and lines[0].startswith("Exception encountered when calling") else 1]

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shlex
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rnncheck.arrays import read_arrays
+from rnncheck.backends import named_backends
 from rnncheck.case import SIZES, Case
-from rnncheck.comparator import Check, Row, Verdict, failed_row, worst
-from rnncheck.end_to_end import Tolerance, end_to_end_rows
+from rnncheck.comparator import Row, Verdict, worst
+from rnncheck.crosscheck import CrossCheck
+from rnncheck.end_to_end import Tolerance
 from rnncheck.equations import CELLS
 from rnncheck.errors import InputError
 from rnncheck.faults import FAULTS
 from rnncheck.formats import in_format, own_format
 from rnncheck.inputs import check_inputs
 from rnncheck.insight import FormatQuestion, Insight
-from rnncheck.layers import OutsideTableError
+from rnncheck.judging import check, judged, related_rows
 from rnncheck.network import Activation, Network
-from rnncheck.observed import disagreements, observe
-from rnncheck.parallel import threads
-from rnncheck.recorded import make_recording, read_recording
+from rnncheck.paths import named_paths
+from rnncheck.recorded import FunctionRunner, make_recording, read_recording
 from rnncheck.recording import Recording
 from rnncheck.rehearsal import open_network, rehearse
+from rnncheck.relations import RELATIONS, Related
 from rnncheck.report import Entry, Report
-from rnncheck.steps import all_steps_match, step_rows
 from rnncheck.stimuli import random_inputs
-from rnncheck.tasks import Answer, Calls, CaseTask, FileTask, LoadedTask, Task, answer
+from rnncheck.tasks import (
+    ONCE,
+    Answer,
+    Calls,
+    CaseTask,
+    FileTask,
+    How,
+    LoadedTask,
+    Opened,
+    Task,
+    Work,
+    related_runs,
+)
 
 
 def verify(
@@ -43,50 +58,77 @@ def verify(
     steps: int | None = None,
     rtol: float | None = None,
     atol: float | None = None,
+    paths: Sequence[str] = ("predict",),
+    metamorphic: bool = False,
+    backends: Sequence[str] = (),
 ) -> Report:
     """Check whether a Keras model computes what its equations say.
 
     Args:
-        model: a built Sequential or functional Keras model, or the path of a `.keras` or `.h5` file. A file is read
-            without Keras; Keras loads it, in safe mode, to run it. A stateful model is called twice in a row.
+        model: a built Sequential or functional Keras model, the path of a `.keras` or `.h5` file, or a `Case` to
+            build. A file is read without Keras; Keras loads it, in safe mode, to run it. A stateful model is called
+            twice in a row.
         inputs: one array (N, T, D), several in the model's order, or a mapping by the names of the inputs; random
-            ones when None.
+            ones when None. A case makes its own.
         seed: of random inputs.
         samples: N of random inputs.
         steps: T of random inputs where the model leaves it open.
         rtol: relative tolerance of an extra check, together with atol.
         atol: absolute tolerance of an extra check, together with rtol.
+        paths: the ways of Keras to compute it, by the names of `rnncheck.paths.PATHS`, or `["all"]`.
+        metamorphic: whether to make runs besides that must give the same numbers; see `rnncheck.relations`.
+        backends: Keras' backends to run on, each in a process of its own: names, or `["all"]` for those that are
+            installed. None for this process alone.
 
     Returns:
-        A report with one entry.
+        A report with an entry for each backend and path.
 
     Raises:
-        InputError: the file cannot be read, or the inputs do not fit the model or are not finite.
+        InputError: the file cannot be read, the inputs do not fit the model or are not finite, or a path or a
+            backend is unknown.
         UnsupportedError: the model has something that rnncheck does not replay.
     """
     from rnncheck.environment import environment
 
     tolerance = make_tolerance(rtol, atol)
-    source = _Source.of(model)
-    entry = _work(source, inputs, seed, samples, steps, tolerance).verify()
-    return Report(environment(), (entry,))
+    how = how_to_run(paths, metamorphic=metamorphic)
+    named = named_backends(backends)
+    with contextlib.ExitStack() as stack:
+        if isinstance(model, Case):
+            if inputs is not None:
+                raise InputError(f"inputs: they came with the case {model}; expected none, for it makes its own.")
+            work = case_work(model, tolerance, how)
+        else:
+            source = _Source.of(model)
+            if named and source.loaded is not None:
+                source = _saved(source, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            work = _work(source, inputs, seed, samples, steps, tolerance, how)
+        if not named:
+            return Report(environment(), work.verify())
+        cross_check = CrossCheck(named)
+        for _ in cross_check.run([work]):
+            pass
+        return cross_check.report()
 
 
-@dataclass(frozen=True)
-class Work:
-    """Something to verify: a run in Keras, here or in another process, and how to judge it.
+def _saved(source: _Source, folder: Path) -> _Source:
+    """Return a model in this process as one in a file, which other processes can load."""
+    path = folder / "model.keras"
+    source.loaded.save(path)
+    return replace(source, task=partial(FileTask, path), loaded=None)
 
-    Attributes:
-        task: what to run.
-        judge: what became of it -> the entry of a report.
+
+def how_to_run(paths: Sequence[str] = ("predict",), *, metamorphic: bool = False) -> How:
+    """Return how models are to be run.
+
+    Args:
+        paths: names of `rnncheck.paths.PATHS`, or `all` among them.
+        metamorphic: whether every relation of `rnncheck.relations.RELATIONS` is tried.
+
+    Raises:
+        InputError: there is no such path.
     """
-
-    task: Task
-    judge: Callable[[Answer], Entry]
-
-    def verify(self) -> Entry:
-        """Run it in this process, and judge it."""
-        return self.judge(answer(self.task))
+    return How(named_paths(paths), tuple(RELATIONS) if metamorphic else ())
 
 
 def read_verification(
@@ -97,6 +139,7 @@ def read_verification(
     samples: int | None = None,
     steps: int | None = None,
     tolerance: Tolerance | None = None,
+    how: How = ONCE,
 ) -> Work:
     """Read a model file and the inputs of another file, or draw random ones; return what there is to verify.
 
@@ -109,6 +152,7 @@ def read_verification(
         samples: N of random inputs.
         steps: T of random inputs where the model leaves it open.
         tolerance: a limit to check besides.
+        how: how to run it.
 
     Raises:
         InputError: a file cannot be read, or the inputs do not fit the model.
@@ -116,11 +160,17 @@ def read_verification(
     """
     source = _Source.of(path)
     given = None if inputs is None else read_arrays(inputs, source.network.inputs)
-    return _work(source, given, seed, samples, steps, tolerance)
+    return _work(source, given, seed, samples, steps, tolerance, how)
 
 
 def _work(
-    source: _Source, inputs: Any, seed: int, samples: int | None, steps: int | None, tolerance: Tolerance | None
+    source: _Source,
+    inputs: Any,
+    seed: int,
+    samples: int | None,
+    steps: int | None,
+    tolerance: Tolerance | None,
+    how: How,
 ) -> Work:
     """Check the inputs that are given, or draw random ones; a stateful model is called twice in a row."""
     if inputs is not None:
@@ -129,7 +179,7 @@ def _work(
         arrays, drawn_from = random_inputs(source.network, seed, samples, steps), seed
     calls = (arrays, arrays) if source.network.stateful else (arrays,)
     assert source.task is not None
-    return Work(source.task(calls), partial(_model_entry, source, tolerance, drawn_from))
+    return Work(source.task(calls, how), partial(_model_entries, source, tolerance, drawn_from, how))
 
 
 @dataclass(frozen=True)
@@ -139,14 +189,16 @@ class _Source:
     Attributes:
         name: what to call it.
         network: its equations.
-        task: the inputs of each call in a row -> what runs the model on them; None for equations alone.
+        task: (the inputs of each call in a row, how to run it) -> what runs the model; None for equations alone.
         notes: what a reader of the report must know of it.
+        loaded: the Keras model, where it is in this process.
     """
 
     name: str
     network: Network
-    task: Callable[[Calls], Task] | None = None
+    task: Callable[[Calls, How], Task] | None = None
     notes: tuple[str, ...] = ()
+    loaded: Any = None
 
     @staticmethod
     def of(model: Any) -> _Source:
@@ -156,7 +208,11 @@ class _Source:
         from rnncheck.extractor import extract
 
         network = rehearse(extract(model))
-        return _Source(network.name, network, partial(LoadedTask, model, network))
+
+        def task(calls: Calls, how: How) -> Task:
+            return LoadedTask(Opened(model, network, calls), how)
+
+        return _Source(network.name, network, task, loaded=model)
 
     @staticmethod
     def _of_file(path: Path) -> _Source:
@@ -178,26 +234,21 @@ def _notes_on(network: Network, keras_version: str) -> tuple[str, ...]:
     return (note,)
 
 
-def _model_entry(source: _Source, tolerance: Tolerance | None, seed: int | None, given: Answer) -> Entry:
-    rows, notes, insight = _judged(given, source.name, tolerance)
-    return Entry(source.name, rows, seed=seed, model=source.name, notes=(*source.notes, *notes), insight=insight)
-
-
-def _judged(
-    given: Answer, name: str, tolerance: Tolerance | None
-) -> tuple[tuple[Row, ...], tuple[str, ...], Insight | None]:
-    """Return the rows of a run, what must be known of it besides, and what lies behind; one row where it failed."""
-    if given.network is None:
-        failed = failed_row(layer=name, output="all", check=Check.END_TO_END, shape=(), detail=given.error)
-        return (failed,), (), None
-    rows, notes = check(given.network, given.recordings, tolerance)
-    return rows, notes, _insight(given.network, given.recordings, rows)
-
-
-def _insight(network: Network, recordings: Sequence[Recording], rows: Sequence[Row]) -> Insight:
-    """Return what lies behind the rows of a run in Keras; what it computed in is asked where it does not match."""
-    asked = FormatQuestion(network, own_format(network)) if worst(rows) is Verdict.MISMATCH else None
-    return Insight(network, recordings, rows, FAULTS, asked)
+def _model_entries(
+    source: _Source, tolerance: Tolerance | None, seed: int | None, how: How, given: Answer
+) -> tuple[Entry, ...]:
+    return tuple(
+        Entry(
+            source.name,
+            found.rows,
+            seed=seed,
+            model=source.name,
+            notes=(*source.notes, *found.notes),
+            path=found.path,
+            insight=found.insight,
+        )
+        for found in judged(given, source.name, tolerance, how)
+    )
 
 
 def compare(
@@ -209,6 +260,8 @@ def compare(
     precision: str | None = None,
     rtol: float | None = None,
     atol: float | None = None,
+    seed: int = 0,
+    metamorphic: bool = False,
 ) -> Report:
     """Check what any program computed against the equations of a network.
 
@@ -216,24 +269,40 @@ def compare(
 
     Args:
         network: a `Network`, a Keras model to extract one from, or the path of a `.keras` or `.h5` file.
-        inputs: what the program was given: one array (N, T, D), several, or a mapping by name.
-        outputs: what it produced: one array, one for each output of the network, or a mapping by name.
+        inputs: what the program was given: one array (N, T, D), several, or a mapping by name. Where a function
+            computes the outputs, None for random ones.
+        outputs: what it produced: one array, one for each output of the network, or a mapping by name; or a function
+            that takes an array for each input and returns that.
         states: layer name -> the state h after every step, (N, T, M), in the order in which the layer takes the
             steps. With them every step is checked on its own; without, the end-to-end check decides.
         precision: what the program computes in, one of `rnncheck.formats.FORMATS`; what the network says when None.
         rtol: relative tolerance of an extra check, together with atol.
         atol: absolute tolerance of an extra check, together with rtol.
+        seed: of random inputs.
+        metamorphic: whether a function is called again where it must give the same; see `rnncheck.relations`.
 
     Raises:
-        InputError: an array does not fit the network, or the precision is unknown.
+        InputError: an array does not fit the network, the precision is unknown, or there are arrays only where a
+            function is needed.
         UnsupportedError: the model has something that rnncheck does not replay.
     """
     from rnncheck.environment import environment
 
     tolerance = make_tolerance(rtol, atol)
     source = _Source(network.name, network) if isinstance(network, Network) else _Source.of(network)
+    related: tuple[Related, ...] = ()
+    if callable(outputs):
+        arrays = random_inputs(source.network, seed) if inputs is None else check_inputs(source.network, inputs)
+        runner = FunctionRunner(source.network, outputs)
+        inputs, (outputs,) = arrays, runner.outputs([arrays])
+        related = related_runs(runner, source.network, (arrays,), tuple(RELATIONS) if metamorphic else ())
+    elif metamorphic or inputs is None:
+        raise InputError(
+            f"{'metamorphic' if metamorphic else 'inputs=None'}: it came with recorded arrays; expected a function "
+            "in the place of outputs, which can be called."
+        )
     recording = make_recording(source.network, inputs, outputs, states or {})
-    return Report(environment(), (_compared(source, recording, precision, tolerance),))
+    return Report(environment(), (_compared(source, recording, precision, tolerance, related),))
 
 
 def read_comparison(
@@ -264,14 +333,21 @@ def read_comparison(
     return partial(_compared, source, recording, precision, tolerance)
 
 
-def _compared(source: _Source, recording: Recording, precision: str | None, tolerance: Tolerance | None) -> Entry:
+def _compared(
+    source: _Source,
+    recording: Recording,
+    precision: str | None,
+    tolerance: Tolerance | None,
+    related: Sequence[Related] = (),
+) -> Entry:
     """Check what a program recorded."""
     network = source.network if precision is None else in_format(source.network, precision)
     rows, notes = check(network, (recording,), tolerance)
-    notes = (*source.notes, *notes, *_advice(network, recording, rows))
+    others, left_out = related_rows(network, (recording,), related, rows)
+    notes = (*source.notes, *notes, *_advice(network, recording, rows), *left_out)
     stated = precision or own_format(source.network)
     insight = Insight(network, (recording,), rows, FAULTS, FormatQuestion(source.network, stated))
-    return Entry(source.name, rows, model=source.name, notes=notes, insight=insight)
+    return Entry(source.name, (*rows, *others), model=source.name, notes=notes, insight=insight)
 
 
 def _advice(network: Network, recording: Recording, rows: Sequence[Row]) -> Iterator[str]:
@@ -293,59 +369,34 @@ def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
         case: what to build.
         tolerance: a limit to check besides.
     """
-    return case_work(case, tolerance).verify()
+    (entry,) = case_work(case, tolerance).verify()
+    return entry
 
 
-def case_work(case: Case, tolerance: Tolerance | None = None) -> Work:
+def case_work(case: Case, tolerance: Tolerance | None = None, how: How = ONCE) -> Work:
     """Return a case as something to verify."""
-    return Work(CaseTask(case), partial(_case_entry, case, tolerance))
+    return Work(CaseTask(case, how), partial(_case_entries, case, tolerance, how))
 
 
-def _case_entry(case: Case, tolerance: Tolerance | None, given: Answer) -> Entry:
-    rows, notes, insight = _judged(given, case.layer, tolerance)
-    return Entry(
-        str(case),
-        rows,
-        seed=case.seed,
-        case=case.to_dict(),
-        reproduce=reproduce_command(case),
-        notes=notes,
-        insight=insight if worst(rows) is Verdict.MISMATCH else None,
+def _case_entries(case: Case, tolerance: Tolerance | None, how: How, given: Answer) -> tuple[Entry, ...]:
+    return tuple(
+        Entry(
+            str(case),
+            found.rows,
+            seed=case.seed,
+            case=case.to_dict(),
+            reproduce=reproduce_command(case) + _how_words(found.path, how),
+            notes=found.notes,
+            path=found.path,
+            insight=found.insight if worst(found.rows) is Verdict.MISMATCH else None,
+        )
+        for found in judged(given, case.layer, tolerance, how)
     )
 
 
-def check(
-    network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None = None
-) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Run all checks on what was recorded.
-
-    Args:
-        network: the equations.
-        recordings: what the implementation produced, one for each call in a row.
-        tolerance: a limit to check besides.
-
-    Returns:
-        The rows, and notes on what they rest on.
-
-    Raises:
-        InputError: an Embedding inside the model was given an id that it does not have.
-    """
-    try:
-        return _check(network, recordings, tolerance)
-    except OutsideTableError as error:
-        raise InputError(str(error)) from error
-
-
-def _check(
-    network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None
-) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    with threads() as mapper:
-        calls = observe(network, recordings)
-        steps = step_rows(network, calls, mapper)
-        notes = disagreements(network, calls)
-        vouched = all_steps_match(network, steps) and not notes
-        ends = end_to_end_rows(network, recordings, mapper, steps_checked=vouched, tolerance=tolerance)
-    return (*steps, *ends), notes
+def _how_words(path: str, how: How) -> str:
+    """Return what a command needs besides to run on a path again."""
+    return (f" --paths {path}" if path else "") + (" --metamorphic" if how.relations else "")
 
 
 def make_tolerance(rtol: float | None, atol: float | None) -> Tolerance | None:

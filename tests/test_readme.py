@@ -1,6 +1,7 @@
 """Every command and output in the README is real."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -40,11 +41,20 @@ def test_readme_opens_with_make_verify() -> None:
 
 
 def test_readme_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    example, _ = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
     exec(compile(example, "README.md", "exec"), {})  # noqa: S102 - the README's own example
 
     assert capsys.readouterr().out == "match 0\n"
+
+
+def test_readme_pytest_example_passes(tmp_path: Path) -> None:
+    _, example = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (tmp_path / "test_example.py").write_text(example)
+
+    printed = run(f"python -m pytest -q -p no:cacheprovider --rootdir {tmp_path} {tmp_path}")
+
+    assert printed.splitlines()[-1].startswith("5 passed"), printed
 
 
 def test_readme_names_every_make_target() -> None:

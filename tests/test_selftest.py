@@ -15,7 +15,7 @@ def test_command_prints_a_line_for_each_fault_and_control(rnncheck_command, tmp_
     done = rnncheck_command("faults", "transposes", "tf32_products", "--json", path)
 
     assert done.code == 0, done.out
-    assert done.out.splitlines()[-1] == "4 of 4 faults caught; 0 of 36 correct runs flagged"
+    assert done.out.splitlines()[-1] == "4 of 4 faults caught; 0 of 42 correct runs flagged"
     found = json.loads(path.read_text())
     assert [fault["fault"] for fault in found["faults"]] == [
         "recurrent_kernel_transposed",
@@ -26,7 +26,8 @@ def test_command_prints_a_line_for_each_fault_and_control(rnncheck_command, tmp_
     assert all(fault["caught"] and fault["margin"] > 1.0 for fault in found["faults"])
     assert {control["name"]: control["runs"] for control in found["controls"]} == {
         "Keras": 3, "first to last": 3, "last to first": 3, "in pairs": 3, "fused multiply-add": 3,
-        "flush to zero": 3, "sigmoid by tanh": 3, "unrolled": 3, "one by one": 3, "XLA": 3, "jax": 3, "torch": 3,
+        "flush to zero": 3, "sigmoid by tanh": 3, "call": 3, "jit": 3, "unroll": 3,
+        "all_true_mask": 3, "batch_of_one": 3, "jax": 3, "torch": 3,
     }  # fmt: skip
 
 

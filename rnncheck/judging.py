@@ -1,0 +1,145 @@
+"""From what was recorded to rows with a verdict, and what lies behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rnncheck.comparator import Check, Row, Verdict, failed_row, worst
+from rnncheck.end_to_end import Tolerance, end_to_end_rows
+from rnncheck.errors import InputError
+from rnncheck.faults import FAULTS
+from rnncheck.formats import in_format, own_format
+from rnncheck.insight import FormatQuestion, Insight
+from rnncheck.layers import OutsideTableError
+from rnncheck.network import Network
+from rnncheck.observed import disagreements, observe
+from rnncheck.parallel import threads
+from rnncheck.paths import PATHS
+from rnncheck.recording import Recording
+from rnncheck.relations import Outputs, Related
+from rnncheck.steps import all_steps_match, step_rows
+from rnncheck.tasks import ONCE, Answer, How
+
+
+def check(
+    network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None = None
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Run all checks on what was recorded.
+
+    Args:
+        network: the equations.
+        recordings: what the implementation produced, one for each call in a row.
+        tolerance: a limit to check besides.
+
+    Returns:
+        The rows, and notes on what they rest on.
+
+    Raises:
+        InputError: an Embedding inside the model was given an id that it does not have.
+    """
+    try:
+        return _check(network, recordings, tolerance)
+    except OutsideTableError as error:
+        raise InputError(str(error)) from error
+
+
+def _check(
+    network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    with threads() as mapper:
+        calls = observe(network, recordings)
+        steps = step_rows(network, calls, mapper)
+        notes = disagreements(network, calls)
+        vouched = all_steps_match(network, steps) and not notes
+        ends = end_to_end_rows(network, recordings, mapper, steps_checked=vouched, tolerance=tolerance)
+    return (*steps, *ends), notes
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of one path: the rows of a report's entry, and what must be known besides.
+
+    Attributes:
+        rows: the comparisons.
+        notes: what they rest on, and what was not run.
+        path: the name of the path; empty where nobody asked for paths.
+        insight: what lies behind the rows; None where nothing could be compared.
+    """
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    path: str = ""
+    insight: Insight | None = None
+
+
+def judged(given: Answer, name: str, tolerance: Tolerance | None, how: How) -> Iterator[Judged]:
+    """Yield what came of each path that was run; one row that says why where nothing was."""
+    missing = [f"path `{run.path}` was not run: {run.not_applicable}" for run in given.runs if run.not_applicable]
+    runs = [run for run in given.runs if not run.not_applicable]
+    if given.network is None or not runs:
+        yield Judged((_failed(name, given.error or "; ".join(missing)),))
+        return
+    for run in runs:
+        network = _on_path(given.network, run.path)
+        path = run.path if how.paths != ONCE.paths else ""
+        notes = tuple(missing)
+        if run.error:
+            yield Judged((_failed(name, run.error),), notes, path)
+            continue
+        rows, said = check(network, run.recordings, tolerance)
+        insight = _insight(network, run.recordings, rows)
+        others, left_out = related_rows(network, run.recordings, run.related, rows)
+        yield Judged((*rows, *others), (*notes, *said, *left_out), path, insight)
+
+
+def _on_path(network: Network, path: str) -> Network:
+    """Return what is expected on a path: its products may have another format than the model says."""
+    name = PATHS[path].format
+    return in_format(network, name) if name else network
+
+
+def _failed(name: str, detail: str, check: str = Check.END_TO_END) -> Row:
+    return failed_row(layer=name, output="all", check=check, shape=(), detail=detail)
+
+
+def related_rows(
+    network: Network, recordings: Sequence[Recording], related: Sequence[Related], rows: Sequence[Row]
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Return the rows of the metamorphic relations, and notes on those that could not be tried.
+
+    Args:
+        network: the equations, which say how far rounding may part two runs.
+        recordings: the plain run, one recording for each call.
+        related: what became of the relations.
+        rows: what the checks said of the plain run.
+    """
+    notes = tuple(f"`{each.name}` was not tried: {each.not_applicable}" for each in related if each.not_applicable)
+    failed = [_failed(network.name, each.error, each.name) for each in related if each.error]
+    tried: dict[str, Outputs] = {}
+    for each in related:
+        if each.outputs:
+            problem = _other_form(recordings, each)
+            failed += [_failed(network.name, problem, each.name)] if problem else []
+            tried |= {} if problem else {each.name: each.outputs}
+    if not tried:
+        return tuple(failed), notes
+    stepped = all(row.verdict is Verdict.MATCH for row in rows if row.check == Check.STEP)
+    with threads() as mapper:
+        ends = end_to_end_rows(network, recordings, mapper, steps_checked=stepped, related=tried)
+    return (*(row for row in ends if row.check in tried), *failed), notes
+
+
+def _other_form(recordings: Sequence[Recording], related: Related) -> str:
+    """Say where a further run gave other shapes than the plain one; empty where it did not."""
+    for plain, others in zip(recordings, related.outputs, strict=True):
+        came, expected = ([array.shape for array in arrays] for arrays in (others, plain.outputs))
+        if came != expected:
+            return f"outputs of shapes {came} came; expected {expected}, as in the plain run"
+    return ""
+
+
+def _insight(network: Network, recordings: Sequence[Recording], rows: Sequence[Row]) -> Insight:
+    """Return what lies behind the rows of a run in Keras; what it computed in is asked where it does not match."""
+    asked = FormatQuestion(network, own_format(network)) if worst(rows) is Verdict.MISMATCH else None
+    return Insight(network, recordings, rows, FAULTS, asked)
