@@ -1,0 +1,158 @@
+"""The pytest plugin of rnncheck: recurrent networks held against their equations, in a test suite.
+
+    def test_port(rnncheck):
+        rnncheck("model.keras", inputs, outputs=port)
+
+    @pytest.mark.rnncheck(layer=["lstm", "gru"], N=[1, 4], T=[10, 50], D=3, M=[5, 32], K=2)
+    def test_layers(rnncheck, rnncheck_case):
+        rnncheck(rnncheck_case)
+
+It stands outside of the package, so that pytest loads neither that nor a framework before a test asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from rnncheck import Report
+
+_MARK = (
+    "rnncheck(**options): run the test for every combination of a case's options, such as layer=['lstm', 'gru'], "
+    "N=[1, 4], T=10; it takes them as `rnncheck_case`, or one by one by their names, such as `N` and `T`."
+)
+_FRAMEWORKS = ("keras", "tensorflow", "jax", "torch")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the seed of random weights and inputs."""
+    group = parser.getgroup("rnncheck")
+    group.addoption("--rnncheck-seed", type=int, default=0, help="Of random weights and inputs; 0 if none is given.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the mark means."""
+    config.addinivalue_line("markers", _MARK)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Return versions, backend, dtype and seed, as far as they are known before any framework is loaded."""
+    settings = _keras_settings()
+    words = [*_versions(), f"backend {settings['backend']}", f"dtype {settings['floatx']}", f"seed {_seed(config)}"]
+    return f"rnncheck {metadata.version('rnncheck')}: {', '.join(words)}"
+
+
+def _versions() -> list[str]:
+    found = []
+    for name in _FRAMEWORKS:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _keras_settings() -> dict[str, str]:
+    """Return what Keras will read when it is imported: the environment, its file, or defaults."""
+    settings = {"backend": "tensorflow", "floatx": "float32"}
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    try:
+        written = json.loads((home / "keras.json").read_text(encoding="utf-8"))
+        settings |= {name: str(written[name]) for name in settings if name in written}
+    except (OSError, ValueError, TypeError):  # Keras does without a file that it cannot read
+        pass
+    return settings | ({"backend": os.environ["KERAS_BACKEND"]} if os.environ.get("KERAS_BACKEND") else {})
+
+
+def _seed(config: pytest.Config) -> int:
+    seed: int = config.getoption("--rnncheck-seed")
+    return seed
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a marked test for every combination of the options in its mark."""
+    mark = metafunc.definition.get_closest_marker("rnncheck")
+    if mark is None:
+        return
+    from rnncheck.case import Case
+    from rnncheck.errors import InputError
+    from rnncheck.grid import product_of
+
+    if mark.args:
+        raise _unusable(metafunc, f"{mark.args[0]!r} came; expected options by their names, such as N=[1, 4]")
+    options = {name: value if isinstance(value, list | tuple) else [value] for name, value in mark.kwargs.items()}
+    names = [name for name in ("rnncheck_case", *Case.__dataclass_fields__) if name in metafunc.fixturenames]
+    if not names:
+        raise _unusable(metafunc, "the test takes nothing of it; expected rnncheck_case, or options such as N and T")
+    seeds = options.pop("seed", [_seed(metafunc.config)])
+    try:
+        cases = [case for seed in seeds for case in product_of(options, seed)]
+    except (InputError, TypeError) as error:
+        raise _unusable(metafunc, str(error)) from None
+    values = [[case if name == "rnncheck_case" else getattr(case, name) for name in names] for case in cases]
+    metafunc.parametrize(names, values, ids=list(map(str, cases)))
+
+
+def _unusable(metafunc: pytest.Metafunc, problem: str) -> pytest.Collector.CollectError:
+    return pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: the mark rnncheck: {problem}.")
+
+
+@pytest.fixture
+def rnncheck_case() -> Any:
+    """The case that the mark `rnncheck` made for this test."""
+    pytest.fail("rnncheck_case: the test has no mark; expected @pytest.mark.rnncheck(N=[1, 4], ...).", pytrace=False)
+
+
+@pytest.fixture
+def rnncheck(request: pytest.FixtureRequest) -> Checker:
+    """Assert that a model, a function or arrays match the equations; see `Checker`."""
+    return Checker(_seed(request.config), request.node.user_properties)
+
+
+class Checker:
+    """Asserts that something computes what its equations say, and records the numbers as properties of the test."""
+
+    def __init__(self, seed: int, properties: list[tuple[str, object]]) -> None:
+        """Remember the seed of random inputs, and where numbers go, for JUnit's XML among others."""
+        self._seed = seed
+        self._properties = properties
+
+    def __call__(self, model: Any, inputs: Any = None, outputs: Any = None, **options: Any) -> Report:
+        """Run a model in Keras, or hold against it what something else computed.
+
+        Args:
+            model: a Keras model, the path of a `.keras` or `.h5` file, a `Case` to build, or, with outputs, a
+                `Network`.
+            inputs: as `rnncheck.verify` and `rnncheck.compare` take them; random ones when None.
+            outputs: recorded arrays, or a function of the inputs that computes them; None to run the model in Keras.
+            options: others of `rnncheck.verify`, or of `rnncheck.compare` where outputs are given, such as states=.
+
+        Returns:
+            The report.
+
+        Raises:
+            MismatchError: an AssertionError whose message is the table.
+        """
+        __tracebackhide__ = True
+        import rnncheck
+
+        if outputs is not None:
+            report = rnncheck.compare(model, inputs, outputs, **{"seed": self._seed, **options})
+        else:
+            report = rnncheck.verify(model, inputs, **{"seed": self._seed, **options})
+        self._record(report)
+        report.raise_for_mismatch()
+        return report
+
+    def _record(self, report: Report) -> None:
+        """Record the worst numbers of a report."""
+        rows = report.rows
+        self._properties += [("rnncheck_verdict", str(report.verdict)), ("rnncheck_rows", len(rows))]
+        for name in ("score_max", "score_rms", "max_abs_diff", "noise"):
+            self._properties.append((f"rnncheck_{name}", max(getattr(row, name) for row in rows)))
