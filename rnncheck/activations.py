@@ -29,13 +29,14 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 
 # Whether NumPy computes exp and tanh of float64 with AVX-512, faster than the compiled loop; without, it is several
-# times slower.
+# times slower, which does not matter for the first numbers: they take NumPy a quarter of a second.
 _NUMPY_IS_FAST = not {"X86_V4", "AVX512_SKX"}.isdisjoint(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
+_budget = kernels.Budget(2**23)
 
 
 def _sigmoid(v: Array) -> Array:
     """1/(1 + exp(-v)); where exp(-v) overflows, zero is right to far below the smallest normal number."""
-    if not _NUMPY_IS_FAST:
+    if not (_NUMPY_IS_FAST or _budget.covers(v.size)):
         return _logistic(v, scale=-1.0, limit=708.0, constant=1.0, factor=0.0)
     result: Array = np.negative(v, out=np.empty_like(v))
     with np.errstate(over="ignore"):
@@ -46,7 +47,7 @@ def _sigmoid(v: Array) -> Array:
 
 
 def _tanh(v: Array) -> Array:
-    if not _NUMPY_IS_FAST:
+    if not (_NUMPY_IS_FAST or _budget.covers(v.size)):
         return _logistic(v, scale=2.0, limit=40.0, constant=0.0, factor=1.0)
     return np.tanh(v)
 

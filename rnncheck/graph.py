@@ -129,10 +129,10 @@ class Arguments:
     def of(layer: Any, args: Any, kwargs: Any) -> Arguments:
         """Return them by name."""
         sequence, *_ = (bound := inspect.signature(layer.call).bind(*args, **kwargs).arguments).values()
-        mask = bound.get("mask")
-        return Arguments(
-            sequence, bound.get("initial_state"), getattr(sequence, "_keras_mask", None) if mask is None else mask
-        )
+        initial_state, mask = bound.get("initial_state"), bound.get("mask")
+        if mask is None and initial_state is None:  # Keras hands on no mask to a call with several tensors
+            mask = getattr(sequence, "_keras_mask", None)
+        return Arguments(sequence, initial_state, mask)
 
     def half(self, *, first: bool) -> Arguments:
         """Return those of one direction of Bidirectional."""

@@ -1,8 +1,8 @@
 """Loops over whole blocks, compiled: each goes over its numbers once and lets go of the interpreter's lock.
 
-Most are the rules of `rnncheck.rounding` for the first look; `logistic` is tanh and sigmoid themselves. Arrays are
-contiguous; what a kernel computes is written to its last arguments. Numba compiles a kernel when it is first called
-and keeps it on disk.
+Most are the rules of `rnncheck.rounding` for the first look; `logistic` is tanh and sigmoid themselves. Small runs
+are checked without any of them. Arrays are contiguous; what a kernel computes is written to its last arguments.
+Numba compiles a kernel when it is first called and keeps it on disk.
 """
 
 from __future__ import annotations
@@ -44,6 +44,18 @@ def _compiled(kernel: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Re
         return result
 
     return call
+
+
+class Budget:
+    """How many numbers may be computed before the compiled loops are worth a second, which they take to load."""
+
+    def __init__(self, numbers: int) -> None:
+        self._left = numbers
+
+    def covers(self, numbers: int) -> bool:
+        """Whether it lasts for so many numbers more, which are taken off."""
+        self._left -= numbers
+        return self._left >= 0
 
 
 @_compiled

@@ -36,6 +36,8 @@ from rnncheck.thresholds import ALARMING, SUSPICIOUS
 
 # How many numbers of a layer are checked at once: enough for an efficient product, few enough for the cache.
 _BLOCK = 9 * 2**16
+# So few numbers are looked at carefully from the start, before the compiled loops of the first look are even loaded.
+_FEW = 2**14
 # How many numbers of state each of two threads must have at a step for splitting the samples to pay.
 _WORTH_A_THREAD = 2**13
 
@@ -43,7 +45,9 @@ _WORTH_A_THREAD = 2**13
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
-def step_rows(network: Network, calls: Sequence[Call], mapper: Mapper = map) -> list[Row]:
+def step_rows(
+    network: Network, calls: Sequence[Call], mapper: Mapper = map, layers: Sequence[Layer] | None = None
+) -> list[Row]:
     """Check every layer from what the implementation itself had before it.
 
     A recurrent layer is checked at every step from the implementation's own previous state, all steps at
@@ -53,8 +57,10 @@ def step_rows(network: Network, calls: Sequence[Call], mapper: Mapper = map) -> 
         network: the equations.
         calls: what `observe` saw of the implementation.
         mapper: `map`, or a function like it that uses several threads.
+        layers: which of the network's layers to check; all when None.
     """
-    return [row for layer in network.layers for row in _rows(layer, calls, mapper)]
+    chosen = network.layers if layers is None else layers
+    return [row for layer in chosen for row in _rows(layer, calls, mapper)]
 
 
 def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
@@ -62,7 +68,7 @@ def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
     jobs = [job for call in calls if (job := _job(layer, call)) is not None]
     if len(jobs) < len(calls) or layer.kind in HELPERS:
         return []
-    looks = [_Look(Analysis(bounded=True, matrix=matrix), layer) for matrix, _ in _CLOSER_LOOKS]
+    looks = _Looks.at(layer, jobs)
     compared = list(mapper(partial(_check_strand, looks), _strands(jobs, calls)))
     return [
         judge(
@@ -107,7 +113,7 @@ def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
     jobs = [job for call in calls if (job := _job(layer, call)) is not None]
     if len(jobs) < len(calls):
         return []
-    look = _Look(Analysis(bounded=True, matrix=ScreeningMatrix), layer)
+    look = _Looks.at(layer, jobs).first
     found = {id(job): Differences(np.empty(job.actual.shape), np.empty(job.actual.shape)) for job in jobs}
     with np.errstate(all="ignore"):
         for strand in _strands(jobs, calls):
@@ -132,8 +138,29 @@ class _Look:
         return self.analysis.weights(self.layer)
 
 
-# How a block is looked at: by which arithmetic, and the score from which a row is looked at by the next one.
-_CLOSER_LOOKS = ((ScreeningMatrix, SUSPICIOUS), (Matrix, ALARMING), (OrderedMatrix, math.inf))
+@dataclass(frozen=True)
+class _Looks:
+    """How the blocks of a layer are looked at.
+
+    Attributes:
+        first: how all rows are.
+        careful: the arithmetic that counts.
+        closer: by which arithmetics rows are looked at again, from which score on.
+    """
+
+    first: _Look
+    careful: _Look
+    closer: tuple[tuple[float, _Look], ...]
+
+    @staticmethod
+    def at(layer: Layer, jobs: Sequence[_Job]) -> _Looks:
+        """Return those for what was seen of a layer: where that is little, all of it is looked at carefully."""
+        screening, careful, ordered = (
+            _Look(Analysis(bounded=True, matrix=matrix), layer) for matrix in (ScreeningMatrix, Matrix, OrderedMatrix)
+        )
+        if sum(job.actual.size for job in jobs) <= _FEW:
+            return _Looks(careful, careful, ((ALARMING, ordered),))
+        return _Looks(screening, careful, ((SUSPICIOUS, careful), (ALARMING, ordered)))
 
 
 @dataclass(frozen=True)
@@ -180,7 +207,7 @@ class _Job(Protocol):
     def actual(self) -> Array:
         """What the layer put out: what is cut in blocks."""
 
-    def check(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[_Summaries, X | None]:
+    def check(self, block: Block, looks: _Looks, memory: X | None) -> tuple[_Summaries, X | None]:
         """Compare one block, given the memory of the block before; return it as it is after this one."""
 
     def settled(self, block: Block, look: _Look, memory: X | None) -> tuple[Rounded, X | None]:
@@ -201,7 +228,7 @@ def _strands(jobs: Sequence[_Job], calls: Sequence[Call]) -> list[Strand]:
     return [[pair for strand in strands for pair in strand] for strands in zip(*by_call, strict=True)]
 
 
-def _check_strand(looks: Sequence[_Look], strand: Strand) -> _Summaries:
+def _check_strand(looks: _Looks, strand: Strand) -> _Summaries:
     found: _Summaries = {}
     memory = None
     with np.errstate(all="ignore"):
@@ -243,7 +270,7 @@ class _RecurrentJob:
         for first in range(0, h.shape[0], samples):
             yield list(_blocks(h.shape, width, call, slice(first, first + samples)))
 
-    def check(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[_Summaries, X | None]:
+    def check(self, block: Block, looks: _Looks, memory: X | None) -> tuple[_Summaries, X | None]:
         operands, expected, memory = self.expect(block, looks, memory)
         summaries = {"h": self._compare(block, operands, expected, looks)}
         if memory is not None and self.steps.final_memory and self._is_last(block):
@@ -255,7 +282,7 @@ class _RecurrentJob:
         return self.steps.h
 
     def settled(self, block: Block, look: _Look, memory: X | None) -> tuple[Rounded, X | None]:
-        _, rows, memory = self.expect(block, (look, look), memory)
+        _, rows, memory = self.expect(block, _Looks(look, look, ()), memory)
         expected = self._settle(block, slice(None), rows)
         if self._cell.memory is None:
             return expected.reshape(block.shape), memory
@@ -264,13 +291,13 @@ class _RecurrentJob:
     def _is_last(self, block: Block) -> bool:
         return bool(block.start[1] + block.shape[1] == self.steps.h.shape[1])
 
-    def expect(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[tuple[X, ...], X, X | None]:
+    def expect(self, block: Block, looks: _Looks, memory: X | None) -> tuple[tuple[X, ...], X, X | None]:
         """Return what the equations need for a block, the h that they give, as rows, and the memory after it."""
         precision = PRECISIONS[self.layer.dtype]
         x, h = self._as_rows(self.steps.x[block.window[:2]]), self._as_rows(self.steps.before(block))
         operands: tuple[X, ...] = (precision.round(x), precision.round(h))
         if self._cell.memory is None:
-            return operands, self.evaluate(operands, looks[0]), None
+            return operands, self.evaluate(operands, looks.first), None
         if block.start[1] == 0 and self.steps.memory[0] is not None:
             memory = Rounded(precision.round(self.steps.memory[0][block.window[0]]), EXACT, EXACT, precision)
         assert memory is not None  # where it is not known before the first step of a call, the call before left it
@@ -286,13 +313,15 @@ class _RecurrentJob:
         """Return (N, T, ...) as rows: a memory runs through all samples of a step after the other."""
         return steps.reshape(-1, *steps.shape[2:]) if self._cell.memory is None else time_major(steps)
 
-    def _known_gates(self, operands: tuple[X, ...], looks: Sequence[_Look]) -> tuple[X, ...]:
+    def _known_gates(self, operands: tuple[X, ...], looks: _Looks) -> tuple[X, ...]:
         """Return the gates of some rows, exactly where the first look lost a noise that the memory would hand on."""
-        gates = self._gates(operands, looks[0])
+        gates = self._gates(operands, looks.first)
+        if looks.first is looks.careful:
+            return gates
         unknown = np.flatnonzero(reduce(np.logical_or, map(has_lost_noise, gates[:2])))
         if not unknown.size:
             return gates
-        careful = self._gates(tuple(operand[unknown] for operand in operands), looks[1])
+        careful = self._gates(tuple(operand[unknown] for operand in operands), looks.careful)
         replaced = (gate.replaced(unknown, again) for gate, again in zip(gates[:2], careful, strict=False))
         return *replaced, *gates[2:]
 
@@ -307,7 +336,7 @@ class _RecurrentJob:
         projected = self._cell.project(x, look.weights, self.layer.options)
         return self._cell.step(projected, tuple(states), look.weights, self.layer.options)[0]
 
-    def _compare(self, block: Block, operands: tuple[X, ...], expected: X, looks: Sequence[_Look]) -> _Found:
+    def _compare(self, block: Block, operands: tuple[X, ...], expected: X, looks: _Looks) -> _Found:
         actual = self._as_rows(self.steps.h[block.window])
         ordered = block if self._cell.memory is None else block.time_major
         return _look_closer(actual, ordered, operands, expected, looks, self.evaluate, partial(self._settle, block))
@@ -357,9 +386,9 @@ class _LayerJob:
             samples = max(1, _BLOCK // max(x[0].size for x in (self.output, *self.inputs)))
             yield from ([_samples(shape, start, samples, call)] for start in range(0, shape[0], samples))
 
-    def check(self, block: Block, looks: Sequence[_Look], memory: X | None) -> tuple[_Summaries, X | None]:
+    def check(self, block: Block, looks: _Looks, memory: X | None) -> tuple[_Summaries, X | None]:
         actual = self.output[block.window]
-        operands, expected = self._expect(block, looks[0] if self._by_row else looks[1])
+        operands, expected = self._expect(block, looks.first if self._by_row else looks.careful)
         if not self._by_row:
             return {"output": _Found(compare(actual, expected, block))}, memory
         return {"output": _look_closer(actual, block, operands, expected, looks, self._evaluate, _as_it_is)}, memory
@@ -424,7 +453,7 @@ def _look_closer(
     block: Block,
     operands: tuple[X, ...],
     expected: X,
-    looks: Sequence[_Look],
+    looks: _Looks,
     evaluate: Callable[[tuple[X, ...], _Look], X],
     settle: Callable[[Array | slice, X], X],
 ) -> _Found:
@@ -445,14 +474,16 @@ def _look_closer(
         return _flat(settle(rows, again))
 
     comparison = Comparison(actual, _flat(settle(slice(None), expected)))
-    for (_, score), look in zip(_CLOSER_LOOKS, looks[1:], strict=False):
+    for score, look in looks.closer:
         rows = comparison.rows_above(score)
         if not rows.size:
             break
         comparison.look_again(rows, careful(rows, look))
+    if looks.first is looks.careful:
+        return _Found(comparison.summary(block))
     row = np.array([comparison.worst_row])
     its_operands = tuple(operand[row] for operand in operands)
-    worst = partial(_worst, comparison.actual(row), row, its_operands, looks[1], evaluate, settle)
+    worst = partial(_worst, comparison.actual(row), row, its_operands, looks.careful, evaluate, settle)
     return _Found(comparison.summary(block), worst)
 
 

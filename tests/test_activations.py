@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 from keras.src.activations import ALL_OBJECTS_DICT
 
-from rnncheck import activations
+from rnncheck import activations, kernels
 from rnncheck.accuracy import ACCURACY
 from rnncheck.activations import ACTIVATIONS, KERAS2_ACTIVATIONS, activate
 from rnncheck.case import ALIASES
@@ -40,6 +40,7 @@ PARAMETERS = {"threshold": {"threshold": 0.25, "default_value": -0.5}}
 @pytest.fixture(params=[True, False], ids=["numpy", "compiled"])
 def way(request, monkeypatch):
     monkeypatch.setattr(activations, "_NUMPY_IS_FAST", request.param)
+    monkeypatch.setattr(activations, "_budget", kernels.Budget(0))
 
 
 @pytest.mark.usefixtures("way")
@@ -69,6 +70,18 @@ def test_tanh_keeps_the_shape_of_any_array(rng, shape):
     x = rng.normal(size=(*shape, 2))[..., 0]
 
     assert activations.tanh(x).shape == activations.sigmoid(x).shape == shape
+
+
+def test_compiled_loop_waits_until_it_is_worth_its_loading(monkeypatch):
+    called = []
+    monkeypatch.setattr(activations, "_NUMPY_IS_FAST", False)
+    monkeypatch.setattr(activations, "_budget", kernels.Budget(5))
+    monkeypatch.setattr(kernels, "logistic", lambda *arguments: called.append(len(arguments[0])))
+
+    for size in (2, 3, 4):
+        activations.tanh(np.zeros(size))
+
+    assert called == [4]
 
 
 # --- the formulas, one number at a time ---

@@ -13,6 +13,7 @@ from keras import layers
 import rnncheck
 from experiments.port import INPUTS, MODEL, run_port
 from rnncheck.comparator import Verdict
+from rnncheck.equations import CELLS as EQUATIONS
 from rnncheck.errors import InputError
 from rnncheck.faults.emulation import emulate
 from rnncheck.formats import FORMATS, in_format
@@ -332,20 +333,28 @@ def test_stateful_model_is_taken_to_start_from_zero_states():
 # --- the precision that a program computes in ---
 
 
+_BIASED = {"bias_initializer": "normal"}
+_LSTM = {**_BIASED, "unit_forget_bias": False}
 CELLS = {
-    "simple_rnn": lambda: layers.SimpleRNN(16, bias_initializer="normal", name="rnn"),
-    "lstm": lambda: layers.LSTM(16, bias_initializer="normal", unit_forget_bias=False, name="rnn"),
-    "gru": lambda: layers.GRU(16, bias_initializer="normal", name="rnn"),
-    "reset_before": lambda: layers.GRU(16, bias_initializer="normal", reset_after=False, name="rnn"),
+    "simple_rnn": ((5,), [lambda: layers.SimpleRNN(16, **_BIASED)]),
+    "lstm": ((5,), [lambda: layers.LSTM(16, **_LSTM)]),
+    "gru": ((5,), [lambda: layers.GRU(16, **_BIASED)]),
+    "reset_before": ((5,), [lambda: layers.GRU(16, **_BIASED, reset_after=False)]),
+    "stacked": ((5,), [lambda: layers.RNN([layers.LSTMCell(16, **_LSTM), layers.GRUCell(16, **_BIASED)])]),
+    "bidirectional": ((5,), [lambda: layers.Bidirectional(layers.LSTM(16, **_LSTM))]),
+    "conv_lstm_1d": ((6, 3), [lambda: layers.ConvLSTM1D(4, 3, **_LSTM), layers.Flatten]),
+    "conv_lstm_2d": ((5, 4, 2), [lambda: layers.ConvLSTM2D(3, 2, **_LSTM), layers.Flatten]),
+    "conv_lstm_3d": ((4, 3, 3, 2), [lambda: layers.ConvLSTM3D(3, 2, **_LSTM), layers.Flatten]),
 }
 
 
 @pytest.fixture(scope="module", params=CELLS)
 def cell(request):
     keras.utils.set_random_seed(21)
+    features, below = CELLS[request.param]
     head = layers.Dense(8, name="head", bias_initializer="normal")
-    model = keras.Sequential([keras.Input((12, 5), name="x"), CELLS[request.param](), head])
-    x = np.random.default_rng(22).normal(size=(16, 12, 5)).astype(np.float32)
+    model = keras.Sequential([keras.Input((12, *features), name="x"), *(layer() for layer in below), head])
+    x = np.random.default_rng(22).normal(size=(16, 12, *features)).astype(np.float32)
     return rnncheck.extract(model), x
 
 
@@ -360,10 +369,13 @@ def rounding_factors(network, digits):
     from rnncheck.faults.precision import kept
 
     named = {11: "tf32_products", 8: "bfloat16_products"}
-    (injection,) = injections(network, [fault for fault in FAULTS if fault.name == named[digits]])
+    (fault,) = (fault for fault in FAULTS if fault.name == named[digits])
+    for recurrent in [layer.name for layer in network.layers if layer.kind in EQUATIONS]:
+        (injection,) = injections(network, [fault], [recurrent])
+        network = injection.network
     dense = network.layer("head")
     kernel = kept(dense.weights["kernel"].astype(np.float64), digits)
-    return with_layer(injection.network, with_weights(dense, kernel=kernel))
+    return with_layer(network, with_weights(dense, kernel=kernel))
 
 
 RUNS = {

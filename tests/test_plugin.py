@@ -82,7 +82,7 @@ def test_model_and_export_pass_then_a_changed_weight_fails_with_the_table(run, p
     assert properties["test_model"]["rnncheck_verdict"] == "match"
     assert 0.0 < float(properties["test_model"]["rnncheck_score_max"]) < 7.0
     assert properties["test_changed_weight"]["rnncheck_verdict"] == "mismatch"
-    assert float(properties["test_changed_weight"]["rnncheck_score_max"]) > 100.0
+    assert float(properties["test_changed_weight"]["rnncheck_score_max"]) > 20.0
 
 
 def test_recorded_arrays_pass_then_fail_without_a_framework(run, pytester):

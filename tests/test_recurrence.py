@@ -25,6 +25,12 @@ def numbers(rng, shape, precision, low, high):
     return Screened(rng.uniform(low, high, shape), variance.astype(np.float32), error, precision)
 
 
+@pytest.fixture(params=["one_bound", "bounds"])
+def kind(request):
+    """What the gates are: those of the first look, with one bound for all, or those of a careful one."""
+    return (lambda x: x) if request.param == "one_bound" else in_full
+
+
 def in_full(x):
     return Rounded(x.value, x.variance.astype(np.float64), np.full(x.shape, x.bound), x.precision)
 
@@ -40,12 +46,12 @@ def step_by_step(a, b, start, counts):
 
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
 @pytest.mark.parametrize("counts", MASKS.values(), ids=MASKS)
-def test_recurrence_is_the_equation_step_by_step(rng, counts, precision):
+def test_recurrence_is_the_equation_step_by_step(rng, kind, counts, precision):
     shape = (STEPS, SAMPLES, UNITS)
     a, b = numbers(rng, shape, precision, 0.0, 1.0), numbers(rng, shape, precision, -1.0, 1.0)
     start = in_full(numbers(rng, shape[1:], precision, -1.0, 1.0))
 
-    result = recurrence(a, b, start, counts)
+    result = recurrence(kind(a), kind(b), start, counts)
 
     assert result.shape == (STEPS + 1, SAMPLES, UNITS)
     for t, memory in enumerate(step_by_step(in_full(a), in_full(b), start, counts)):
@@ -55,12 +61,12 @@ def test_recurrence_is_the_equation_step_by_step(rng, counts, precision):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
-def test_noise_of_the_steps_adds_up_as_if_every_step_made_the_same_error(rng, precision):
+def test_noise_of_the_steps_adds_up_as_if_every_step_made_the_same_error(rng, kind, precision):
     shape, w = (STEPS, SAMPLES, UNITS), precision.unit_variance
     a, b = numbers(rng, shape, precision, 0.0, 1.0), numbers(rng, shape, precision, -1.0, 1.0)
     start = in_full(numbers(rng, shape[1:], precision, -1.0, 1.0))
 
-    result = recurrence(a, b, start)
+    result = recurrence(kind(a), kind(b), start)
 
     c, noise = start.value, np.sqrt(start.variance)
     for t in range(STEPS):
@@ -72,7 +78,7 @@ def test_noise_of_the_steps_adds_up_as_if_every_step_made_the_same_error(rng, pr
 
 
 @pytest.mark.parametrize("which", ["decay", "gain", "start"])
-def test_unknown_bound_makes_that_of_the_memory_unknown(rng, which):
+def test_unknown_bound_makes_that_of_the_memory_unknown(rng, kind, which):
     precision, shape = PRECISIONS["float32"], (STEPS, SAMPLES, UNITS)
     a, b = numbers(rng, shape, precision, 0.0, 1.0), numbers(rng, shape, precision, -1.0, 1.0)
     start = Rounded(np.zeros(shape[1:]), 0.0, 0.0, precision)
@@ -83,16 +89,17 @@ def test_unknown_bound_makes_that_of_the_memory_unknown(rng, which):
     else:
         start.error = np.inf
 
-    result = recurrence(a, b, start)
+    result = recurrence(kind(a), kind(b), start)
 
     assert np.isinf(result.error[1:]).all()
 
 
-def test_what_is_masked_never_counts_not_even_nan(rng):
+def test_what_is_masked_never_counts_not_even_nan(rng, kind):
     precision = PRECISIONS["float32"]
     shape, counts = (STEPS, SAMPLES, UNITS), MASKS["padding"]
     a, b = numbers(rng, shape, precision, 0.0, 1.0), numbers(rng, shape, precision, -1.0, 1.0)
     start = in_full(numbers(rng, shape[1:], precision, -1.0, 1.0))
+    a, b = kind(a), kind(b)
     clean = recurrence(a, b, start, counts)
     for part in (a.value, a.variance, b.value, b.variance):
         part[~counts] = np.nan
@@ -112,3 +119,15 @@ def test_memory_of_every_cell_is_the_recurrence_of_its_first_two_gates(rng, name
     once = CELLS[name].memory(tuple(gate.value[0] for gate in gates), c.value)
 
     np.testing.assert_allclose(recurrence(*gates[:2], c).value[1], once, rtol=1e-15, atol=1e-15)
+
+
+def test_both_ways_to_compute_it_agree(rng):
+    precision, shape = PRECISIONS["float32"], (STEPS, SAMPLES, UNITS)
+    a, b = numbers(rng, shape, precision, -1.0, 1.0), numbers(rng, shape, precision, -1.0, 1.0)
+    start = in_full(numbers(rng, shape[1:], precision, -1.0, 1.0))
+
+    at_once, careful = (recurrence(x(a), x(b), start, MASKS["holes"]) for x in (lambda x: x, in_full))
+
+    np.testing.assert_allclose(at_once.value, careful.value, rtol=1e-13)
+    np.testing.assert_allclose(at_once.variance, careful.variance, rtol=1e-5)
+    np.testing.assert_allclose(at_once.error, careful.error, rtol=1e-5)

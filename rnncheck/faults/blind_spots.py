@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rnncheck.faults.fault import Fault, Injection, injections
-from rnncheck.faults.trial import MIXING, failures, few_samples, rows_against
+from rnncheck.faults.trial import MIXING, few_samples, shows
 from rnncheck.network import Network
 from rnncheck.observed import Call, observe
 from rnncheck.recording import Recording
@@ -53,14 +53,21 @@ def blind_spots(
     return tuple(
         _blind_spot(injection, network, call)
         for injection in injections(network, faults)
-        if not _shows(injection, recordings, few, mapper)
+        if not _shows(injection, network, recordings, few, mapper)
     )
 
 
-def _shows(injection: Injection, recordings: Sequence[Recording], few: Sequence[Recording], mapper: Mapper) -> bool:
-    if injection.fault.group not in MIXING and failures(rows_against(injection.network, few, mapper)):
+def _shows(
+    injection: Injection,
+    network: Network,
+    recordings: Sequence[Recording],
+    few: Sequence[Recording],
+    mapper: Mapper,
+) -> bool:
+    glance = injection.fault.group not in MIXING and list(recordings) != few
+    if glance and shows(injection.network, network, few, mapper):
         return True
-    return bool(failures(rows_against(injection.network, recordings, mapper)))
+    return shows(injection.network, network, recordings, mapper)
 
 
 def _blind_spot(injection: Injection, network: Network, call: Call) -> BlindSpot:

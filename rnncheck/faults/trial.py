@@ -40,6 +40,22 @@ def rows_against(network: Network, recordings: Sequence[Recording], mapper: Mapp
     return (*steps, *end_to_end_rows(*_with_sequences(network, recordings), mapper, steps_checked=vouched))
 
 
+def shows(wrong: Network, right: Network, recordings: Sequence[Recording], mapper: Mapper = map) -> bool:
+    """Whether a run shows that it is not of a wrong network, by the steps of those layers that differ or else at all.
+
+    Args:
+        wrong: the right network with something changed.
+        right: the network that the run matches.
+        recordings: the run, one recording for each call.
+        mapper: `map`, or a function like it that uses several threads.
+    """
+    known = set(map(id, right.layers))
+    different = [layer for layer in wrong.layers if id(layer) not in known]
+    if failures(step_rows(wrong, observe(wrong, recordings), mapper, different)):
+        return True
+    return bool(failures(rows_against(wrong, recordings, mapper)))
+
+
 def _with_sequences(network: Network, recordings: Sequence[Recording]) -> tuple[Network, Sequence[Recording]]:
     """Make further outputs of the sequences that were recorded of layers that hide their states under a mask."""
     hiding = [layer for layer in network.layers if hides_states(layer) and layer.name in recordings[0].states]
@@ -79,5 +95,7 @@ def few_samples(network: Network, recordings: Sequence[Recording]) -> list[Recor
     if any(layer.kind in {"Constant", "FoldTime"} for layer in network.layers):
         return list(recordings)
     size = max((h[0].size for h in recordings[0].states.values()), default=_FEW)
-    enough = min(samples, max(3, _FEW // max(size, 1)))
+    enough = max(3, _FEW // max(size, 1))
+    if enough >= samples:
+        return list(recordings)
     return [recording.first_samples(enough) for recording in recordings]
