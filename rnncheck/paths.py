@@ -51,6 +51,7 @@ class KernelPath:
         surroundings: what is set elsewhere while it runs.
         format: what products are computed in, one of `rnncheck.formats.FORMATS`; empty for what the model says.
         on_gpu: whether it exists on a GPU only.
+        refusal: what Keras says where it has no such path for a layer; empty where it has one for all.
     """
 
     name: str
@@ -63,6 +64,7 @@ class KernelPath:
     surroundings: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
     format: str = ""
     on_gpu: bool = False
+    refusal: str = ""
 
     @property
     def plain(self) -> bool:
@@ -186,7 +188,13 @@ PATHS: Mapping[str, KernelPath] = {
         KernelPath("unroll", "recurrent layers build their steps one by one", settings={"unroll": True}),
         KernelPath("no_unroll", "recurrent layers run a loop", settings={"unroll": False}),
         KernelPath("all_true_mask", "recurrent layers get a mask in which every step counts", masked=True),
-        KernelPath("use_cudnn", "LSTM and GRU use cuDNN", settings={"use_cudnn": True}, on_gpu=True),
+        KernelPath(
+            "use_cudnn",
+            "LSTM and GRU use cuDNN",
+            settings={"use_cudnn": True},
+            on_gpu=True,
+            refusal="cuDNN is not supported",
+        ),
         KernelPath("no_use_cudnn", "LSTM and GRU run the general loop", settings={"use_cudnn": False}),
         KernelPath("batch_of_one", "predict takes one sample after the other", batch=lambda n: 1),
         KernelPath(

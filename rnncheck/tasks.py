@@ -240,6 +240,9 @@ def _run(opened: Opened, path: str, relations: Sequence[str]) -> Run:
     except RnncheckError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
+        refusal = PATHS[path].refusal
+        if refusal and refusal in str(error):
+            return Run(path, not_applicable=f"Keras says that {refusal} for one of the layers")
         return Run(path, error=described(error))
 
 

@@ -45,6 +45,7 @@ from rnncheck.tasks import (
     Opened,
     Task,
     Work,
+    described,
     related_runs,
 )
 
@@ -114,7 +115,13 @@ def verify(
 def _saved(source: _Source, folder: Path) -> _Source:
     """Return a model in this process as one in a file, which other processes can load."""
     path = folder / "model.keras"
-    source.loaded.save(path)
+    try:
+        source.loaded.save(path)
+    except Exception as error:
+        raise InputError(
+            f"{source.name}: Keras cannot save it ({described(error)}); expected one that can be saved, for other "
+            "backends load it in processes of their own."
+        ) from error
     return replace(source, task=partial(FileTask, path), loaded=None)
 
 

@@ -9,7 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import rnncheck
 from rnncheck.backends import BACKENDS, _Worker, named_backends, run_everywhere
+from rnncheck.builder import build
 from rnncheck.case import LAYERS, Case
 from rnncheck.comparator import Verdict
 from rnncheck.crosscheck import CrossCheck
@@ -89,6 +91,29 @@ def test_command_runs_a_file_on_other_backends(tmp_path, rnncheck_command):
         ("sine.keras", "jax", "match"),
         ("sine.keras", "torch", "match"),
     ]
+
+
+def test_model_in_this_process_runs_on_other_backends():
+    built = build(CASES[1])
+
+    report = rnncheck.verify(built.model, built.calls[0], backends=["torch"], paths=["predict", "no_use_cudnn"])
+
+    assert report.environment["backend"] == "torch"
+    assert [(entry.backend, entry.path, entry.verdict) for entry in report.entries] == [
+        ("torch", "predict", Verdict.MATCH),
+        ("torch", "no_use_cudnn", Verdict.MATCH),
+    ]
+
+
+def test_model_that_cannot_be_saved_is_refused(monkeypatch):
+    built = build(CASES[0])
+
+    def fails(path):
+        raise ValueError("no name")
+
+    monkeypatch.setattr(built.model, "save", fails)
+    with pytest.raises(InputError, match=r"Keras cannot save it \(ValueError: no name\); expected one that can be"):
+        rnncheck.verify(built.model, built.calls[0], backends=["torch"])
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,22 @@ def test_broken_port_is_caught_and_diagnosed(tmp_path, rnncheck_command, mistake
     assert f"diagnosis: explained by `{MISTAKES[mistake]}` in 'lstm' (score " in done.out
 
 
+def test_small_model_is_answered_without_frameworks_and_compiled_loops(tmp_path):
+    """So that it is answered soon: each of these takes longer to load than the rest to run."""
+    y, h = run_port(tmp_path)
+    words = ["compare", MODEL, "--inputs", INPUTS, "--outputs", y, "--states", h]
+    code = (
+        f"import sys; sys.argv = {['rnncheck', *map(str, words)]!r}\nfrom rnncheck.cli import main\ntry: main()\n"
+        "except SystemExit as end: print(end.code, *{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    code, *loaded = done.stderr.split()
+    assert code == "0"
+    assert not {"keras", "tensorflow", "jax", "torch", "numba", "scipy", "pandas"} & set(loaded)
+
+
 # --- files ---
 
 

@@ -207,6 +207,17 @@ def test_tf32_path_expects_coarse_products(monkeypatch):
     assert noise["tf32"] > 100.0 * noise["predict"]
 
 
+def test_path_that_keras_refuses_for_a_layer_is_noted(monkeypatch):
+    monkeypatch.setattr(paths, "has_gpu", lambda: True)
+    built = build(Case(**_SIZES, layer="lstm"))
+
+    report = rnncheck.verify(built.model, built.calls[0], paths=["predict", "use_cudnn"])
+
+    assert report.verdict is Verdict.MATCH
+    said = "path `use_cudnn` was not run: Keras says that cuDNN is not supported for one of the layers"
+    assert report.entries[0].notes == (said,)
+
+
 def test_paths_that_need_a_gpu_are_not_for_others():
     built = build(Case(**_SIZES))
 
