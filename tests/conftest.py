@@ -10,11 +10,9 @@ from rnncheck.cli import main
 
 
 def pytest_collection_modifyitems(items):
-    """Keep the tests of a file in one process, which shares its fixtures; begin with the README's, the slowest."""
-    for item in items:
-        if item.path.stem != "test_readme":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: item.path.stem != "test_readme")
+    """Begin with the slowest files, so that no process works on one when the others have nothing left."""
+    slowest = ["test_readme", "test_search", "test_verify", "test_backends"]
+    items.sort(key=lambda item: slowest.index(item.path.stem) if item.path.stem in slowest else len(slowest))
 
 
 class Finished(NamedTuple):

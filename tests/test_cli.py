@@ -51,7 +51,11 @@ DTYPES = "bfloat16, float16, float32, float64, mixed_bfloat16, mixed_float16"
 
 
 def in_a_process(*command):
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=120)
+    # A framework that this process has loaded may have asked for messages there, as JAX does.
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, timeout=120, env=environment
+    )
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
