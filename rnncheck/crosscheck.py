@@ -31,8 +31,8 @@ class CrossCheck:
             given = dict(zip(self._backends, answers, strict=True))
             entries = {backend: work.judge(each) for backend, each in given.items()}
             self._entries += [replace(entry, backend=name) for name, found in entries.items() for entry in found]
-            name = next(entry.name for found in entries.values() for entry in found)
-            self._differences += _differences(name, given)
+            first = next(entry for found in entries.values() for entry in found)
+            self._differences += _differences(first.name, given, by_path=bool(first.path))
             self._environments |= {backend: dict(each.environment) for backend, each in given.items()}
             yield work
 
@@ -50,7 +50,7 @@ class CrossCheck:
         return {name: ", ".join(values) for name, values in found.items()}
 
 
-def _differences(name: str, answers: dict[str, Answer]) -> Iterator[Difference]:
+def _differences(name: str, answers: dict[str, Answer], *, by_path: bool) -> Iterator[Difference]:
     """Yield the largest difference between the outputs of each two backends, by the path on which both ran."""
     runs = {backend: {run.path: run.recordings for run in each.runs} for backend, each in answers.items()}
     paths = dict.fromkeys(path for of_backend in runs.values() for path in of_backend)
@@ -59,7 +59,7 @@ def _differences(name: str, answers: dict[str, Answer]) -> Iterator[Difference]:
         for pair in combinations(ran, 2):
             first, second = (runs[backend][path] for backend in pair)
             largest = max(map(_largest, _outputs(first), _outputs(second)), default=0.0)
-            yield Difference(name, pair, largest, path if len(paths) > 1 else "")
+            yield Difference(name, pair, largest, path if by_path else "")
 
 
 def _outputs(recordings: Sequence[Recording]) -> list[Array]:

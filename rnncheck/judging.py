@@ -124,7 +124,8 @@ def related_rows(
             tried |= {} if problem else {each.name: each.outputs}
     if not tried:
         return tuple(failed), notes
-    stepped = all(row.verdict is Verdict.MATCH for row in rows if row.check == Check.STEP)
+    steps = [row.verdict for row in rows if row.check == Check.STEP]
+    stepped = bool(steps) and set(steps) == {Verdict.MATCH}
     with threads() as mapper:
         ends = end_to_end_rows(network, recordings, mapper, steps_checked=stepped, related=tried)
     return (*(row for row in ends if row.check in tried), *failed), notes

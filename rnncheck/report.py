@@ -102,13 +102,17 @@ class Difference:
         case: the name of what was run.
         backends: the two.
         max_abs_diff: the largest difference between their outputs.
-        path: the way in which Keras computed it, where there were several; else empty.
+        path: the way in which Keras computed it, where paths were asked for; else empty.
     """
 
     case: str
     backends: tuple[str, str]
     max_abs_diff: float
     path: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the difference as JSON has it."""
+        return plain_values({name: value for name, value in asdict(self).items() if value or name != "path"})
 
 
 @dataclass(frozen=True)
@@ -183,11 +187,7 @@ class Report:
             "verdict": str(self.verdict),
             "proven": self.proven,
             "cases": [entry.to_dict() for entry in self.entries],
-            **(
-                {"backend_differences": [plain_values(asdict(d)) for d in self.differences]}
-                if self.differences
-                else {}
-            ),
+            **({"backend_differences": [each.to_dict() for each in self.differences]} if self.differences else {}),
         }
 
     def to_frame(self) -> pandas.DataFrame:

@@ -74,6 +74,7 @@ def test_report_says_which_backend_an_entry_is_from(found):
 
     assert [case["backend"] for case in said["cases"][:3]] == list(BACKENDS)
     assert len(said["backend_differences"]) == len(found.differences)
+    assert set(said["backend_differences"][0]) == {"case", "backends", "max_abs_diff"}
     assert set(found.to_frame()["backend"]) == set(BACKENDS)
     lines = str(found).splitlines()
     assert lines[1].split() == ["case", "tensorflow", "jax", "torch", "differ", "by"]
@@ -96,13 +97,15 @@ def test_command_runs_a_file_on_other_backends(tmp_path, rnncheck_command):
 def test_model_in_this_process_runs_on_other_backends():
     built = build(CASES[1])
 
-    report = rnncheck.verify(built.model, built.calls[0], backends=["torch"], paths=["predict", "no_use_cudnn"])
+    report = rnncheck.verify(built.model, built.calls[0], backends=["jax", "torch"], paths=["no_use_cudnn"])
 
-    assert report.environment["backend"] == "torch"
+    assert report.environment["backend"] == "jax, torch"
     assert [(entry.backend, entry.path, entry.verdict) for entry in report.entries] == [
-        ("torch", "predict", Verdict.MATCH),
+        ("jax", "no_use_cudnn", Verdict.MATCH),
         ("torch", "no_use_cudnn", Verdict.MATCH),
     ]
+    assert [each.path for each in report.differences] == ["no_use_cudnn"]
+    assert str(report).splitlines()[2].split()[-1] != "-"  # how far they differ
 
 
 def test_model_that_cannot_be_saved_is_refused(monkeypatch):

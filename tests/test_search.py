@@ -13,7 +13,7 @@ from rnncheck.random_case import random_case
 from rnncheck.report import Entry
 from rnncheck.verify import reproduce_command, verify_case
 
-FIRST, COUNT, BLOCK = 100_000, 120, 10
+FIRST, COUNT, BLOCK = 100_000, 150, 10
 
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + COUNT, BLOCK))
