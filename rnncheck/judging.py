@@ -17,13 +17,16 @@ from rnncheck.observed import disagreements, observe
 from rnncheck.parallel import threads
 from rnncheck.paths import PATHS
 from rnncheck.recording import Recording
-from rnncheck.relations import Outputs, Related
+from rnncheck.relations import Related
 from rnncheck.steps import all_steps_match, step_rows
 from rnncheck.tasks import ONCE, Answer, How
 
 
 def check(
-    network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None = None
+    network: Network,
+    recordings: Sequence[Recording],
+    tolerance: Tolerance | None = None,
+    related: Sequence[Related] = (),
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Run all checks on what was recorded.
 
@@ -31,29 +34,40 @@ def check(
         network: the equations.
         recordings: what the implementation produced, one for each call in a row.
         tolerance: a limit to check besides.
+        related: what became of the metamorphic relations.
 
     Returns:
-        The rows, and notes on what they rest on.
+        The rows, those of the relations last, and notes on what they rest on and what could not be tried.
 
     Raises:
         InputError: an Embedding inside the model was given an id that it does not have.
     """
     try:
-        return _check(network, recordings, tolerance)
+        return _check(network, recordings, tolerance, related)
     except OutsideTableError as error:
         raise InputError(str(error)) from error
 
 
 def _check(
-    network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None
+    network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None, related: Sequence[Related]
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    problems = {each.name: each.error or _other_form(recordings, each) for each in related}
+    tried = {each.name: each.outputs for each in related if each.outputs and not problems[each.name]}
     with threads() as mapper:
         calls = observe(network, recordings)
         steps = step_rows(network, calls, mapper)
         notes = disagreements(network, calls)
         vouched = all_steps_match(network, steps) and not notes
-        ends = end_to_end_rows(network, recordings, mapper, steps_checked=vouched, tolerance=tolerance)
-    return (*steps, *ends), notes
+        ends = end_to_end_rows(network, recordings, mapper, steps_checked=vouched, tolerance=tolerance, related=tried)
+    failed = [_failed(network.name, problem, name) for name, problem in problems.items() if problem]
+    rows = (*steps, *(row for row in ends if row.check not in tried), *(row for row in ends if row.check in tried))
+    left_out = (f"`{each.name}` was not tried: {each.not_applicable}" for each in related if each.not_applicable)
+    return (*rows, *failed), (*notes, *left_out)
+
+
+def of_the_equations(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the rows that hold numbers against the equations, not one run against another."""
+    return tuple(row for row in rows if row.check in set(Check))
 
 
 @dataclass(frozen=True)
@@ -87,10 +101,9 @@ def judged(given: Answer, name: str, tolerance: Tolerance | None, how: How) -> I
         if run.error:
             yield Judged((_failed(name, run.error),), notes, path)
             continue
-        rows, said = check(network, run.recordings, tolerance)
-        insight = _insight(network, run.recordings, rows)
-        others, left_out = related_rows(network, run.recordings, run.related, rows)
-        yield Judged((*rows, *others), (*notes, *said, *left_out), path, insight)
+        rows, said = check(network, run.recordings, tolerance, run.related)
+        insight = _insight(network, run.recordings, of_the_equations(rows))
+        yield Judged(rows, (*notes, *said), path, insight)
 
 
 def _on_path(network: Network, path: str) -> Network:
@@ -103,36 +116,10 @@ def _failed(name: str, detail: str, check: str = Check.END_TO_END) -> Row:
     return failed_row(layer=name, output="all", check=check, shape=(), detail=detail)
 
 
-def related_rows(
-    network: Network, recordings: Sequence[Recording], related: Sequence[Related], rows: Sequence[Row]
-) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Return the rows of the metamorphic relations, and notes on those that could not be tried.
-
-    Args:
-        network: the equations, which say how far rounding may part two runs.
-        recordings: the plain run, one recording for each call.
-        related: what became of the relations.
-        rows: what the checks said of the plain run.
-    """
-    notes = tuple(f"`{each.name}` was not tried: {each.not_applicable}" for each in related if each.not_applicable)
-    failed = [_failed(network.name, each.error, each.name) for each in related if each.error]
-    tried: dict[str, Outputs] = {}
-    for each in related:
-        if each.outputs:
-            problem = _other_form(recordings, each)
-            failed += [_failed(network.name, problem, each.name)] if problem else []
-            tried |= {} if problem else {each.name: each.outputs}
-    if not tried:
-        return tuple(failed), notes
-    steps = [row.verdict for row in rows if row.check == Check.STEP]
-    stepped = bool(steps) and set(steps) == {Verdict.MATCH}
-    with threads() as mapper:
-        ends = end_to_end_rows(network, recordings, mapper, steps_checked=stepped, related=tried)
-    return (*(row for row in ends if row.check in tried), *failed), notes
-
-
 def _other_form(recordings: Sequence[Recording], related: Related) -> str:
-    """Say where a further run gave other shapes than the plain one; empty where it did not."""
+    """Say where a further run gave other shapes than the plain one; empty where it did not, or gave none."""
+    if not related.outputs:
+        return ""
     for plain, others in zip(recordings, related.outputs, strict=True):
         came, expected = ([array.shape for array in arrays] for arrays in (others, plain.outputs))
         if came != expected:

@@ -17,6 +17,7 @@ from rnncheck.equations import CELLS
 from rnncheck.errors import InputError, NotApplicableError
 from rnncheck.graph import Arguments, is_recurrent, steps_axis
 from rnncheck.network import Network
+from rnncheck.relations import require_parts
 
 # (model, inputs in its structure, how many samples a batch has; None for Keras' own number) -> outputs.
 Execute = Callable[[Any, Any, int | None], Any]
@@ -79,12 +80,8 @@ class KernelPath:
         """
         if self.on_gpu and not has_gpu():
             raise NotApplicableError("there is no GPU")
-        if self.batch is not None and network.stateful:
-            raise NotApplicableError("a stateful model takes its batch whole")
-        if self.batch is not None and samples == 1:
-            raise NotApplicableError("there is one sample")
-        if self.batch is not None and network.knows_samples:
-            raise NotApplicableError("something in the model belongs to particular samples")
+        if self.batch is not None:
+            require_parts(network, samples)
         if self.settings and all(before == value for _, _, before, value in self._changes(model)):
             raise NotApplicableError("no layer has another setting")
         if self.masked and not any(layer.kind in CELLS and layer.mask is None for layer in network.layers):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Runner(Protocol):
         """Return the outputs of each call in a row, from zero states."""
 
 
+@runtime_checkable
 class ModelRunner(Runner, Protocol):
     """A runner that can change the model that it runs."""
 
@@ -78,26 +79,38 @@ def _same_again(runner: Runner, network: Network, calls: Calls) -> Outputs:
     return runner.outputs(calls)
 
 
-def _samples(network: Network, calls: Calls) -> int:
-    """Return how many samples there are to part or to exchange."""
-    samples = len(calls[0][0])
+def require_several(network: Network, samples: int) -> None:
+    """See that there are samples to exchange.
+
+    Raises:
+        NotApplicableError: there are none.
+    """
     if samples == 1:
         raise NotApplicableError("there is one sample")
     if network.knows_samples:
         raise NotApplicableError("something in the model belongs to particular samples")
-    return samples
+
+
+def require_parts(network: Network, samples: int) -> None:
+    """See that there are samples which can be parted.
+
+    Raises:
+        NotApplicableError: there are none.
+    """
+    if network.stateful:
+        raise NotApplicableError("a stateful model takes its batch whole")
+    require_several(network, samples)
 
 
 def _permuted(runner: Runner, network: Network, calls: Calls) -> Outputs:
-    _samples(network, calls)
+    require_several(network, len(calls[0][0]))
     outputs = runner.outputs([[array[::-1] for array in inputs] for inputs in calls])
     return [[array[::-1] for array in each] for each in outputs]
 
 
 def _one_by_one(runner: Runner, network: Network, calls: Calls) -> Outputs:
-    samples = _samples(network, calls)
-    if network.stateful:
-        raise NotApplicableError("a stateful model takes its batch whole")
+    samples = len(calls[0][0])
+    require_parts(network, samples)
     alone = [runner.outputs([[array[n : n + 1] for array in inputs] for inputs in calls]) for n in range(samples)]
     return [
         [np.concatenate(parts) for parts in zip(*(each[call] for each in alone), strict=True)]
@@ -105,15 +118,14 @@ def _one_by_one(runner: Runner, network: Network, calls: Calls) -> Outputs:
     ]
 
 
-def _of_a_model(method: str, *arguments: Any) -> Callable[[Runner, Network, Calls], Outputs]:
+def _of_a_model(changed: Callable[[ModelRunner, Calls], Outputs]) -> Callable[[Runner, Network, Calls], Outputs]:
     """Return what changes the model; a function has none."""
 
     def outputs(runner: Runner, network: Network, calls: Calls) -> Outputs:
         del network
-        if not hasattr(runner, method):
+        if not isinstance(runner, ModelRunner):
             raise NotApplicableError("a function shows no model to change")
-        result: Outputs = getattr(runner, method)(calls, *arguments)
-        return result
+        return changed(runner, calls)
 
     return outputs
 
@@ -127,10 +139,22 @@ RELATIONS: Mapping[str, Relation] = {
         Relation(
             "sequence_cut",
             "recurrent layers get their sequence in two parts, with the states handed over",
-            _of_a_model("cut_in_two"),
+            _of_a_model(lambda runner, calls: runner.cut_in_two(calls)),
         ),
-        Relation("nan_under_mask", "steps that do not count are NaN", _of_a_model("with_masked", np.nan)),
-        Relation("huge_under_mask", "steps that do not count are 1e30", _of_a_model("with_masked", 1e30)),
-        Relation("saved_and_loaded", "the model is saved and loaded", _of_a_model("reloaded")),
+        Relation(
+            "nan_under_mask",
+            "steps that do not count are NaN",
+            _of_a_model(lambda runner, calls: runner.with_masked(calls, np.nan)),
+        ),
+        Relation(
+            "huge_under_mask",
+            "steps that do not count are 1e30",
+            _of_a_model(lambda runner, calls: runner.with_masked(calls, 1e30)),
+        ),
+        Relation(
+            "saved_and_loaded",
+            "the model is saved and loaded",
+            _of_a_model(lambda runner, calls: runner.reloaded(calls)),
+        ),
     )
 }

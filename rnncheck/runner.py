@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,14 +120,21 @@ class KerasRunner:
         return self._rewritten(calls, WithMasked(value))
 
     def _rewritten(self, calls: Sequence[Sequence[Array]], rewrite: CutInTwo | WithMasked) -> list[list[Array]]:
-        def changed(layer: Any, args: Any, kwargs: Any) -> Any:
-            return rewrite(layer, args, self.path.arguments(layer, args, kwargs))
-
-        with rewritten(self.model, calls[0], changed) as model:
+        with self._calling(self.model, calls, rewrite) as model:
             if not rewrite.count:
                 raise NotApplicableError(rewrite.missing)
-            self.path.compile(model)
             return self._run(model, calls)
+
+    @contextlib.contextmanager
+    def _calling(self, model: Any, calls: Sequence[Sequence[Array]], call: Callable[..., Any]) -> Iterator[Any]:
+        """Yield a model whose layers `call` calls, as the path has it: (layer, args, kwargs) -> what is put out."""
+
+        def on_the_path(layer: Any, args: Any, kwargs: Any) -> Any:
+            return call(layer, args, self.path.arguments(layer, args, kwargs))
+
+        with rewritten(model, calls[0], on_the_path) as changed:
+            self.path.compile(changed)
+            yield changed
 
     def reloaded(self, calls: Sequence[Sequence[Array]]) -> list[list[Array]]:
         """Return the outputs of each call of the model after it was saved and loaded."""
@@ -139,10 +146,9 @@ class KerasRunner:
             loaded = keras.saving.load_model(file, compile=False, safe_mode=True)
 
         def as_it_is(layer: Any, args: Any, kwargs: Any) -> Any:
-            return layer(*args, **self.path.arguments(layer, args, kwargs))
+            return layer(*args, **kwargs)
 
-        with self.path.around(loaded), rewritten(loaded, calls[0], as_it_is) as model:
-            self.path.compile(model)
+        with self.path.around(loaded), self._calling(loaded, calls, as_it_is) as model:
             return self._run(model, calls)
 
     def _run(self, model: Any, calls: Sequence[Sequence[Array]]) -> list[list[Array]]:

@@ -25,7 +25,7 @@ from rnncheck.faults import FAULTS
 from rnncheck.formats import in_format, own_format
 from rnncheck.inputs import check_inputs
 from rnncheck.insight import FormatQuestion, Insight
-from rnncheck.judging import check, judged, related_rows
+from rnncheck.judging import check, judged, of_the_equations
 from rnncheck.network import Activation, Network
 from rnncheck.paths import named_paths
 from rnncheck.recorded import FunctionRunner, make_recording, read_recording
@@ -349,12 +349,12 @@ def _compared(
 ) -> Entry:
     """Check what a program recorded."""
     network = source.network if precision is None else in_format(source.network, precision)
-    rows, notes = check(network, (recording,), tolerance)
-    others, left_out = related_rows(network, (recording,), related, rows)
-    notes = (*source.notes, *notes, *_advice(network, recording, rows), *left_out)
+    rows, notes = check(network, (recording,), tolerance, related)
+    known = of_the_equations(rows)
+    notes = (*source.notes, *notes, *_advice(network, recording, known))
     stated = precision or own_format(source.network)
-    insight = Insight(network, (recording,), rows, FAULTS, FormatQuestion(source.network, stated))
-    return Entry(source.name, (*rows, *others), model=source.name, notes=notes, insight=insight)
+    insight = Insight(network, (recording,), known, FAULTS, FormatQuestion(source.network, stated))
+    return Entry(source.name, rows, model=source.name, notes=notes, insight=insight)
 
 
 def _advice(network: Network, recording: Recording, rows: Sequence[Row]) -> Iterator[str]:

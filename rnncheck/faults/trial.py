@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rnncheck.comparator import FAILED, Check, Row, Verdict
 from rnncheck.end_to_end import end_to_end_rows
-from rnncheck.network import Network, Tensor
+from rnncheck.network import Layer, Network, Tensor
 from rnncheck.observed import disagreements, hides_states, observe
 from rnncheck.recording import Recording
 from rnncheck.steps import Mapper, all_steps_match, step_rows
@@ -20,22 +20,27 @@ MIXING = ("layout", "batch", "masks")
 _FEW = 2**12
 
 
-def rows_against(network: Network, recordings: Sequence[Recording], mapper: Mapper = map) -> tuple[Row, ...]:
+def rows_against(
+    network: Network, recordings: Sequence[Recording], mapper: Mapper = map, suspected: Sequence[Layer] = ()
+) -> tuple[Row, ...]:
     """Hold a run against a network: every step, and the whole run where no step failed.
 
     Args:
         network: the equations, right or wrong.
         recordings: the run, one recording for each call.
         mapper: `map`, or a function like it that uses several threads.
+        suspected: layers to check first; where their steps fail, the others are left out.
 
     Returns:
         The rows of the steps; where none of them failed, those of the outputs besides, and of every sequence whose
         steps start from states that nobody sees.
     """
     calls = observe(network, recordings)
-    steps = step_rows(network, calls, mapper)
-    if failures(steps):
-        return tuple(steps)
+    steps: list[Row] = []
+    for layers in (suspected, [layer for layer in network.layers if layer not in suspected]):
+        steps += step_rows(network, calls, mapper, layers)
+        if failures(steps):
+            return tuple(steps)
     vouched = all_steps_match(network, steps) and not disagreements(network, calls)
     return (*steps, *end_to_end_rows(*_with_sequences(network, recordings), mapper, steps_checked=vouched))
 
@@ -51,9 +56,7 @@ def shows(wrong: Network, right: Network, recordings: Sequence[Recording], mappe
     """
     known = set(map(id, right.layers))
     different = [layer for layer in wrong.layers if id(layer) not in known]
-    if failures(step_rows(wrong, observe(wrong, recordings), mapper, different)):
-        return True
-    return bool(failures(rows_against(wrong, recordings, mapper)))
+    return bool(failures(rows_against(wrong, recordings, mapper, different)))
 
 
 def _with_sequences(network: Network, recordings: Sequence[Recording]) -> tuple[Network, Sequence[Recording]]:
