@@ -29,25 +29,27 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 
 # Whether NumPy computes exp and tanh of float64 with AVX-512, faster than the compiled loop; without, it is several
-# times slower, which does not matter for the first numbers: they take NumPy 30 ms.
+# times slower, which does not matter in arrays of so few numbers. It must not depend on what was computed before.
 _NUMPY_IS_FAST = not {"X86_V4", "AVX512_SKX"}.isdisjoint(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
-_budget = kernels.Budget(2**21)
+_FEW = 2**12
+# exp of more overflows, or nearly.
+_LARGEST_EXPONENT = 708.0
 
 
 def _sigmoid(v: Array) -> Array:
-    """1/(1 + exp(-v)); where exp(-v) overflows, zero is right to far below the smallest normal number."""
-    if not (_NUMPY_IS_FAST or _budget.covers(v.size)):
-        return _logistic(v, scale=-1.0, limit=708.0, constant=1.0, factor=0.0)
+    """1/(1 + exp(-v)); where exp(-v) would overflow, it is right to less than `Precision.underflow` of float64."""
+    if v.size > _FEW and not _NUMPY_IS_FAST:
+        return _logistic(v, scale=-1.0, limit=_LARGEST_EXPONENT, constant=1.0, factor=0.0)
     result: Array = np.negative(v, out=np.empty_like(v))
-    with np.errstate(over="ignore"):
-        np.exp(result, out=result)
+    np.minimum(result, _LARGEST_EXPONENT, out=result)
+    np.exp(result, out=result)
     result += 1.0
     np.reciprocal(result, out=result)
     return result
 
 
 def _tanh(v: Array) -> Array:
-    if not (_NUMPY_IS_FAST or _budget.covers(v.size)):
+    if v.size > _FEW and not _NUMPY_IS_FAST:
         return _logistic(v, scale=2.0, limit=40.0, constant=0.0, factor=1.0)
     return np.tanh(v)
 
@@ -72,7 +74,7 @@ def _erf(v: Array) -> Array:
 
 def _within(largest: float, curvature: float) -> Callable[[Array, Any, Any], Any]:
     """Return the `steepest` of a function with |f'| <= largest and |f''| <= curvature everywhere."""
-    return lambda v, slope, e: np.clip(slope + curvature * e, 0.0, largest)
+    return lambda v, slope, e: np.minimum(np.maximum(slope + curvature * e, 0.0), largest)  # np.clip is slow
 
 
 tanh = Elementary(

@@ -46,18 +46,6 @@ def _compiled(kernel: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Re
     return call
 
 
-class Budget:
-    """How many numbers may be computed before the compiled loops are worth a second, which they take to load."""
-
-    def __init__(self, numbers: int) -> None:
-        self._left = numbers
-
-    def covers(self, numbers: int) -> bool:
-        """Whether it lasts for so many numbers more, which are taken off."""
-        self._left -= numbers
-        return self._left >= 0
-
-
 @_compiled
 def close_product(
     constant: Array, w_constant: float, w_product: float, rows: Array, columns: Array, value: Array, variance: Array

@@ -36,8 +36,8 @@ from rnncheck.thresholds import ALARMING, SUSPICIOUS
 
 # How many numbers of a layer are checked at once: enough for an efficient product, few enough for the cache.
 _BLOCK = 9 * 2**16
-# So few numbers are looked at carefully from the start, before the compiled loops of the first look are even loaded.
-_FEW = 2**14
+# So few numbers are looked at carefully from the start, and cut so finely that no compiled loop is loaded for them.
+_FEW, _BLOCK_OF_FEW = 2**14, 2**12
 # How many numbers of state each of two threads must have at a step for splitting the samples to pay.
 _WORTH_A_THREAD = 2**13
 
@@ -516,7 +516,8 @@ def _blocks(shape: tuple[int, ...], width: int, call: int | None, samples: slice
     """
     leading = shape[: min(2, len(shape) - 1)]
     whole = shape[len(leading) :]
-    rows = max(1, _BLOCK // width)
+    at_once = _BLOCK if math.prod(shape) > _FEW else min(_BLOCK, _BLOCK_OF_FEW)
+    rows = max(1, at_once // width)
     if samples is not None:
         n = min(samples.stop, shape[0]) - samples.start
         sizes: tuple[int, ...] = (n, max(1, rows // n))
