@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,17 +37,17 @@ class Precision:
     largest: float
     truncates_products: bool = False
 
-    @property
+    @cached_property
     def unit(self) -> float:
         """The u of every bound: the implementation's roundoff plus the replay's own 2^-53."""
         return (2.0**-self.digits + _REPLAY_ROUNDOFF) * _HEADROOM
 
-    @property
+    @cached_property
     def unit_variance(self) -> float:
         """The variance u²/3 of one relative rounding error, of both sides together."""
         return (4.0**-self.digits + _REPLAY_ROUNDOFF**2) / 3.0
 
-    @property
+    @cached_property
     def least_variance(self) -> float:
         """The least variance of a number: that of underflow, but not less than float64 holds in full."""
         return max(self.underflow**2, float(np.finfo(np.float64).tiny))

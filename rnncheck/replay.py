@@ -8,6 +8,7 @@ the precision that the layer computes in, as the implementation's own cast does.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -310,7 +311,8 @@ def _growth(h: X, unit: float | None) -> float:
     """The largest noise of a state as a share of the states' root mean square, in units of u; 0 if exact."""
     if not isinstance(h, Rounded):
         return 0.0
-    share = math.sqrt(np.max(h.variance) / max(np.mean(np.square(h.value)), np.finfo(float).tiny))
+    mean_square = float(np.vdot(h.value, h.value)) / h.value.size
+    share = math.sqrt(np.max(h.variance) / max(mean_square, sys.float_info.min))
     return share / (unit or h.precision.unit) if math.isfinite(share) else math.inf
 
 

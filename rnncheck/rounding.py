@@ -101,8 +101,10 @@ class Elementary:
 
     def size(self, value: Array) -> Array:
         """Return what errors are in proportion to."""
-        size: Array = np.maximum(np.abs(value) + self.offset, self.least)
-        return size
+        size: Array = np.abs(value)
+        if self.offset:
+            size = size + self.offset
+        return np.maximum(size, self.least) if self.least else size
 
 
 class Rounded:
@@ -314,12 +316,14 @@ class Rounded:
         if self.error is None:  # over many steps the noise may outgrow what one slope describes
             slope = function.steepest(self.value, slope, SPREAD * np.sqrt(self.variance))
         variance = np.square(slope) * self.variance + np.square(k * unit * size) + self.precision.least_variance
+        if function.largest >= self.precision.largest:
+            variance = self._in_range(value, variance)
         bound = self.bound
         if bound is None:
-            return self._like(value, self._in_range(value, variance), None)
+            return self._like(value, variance, None)
         steepest = function.steepest(self.value, slope, bound)
         error = (1.0 + c * unit) * steepest * bound + c * unit * size + self.precision.underflow
-        return self._like(value, self._in_range(value, variance), error)
+        return self._like(value, variance, error)
 
     def _in_range(self, value: Array, variance: Array) -> Array:
         """Return the variance of a result, infinite where the implementation may hold an infinity."""
@@ -458,7 +462,7 @@ class Rounded:
             return part if part is None or is_nothing(part) else change(self._full(part))
 
         def bounding(part: Any) -> Any:
-            return part if np.ndim(part) == 0 else change(self._full(part))
+            return change(self._full(part)) if getattr(part, "ndim", 0) else part
 
         return Rounded(
             change(self.value),
