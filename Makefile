@@ -18,6 +18,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/pip install -qq --disable-pip-version-check -r requirements.lock
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q rnncheck pytest_rnncheck.py  # where Python writes none itself, every start would
 	@touch $@
 
 install: $(INSTALLED)  ## Create .venv with the pinned versions; does nothing when nothing changed.

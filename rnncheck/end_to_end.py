@@ -15,9 +15,10 @@ from rnncheck.equations import CELLS, X, units
 from rnncheck.network import Array, Network, Tensor
 from rnncheck.precision import PRECISIONS
 from rnncheck.recording import Recording
-from rnncheck.replay import FREE_RUNNING, States, replay
+from rnncheck.replay import FREE_RUNNING, Analysis, States, replay
 from rnncheck.rounding import Rounded
 from rnncheck.steps import Mapper, axis_names, sample_parts, with_calls
+from rnncheck.variants import Variants
 
 
 @dataclass(frozen=True)
@@ -73,21 +74,48 @@ def end_to_end_rows(
     """
     parts = _parts(network, recordings[0])
     comparisons = list(_comparisons(recordings, tolerance, related))
-    compared = list(mapper(partial(_compare_part, network, recordings, comparisons), parts))
-    rows = []
-    for number, (tensor, comparison) in enumerate(product(network.outputs, comparisons)):
-        position = network.outputs.index(tensor)
-        row = judge(
-            total(summaries[number] for summaries, _ in compared),
+    compared = list(mapper(partial(_compare_part, network, recordings, comparisons, FREE_RUNNING), parts))
+    return _judged(network, recordings, comparisons, [seen for (seen,) in compared], steps_checked=steps_checked)
+
+
+def rows_of_variants(network: Network, recordings: Sequence[Recording], variants: Variants) -> list[list[Row]]:
+    """Compare each output of the whole run with those of several networks, which one replay computes.
+
+    Args:
+        network: which the others are variants of.
+        recordings: what the implementation produced, one for each call in a row.
+        variants: the arithmetic of all of them.
+
+    Returns:
+        The rows that `end_to_end_rows` has for each of them, where no step on the way is checked.
+    """
+    comparisons = list(_comparisons(recordings, None, {}))
+    samples = slice(0, len(recordings[0].inputs[0]))
+    compared = _compare_part(network, recordings, comparisons, variants, samples)
+    return [_judged(network, recordings, comparisons, [seen], steps_checked=False) for seen in compared]
+
+
+def _judged(
+    network: Network,
+    recordings: Sequence[Recording],
+    comparisons: Sequence[_Comparison],
+    compared: Sequence[_Compared],
+    *,
+    steps_checked: bool,
+) -> list[Row]:
+    """Return a row for every output and comparison, given what was seen of each part of the samples."""
+    return [
+        judge(
+            total(seen.summaries[number] for seen in compared),
             layer=tensor.layer,
             output=output_name(tensor),
             check=comparison.check,
             shape=with_calls(recordings[0].outputs[position].shape, len(recordings)),
             steps_checked=steps_checked,
-            growth=max(growth for _, growth in compared),
+            growth=max(seen.growth for seen in compared),
         )
-        rows.append(row)
-    return rows
+        for number, ((position, tensor), comparison) in enumerate(product(enumerate(network.outputs), comparisons))
+    ]
 
 
 def _comparisons(
@@ -122,30 +150,49 @@ def _parts(network: Network, recording: Recording) -> list[slice]:
     return sample_parts(samples, width)
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """What was seen of some samples through all calls: a summary by output and comparison, and the growth."""
+
+    summaries: list[Summary]
+    growth: float
+
+
 def _compare_part(
-    network: Network, recordings: Sequence[Recording], comparisons: Sequence[_Comparison], samples: slice
-) -> tuple[list[Summary], float]:
-    """Replay some of the samples through all calls; return a summary by output and comparison, and the growth."""
+    network: Network,
+    recordings: Sequence[Recording],
+    comparisons: Sequence[_Comparison],
+    arithmetic: Analysis,
+    samples: slice,
+) -> list[_Compared]:
+    """Replay some of the samples through all calls; return what was seen, for each run that the arithmetic does."""
     states: States = {}
-    growth = 0.0
-    by_call = []
+    growths = np.zeros(arithmetic.runs)
+    by_run: list[list[list[Summary]]] = [[] for _ in range(arithmetic.runs)]
     for index, recording in enumerate(recordings):
-        inputs = [array[samples] for array in recording.inputs]
-        replayed = replay(network, inputs, states=states, arithmetic=FREE_RUNNING)
-        states, growth = replayed.states, max(growth, replayed.growth)
+        inputs = [np.concatenate([array[samples]] * arithmetic.runs) for array in recording.inputs]
+        replayed = replay(network, inputs, states=states, arithmetic=arithmetic)
+        states, growths = replayed.states, np.maximum(growths, replayed.growths)
         call = index if len(recordings) > 1 else None
-        by_call.append(
-            [
-                compare(
-                    actual := comparison.outputs[index][position][samples],
-                    comparison.around(expected, recording.outputs[position][samples]),
-                    _whole(actual, samples.start, call),
-                )
-                for position, expected in enumerate(replayed.outputs)
-                for comparison in comparisons
-            ]
-        )
-    return [total(summaries) for summaries in zip(*by_call, strict=True)], growth
+        for run, by_call in enumerate(by_run):
+            by_call.append(
+                [
+                    compare(
+                        actual := comparison.outputs[index][position][samples],
+                        comparison.around(
+                            expected[run * len(actual) : (run + 1) * len(actual)],
+                            recording.outputs[position][samples],
+                        ),
+                        _whole(actual, samples.start, call),
+                    )
+                    for position, expected in enumerate(replayed.outputs)
+                    for comparison in comparisons
+                ]
+            )
+    return [
+        _Compared([total(summaries) for summaries in zip(*by_call, strict=True)], float(growth))
+        for by_call, growth in zip(by_run, growths, strict=True)
+    ]
 
 
 def _whole(array: Array, first_sample: int, call: int | None) -> Block:

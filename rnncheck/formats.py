@@ -156,7 +156,7 @@ def likely_format(network: Network, recordings: Sequence[Recording], mapper: Map
     stored = _stored(recordings)
     for name, each in sorted(FORMATS.items(), key=lambda pair: pair[1].stored != stored):
         changed = each.change(network)
-        if failures(rows_against(changed, few, mapper)):
+        if few is not recordings and failures(rows_against(changed, few, mapper)):
             continue
         rows = rows_against(changed, recordings, mapper)
         if explains(rows):

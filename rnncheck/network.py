@@ -159,6 +159,11 @@ class Network:
             for layer in self.layers
         )
 
+    @property
+    def parts_by_sample(self) -> bool:
+        """Whether the n-th row of every tensor is the n-th sample's alone, so that some rows are a run themselves."""
+        return not self.knows_samples and all(layer.kind != "FoldTime" for layer in self.layers)
+
     def _is_further_use(self, layer: Layer) -> bool:
         """Whether an earlier layer is another use of the same: `gru@2` of `gru`, `block@2/gru` of `block/gru`."""
         own = _USE.sub("", layer.name)

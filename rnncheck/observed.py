@@ -124,8 +124,7 @@ class Call:
     def first_samples(self, count: int) -> Call:
         """Return the same call with its first samples alone; whole where samples belong together."""
         samples = len(self.recording.inputs[0])
-        together = any(layer.kind in {"Constant", "FoldTime", "Moved"} for layer in self._network.layers)
-        if count >= samples or together:
+        if count >= samples or not self._network.parts_by_sample:
             return self
         kept = {name: h[:count] for name, h in self._kept.items()}
         return Call(self._network, self.recording.first_samples(count), kept, self.index)

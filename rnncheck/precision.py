@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,11 @@ class Precision:
         """The least variance of a number: that of underflow, but not less than float64 holds in full."""
         return max(self.underflow**2, float(np.finfo(np.float64).tiny))
 
+    @cache  # noqa: B019 - there are four formats, which live as long as the process, and few constants
+    def rounds(self, number: float) -> bool:
+        """Whether the format does not have a number."""
+        return bool(self.round(np.array(number)) != number)
+
     def gamma(self, roundings: int) -> float:
         """Return γ_k = k·u / (1 - k·u), or infinity where k·u reaches 1 (Higham, lemma 3.1)."""
         share = roundings * self.unit
@@ -62,12 +68,18 @@ class Precision:
 
         To bfloat16 it goes by way of float32, as frameworks do.
         """
-        if array.dtype.name == self.name:
+        if _name(array.dtype) == self.name:
             return array.astype(np.float64)
         with np.errstate(over="ignore"):
             if self.name == "bfloat16":
                 return _round_to_bfloat16(np.asarray(array, np.float32)).astype(np.float64)
             return np.asarray(array).astype(self.name).astype(np.float64)
+
+
+@cache
+def _name(dtype: np.dtype[Any]) -> str:
+    """Return a dtype's name, which NumPy works out anew each time."""
+    return dtype.name
 
 
 def _round_to_bfloat16(array: Array) -> Array:

@@ -11,7 +11,8 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -42,13 +43,17 @@ class Arithmetic(Protocol):
         """Return a result as it is kept: the new states of a step, the output of an operation."""
         ...
 
+    def growth(self, h: X, unit: float | None) -> Array:
+        """Return the largest noise of a state as a share of the states' root mean square, in units of u, by run."""
+        ...
+
 
 class PlainArithmetic:
     """Plain float64 arrays: the replay."""
 
     def weights(self, layer: Layer) -> Weights:
         """Return float64 arrays."""
-        return _rounded_weights(layer)
+        return rounded_weights(layer)
 
     def lift(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - nothing is rounded here
         """Return the input as it is."""
@@ -57,6 +62,10 @@ class PlainArithmetic:
     def store(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - nor here
         """Return the result as it is."""
         return x
+
+    def growth(self, h: X, unit: float | None) -> Array:  # noqa: ARG002 - there is no noise
+        """Return 0."""
+        return np.zeros(1)
 
 
 class Emulation(PlainArithmetic):
@@ -79,13 +88,22 @@ class Analysis:
     bounded: bool
     matrix: type[Matrix] = Matrix
 
+    @property
+    def runs(self) -> int:
+        """How many networks' runs it does at once, each on samples of its own, one after the other's."""
+        return 1
+
     def weights(self, layer: Layer) -> Weights:
         """Return kernels as `Matrix`, so that `x @ kernel` becomes `Rounded`; the others stay exact arrays."""
         precision = computing(layer)
         return {
             name: self.matrix(weight, precision, bounded=self.bounded) if name in KERNELS else weight
-            for name, weight in _rounded_weights(layer).items()
+            for name, weight in self.rounded(layer).items()
         }
+
+    def rounded(self, layer: Layer) -> Mapping[str, Any]:
+        """Return the layer's weights, rounded to its precision; kernels as matrices."""
+        return rounded_weights(layer)
 
     def lift(self, x: X, precision: Precision) -> X:
         """Return numbers that were observed as `Rounded` without an error, so that sums of them have one."""
@@ -98,6 +116,16 @@ class Analysis:
     def store(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - the rules for each operation have done it
         """Return the result as it is."""
         return x
+
+    def growth(self, h: X, unit: float | None) -> Array:
+        """Return the largest noise of a state as a share of the states' root mean square, in units of u, by run."""
+        if not isinstance(h, Rounded):
+            return np.zeros(self.runs)
+        value = h.value.reshape(self.runs, -1)
+        variance = h.variance.reshape(self.runs, -1).max(axis=1) if np.ndim(h.variance) else h.variance
+        mean_square = np.einsum("fi,fi->f", value, value) / value.shape[1]
+        shares: Array = np.sqrt(variance / np.maximum(mean_square, sys.float_info.min))
+        return shares / (unit or h.precision.unit)
 
 
 # The weights that inputs are multiplied with; a convolution's (k, ..., D, M) is flattened to (k·...·D, M).
@@ -117,7 +145,8 @@ def receiving(layer: Layer) -> Precision:
     return PRECISIONS[layer.dtype] if casts else computing(layer)
 
 
-def _rounded_weights(layer: Layer) -> dict[str, Array]:
+def rounded_weights(layer: Layer) -> dict[str, Array]:
+    """Return a layer's weights, rounded to the precision that it computes in; kernels as matrices."""
     precision = computing(layer)
     return {
         name: precision.round(weight.reshape(-1, weight.shape[-1]) if name in KERNELS else weight)
@@ -141,15 +170,20 @@ class Replayed:
         tensors: what every layer put out.
         sequences: recurrent layer -> its state h after every step, (N, T, ..., M), in processing order; where asked
             for.
-        growth: the largest noise that any state had at any step, as a share of the states' root mean square and
-            in units of u: how far errors were amplified on the way. 0 over plain arrays.
+        growths: the largest noise that any state had at any step, as a share of the states' root mean square and
+            in units of u, for each run that the arithmetic does at once, (F,). 0 over plain arrays.
     """
 
     outputs: tuple[X, ...]
     states: States = field(default_factory=dict)
     tensors: Mapping[Tensor, X] = field(default_factory=dict)
     sequences: Mapping[str, X] = field(default_factory=dict)
-    growth: float = 0.0
+    growths: Array = field(default_factory=partial(np.zeros, 1))
+
+    @property
+    def growth(self) -> float:
+        """How far errors were amplified on the way, in units of u: the largest of `growths`."""
+        return float(self.growths.max())
 
 
 def replay(
@@ -180,7 +214,7 @@ def replay(
     }
     given = frozenset(values)
     sequences: dict[str, X] = {}
-    growth = 0.0
+    growths = np.zeros(1)
     with np.errstate(all="ignore"):
         for layer in network.layers:
             read = Reader(values, given, receiving(layer))
@@ -191,13 +225,14 @@ def replay(
                 results = (scan.output, *scan.states) if layer.options["return_state"] else (scan.output,)
                 if layer.options["stateful"]:
                     kept[layer.name] = scan.states
-                growth = max(growth, scan.growth)
+                growths = np.maximum(growths, scan.growths)
             else:
                 results = (_operate(layer, read, arithmetic),)
             for index, result in enumerate(results):
                 values[Tensor(layer.name, index)] = result
     outputs = tuple(values[tensor] for tensor in network.outputs)
-    return Replayed(outputs, kept, {t: x for t, x in values.items() if t not in given}, sequences, growth)
+    growths = np.where(np.isnan(growths), np.inf, growths)
+    return Replayed(outputs, kept, {t: x for t, x in values.items() if t not in given}, sequences, growths)
 
 
 def receive_input(array: Array, dtype: str) -> Array:
@@ -267,7 +302,7 @@ class _Scan:
     output: X  # (N, T, ..., M) with return_sequences, else (N, ..., M)
     states: tuple[X, ...]
     sequence: X | None  # (N, T, ..., M), where asked for
-    growth: float
+    growths: Array
 
 
 def _scan(
@@ -284,7 +319,7 @@ def _scan(
     states: tuple[X, ...] = ()
     output = first = returned = None
     outputs: list[X] = []
-    growth = 0.0
+    growths = np.zeros(1)
     for t, projected in _projections(layer, read, weights):
         states = states or _first_states(layer, read, kept, (*projected.shape[:-1], units(layer)))
         after = cell.step(projected, states, weights, layer.options)
@@ -300,20 +335,11 @@ def _scan(
             )
         first = output if first is None else first
         returned = output if t == cell.loop.returned % t_steps else returned
-        growth = max(growth, _growth(states[0], cell.unit))
+        growths = np.maximum(growths, arithmetic.growth(states[0], cell.unit))
         if layer.options["return_sequences"] or every_step:
             outputs.append(output)
     sequence = stack(outputs) if outputs else None
-    return _Scan(sequence if layer.options["return_sequences"] else returned, states, sequence, growth)
-
-
-def _growth(h: X, unit: float | None) -> float:
-    """The largest noise of a state as a share of the states' root mean square, in units of u; 0 if exact."""
-    if not isinstance(h, Rounded):
-        return 0.0
-    mean_square = float(np.vdot(h.value, h.value)) / h.value.size
-    share = math.sqrt(np.max(h.variance) / max(mean_square, sys.float_info.min))
-    return share / (unit or h.precision.unit) if math.isfinite(share) else math.inf
+    return _Scan(sequence if layer.options["return_sequences"] else returned, states, sequence, growths)
 
 
 def _first_states(layer: Layer, read: Reader, kept: tuple[X, ...] | None, shape: tuple[int, ...]) -> tuple[X, ...]:

@@ -52,6 +52,7 @@ import numpy as np
 
 from rnncheck.network import Array
 from rnncheck.precision import Precision
+from rnncheck.stacked import Stacked
 
 # An argument counts as near a jump or bend when its bound reaches it. Where no bound is carried, this many
 # standard deviations stand for the bound; it is the score at which a single number counts as wrong.
@@ -184,25 +185,29 @@ class Rounded:
         return variance
 
     def lift(self, operand: Operand) -> Rounded:
-        """Return an operand as Rounded: an array as exact, a Python number as the format holds it."""
+        """Return an operand as Rounded: arrays as exact, a Python number as the format holds it."""
         if isinstance(operand, Rounded):
             return operand
         if isinstance(operand, int | float):
-            number = np.float64(operand)
-            return self._constant(number, self._is_inexact(number))
+            return self._constant(np.float64(operand), self._is_inexact(operand))
+        if isinstance(operand, Stacked):
+            operand = operand.for_rows(len(self.value))
         return self._like(np.asarray(operand, np.float64), EXACT, EXACT)
 
     def _constant(self, numbers: Any, roundings: Any) -> Rounded:
         """Return constants that the implementation holds after so many roundings, at most 2."""
-        if not np.any(roundings):
+        if not (roundings if isinstance(roundings, int) else roundings.any()):
             return self._like(np.asarray(numbers), EXACT, EXACT)
         variance = roundings * self.precision.unit_variance * np.square(numbers)
-        gamma = np.choose(roundings, [self.precision.gamma(count) for count in range(3)])
+        gammas = [self.precision.gamma(count) for count in range(3)]
+        gamma = gammas[roundings] if isinstance(roundings, int) else np.choose(roundings, gammas)
         return self._like(np.asarray(numbers), variance, gamma * np.abs(numbers))
 
     def _is_inexact(self, numbers: Any) -> Any:
         """Whether the implementation's format rounds these numbers, as 0 or 1."""
-        return (self.precision.round(np.asarray(numbers, np.float64)) != numbers).astype(int)
+        if isinstance(numbers, int | float):
+            return int(self.precision.rounds(float(numbers)))
+        return (self.precision.round(numbers) != numbers).astype(int)
 
     def __add__(self, operand: Operand) -> Rounded:
         other = self.lift(operand)
@@ -248,7 +253,8 @@ class Rounded:
         if isinstance(operand, int | float | np.ndarray):  # it may multiply by the rounded reciprocal
             numbers = np.asarray(operand, np.float64)
             is_power_of_two = np.abs(np.frexp(numbers)[0]) == 0.5
-            quotient = self * self._constant(1.0 / numbers, self._is_inexact(numbers) + ~is_power_of_two)
+            roundings = self._is_inexact(numbers) + ~is_power_of_two
+            quotient = self * self._constant(1.0 / numbers, roundings)
             quotient.value = self.value / numbers
             return quotient
         other = self.lift(operand)

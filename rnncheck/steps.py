@@ -63,6 +63,11 @@ def step_rows(
     return [row for layer in chosen for row in _rows(layer, calls, mapper)]
 
 
+def sees(layer: Layer, calls: Sequence[Call]) -> bool:
+    """Whether enough was seen of a layer to check it."""
+    return layer.kind not in HELPERS and all(_job(layer, call) is not None for call in calls)
+
+
 def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
     """Return the rows of one layer, one for each kind of number that it shows; none where too little was seen."""
     jobs = [job for call in calls if (job := _job(layer, call)) is not None]
@@ -516,8 +521,9 @@ def _blocks(shape: tuple[int, ...], width: int, call: int | None, samples: slice
     """
     leading = shape[: min(2, len(shape) - 1)]
     whole = shape[len(leading) :]
-    at_once = _BLOCK if math.prod(shape) > _FEW else min(_BLOCK, _BLOCK_OF_FEW)
-    rows = max(1, at_once // width)
+    rows = max(1, _BLOCK // width)
+    if math.prod(shape) <= _FEW:
+        rows = min(rows, max(1, _BLOCK_OF_FEW // math.prod(whole)))
     if samples is not None:
         n = min(samples.stop, shape[0]) - samples.start
         sizes: tuple[int, ...] = (n, max(1, rows // n))

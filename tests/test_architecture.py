@@ -36,6 +36,8 @@ INDEPENDENT = (
     "convolution",
     "normalization",
     "products",
+    "stacked",
+    "variants",
     *(module for module in MODULES if module.startswith("faults")),
 )
 # What knows a framework, or how models are made for it.
@@ -131,7 +133,7 @@ def test_reached_modules_are_followed_through_others():
 def test_extractor_and_replay_share_no_helper():
     plain_data = {"network", "errors"}
     tables = {"activations", "accuracy", "precision", "rounding", "thresholds"}
-    below_the_tables = {"kernels"}  # the extractor asks for the activations' names
+    below_the_tables = {"kernels", "stacked"}  # the extractor asks for the activations' names
 
     assert reached("extractor") & reached("replay") <= plain_data | tables | below_the_tables
 

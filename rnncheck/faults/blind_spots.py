@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rnncheck.faults.fault import Fault, Injection, injections
-from rnncheck.faults.trial import MIXING, few_samples, shows
+from rnncheck.faults.trial import MIXING, few_samples, which_show
 from rnncheck.network import Network
 from rnncheck.observed import Call, observe
 from rnncheck.recording import Recording
@@ -48,26 +48,22 @@ def blind_spots(
         faults: which to try.
         mapper: `map`, or a function like it that uses several threads.
     """
+    candidates = list(injections(network, faults))
     few = few_samples(network, recordings)
+    if few is not recordings:
+        glanced = [each for each in candidates if each.fault.group not in MIXING]
+        shown = {*glanced} - {*_hidden(glanced, network, few, mapper)}
+        candidates = [each for each in candidates if each not in shown]
     call = observe(network, recordings)[0]
-    return tuple(
-        _blind_spot(injection, network, call)
-        for injection in injections(network, faults)
-        if not _shows(injection, network, recordings, few, mapper)
-    )
+    return tuple(_blind_spot(each, network, call) for each in _hidden(candidates, network, recordings, mapper))
 
 
-def _shows(
-    injection: Injection,
-    network: Network,
-    recordings: Sequence[Recording],
-    few: Sequence[Recording],
-    mapper: Mapper,
-) -> bool:
-    glance = injection.fault.group not in MIXING and list(recordings) != few
-    if glance and shows(injection.network, network, few, mapper):
-        return True
-    return shows(injection.network, network, recordings, mapper)
+def _hidden(
+    candidates: Sequence[Injection], network: Network, recordings: Sequence[Recording], mapper: Mapper
+) -> list[Injection]:
+    """Return those that a run does not show."""
+    shown = which_show([each.network for each in candidates], network, recordings, mapper)
+    return [each for each, is_shown in zip(candidates, shown, strict=True) if not is_shown]
 
 
 def _blind_spot(injection: Injection, network: Network, call: Call) -> BlindSpot:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from rnncheck.comparator import FAILED, Check, Row, Verdict
-from rnncheck.end_to_end import end_to_end_rows
+from rnncheck.end_to_end import end_to_end_rows, rows_of_variants
+from rnncheck.equations import CELLS, units
 from rnncheck.network import Layer, Network, Tensor
 from rnncheck.observed import disagreements, hides_states, observe
 from rnncheck.recording import Recording
-from rnncheck.steps import Mapper, all_steps_match, step_rows
+from rnncheck.steps import Mapper, all_steps_match, sees, step_rows
 from rnncheck.thresholds import AVERAGE_LIMIT
+from rnncheck.variants import in_variants
 
 # The classes of faults that mix samples: what they do to some of them is not what they do to all.
 MIXING = ("layout", "batch", "masks")
@@ -59,6 +62,26 @@ def shows(wrong: Network, right: Network, recordings: Sequence[Recording], mappe
     return bool(failures(rows_against(wrong, recordings, mapper, different)))
 
 
+def which_show(
+    wrongs: Sequence[Network], right: Network, recordings: Sequence[Recording], mapper: Mapper = map
+) -> list[bool]:
+    """Whether a run `shows` that it is not of a wrong network, for many of them.
+
+    Those that differ in the weights of a layer whose steps nobody saw are run at once.
+    """
+    calls = observe(right, recordings)
+    seen = {layer.name for layer in right.layers if sees(layer, calls)}
+    found: dict[int, bool] = {}
+    for places, variants in in_variants(right, wrongs, len(recordings[0].inputs[0])):
+        if variants.layer.name not in seen:
+            rows = rows_of_variants(right, recordings, variants)
+            found |= {place: bool(failures(each)) for place, each in zip(places, rows, strict=True)}
+    return [
+        found[place] if place in found else shows(wrong, right, recordings, mapper)
+        for place, wrong in enumerate(wrongs)
+    ]
+
+
 def _with_sequences(network: Network, recordings: Sequence[Recording]) -> tuple[Network, Sequence[Recording]]:
     """Make further outputs of the sequences that were recorded of layers that hide their states under a mask."""
     hiding = [layer for layer in network.layers if hides_states(layer) and layer.name in recordings[0].states]
@@ -92,13 +115,13 @@ def explains(rows: Sequence[Row]) -> bool:
     )
 
 
-def few_samples(network: Network, recordings: Sequence[Recording]) -> list[Recording]:
-    """Return the first samples of a run, enough for a glance; all where samples belong together."""
-    samples = len(recordings[0].inputs[0])
-    if any(layer.kind in {"Constant", "FoldTime"} for layer in network.layers):
-        return list(recordings)
-    size = max((h[0].size for h in recordings[0].states.values()), default=_FEW)
+def few_samples(network: Network, recordings: Sequence[Recording]) -> Sequence[Recording]:
+    """Return the first samples of a run, enough for a glance; the run itself where it is short or cannot be cut."""
+    first = recordings[0]
+    steps, samples = math.prod(first.inputs[0].shape[1:2]), len(first.inputs[0])
+    unseen = steps * max((units(layer) for layer in network.layers if layer.kind in CELLS), default=1)
+    size = max((h[0].size for h in first.states.values()), default=unseen)
     enough = max(3, _FEW // max(size, 1))
-    if enough >= samples:
-        return list(recordings)
+    if enough >= samples or not network.parts_by_sample:
+        return recordings
     return [recording.first_samples(enough) for recording in recordings]
