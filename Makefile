@@ -16,9 +16,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "rnncheck needs Python 3.11 or newer; found $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/pip install -qq --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile -r requirements.lock
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m compileall -q rnncheck pytest_rnncheck.py  # where Python writes none itself, every start would
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV) rnncheck pytest_rnncheck.py || true  # on all cores, as pip does not
 	@touch $@
 
 install: $(INSTALLED)  ## Create .venv with the pinned versions; does nothing when nothing changed.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
-from importlib import metadata
+
+import numpy as np
 
 from rnncheck.version import __version__
 
@@ -16,10 +17,10 @@ def environment() -> dict[str, str]:
 
     Backend, device and dtype are those of the Keras that this process has loaded; without one, nothing was run.
     """
-    found = {"rnncheck": __version__, "python": platform.python_version(), "numpy": metadata.version("numpy")}
+    found = {"rnncheck": __version__, "python": platform.python_version(), "numpy": np.__version__}
     for name in _FRAMEWORKS:
         if name in sys.modules:
-            found[name] = metadata.version(name)
+            found[name] = sys.modules[name].__version__
     found |= _keras_settings() if "keras" in sys.modules else {"backend": "none", "device": "none", "dtype": "none"}
     found["platform"] = platform.platform()
     return found
