@@ -29,16 +29,15 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 
 # Whether NumPy computes exp and tanh of float64 with AVX-512, faster than the compiled loop; without, it is several
-# times slower, which does not matter in arrays of so few numbers. It must not depend on what was computed before.
+# times slower.
 _NUMPY_IS_FAST = not {"X86_V4", "AVX512_SKX"}.isdisjoint(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
-_FEW = 2**12
 # exp of more overflows, or nearly.
 _LARGEST_EXPONENT = 708.0
 
 
 def _sigmoid(v: Array) -> Array:
     """1/(1 + exp(-v)); where exp(-v) would overflow, it is right to less than `Precision.underflow` of float64."""
-    if v.size > _FEW and not _NUMPY_IS_FAST:
+    if not (_NUMPY_IS_FAST or kernels.are_spared()):
         return _logistic(v, scale=-1.0, limit=_LARGEST_EXPONENT, constant=1.0, factor=0.0)
     result: Array = np.negative(v, out=np.empty_like(v))
     np.minimum(result, _LARGEST_EXPONENT, out=result)
@@ -49,7 +48,7 @@ def _sigmoid(v: Array) -> Array:
 
 
 def _tanh(v: Array) -> Array:
-    if v.size > _FEW and not _NUMPY_IS_FAST:
+    if not (_NUMPY_IS_FAST or kernels.are_spared()):
         return _logistic(v, scale=2.0, limit=40.0, constant=0.0, factor=1.0)
     return np.tanh(v)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+from rnncheck import kernels
 from rnncheck.comparator import Row, Verdict, worst
 from rnncheck.faults.blind_spots import BlindSpot, blind_spots
 from rnncheck.faults.diagnosis import Diagnosis, diagnose
 from rnncheck.faults.fault import Fault
 from rnncheck.formats import FORMATS, likely_format
 from rnncheck.network import Network
+from rnncheck.observed import largest_layer
 from rnncheck.parallel import threads
 from rnncheck.recording import Recording
+from rnncheck.steps import Mapper
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Insight:
     @cached_property
     def diagnosis(self) -> Diagnosis | None:
         """Why the run does not match; None where it does."""
-        with threads() as mapper:
+        with self._working() as mapper:
             return diagnose(self._network, self._recordings, self._rows, self._faults, mapper)
 
     @cached_property
@@ -85,7 +89,7 @@ class Insight:
         """What the run was computed in; None where nobody asks, or where its errors cannot be judged."""
         if self._asked is None or worst(self._rows) not in {Verdict.MATCH, Verdict.MISMATCH}:
             return None
-        with threads() as mapper:
+        with self._working() as mapper:
             found = likely_format(self._asked.network, self._recordings, mapper)
         return FormatFound(self._asked.stated, found)
 
@@ -94,5 +98,10 @@ class Insight:
         """The faults that a run which matches could not have shown; none where it does not match."""
         if worst(self._rows) is not Verdict.MATCH:
             return ()
-        with threads() as mapper:
+        with self._working() as mapper:
             return blind_spots(self._network, self._recordings, self._faults, mapper)
+
+    @contextmanager
+    def _working(self) -> Iterator[Mapper]:
+        with threads() as mapper, kernels.loaded_for(largest_layer(self._network, self._recordings)):
+            yield mapper

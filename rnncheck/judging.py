@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from rnncheck import kernels
 from rnncheck.comparator import Check, Row, Verdict, failed_row, worst
 from rnncheck.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.errors import InputError
@@ -13,7 +14,7 @@ from rnncheck.formats import in_format, own_format
 from rnncheck.insight import FormatQuestion, Insight
 from rnncheck.layers import OutsideTableError
 from rnncheck.network import Network
-from rnncheck.observed import disagreements, observe
+from rnncheck.observed import disagreements, largest_layer, observe
 from rnncheck.parallel import threads
 from rnncheck.paths import PATHS
 from rnncheck.recording import Recording
@@ -53,7 +54,7 @@ def _check(
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     problems = {each.name: each.error or _other_form(recordings, each) for each in related}
     tried = {each.name: each.outputs for each in related if each.outputs and not problems[each.name]}
-    with threads() as mapper:
+    with threads() as mapper, kernels.loaded_for(largest_layer(network, recordings)):
         calls = observe(network, recordings)
         steps = step_rows(network, calls, mapper)
         notes = disagreements(network, calls)

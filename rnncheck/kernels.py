@@ -7,8 +7,9 @@ Numba compiles a kernel when it is first called and keeps it on disk.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -44,6 +45,30 @@ def _compiled(kernel: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Re
         return result
 
     return call
+
+
+# Runs whose largest layer has so few numbers do without: loading takes half a second.
+FEW = 2**14
+_spared = False
+
+
+@contextlib.contextmanager
+def loaded_for(numbers: int) -> Iterator[None]:
+    """Keep tanh and sigmoid from loading a loop inside, where a run's largest layer has no more than `FEW` numbers.
+
+    What a run of some size computes does not depend on what was computed before, to the last digit.
+    """
+    global _spared  # noqa: PLW0603 - it is the process that loads them
+    before, _spared = _spared, _spared or numbers <= FEW
+    try:
+        yield
+    finally:
+        _spared = before
+
+
+def are_spared() -> bool:
+    """Whether nothing that NumPy can do should load a loop now."""
+    return _spared
 
 
 @_compiled

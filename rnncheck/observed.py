@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck.comparator import Block
-from rnncheck.equations import CELLS, cell_of
+from rnncheck.equations import CELLS, cell_of, units
 from rnncheck.layers import operation_of
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.recording import Recording
@@ -243,3 +244,12 @@ def _disagreement(tensor: Tensor, plain: Array, shown: Array) -> str:
         f"{largest:.2g}. Its step checks do not vouch for that output; the end-to-end "
         "check does."
     )
+
+
+def largest_layer(network: Network, recordings: Sequence[Recording]) -> int:
+    """Return how many numbers the largest layer puts out in all calls, as far as one can see."""
+    first = recordings[0]
+    seen = (*first.inputs, *first.outputs, *first.states.values(), *first.tensors.values())
+    widest = max((units(layer) for layer in network.layers if layer.kind in CELLS), default=1)
+    of_states = math.prod(first.inputs[0].shape[:2]) * widest
+    return len(recordings) * max(of_states, *(array.size for array in seen))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rnncheck import kernels
 from rnncheck.arrays import read_arrays
 from rnncheck.equations import CELLS
 from rnncheck.errors import InputError
@@ -92,7 +93,8 @@ class FunctionRunner:
 
 def output_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, ...]:
     """Return name and shape of each output that the network gives for some inputs; of a layer's states `layer:1`."""
-    outputs = replay(network, [array[:1] for array in inputs]).outputs
+    with kernels.loaded_for(0):  # only shapes are asked
+        outputs = replay(network, [array[:1] for array in inputs]).outputs
     return tuple(
         InputSpec(str(tensor), array.shape[1:], "float64")
         for tensor, array in zip(network.outputs, outputs, strict=True)
@@ -102,7 +104,8 @@ def output_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, 
 def state_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, ...]:
     """Return name and shape (T, ..., M) of the sequence of states of each recurrent layer."""
     recurrent = [layer for layer in network.layers if layer.kind in CELLS]
-    run = replay(network, [array[:1] for array in inputs], every_step=True)
+    with kernels.loaded_for(0):
+        run = replay(network, [array[:1] for array in inputs], every_step=True)
     return tuple(InputSpec(layer.name, run.sequences[layer.name].shape[1:], "float64") for layer in recurrent)
 
 

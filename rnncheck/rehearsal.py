@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rnncheck import kernels
 from rnncheck.equations import CELLS, units
 from rnncheck.errors import UnsupportedError
 from rnncheck.layers import LAYERS
@@ -59,7 +60,7 @@ def shapes(
     values: dict[Tensor, Array] = {Tensor(spec.name): _zeros(spec, n, steps) for spec in network.inputs}
     for layer in network.layers:
         if all(tensor in values for tensor in layer.reads):
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), kernels.loaded_for(0):  # only shapes are asked
                 try:
                     values |= _outputs(layer, values)
                 except (ValueError, IndexError) as error:  # the layer does not take this size

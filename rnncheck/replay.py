@@ -43,13 +43,16 @@ class Arithmetic(Protocol):
         """Return a result as it is kept: the new states of a step, the output of an operation."""
         ...
 
-    def growth(self, h: X, unit: float | None) -> Array:
-        """Return the largest noise of a state as a share of the states' root mean square, in units of u, by run."""
+    @property
+    def runs(self) -> int:
+        """How many networks' runs it does at once, each on samples of its own, one after the other's."""
         ...
 
 
 class PlainArithmetic:
     """Plain float64 arrays: the replay."""
+
+    runs = 1
 
     def weights(self, layer: Layer) -> Weights:
         """Return float64 arrays."""
@@ -62,10 +65,6 @@ class PlainArithmetic:
     def store(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - nor here
         """Return the result as it is."""
         return x
-
-    def growth(self, h: X, unit: float | None) -> Array:  # noqa: ARG002 - there is no noise
-        """Return 0."""
-        return np.zeros(1)
 
 
 class Emulation(PlainArithmetic):
@@ -116,16 +115,6 @@ class Analysis:
     def store(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - the rules for each operation have done it
         """Return the result as it is."""
         return x
-
-    def growth(self, h: X, unit: float | None) -> Array:
-        """Return the largest noise of a state as a share of the states' root mean square, in units of u, by run."""
-        if not isinstance(h, Rounded):
-            return np.zeros(self.runs)
-        value = h.value.reshape(self.runs, -1)
-        variance = h.variance.reshape(self.runs, -1).max(axis=1) if np.ndim(h.variance) else h.variance
-        mean_square = np.einsum("fi,fi->f", value, value) / value.shape[1]
-        shares: Array = np.sqrt(variance / np.maximum(mean_square, sys.float_info.min))
-        return shares / (unit or h.precision.unit)
 
 
 # The weights that inputs are multiplied with; a convolution's (k, ..., D, M) is flattened to (k·...·D, M).
@@ -335,11 +324,21 @@ def _scan(
             )
         first = output if first is None else first
         returned = output if t == cell.loop.returned % t_steps else returned
-        growths = np.maximum(growths, arithmetic.growth(states[0], cell.unit))
+        if isinstance(states[0], Rounded):
+            growths = np.maximum(growths, _growths(states[0], cell.unit, arithmetic.runs))
         if layer.options["return_sequences"] or every_step:
             outputs.append(output)
     sequence = stack(outputs) if outputs else None
     return _Scan(sequence if layer.options["return_sequences"] else returned, states, sequence, growths)
+
+
+def _growths(h: Rounded, unit: float | None, runs: int) -> Array:
+    """Return the largest noise of a state as a share of the states' root mean square, in units of u, by run."""
+    value = h.value.reshape(runs, -1)
+    variance = h.variance.reshape(runs, -1).max(axis=1) if np.ndim(h.variance) else h.variance
+    mean_square = np.einsum("ri,ri->r", value, value) / value.shape[1]
+    shares: Array = np.sqrt(variance / np.maximum(mean_square, sys.float_info.min))
+    return shares / (unit or h.precision.unit)
 
 
 def _first_states(layer: Layer, read: Reader, kept: tuple[X, ...] | None, shape: tuple[int, ...]) -> tuple[X, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rnncheck import kernels
 from rnncheck.comparator import Block, Check, Comparison, Row, Summary, Verdict, compare, judge
 from rnncheck.equations import CELLS, Cell, Weights, X, cell_of
 from rnncheck.layers import HELPERS, Operation, operation_of
@@ -36,8 +37,6 @@ from rnncheck.thresholds import ALARMING, SUSPICIOUS
 
 # How many numbers of a layer are checked at once: enough for an efficient product, few enough for the cache.
 _BLOCK = 9 * 2**16
-# So few numbers are looked at carefully from the start, and cut so finely that no compiled loop is loaded for them.
-_FEW, _BLOCK_OF_FEW = 2**14, 2**12
 # How many numbers of state each of two threads must have at a step for splitting the samples to pay.
 _WORTH_A_THREAD = 2**13
 
@@ -163,7 +162,7 @@ class _Looks:
         screening, careful, ordered = (
             _Look(Analysis(bounded=True, matrix=matrix), layer) for matrix in (ScreeningMatrix, Matrix, OrderedMatrix)
         )
-        if sum(job.actual.size for job in jobs) <= _FEW:
+        if sum(job.actual.size for job in jobs) <= kernels.FEW:
             return _Looks(careful, careful, ((ALARMING, ordered),))
         return _Looks(screening, careful, ((SUSPICIOUS, careful), (ALARMING, ordered)))
 
@@ -522,8 +521,6 @@ def _blocks(shape: tuple[int, ...], width: int, call: int | None, samples: slice
     leading = shape[: min(2, len(shape) - 1)]
     whole = shape[len(leading) :]
     rows = max(1, _BLOCK // width)
-    if math.prod(shape) <= _FEW:
-        rows = min(rows, max(1, _BLOCK_OF_FEW // math.prod(whole)))
     if samples is not None:
         n = min(samples.stop, shape[0]) - samples.start
         sizes: tuple[int, ...] = (n, max(1, rows // n))

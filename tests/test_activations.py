@@ -40,7 +40,6 @@ PARAMETERS = {"threshold": {"threshold": 0.25, "default_value": -0.5}}
 @pytest.fixture(params=[True, False], ids=["numpy", "compiled"])
 def way(request, monkeypatch):
     monkeypatch.setattr(activations, "_NUMPY_IS_FAST", request.param)
-    monkeypatch.setattr(activations, "_FEW", 0)
 
 
 @pytest.mark.usefixtures("way")
@@ -72,16 +71,20 @@ def test_tanh_keeps_the_shape_of_any_array(rng, shape):
     assert activations.tanh(x).shape == activations.sigmoid(x).shape == shape
 
 
-def test_compiled_loop_takes_arrays_that_are_worth_its_loading(monkeypatch):
+def test_compiled_loop_is_not_loaded_for_a_small_run(monkeypatch):
     called = []
     monkeypatch.setattr(activations, "_NUMPY_IS_FAST", False)
-    monkeypatch.setattr(activations, "_FEW", 3)
     monkeypatch.setattr(kernels, "logistic", lambda *arguments: called.append(len(arguments[0])))
 
-    for size in (2, 3, 4, 2):
-        activations.tanh(np.zeros(size))
+    with kernels.loaded_for(kernels.FEW):
+        activations.tanh(np.zeros(2))
+        with kernels.loaded_for(kernels.FEW + 1):
+            activations.sigmoid(np.zeros(3))
+    activations.tanh(np.zeros(4))
+    with kernels.loaded_for(kernels.FEW + 1):
+        activations.tanh(np.zeros(5))
 
-    assert called == [4]
+    assert called == [4, 5]
 
 
 # --- the formulas, one number at a time ---

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from rnncheck.comparator import FAILED, Check, Row, Verdict
 from rnncheck.end_to_end import end_to_end_rows, rows_of_variants
-from rnncheck.equations import CELLS, units
 from rnncheck.network import Layer, Network, Tensor
-from rnncheck.observed import disagreements, hides_states, observe
+from rnncheck.observed import disagreements, hides_states, largest_layer, observe
 from rnncheck.recording import Recording
 from rnncheck.steps import Mapper, all_steps_match, sees, step_rows
 from rnncheck.thresholds import AVERAGE_LIMIT
@@ -117,11 +115,9 @@ def explains(rows: Sequence[Row]) -> bool:
 
 def few_samples(network: Network, recordings: Sequence[Recording]) -> Sequence[Recording]:
     """Return the first samples of a run, enough for a glance; the run itself where it is short or cannot be cut."""
-    first = recordings[0]
-    steps, samples = math.prod(first.inputs[0].shape[1:2]), len(first.inputs[0])
-    unseen = steps * max((units(layer) for layer in network.layers if layer.kind in CELLS), default=1)
-    size = max((h[0].size for h in first.states.values()), default=unseen)
-    enough = max(3, _FEW // max(size, 1))
+    samples = len(recordings[0].inputs[0])
+    of_a_sample = largest_layer(network, recordings) // (len(recordings) * samples)
+    enough = max(3, _FEW // max(of_a_sample, 1))
     if enough >= samples or not network.parts_by_sample:
         return recordings
     return [recording.first_samples(enough) for recording in recordings]
