@@ -20,7 +20,7 @@ def environment() -> dict[str, str]:
     found = {"rnncheck": __version__, "python": platform.python_version(), "numpy": np.__version__}
     for name in _FRAMEWORKS:
         if name in sys.modules:
-            found[name] = sys.modules[name].__version__
+            found[name] = str(sys.modules[name].__version__)  # torch has a type of its own for it
     found |= _keras_settings() if "keras" in sys.modules else {"backend": "none", "device": "none", "dtype": "none"}
     found["platform"] = platform.platform()
     return found
