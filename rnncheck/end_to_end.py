@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 
 from rnncheck.comparator import Block, Check, Row, Summary, compare, judge, total
-from rnncheck.equations import CELLS, X, units
+from rnncheck.equations import X, widest
 from rnncheck.network import Array, Network, Tensor
 from rnncheck.precision import PRECISIONS
 from rnncheck.recording import Recording
@@ -146,8 +146,7 @@ def _parts(network: Network, recording: Recording) -> list[slice]:
     samples = len(recording.inputs[0])
     if network.knows_samples:
         return [slice(0, samples)]
-    width = max((units(layer) for layer in network.layers if layer.kind in CELLS), default=1)
-    return sample_parts(samples, width)
+    return sample_parts(samples, widest(network))
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def _compare_part(
     growths = np.zeros(arithmetic.runs)
     by_run: list[list[list[Summary]]] = [[] for _ in range(arithmetic.runs)]
     for index, recording in enumerate(recordings):
-        inputs = [np.concatenate([array[samples]] * arithmetic.runs) for array in recording.inputs]
+        inputs = [_for_each_run(array[samples], arithmetic.runs) for array in recording.inputs]
         replayed = replay(network, inputs, states=states, arithmetic=arithmetic)
         states, growths = replayed.states, np.maximum(growths, replayed.growths)
         call = index if len(recordings) > 1 else None
@@ -193,6 +192,10 @@ def _compare_part(
         _Compared([total(summaries) for summaries in zip(*by_call, strict=True)], float(growth))
         for by_call, growth in zip(by_run, growths, strict=True)
     ]
+
+
+def _for_each_run(array: Array, runs: int) -> Array:
+    return array if runs == 1 else np.concatenate([array] * runs)
 
 
 def _whole(array: Array, first_sample: int, call: int | None) -> Block:

@@ -16,7 +16,7 @@ from typing import Any
 from rnncheck.activations import activate
 from rnncheck.convolution import convolve
 from rnncheck.layers import affine
-from rnncheck.network import Layer
+from rnncheck.network import Layer, Network
 
 X = Any  # a plain float64 array or a Rounded
 Weights = Mapping[str, Any]  # name -> plain array or products.Matrix
@@ -80,6 +80,11 @@ class Cell:
 def units(layer: Layer) -> int:
     """Return M of a recurrent layer: recurrent_kernel is (..., M, gates·M)."""
     return int(layer.weights["recurrent_kernel"].shape[-2])
+
+
+def widest(network: Network) -> int:
+    """Return M of the recurrent layer with the most units; 1 without any."""
+    return max((units(layer) for layer in network.layers if layer.kind in CELLS), default=1)
 
 
 def split(z: X, names: tuple[str, ...]) -> Gates:

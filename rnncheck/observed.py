@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck.comparator import Block
-from rnncheck.equations import CELLS, cell_of, units
+from rnncheck.equations import CELLS, cell_of, widest
 from rnncheck.layers import operation_of
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.recording import Recording
@@ -250,6 +250,5 @@ def largest_layer(network: Network, recordings: Sequence[Recording]) -> int:
     """Return how many numbers the largest layer puts out in all calls, as far as one can see."""
     first = recordings[0]
     seen = (*first.inputs, *first.outputs, *first.states.values(), *first.tensors.values())
-    widest = max((units(layer) for layer in network.layers if layer.kind in CELLS), default=1)
-    of_states = math.prod(first.inputs[0].shape[:2]) * widest
+    of_states = math.prod(first.inputs[0].shape[:2]) * widest(network)
     return len(recordings) * max(of_states, *(array.size for array in seen))

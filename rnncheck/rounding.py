@@ -253,8 +253,7 @@ class Rounded:
         if isinstance(operand, int | float | np.ndarray):  # it may multiply by the rounded reciprocal
             numbers = np.asarray(operand, np.float64)
             is_power_of_two = np.abs(np.frexp(numbers)[0]) == 0.5
-            roundings = self._is_inexact(numbers) + ~is_power_of_two
-            quotient = self * self._constant(1.0 / numbers, roundings)
+            quotient = self * self._constant(1.0 / numbers, self._is_inexact(numbers) + ~is_power_of_two)
             quotient.value = self.value / numbers
             return quotient
         other = self.lift(operand)

@@ -64,13 +64,13 @@ def step_rows(
 
 def sees(layer: Layer, calls: Sequence[Call]) -> bool:
     """Whether enough was seen of a layer to check it."""
-    return layer.kind not in HELPERS and all(_job(layer, call) is not None for call in calls)
+    return layer.kind not in HELPERS and bool(_jobs(layer, calls))
 
 
 def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
     """Return the rows of one layer, one for each kind of number that it shows; none where too little was seen."""
-    jobs = [job for call in calls if (job := _job(layer, call)) is not None]
-    if len(jobs) < len(calls) or layer.kind in HELPERS:
+    jobs = _jobs(layer, calls)
+    if not jobs or layer.kind in HELPERS:
         return []
     looks = _Looks.at(layer, jobs)
     compared = list(mapper(partial(_check_strand, looks), _strands(jobs, calls)))
@@ -114,8 +114,8 @@ class Differences:
 
 def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
     """Return every difference of a layer for each call, which `step_rows` sums up; none where too little was seen."""
-    jobs = [job for call in calls if (job := _job(layer, call)) is not None]
-    if len(jobs) < len(calls):
+    jobs = _jobs(layer, calls)
+    if not jobs:
         return []
     look = _Looks.at(layer, jobs).first
     found = {id(job): Differences(np.empty(job.actual.shape), np.empty(job.actual.shape)) for job in jobs}
@@ -216,6 +216,12 @@ class _Job(Protocol):
 
     def settled(self, block: Block, look: _Look, memory: X | None) -> tuple[Rounded, X | None]:
         """Return what is expected of a block, in its shape, and the memory after it."""
+
+
+def _jobs(layer: Layer, calls: Sequence[Call]) -> list[_Job]:
+    """Return how a layer is checked in each call; none where too little was seen in one of them."""
+    jobs = [job for call in calls if (job := _job(layer, call)) is not None]
+    return jobs if len(jobs) == len(calls) else []
 
 
 Strand = list[tuple[_Job, Block]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from rnncheck.equations import CELLS, units
+from rnncheck.equations import CELLS, widest
 from rnncheck.network import Array, Layer, Network
 from rnncheck.replay import Analysis, rounded_weights
 from rnncheck.stacked import Stacked
@@ -56,33 +56,35 @@ def in_variants(right: Network, wrongs: Sequence[Network], samples: int) -> Iter
         wrongs: networks that differ from it, in whatever.
         samples: N of the run.
     """
-    at_once = _AT_ONCE // (samples * max((units(layer) for layer in right.layers if layer.kind in CELLS), default=1))
+    at_once = _AT_ONCE // (samples * widest(right))
     if not right.parts_by_sample or at_once < 2:
         return
+    changed = [_changed_layer(right, wrong) for wrong in wrongs]
     for layer in right.layers:
-        alike = [place for place, wrong in enumerate(wrongs) if _is_variant(right, wrong, layer)]
+        alike = [place for place, each in enumerate(changed) if each is layer]
         for start in range(0, len(alike), at_once):
             places = alike[start : start + at_once]
             weights = [wrongs[place].layer(layer.name).weights for place in places]
             yield places, Variants(bounded=False, layer=layer, by_network=weights, samples=samples)
 
 
-def _is_variant(right: Network, wrong: Network, layer: Layer) -> bool:
-    """Whether a network differs from another in the weights of a layer alone, and these are those of a product."""
+def _changed_layer(right: Network, wrong: Network) -> Layer | None:
+    """Return the layer in whose weights, those of a product, a network differs from another; None if in more."""
     different = [pair for pair in zip(right.layers, wrong.layers, strict=False) if pair[0] is not pair[1]]
-    if [old for old, _ in different] != [layer] or len(wrong.layers) != len(right.layers):
-        return False
+    if len(different) != 1 or len(wrong.layers) != len(right.layers):
+        return None
     ((old, new),) = different
     names = [field.name for field in fields(Layer) if field.name not in {"weights", "options"}]
-    return (
-        (layer.kind in CELLS or layer.kind == "Dense")
-        and layer.weights["kernel"].ndim == 2
+    is_variant = (
+        (old.kind in CELLS or old.kind == "Dense")
+        and old.weights["kernel"].ndim == 2
         and _shapes(old) == _shapes(new)
         and old.options.keys() == new.options.keys()
         and all(new.options[name] is option for name, option in old.options.items())
         and all(getattr(old, name) is getattr(new, name) for name in names)
         and all(getattr(right, name) is getattr(wrong, name) for name in ("inputs", "outputs"))
     )
+    return old if is_variant else None
 
 
 def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
