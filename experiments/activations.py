@@ -17,7 +17,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -26,13 +25,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from experiments import records
 from rnncheck import activations
 from rnncheck.builder import THRESHOLD
 from rnncheck.network import Activation, Array
 from rnncheck.precision import PRECISIONS, Precision
 from rnncheck.rounding import Rounded
 
-RESULT = Path(__file__).parent / "results" / "activations.json"
 CHUNK = 2**22
 SMALLEST, LARGEST = 2.0**-40, 104.0
 
@@ -213,8 +212,8 @@ def main() -> None:
                 result.setdefault("activations", {}).setdefault(name, {})[precision.name] = held
                 print(name, precision.name, json.dumps(held), flush=True)
     if not quick:
-        RESULT.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"written: {RESULT.name}", file=sys.stderr)
+        path = records.write("activations", result)
+        print(f"written: {path.name}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -15,18 +15,17 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from experiments import records
 from rnncheck.activations import tanh
 from rnncheck.builder import build
 from rnncheck.case import Case
@@ -41,7 +40,6 @@ from rnncheck.runner import record
 from rnncheck.steps import sample_parts, step_rows
 from rnncheck.tasks import quiet_framework
 
-RESULT = Path(__file__).parent / "results" / "bench.json"
 # Seconds between runs: the threads of BLAS spin for a tenth of a second after their work, and would slow down whoever
 # is next.
 PAUSE = 0.2
@@ -220,7 +218,7 @@ def main() -> None:
         table.add_row(*row)
         results.append(dict(zip((str(column.header) for column in table.columns), row, strict=True)))
     Console(width=150).print(table)
-    RESULT.write_text(json.dumps(results, indent=1) + "\n")
+    records.write("bench", results)
     missed = [line for line in results if any("missed" in cell for cell in line.values())]
     for line in missed:
         print("missed:", *(f"{name} {cell};" for name, cell in line.items() if "missed" in cell or "layer" in name))

@@ -21,13 +21,12 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import IO, Any
 
+from experiments import records
 from rnncheck.case import POLICIES
 from rnncheck.random_case import random_case
 
-RESULT = Path(__file__).parent / "results" / "calibration.json"
 CASES = 3000
 
 # There is a process for every core: threads of their own would only take turns.
@@ -137,7 +136,7 @@ def main() -> None:
             "wrong": len(wrong),
             "groups": summary,
         }
-        RESULT.write_text(json.dumps(result, indent=1) + "\n")
+        records.write("calibration", result)
     raise SystemExit(bool(wrong) or failed)
 
 

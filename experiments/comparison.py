@@ -18,13 +18,11 @@ The command fails where rnncheck has a false alarm or a miss.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product, zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 import rnncheck
+from experiments import records
 from experiments.power import VISIBLE, D, K, N
 from rnncheck.faults import FAULTS, Fault, Injection, injections
 from rnncheck.faults.emulation import Fused, Summing, emulate, in_pairs, last_to_first, one_after_the_other
@@ -41,8 +40,6 @@ from rnncheck.observed import observe
 from rnncheck.recording import Recording
 from rnncheck.replay import Emulation
 from rnncheck.steps import Differences, Mapper, differences
-
-RESULT = Path(__file__).parent / "results" / "comparison.json"
 
 RNNCHECK = "rnncheck"
 
@@ -385,7 +382,7 @@ def main() -> None:
     print(
         f"\nLeft out: {result['left_out']} faulty runs that move no number by more than {VISIBLE:g} times its noise."
     )
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    records.write("comparison", result)
     wrong = [run for run in found.runs if run.is_wrong(RNNCHECK)]
     for run in wrong:
         print(f"not as it should be: {'false alarm' if run.honest else 'miss'}: {run.name}", file=sys.stderr)

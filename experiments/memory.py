@@ -14,15 +14,14 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments import records
 from experiments.power import make_network
 from rnncheck.verify import compare
 
-RESULT = Path(__file__).parent / "results" / "memory.json"
 LIMIT_MB = 300.0
 LENGTHS = (250_000, 500_000, 1_000_000)
 UNITS, FEATURES = 64, 8
@@ -67,7 +66,7 @@ def main() -> None:
             f"{1e6 * r['seconds'] / r['steps']:.2f} us a step, {r['seconds']:.1f} s",
             flush=True,
         )
-    RESULT.write_text(json.dumps(results, indent=1) + "\n")
+    records.write("memory", results)
     per_step = [result["seconds"] / result["steps"] for result in results]
     too_much = max(result["extra_mb"] for result in results) > LIMIT_MB
     print(f"time per step, longest against shortest: {per_step[-1] / per_step[0]:.2f}")

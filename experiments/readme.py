@@ -8,7 +8,6 @@ out.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments import records
 from rnncheck.accuracy import ACCURACY
 from rnncheck.activations import ACTIVATIONS
 from rnncheck.case import MASKS, POLICIES
@@ -30,7 +30,6 @@ from rnncheck.verify import reproduce_command
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 CALIBRATION = ROOT / "docs" / "calibration.md"
-RESULTS = Path(__file__).parent / "results"
 
 NOT_CHECKED = (
     "any other layer, custom layers and Lambda, models that are no graph of layers (subclassed ones), operations "
@@ -41,14 +40,20 @@ CONSOLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", 
 GENERATED = re.compile(r"<!-- generated: (?P<name>\w+) -->\n(?P<text>.*?)<!-- end -->", re.DOTALL)
 
 
-def run(command: str) -> str:
-    """Run one of the README's commands from the root of the project and return what it prints."""
+def run(command: str, results: Path = records.KEPT) -> str:
+    """Run one of the README's commands from the root of the project and return what it prints.
+
+    Args:
+        command: as the README has it.
+        results: where experiments are to leave what they measure.
+    """
     words = shlex.split(command)
     # A make inside a make says so; the README's is not.
     inherited = {
         name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
     }
-    environment = {**inherited, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**inherited, "PATH": path, records.ELSEWHERE: str(results)}
     finished = subprocess.run(words, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, text=True)
     lines = (line.rstrip() for line in finished.stdout.splitlines())
     return "\n".join(lines) + "\n"
@@ -92,10 +97,6 @@ def _where(deviation: Deviation) -> str:
     return "" if "tensorflow" in deviation.backends else f" --backend {deviation.backends[0]}"
 
 
-def _result(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text())
-
-
 def _table(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
     rows = [header, ["---"] * len(header), *lines]
     return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
@@ -104,7 +105,7 @@ def _table(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
 def accuracy_table() -> str:
     """The constants c and k beside what was measured."""
     lines = []
-    for function, by_precision in _result("activations")["elementary"].items():
+    for function, by_precision in records.read("activations")["elementary"].items():
         for precision, by_run in by_precision.items():
             c, k = ACCURACY[function][precision]
             measured = (f"{run} {m['worst']:.2f} / {m['typical']:.2f}" for run, m in by_run.items())
@@ -114,7 +115,7 @@ def accuracy_table() -> str:
 
 def calibration_table() -> str:
     """How far correct code goes, by kind of check and dtype."""
-    result = _result("calibration")
+    result = records.read("calibration")
     columns = ["rows", "undecidable", "numbers", "score_max", "score_rms", "bound_use"]
     columns += ["largest_row_rms", "largest_row_rms_of_1000"]
     lines = [(group, *(f"{v[c]:,}" for c in columns)) for group, v in result["groups"].items()]
@@ -126,14 +127,14 @@ def memory_table() -> str:
     """Memory and time of checking long sequences."""
     lines = [
         (f"{r['steps']:,}", r["verdict"], f"{r['extra_mb']:.0f} MB", f"{1e6 * r['seconds'] / r['steps']:.1f} us")
-        for r in _result("memory")
+        for r in records.read("memory")
     ]
     return _table(("T (N=1, D=8, M=64)", "verdict", "beyond the arrays given", "time a step"), lines)
 
 
 def bench_table() -> str:
     """The ratios of `make bench`."""
-    lines = _result("bench")
+    lines = records.read("bench")
     return _table(tuple(lines[0]), [tuple(line.values()) for line in lines])
 
 

@@ -1,14 +1,13 @@
 """rnncheck and the rules people use on the same runs: it has no false alarm and no miss, and they have."""
 
-import json
 import math
 
 import pytest
 
+from experiments import records
 from experiments.comparison import (
     CONDITIONS,
     FAULTY,
-    RESULT,
     RNNCHECK,
     RULES,
     SETTINGS,
@@ -39,7 +38,7 @@ FAULTY_FEW = (
     Setting("LSTM", 8, dtype="float16"),
     Setting("GRU", 8, reset_after=False, masked=True),
 )
-COMMITTED = json.loads(RESULT.read_text())
+COMMITTED = records.read("comparison")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,18 @@
 """Wrong code fails, at the right place; correct code passes."""
 
+import numpy as np
 import pytest
 
-from experiments.power import FAULTS, SIZES, Fault, examine, examine_chaos, is_wrong
+from experiments.power import (
+    FAULTS,
+    SIZES,
+    USUAL_RULES,
+    Fault,
+    examine,
+    examine_chaos,
+    is_wrong,
+    times_allowed,
+)
 
 
 @pytest.mark.parametrize("units", SIZES, ids=lambda units: f"M{units}")
@@ -19,9 +29,20 @@ def test_usual_rules_let_small_faults_pass_that_the_step_check_sees(name: str) -
 
     result = examine(fault, 256)
 
-    assert result["torch float32"]
-    assert result["ONNX"]
+    assert result["torch float32"] <= 1.0
+    assert result["ONNX"] <= 1.0
     assert result["verdict"] == "mismatch"
+
+
+@pytest.mark.parametrize("rule", USUAL_RULES)
+@pytest.mark.parametrize("share", [0.999, 1.001])
+def test_a_rule_passes_what_it_allows_and_no_more(rule, share):
+    rtol, atol = USUAL_RULES[rule]
+    expected = np.array([0.5, -2.0])
+    actual = expected + np.array([0.0, share * (atol + rtol * 2.0)])
+
+    assert times_allowed(actual, expected, rule) == pytest.approx(share)
+    assert np.allclose(actual, expected, rtol, atol) == (share < 1.0)
 
 
 def test_chaotic_run_of_correct_code_matches_though_its_outputs_differ():

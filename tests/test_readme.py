@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import records
 from experiments.readme import CALIBRATION, CONSOLE, GENERATED, README, SECTIONS, run
 
 TEXT = README.read_text()
@@ -22,8 +23,8 @@ def _without_numbers(output: str) -> str:
 
 
 @pytest.mark.parametrize("shown", list(CONSOLE.finditer(TEXT)), ids=lambda shown: shown["command"])
-def test_readme_shows_what_its_commands_print(shown: re.Match[str]) -> None:
-    printed = run(shown["command"])
+def test_readme_shows_what_its_commands_print(shown: re.Match[str], tmp_path: Path) -> None:
+    printed = run(shown["command"], results=tmp_path)
 
     assert _without_numbers(printed) == _without_numbers(shown["output"])
 
@@ -31,6 +32,15 @@ def test_readme_shows_what_its_commands_print(shown: re.Match[str]) -> None:
 @pytest.mark.parametrize("shown", list(GENERATED.finditer(BOTH)), ids=lambda shown: shown["name"])
 def test_tables_are_what_the_code_says(shown: re.Match[str]) -> None:
     assert shown["text"] == SECTIONS[shown["name"]]()
+
+
+def test_experiments_leave_what_is_kept_alone_when_told_to(tmp_path: Path) -> None:
+    kept = {path: path.read_bytes() for path in records.KEPT.iterdir()}
+
+    run("python -m experiments.power", results=tmp_path)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"power.json"}
+    assert {path: path.read_bytes() for path in records.KEPT.iterdir()} == kept
 
 
 def test_readme_opens_with_make_verify() -> None:

@@ -1,19 +1,16 @@
 """The constants of a verdict are where the recorded experiments put them."""
 
-import json
-from pathlib import Path
-
 import pytest
 
+from experiments import records
 from experiments.calibrate import random_case
 from experiments.power import VISIBLE
 from rnncheck.comparator import Verdict
 from rnncheck.thresholds import AVERAGE_LIMIT, SCORE_LIMIT, SUSPICIOUS
 from rnncheck.verify import verify_case
 
-RESULTS = Path(__file__).parent.parent / "experiments" / "results"
-CALIBRATION = json.loads((RESULTS / "calibration.json").read_text())
-POWER = json.loads((RESULTS / "power.json").read_text())
+CALIBRATION = records.read("calibration")
+POWER = records.read("power")
 
 
 def test_calibration_is_large_enough_and_explains_every_row():
