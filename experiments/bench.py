@@ -27,6 +27,7 @@ from rich.table import Table
 
 from experiments import records
 from rnncheck.activations import tanh
+from rnncheck.blocks import sample_parts
 from rnncheck.builder import build
 from rnncheck.case import Case
 from rnncheck.cli import quiet_stderr
@@ -37,7 +38,7 @@ from rnncheck.observed import observe
 from rnncheck.parallel import threads
 from rnncheck.replay import replay
 from rnncheck.runner import record
-from rnncheck.steps import sample_parts, step_rows
+from rnncheck.steps import step_rows
 from rnncheck.tasks import quiet_framework
 
 # Seconds between runs: the threads of BLAS spin for a tenth of a second after their work, and would slow down whoever

@@ -7,20 +7,18 @@ size needs the memory of one block. `judge` turns the sum into a row's verdict.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
-from typing import Any
 
 import numpy as np
 
 from rnncheck import kernels
+from rnncheck.blocks import Block, Place, in_time
 from rnncheck.network import Array
 from rnncheck.rounding import Rounded
 from rnncheck.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, GROWTH_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
-
-Place = Mapping[str, int]  # an index by name, such as {"n": 0, "t": 3, "unit": 2}
 
 
 class Verdict(StrEnum):
@@ -35,51 +33,6 @@ class Verdict(StrEnum):
     def severity(self) -> int:
         """How bad it is: the worst verdict of several is the one with the highest severity."""
         return list(Verdict).index(self)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A rectangular part of an array: which axes, where it starts, how far it goes.
-
-    Attributes:
-        axes: the names of the array's axes, such as ("n", "t", "unit").
-        start: the first index on every axis.
-        shape: the length on every axis.
-        call: which of several calls in a row the array belongs to; None when there is one.
-    """
-
-    axes: tuple[str, ...]
-    start: tuple[int, ...]
-    shape: tuple[int, ...]
-    call: int | None = None
-
-    @property
-    def window(self) -> tuple[slice, ...]:
-        """The block as an index into the array."""
-        return tuple(slice(a, a + n) for a, n in zip(self.start, self.shape, strict=True))
-
-    @property
-    def time_major(self) -> Block:
-        """The same with the first two axes exchanged: (t, n, ...) for (n, t, ...)."""
-
-        def exchanged(part: tuple[Any, ...]) -> tuple[Any, ...]:
-            return (part[1], part[0], *part[2:])
-
-        return Block(exchanged(self.axes), exchanged(self.start), exchanged(self.shape), self.call)
-
-    def place(self, flat_index: int) -> Place:
-        """Return where the block's element of that number lies in the whole array."""
-        inside = np.unravel_index(flat_index, self.shape)
-        along = {axis: int(a + i) for axis, a, i in zip(self.axes, self.start, inside, strict=True)}
-        place = {axis: along[axis] for axis in sorted(along, key=lambda axis: axis != "n")}
-        return place if self.call is None else {"call": self.call, **place}
-
-
-def in_time(place: Place) -> tuple[int, ...]:
-    """Return a key that sorts places by call, then step, then sample, then the rest."""
-    first = ("call", "t", "n")
-    rest = (index for axis, index in place.items() if axis not in first)
-    return (*(place.get(axis, 0) for axis in first), *rest)
 
 
 @dataclass(frozen=True)

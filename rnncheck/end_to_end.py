@@ -10,14 +10,15 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rnncheck.comparator import Block, Check, Row, Summary, compare, judge, total
+from rnncheck.blocks import sample_parts, whole_block, with_calls
+from rnncheck.comparator import Check, Row, Summary, compare, judge, total
 from rnncheck.equations import X, widest
 from rnncheck.network import Array, Network, Tensor
 from rnncheck.precision import PRECISIONS
 from rnncheck.recording import Recording
 from rnncheck.replay import FREE_RUNNING, Analysis, States, replay
 from rnncheck.rounding import Rounded
-from rnncheck.steps import Mapper, axis_names, sample_parts, with_calls
+from rnncheck.steps import Mapper
 from rnncheck.variants import Variants
 
 
@@ -182,7 +183,7 @@ def _compare_part(
                             expected[run * len(actual) : (run + 1) * len(actual)],
                             recording.outputs[position][samples],
                         ),
-                        _whole(actual, samples.start, call),
+                        whole_block(actual.shape, call, samples.start),
                     )
                     for position, expected in enumerate(replayed.outputs)
                     for comparison in comparisons
@@ -196,11 +197,6 @@ def _compare_part(
 
 def _for_each_run(array: Array, runs: int) -> Array:
     return array if runs == 1 else np.concatenate([array] * runs)
-
-
-def _whole(array: Array, first_sample: int, call: int | None) -> Block:
-    start = (int(first_sample), *(0 for _ in array.shape[1:]))
-    return Block(axis_names(array.ndim), start, array.shape, call)
 
 
 def output_name(tensor: Tensor) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncheck.comparator import Block
+from rnncheck.blocks import Block
 from rnncheck.equations import CELLS, cell_of, widest
 from rnncheck.layers import operation_of
 from rnncheck.network import Array, Layer, Network, Tensor

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rnncheck.comparator import FAILED, Row, Verdict, in_time, worst
+from rnncheck.blocks import in_time
+from rnncheck.comparator import FAILED, Row, Verdict, worst
 from rnncheck.errors import MismatchError
 
 if TYPE_CHECKING:

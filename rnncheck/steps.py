@@ -8,37 +8,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial, reduce
+from functools import partial, reduce
 from typing import Any, Protocol
 
 import numpy as np
 
-from rnncheck import kernels
-from rnncheck.comparator import Block, Check, Comparison, Row, Summary, Verdict, compare, judge
-from rnncheck.equations import CELLS, Cell, Weights, X, cell_of
+from rnncheck.blocks import (
+    Block,
+    axis_names,
+    block_of_samples,
+    cut_in_blocks,
+    rows_of,
+    sample_parts,
+    whole_block,
+    with_calls,
+)
+from rnncheck.comparator import Check, Row, Verdict, compare, judge
+from rnncheck.equations import CELLS, Cell, X, cell_of
 from rnncheck.layers import HELPERS, Operation, operation_of
+from rnncheck.looks import Found, Look, Looks, look_closer
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.observed import Call, Steps
 from rnncheck.precision import PRECISIONS
-from rnncheck.products import Matrix, OrderedMatrix
 from rnncheck.recurrence import recurrence
-from rnncheck.replay import (
-    Analysis,
-    choose,
-    expanded,
-    operate,
-    received,
-    receiving,
-    time_major,
-)
+from rnncheck.replay import choose, expanded, operate, received, receiving, time_major
 from rnncheck.rounding import EXACT, Rounded
-from rnncheck.screening import ScreeningMatrix, has_lost_noise
-from rnncheck.thresholds import ALARMING, SUSPICIOUS
-
-# How many numbers of a layer are checked at once: enough for an efficient product, few enough for the cache.
-_BLOCK = 9 * 2**16
-# How many numbers of state each of two threads must have at a step for splitting the samples to pay.
-_WORTH_A_THREAD = 2**13
+from rnncheck.screening import has_lost_noise
 
 # Runs a function over many items, results in order: `map`, or one that uses several threads.
 Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -72,11 +67,11 @@ def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
     jobs = _jobs(layer, calls)
     if not jobs or layer.kind in HELPERS:
         return []
-    looks = _Looks.at(layer, jobs)
+    looks = _looks(layer, jobs)
     compared = list(mapper(partial(_check_strand, looks), _strands(jobs, calls)))
     return [
         judge(
-            reduce(_Found.__add__, (found[output] for found in compared if output in found)).settled(),
+            reduce(Found.__add__, (found[output] for found in compared if output in found)).settled(),
             layer=layer.name,
             output=output,
             check=Check.STEP,
@@ -117,7 +112,7 @@ def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
     jobs = _jobs(layer, calls)
     if not jobs:
         return []
-    look = _Looks.at(layer, jobs).first
+    look = _looks(layer, jobs).first
     found = {id(job): Differences(np.empty(job.actual.shape), np.empty(job.actual.shape)) for job in jobs}
     with np.errstate(all="ignore"):
         for strand in _strands(jobs, calls):
@@ -129,72 +124,7 @@ def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
     return [found[id(job)] for job in jobs]
 
 
-@dataclass(frozen=True)
-class _Look:
-    """An arithmetic and a layer's weights in it, which most blocks need of the first look alone."""
-
-    analysis: Analysis
-    layer: Layer
-
-    @cached_property
-    def weights(self) -> Weights:
-        """The layer's weights."""
-        return self.analysis.weights(self.layer)
-
-
-@dataclass(frozen=True)
-class _Looks:
-    """How the blocks of a layer are looked at.
-
-    Attributes:
-        first: how all rows are.
-        careful: the arithmetic that counts.
-        closer: by which arithmetics rows are looked at again, from which score on.
-    """
-
-    first: _Look
-    careful: _Look
-    closer: tuple[tuple[float, _Look], ...]
-
-    @staticmethod
-    def at(layer: Layer, jobs: Sequence[_Job]) -> _Looks:
-        """Return those for what was seen of a layer: where that is little, all of it is looked at carefully."""
-        screening, careful, ordered = (
-            _Look(Analysis(bounded=True, matrix=matrix), layer) for matrix in (ScreeningMatrix, Matrix, OrderedMatrix)
-        )
-        if sum(job.actual.size for job in jobs) <= kernels.FEW:
-            return _Looks(careful, careful, ((ALARMING, ordered),))
-        return _Looks(screening, careful, ((SUSPICIOUS, careful), (ALARMING, ordered)))
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a comparison saw, and how to look at its worst row again.
-
-    The first look has rough bounds. Those of one row, the worst of all, are computed exactly in the end, so that the
-    row of the table says how much of its bound it used.
-
-    Attributes:
-        summary: what was seen.
-        worst: gives what a careful arithmetic says of the worst row; None where the look was careful.
-    """
-
-    summary: Summary
-    worst: Callable[[], Summary] | None = None
-
-    def __add__(self, other: _Found) -> _Found:
-        larger = self if self.summary.score_max >= other.summary.score_max else other
-        return _Found(self.summary + other.summary, larger.worst)
-
-    def settled(self) -> Summary:
-        """Return what was seen, with the exact bound of the worst row."""
-        if self.worst is None:
-            return self.summary
-        with np.errstate(all="ignore"):
-            return self.summary + Summary(bound_use=self.worst().bound_use)
-
-
-_Summaries = dict[str, _Found]  # what was put out -> the comparison
+_Summaries = dict[str, Found]  # what was put out -> the comparison
 
 
 class _Job(Protocol):
@@ -211,10 +141,10 @@ class _Job(Protocol):
     def actual(self) -> Array:
         """What the layer put out: what is cut in blocks."""
 
-    def check(self, block: Block, looks: _Looks, memory: X | None) -> tuple[_Summaries, X | None]:
+    def check(self, block: Block, looks: Looks, memory: X | None) -> tuple[_Summaries, X | None]:
         """Compare one block, given the memory of the block before; return it as it is after this one."""
 
-    def settled(self, block: Block, look: _Look, memory: X | None) -> tuple[Rounded, X | None]:
+    def settled(self, block: Block, look: Look, memory: X | None) -> tuple[Rounded, X | None]:
         """Return what is expected of a block, in its shape, and the memory after it."""
 
 
@@ -222,6 +152,10 @@ def _jobs(layer: Layer, calls: Sequence[Call]) -> list[_Job]:
     """Return how a layer is checked in each call; none where too little was seen in one of them."""
     jobs = [job for call in calls if (job := _job(layer, call)) is not None]
     return jobs if len(jobs) == len(calls) else []
+
+
+def _looks(layer: Layer, jobs: Sequence[_Job]) -> Looks:
+    return Looks.at(layer, sum(job.actual.size for job in jobs))
 
 
 Strand = list[tuple[_Job, Block]]
@@ -238,7 +172,7 @@ def _strands(jobs: Sequence[_Job], calls: Sequence[Call]) -> list[Strand]:
     return [[pair for strand in strands for pair in strand] for strands in zip(*by_call, strict=True)]
 
 
-def _check_strand(looks: _Looks, strand: Strand) -> _Summaries:
+def _check_strand(looks: Looks, strand: Strand) -> _Summaries:
     found: _Summaries = {}
     memory = None
     with np.errstate(all="ignore"):
@@ -272,15 +206,15 @@ class _RecurrentJob:
         h = self.steps.h
         width = math.prod(h.shape[2:-1]) * self.layer.weights["recurrent_kernel"].shape[-1]
         if self._cell.memory is None:
-            yield from ([block] for block in _blocks(h.shape, width, call))
+            yield from ([block] for block in cut_in_blocks(h.shape, width, call))
             return
         # A block can only be checked when the one before is: many samples at once are worth more than many steps.
         samples = max(part.stop - part.start for part in sample_parts(h.shape[0], width))
-        samples = min(samples, max(1, _BLOCK // width))
+        samples = min(samples, rows_of(width))
         for first in range(0, h.shape[0], samples):
-            yield list(_blocks(h.shape, width, call, slice(first, first + samples)))
+            yield list(cut_in_blocks(h.shape, width, call, slice(first, first + samples)))
 
-    def check(self, block: Block, looks: _Looks, memory: X | None) -> tuple[_Summaries, X | None]:
+    def check(self, block: Block, looks: Looks, memory: X | None) -> tuple[_Summaries, X | None]:
         operands, expected, memory = self.expect(block, looks, memory)
         summaries = {"h": self._compare(block, operands, expected, looks)}
         if memory is not None and self.steps.final_memory and self._is_last(block):
@@ -291,8 +225,8 @@ class _RecurrentJob:
     def actual(self) -> Array:
         return self.steps.h
 
-    def settled(self, block: Block, look: _Look, memory: X | None) -> tuple[Rounded, X | None]:
-        _, rows, memory = self.expect(block, _Looks(look, look, ()), memory)
+    def settled(self, block: Block, look: Look, memory: X | None) -> tuple[Rounded, X | None]:
+        _, rows, memory = self.expect(block, Looks(look, look, ()), memory)
         expected = self._settle(block, slice(None), rows)
         if self._cell.memory is None:
             return expected.reshape(block.shape), memory
@@ -301,7 +235,7 @@ class _RecurrentJob:
     def _is_last(self, block: Block) -> bool:
         return bool(block.start[1] + block.shape[1] == self.steps.h.shape[1])
 
-    def expect(self, block: Block, looks: _Looks, memory: X | None) -> tuple[tuple[X, ...], X, X | None]:
+    def expect(self, block: Block, looks: Looks, memory: X | None) -> tuple[tuple[X, ...], X, X | None]:
         """Return what the equations need for a block, the h that they give, as rows, and the memory after it."""
         precision = PRECISIONS[self.layer.dtype]
         x, h = self._as_rows(self.steps.x[block.window[:2]]), self._as_rows(self.steps.before(block))
@@ -323,7 +257,7 @@ class _RecurrentJob:
         """Return (N, T, ...) as rows: a memory runs through all samples of a step after the other."""
         return steps.reshape(-1, *steps.shape[2:]) if self._cell.memory is None else time_major(steps)
 
-    def _known_gates(self, operands: tuple[X, ...], looks: _Looks) -> tuple[X, ...]:
+    def _known_gates(self, operands: tuple[X, ...], looks: Looks) -> tuple[X, ...]:
         """Return the gates of some rows, exactly where the first look lost a noise that the memory would hand on."""
         gates = self._gates(operands, looks.first)
         if looks.first is looks.careful:
@@ -335,21 +269,21 @@ class _RecurrentJob:
         replaced = (gate.replaced(unknown, again) for gate, again in zip(gates[:2], careful, strict=False))
         return *replaced, *gates[2:]
 
-    def _gates(self, operands: tuple[X, ...], look: _Look) -> tuple[X, ...]:
+    def _gates(self, operands: tuple[X, ...], look: Look) -> tuple[X, ...]:
         x, h, *_ = operands
         projected = self._cell.project(x, look.weights, self.layer.options)
         return self._cell.gates(projected, h, look.weights, self.layer.options)
 
-    def evaluate(self, operands: tuple[X, ...], look: _Look) -> X:
+    def evaluate(self, operands: tuple[X, ...], look: Look) -> X:
         """Return the new h of some rows, from x, the h before and the memory before."""
         x, *states = operands
         projected = self._cell.project(x, look.weights, self.layer.options)
         return self._cell.step(projected, tuple(states), look.weights, self.layer.options)[0]
 
-    def _compare(self, block: Block, operands: tuple[X, ...], expected: X, looks: _Looks) -> _Found:
+    def _compare(self, block: Block, operands: tuple[X, ...], expected: X, looks: Looks) -> Found:
         actual = self._as_rows(self.steps.h[block.window])
         ordered = block if self._cell.memory is None else block.time_major
-        return _look_closer(actual, ordered, operands, expected, looks, self.evaluate, partial(self._settle, block))
+        return look_closer(actual, ordered, operands, expected, looks, self.evaluate, partial(self._settle, block))
 
     def _settle(self, block: Block, rows: Array | slice, expected: X) -> X:
         counted = self.steps.counted(block)
@@ -358,11 +292,11 @@ class _RecurrentJob:
         counts = expanded(self._as_rows(counted)[rows], expected)
         return choose(counts, expected, self._as_rows(self.steps.repeated(block))[rows])
 
-    def _compare_memory(self, block: Block, expected: X) -> _Found:
+    def _compare_memory(self, block: Block, expected: X) -> Found:
         start, shape = (block.start[0], *block.start[2:]), (block.shape[0], *block.shape[2:])
         (final,) = self.steps.final_memory
         whole = Block(axis_names(len(shape)), start, shape, block.call)
-        return _Found(compare(final[block.window[0]], expected, whole))
+        return Found(compare(final[block.window[0]], expected, whole))
 
 
 @dataclass(frozen=True)
@@ -389,21 +323,21 @@ class _LayerJob:
     def windows(self, call: int | None) -> Iterator[list[Block]]:
         shape = self.output.shape
         if self._by_row:
-            yield from ([block] for block in _blocks(shape, math.prod(shape[2:] or shape[1:]), call))
+            yield from ([block] for block in cut_in_blocks(shape, math.prod(shape[2:] or shape[1:]), call))
         elif self._operation.exact:
-            yield [Block(axis_names(len(shape)), (0,) * len(shape), shape, call)]
+            yield [whole_block(shape, call)]
         else:
-            samples = max(1, _BLOCK // max(x[0].size for x in (self.output, *self.inputs)))
-            yield from ([_samples(shape, start, samples, call)] for start in range(0, shape[0], samples))
+            samples = rows_of(max(x[0].size for x in (self.output, *self.inputs)))
+            yield from ([block_of_samples(shape, start, samples, call)] for start in range(0, shape[0], samples))
 
-    def check(self, block: Block, looks: _Looks, memory: X | None) -> tuple[_Summaries, X | None]:
+    def check(self, block: Block, looks: Looks, memory: X | None) -> tuple[_Summaries, X | None]:
         actual = self.output[block.window]
         operands, expected = self._expect(block, looks.first if self._by_row else looks.careful)
         if not self._by_row:
-            return {"output": _Found(compare(actual, expected, block))}, memory
-        return {"output": _look_closer(actual, block, operands, expected, looks, self._evaluate, _as_it_is)}, memory
+            return {"output": Found(compare(actual, expected, block))}, memory
+        return {"output": look_closer(actual, block, operands, expected, looks, self._evaluate, _as_it_is)}, memory
 
-    def _expect(self, block: Block, look: _Look) -> tuple[tuple[X, ...], X]:
+    def _expect(self, block: Block, look: Look) -> tuple[tuple[X, ...], X]:
         """Return the operands of a block, and what the equation gives for them."""
         precision = receiving(self.layer)
         if self._by_row:
@@ -421,13 +355,13 @@ class _LayerJob:
     def actual(self) -> Array:
         return self.output
 
-    def settled(self, block: Block, look: _Look, memory: X | None) -> tuple[Rounded, X | None]:
+    def settled(self, block: Block, look: Look, memory: X | None) -> tuple[Rounded, X | None]:
         _, expected = self._expect(block, look)
         if not isinstance(expected, Rounded):
             expected = Rounded(np.asarray(expected, np.float64), EXACT, EXACT, receiving(self.layer))
         return expected.reshape(block.shape), memory
 
-    def _evaluate(self, operands: tuple[X, ...], look: _Look) -> X:
+    def _evaluate(self, operands: tuple[X, ...], look: Look) -> X:
         if self.layer.reads_its_inside and not self._operation.exact:
             operands = tuple(self._unrounded(x) for x in operands)
         return operate(self.layer, operands, look.analysis, look.weights)
@@ -456,112 +390,3 @@ def _job(layer: Layer, call: Call) -> _Job | None:
     if output is None or any(x is None for x in inputs):
         return None
     return _LayerJob(layer, tuple(x for x in inputs if x is not None), output)
-
-
-def _look_closer(
-    actual: Array,
-    block: Block,
-    operands: tuple[X, ...],
-    expected: X,
-    looks: _Looks,
-    evaluate: Callable[[tuple[X, ...], _Look], X],
-    settle: Callable[[Array | slice, X], X],
-) -> _Found:
-    """Compare one block by the cheapest arithmetic, then the rows that look suspicious by more careful ones.
-
-    Args:
-        actual: what the layer put out.
-        block: where.
-        operands: what the equation needs: arrays with one row for each of the block's rows.
-        expected: what the equation gives for them in the first look.
-        looks: the arithmetics.
-        evaluate: gives what the equation gives for some rows of the operands.
-        settle: gives what is expected of some rows, given what the equation says of them.
-    """
-
-    def careful(rows: Array, look: _Look) -> X:
-        again = evaluate(tuple(operand[rows] for operand in operands), look)
-        return _flat(settle(rows, again))
-
-    comparison = Comparison(actual, _flat(settle(slice(None), expected)))
-    for score, look in looks.closer:
-        rows = comparison.rows_above(score)
-        if not rows.size:
-            break
-        comparison.look_again(rows, careful(rows, look))
-    if looks.first is looks.careful:
-        return _Found(comparison.summary(block))
-    row = np.array([comparison.worst_row])
-    its_operands = tuple(operand[row] for operand in operands)
-    worst = partial(_worst, comparison.actual(row), row, its_operands, looks.careful, evaluate, settle)
-    return _Found(comparison.summary(block), worst)
-
-
-def _worst(
-    actual: Array,
-    row: Array,
-    operands: tuple[X, ...],
-    look: _Look,
-    evaluate: Callable[[tuple[X, ...], _Look], X],
-    settle: Callable[[Array | slice, X], X],
-) -> Summary:
-    """Compare one row by a careful arithmetic; it holds on to the numbers of that row alone, not to its block's."""
-    expected = _flat(settle(row, evaluate(operands, look)))
-    return compare(actual, expected, Block(("row", "unit"), (0, 0), (1, actual.shape[-1])))
-
-
-def _flat(x: X) -> X:
-    """Return (R, ..., M) as (R, ...·M)."""
-    return x if len(x.shape) == 2 else x.reshape((x.shape[0], -1))
-
-
-def _blocks(shape: tuple[int, ...], width: int, call: int | None, samples: slice | None = None) -> Iterator[Block]:
-    """Cut an array along n, and along t where it has steps: few samples with all steps, or all samples with few.
-
-    Args:
-        shape: of the array.
-        width: how many numbers are computed for each (n, t).
-        call: which of several calls it belongs to.
-        samples: the samples to stay together, with as many steps as fit; None to cut both ways.
-    """
-    leading = shape[: min(2, len(shape) - 1)]
-    whole = shape[len(leading) :]
-    rows = max(1, _BLOCK // width)
-    if samples is not None:
-        n = min(samples.stop, shape[0]) - samples.start
-        sizes: tuple[int, ...] = (n, max(1, rows // n))
-        leading, offset = (n, shape[1]), samples.start
-    else:
-        sizes = (rows,) if len(leading) == 1 else (max(1, rows // leading[1]), min(rows, leading[1]))
-        offset = 0
-    axes = axis_names(len(shape))
-    starts = np.ndindex(*(-(-length // size) for length, size in zip(leading, sizes, strict=True)))
-    for index in starts:
-        start = tuple(i * size for i, size in zip(index, sizes, strict=True))
-        lengths = tuple(min(size, length - first) for size, length, first in zip(sizes, leading, start, strict=True))
-        yield Block(axes, (start[0] + offset, *start[1:], *(0 for _ in whole)), (*lengths, *whole), call)
-
-
-def _samples(shape: tuple[int, ...], start: int, samples: int, call: int | None) -> Block:
-    """Return the block of some samples with all that they have."""
-    rest = shape[1:]
-    return Block(axis_names(len(shape)), (start, *(0 for _ in rest)), (min(samples, shape[0] - start), *rest), call)
-
-
-def axis_names(rank: int) -> tuple[str, ...]:
-    """Return the names of the axes of an array of that rank: n, t, axis_2, axis_3, ..., unit."""
-    leading = ["n", "t", *(f"axis_{k}" for k in range(2, rank))]
-    return (*leading[: rank - 1], "unit")
-
-
-def sample_parts(samples: int, units: int) -> list[slice]:
-    """Cut the samples in two for two threads, or leave them whole where that would not pay."""
-    middle = samples // 2
-    if middle * units < _WORTH_A_THREAD:
-        return [slice(0, samples)]
-    return [slice(0, middle), slice(middle, samples)]
-
-
-def with_calls(shape: tuple[int, ...], calls: int) -> tuple[int, ...]:
-    """Return a shape with the number of calls in front, where there are several."""
-    return shape if calls == 1 else (calls, *shape)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rnncheck.comparator import Block, Check, Summary, Verdict, compare, failed_row, in_time, judge, total, worst
+from rnncheck.blocks import Block, in_time
+from rnncheck.comparator import Check, Summary, Verdict, compare, failed_row, judge, total, worst
 from rnncheck.precision import PRECISIONS
 from rnncheck.rounding import Rounded
 from rnncheck.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, GROWTH_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE

@@ -5,6 +5,7 @@ import pytest
 from reference import make_inputs, make_network, replaced
 
 from rnncheck.comparator import Verdict
+from rnncheck.looks import look_closer
 from rnncheck.network import Tensor
 from rnncheck.observed import observe
 from rnncheck.recording import Recording
@@ -86,11 +87,10 @@ def test_any_difference_from_what_is_exact_is_proven(wrong):
 
 
 def test_every_number_is_compared_once_in_the_windows_of_a_memory(monkeypatch):
-    monkeypatch.setattr("rnncheck.steps._BLOCK", 64)
+    monkeypatch.setattr("rnncheck.blocks.LARGEST", 64)
     compared = []
-    look = __import__("rnncheck.steps").steps._look_closer
     monkeypatch.setattr(
-        "rnncheck.steps._look_closer", lambda actual, *rest: compared.append(actual.size) or look(actual, *rest)
+        "rnncheck.steps.look_closer", lambda actual, *rest: compared.append(actual.size) or look_closer(actual, *rest)
     )
     network = network_of("LSTM")
 
