@@ -7,6 +7,7 @@ size needs the memory of one block. `judge` turns the sum into a row's verdict.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -166,6 +167,8 @@ class Comparison:
                 explained = np.isinf(variance) | (np.isnan(variance) & ~np.isfinite(self._actual))
                 difference[np.isinf(difference) & explained] = 0.0
             self._max_abs_diff = float(difference.max())
+            agreed = (difference == 0.0) & ~np.isfinite(value)
+            self._variance = variance = np.where(agreed, self._floor, variance).astype(variance.dtype)
             infinite = np.isinf(difference).reshape(len(value), -1)
             finite = np.isfinite(value).reshape(len(value), -1)
             self._unmatched = np.any(infinite & finite, axis=1)
@@ -182,6 +185,15 @@ class Comparison:
             noise = max(_sum(self._variance) - self._floor * self._variance.size, 0.0)
             self._sums = noise, _sum(self._squared_scores)
         return self._sums
+
+    @property
+    def _signal_energy(self) -> float:
+        """The sum of expected², of the numbers that are finite."""
+        energy = float(np.vdot(self._value, self._value))
+        if math.isfinite(energy):
+            return energy
+        finite = self._value[np.isfinite(self._value)]
+        return float(np.vdot(finite, finite))
 
     @property
     def width(self) -> int:
@@ -235,7 +247,7 @@ class Comparison:
             count=self._value.size,
             max_abs_diff=self._max_abs_diff,
             noise_energy=noise_energy,
-            signal_energy=float(np.vdot(self._value, self._value)),
+            signal_energy=self._signal_energy,
             score_energy=score_energy,
             score_max=score_max,
             bound_use=bound_use,
@@ -416,7 +428,7 @@ def _verdict(summary: Summary, check: str, *, proven: bool, growth: float) -> Ve
     on_average = check == Check.STEP and summary.count >= AVERAGE_COUNT and summary.score_rms > AVERAGE_LIMIT
     if on_average or summary.score_max > SCORE_LIMIT:
         return Verdict.MISMATCH
-    too_noisy = whole and summary.noise_share > UNDECIDABLE_SHARE
+    too_noisy = summary.noise_share > (UNDECIDABLE_SHARE if whole else sys.float_info.max)
     return Verdict.UNDECIDABLE if too_noisy else Verdict.MATCH
 
 

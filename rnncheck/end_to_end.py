@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from types import MappingProxyType
@@ -13,7 +13,7 @@ import numpy as np
 from rnncheck.blocks import sample_parts, whole_block, with_calls
 from rnncheck.comparator import Check, Row, Summary, compare, judge, total
 from rnncheck.equations import X, widest
-from rnncheck.network import Array, Network, Tensor
+from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.precision import PRECISIONS
 from rnncheck.recording import Recording
 from rnncheck.replay import FREE_RUNNING, Analysis, States, replay
@@ -77,6 +77,36 @@ def end_to_end_rows(
     comparisons = list(_comparisons(recordings, tolerance, related))
     compared = list(mapper(partial(_compare_part, network, recordings, comparisons, FREE_RUNNING), parts))
     return _judged(network, recordings, comparisons, [seen for (seen,) in compared], steps_checked=steps_checked)
+
+
+def sequence_rows(
+    network: Network, recordings: Sequence[Recording], layers: Sequence[Layer], mapper: Mapper = map
+) -> list[Row]:
+    """Compare the recorded states of recurrent layers, every step, with the replay's own run.
+
+    It is what can be said of states that are not known to be all that a step starts from.
+
+    Args:
+        network: the equations.
+        recordings: what the implementation produced, one for each call in a row.
+        layers: whose states; each has a row.
+        mapper: `map`, or a function like it that uses several threads.
+    """
+    if not layers:
+        return []
+    showing = [
+        replace(
+            layer,
+            name=f"steps of {layer.name}",
+            options={**layer.options, "return_sequences": True, "return_state": False},
+        )
+        for layer in layers
+    ]
+    outputs = tuple(Tensor(layer.name) for layer in showing)
+    extended = replace(network, layers=(*network.layers, *showing), outputs=outputs)
+    shown = [replace(each, outputs=tuple(each.states[layer.name] for layer in layers)) for each in recordings]
+    rows = end_to_end_rows(extended, shown, mapper)
+    return [replace(row, layer=layer.name, output="h") for row, layer in zip(rows, layers, strict=True)]
 
 
 def rows_of_variants(network: Network, recordings: Sequence[Recording], variants: Variants) -> list[list[Row]]:

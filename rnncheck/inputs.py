@@ -9,6 +9,8 @@ import numpy as np
 
 from rnncheck.errors import InputError
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
+from rnncheck.precision import PRECISIONS
+from rnncheck.replay import receiving
 
 # Layers after which an id is still the same id.
 _MOVING = frozenset({
@@ -42,7 +44,34 @@ def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
                 "model, which keeps a state for each."
             )
         _check_ids(network, spec, array)
+    check_range(network, arrays)
     return arrays
+
+
+def check_range(network: Network, inputs: Sequence[Array]) -> None:
+    """Refuse inputs that are infinite in the format in which the network takes them.
+
+    Args:
+        network: whose inputs they are, in the format that counts.
+        inputs: one array for each.
+
+    Raises:
+        InputError: there is one.
+    """
+    for spec, array in zip(network.inputs, inputs, strict=True):
+        if array.dtype.kind != "f" or spec.dtype not in PRECISIONS:
+            continue
+        readers = [layer for layer in network.layers if Tensor(spec.name) in layer.inputs]
+        largest = float(np.abs(array).max())
+        for precision in dict.fromkeys([PRECISIONS[spec.dtype], *map(receiving, readers)]):
+            if largest > precision.largest:
+                too_large = np.argwhere(np.abs(array.astype(np.float64)) > precision.largest)
+                place = tuple(int(i) for i in too_large[0])
+                raise InputError(
+                    f"input {spec.name!r}: {array[place]:.6g} came at {list(place)}, which is infinite in "
+                    f"{precision.name}, the format in which the network takes it; expected numbers up to "
+                    f"{precision.largest:.6g}. Scale them, or state a format that has them."
+                )
 
 
 def embeddings_of(network: Network, spec: InputSpec) -> Iterator[Layer]:
@@ -104,6 +133,8 @@ def _check_array(spec: InputSpec, given: Any) -> Array:
             "sample."
         )
     check_finite(where, array)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8 and np.abs(array).max() > np.finfo(np.float64).max:
+        raise InputError(f"{where}: numbers beyond float64 came; expected such as {spec.dtype}. Convert them first.")
     dtype = np.bool_ if spec.dtype == "bool" else np.float64 if array.dtype.itemsize > 4 else np.float32
     return np.ascontiguousarray(array, dtype=dtype)
 

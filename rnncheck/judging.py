@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 from rnncheck import kernels
 from rnncheck.comparator import Check, Row, Verdict, failed_row, worst
-from rnncheck.end_to_end import Tolerance, end_to_end_rows
+from rnncheck.end_to_end import Tolerance, end_to_end_rows, sequence_rows
 from rnncheck.errors import InputError
 from rnncheck.faults import FAULTS
 from rnncheck.formats import in_format, own_format
 from rnncheck.insight import FormatQuestion, Insight
 from rnncheck.layers import OutsideTableError
-from rnncheck.network import Network
+from rnncheck.network import Layer, Network
 from rnncheck.observed import disagreements, largest_layer, observe
 from rnncheck.parallel import threads
 from rnncheck.paths import PATHS
 from rnncheck.recording import Recording
 from rnncheck.relations import Related
-from rnncheck.steps import all_steps_match, step_rows
+from rnncheck.steps import all_steps_match, step_rows, unseen
 from rnncheck.tasks import ONCE, Answer, How
 
 
@@ -59,11 +59,21 @@ def _check(
         steps = step_rows(network, calls, mapper)
         notes = disagreements(network, calls)
         vouched = all_steps_match(network, steps) and not notes
+        hidden = unseen(network, calls)
+        steps += sequence_rows(network, recordings, hidden, mapper)
         ends = end_to_end_rows(network, recordings, mapper, steps_checked=vouched, tolerance=tolerance, related=tried)
     failed = [_failed(network.name, problem, name) for name, problem in problems.items() if problem]
     rows = (*steps, *(row for row in ends if row.check not in tried), *(row for row in ends if row.check in tried))
     left_out = (f"`{each.name}` was not tried: {each.not_applicable}" for each in related if each.not_applicable)
-    return (*rows, *failed), (*notes, *left_out)
+    return (*rows, *failed), (*notes, *map(_held_as_a_whole, hidden), *left_out)
+
+
+def _held_as_a_whole(layer: Layer) -> str:
+    """Say why recorded states have no step check."""
+    return (
+        f"layer {layer.name!r}: its states were recorded, but not all that its steps start from; they are held "
+        "against the equations' own run, not step by step."
+    )
 
 
 def of_the_equations(rows: Sequence[Row]) -> tuple[Row, ...]:

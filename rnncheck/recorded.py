@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rnncheck import kernels
 from rnncheck.arrays import read_arrays
@@ -13,8 +15,10 @@ from rnncheck.equations import CELLS
 from rnncheck.errors import InputError
 from rnncheck.inputs import as_array, check_inputs
 from rnncheck.network import Array, InputSpec, Network
+from rnncheck.observed import observe
 from rnncheck.recording import Recording
 from rnncheck.replay import replay
+from rnncheck.steps import sees
 
 
 def read_recording(network: Network, inputs: Path, outputs: Path, states: Path | None = None) -> Recording:
@@ -107,6 +111,15 @@ def state_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, .
     with kernels.loaded_for(0):
         run = replay(network, [array[:1] for array in inputs], every_step=True)
     return tuple(InputSpec(layer.name, run.sequences[layer.name].shape[1:], "float64") for layer in recurrent)
+
+
+def worth_recording(network: Network, recording: Recording) -> list[str]:
+    """Return the recurrent layers whose steps could be checked if the states of all were known, and are not now."""
+    samples = len(recording.inputs[0])
+    known = {spec.name: np.zeros((samples, *_lengths(spec))) for spec in state_specs(network, recording.inputs)}
+    now, then = (observe(network, [replace(recording, states=states)]) for states in (recording.states, known))
+    layers = (layer for layer in network.layers if layer.name in known)
+    return [layer.name for layer in layers if sees(layer, then) and not sees(layer, now)]
 
 
 def _lengths(spec: InputSpec) -> tuple[int, ...]:

@@ -62,6 +62,12 @@ def sees(layer: Layer, calls: Sequence[Call]) -> bool:
     return layer.kind not in HELPERS and bool(_jobs(layer, calls))
 
 
+def unseen(network: Network, calls: Sequence[Call]) -> list[Layer]:
+    """Return the recurrent layers whose states were recorded, but not all that their steps start from."""
+    recorded = calls[0].recording.states
+    return [layer for layer in network.layers if layer.name in recorded and not sees(layer, calls)]
+
+
 def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
     """Return the rows of one layer, one for each kind of number that it shows; none where too little was seen."""
     jobs = _jobs(layer, calls)

@@ -19,16 +19,15 @@ from rnncheck.case import SIZES, Case
 from rnncheck.comparator import Row, Verdict, worst
 from rnncheck.crosscheck import CrossCheck
 from rnncheck.end_to_end import Tolerance
-from rnncheck.equations import CELLS
 from rnncheck.errors import InputError
 from rnncheck.faults import FAULTS
 from rnncheck.formats import in_format, own_format
-from rnncheck.inputs import check_inputs
+from rnncheck.inputs import check_inputs, check_range
 from rnncheck.insight import FormatQuestion, Insight
 from rnncheck.judging import check, judged, of_the_equations
 from rnncheck.network import Activation, Network
 from rnncheck.paths import named_paths
-from rnncheck.recorded import FunctionRunner, make_recording, read_recording
+from rnncheck.recorded import FunctionRunner, make_recording, read_recording, worth_recording
 from rnncheck.recording import Recording
 from rnncheck.rehearsal import open_network, rehearse
 from rnncheck.relations import RELATIONS, Related
@@ -348,7 +347,10 @@ def _compared(
     related: Sequence[Related] = (),
 ) -> Entry:
     """Check what a program recorded."""
-    network = source.network if precision is None else in_format(source.network, precision)
+    network = source.network
+    if precision is not None:
+        network = in_format(network, precision)
+        check_range(network, recording.inputs)
     rows, notes = check(network, (recording,), tolerance, related)
     known = of_the_equations(rows)
     notes = (*source.notes, *notes, *_advice(network, recording, known))
@@ -361,10 +363,9 @@ def _advice(network: Network, recording: Recording, rows: Sequence[Row]) -> Iter
     """Say what a verdict takes for granted, and what would make one possible."""
     if network.stateful:
         yield "the model is stateful: what was recorded is taken for a first call, which starts from zero states."
-    hidden = [layer.name for layer in network.layers if layer.kind in CELLS and layer.name not in recording.states]
-    if hidden and worst(rows) is Verdict.UNDECIDABLE:
+    if worst(rows) is Verdict.UNDECIDABLE and (helpful := worth_recording(network, recording)):
         yield (
-            f"record the state h of {', '.join(map(repr, hidden))} after every step, (N, T, M), and give it as "
+            f"record the state h of {', '.join(map(repr, helpful))} after every step, (N, T, M), and give it as "
             "states: then every step is checked on its own, and the verdict does not depend on how errors grow."
         )
 

@@ -44,6 +44,31 @@ def judged(summary, check=Check.STEP, **options):
 # --- compare ---
 
 
+@pytest.mark.parametrize("both", [np.nan, np.inf])
+def test_number_that_is_rightly_not_finite_adds_no_noise(both):
+    rounded = expected(noise=0.01)
+    variance = rounded.variance.copy()
+    value = rounded.value.copy()
+    value[0, 1, 2], variance[0, 1, 2] = both, np.nan
+
+    summary = compare(value, Rounded(value, variance, None, rounded.precision), block())
+
+    assert summary.score_max == 0.0
+    assert summary.noise == pytest.approx(0.01 * math.sqrt(23 / 24))
+    assert summary.signal_energy == pytest.approx(23 * 4.0)
+    assert judged(summary, check=Check.END_TO_END).verdict is Verdict.MATCH
+
+
+@pytest.mark.parametrize("check", [Check.STEP, Check.END_TO_END])
+def test_numbers_without_a_known_noise_are_undecidable(check):
+    rounded = expected()
+    variance = np.where(np.arange(24).reshape(SHAPE) == 5, np.inf, rounded.variance)
+
+    summary = compare(rounded.value, Rounded(rounded.value, variance, None, rounded.precision), block())
+
+    assert judged(summary, check=check).verdict is Verdict.UNDECIDABLE
+
+
 def test_score_is_the_difference_over_the_noise_and_bound_use_over_the_bound():
     summary = summary_of({(0, 1, 2): -0.3, (1, 2, 3): 0.2})
 

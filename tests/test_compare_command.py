@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -330,6 +331,91 @@ def test_chaotic_run_without_states_is_undecidable_and_says_what_to_record():
     (note,) = report.entries[0].notes
     assert note.startswith("record the state h of 'rnn' after every step, (N, T, M), and give it as states")
     assert rnncheck.compare(network, x, recording.outputs[0], states=recording.states).verdict is Verdict.MATCH
+
+
+# --- states that are not all that steps start from ---
+
+
+def lower_and_upper():
+    """Two LSTMs on top of each other, and what a program recorded of them."""
+    model = keras.Sequential(
+        [
+            keras.Input((6, 3), name="x"),
+            layers.LSTM(5, return_sequences=True, bias_initializer="normal", name="lower"),
+            layers.LSTM(4, bias_initializer="normal", name="upper"),
+        ]
+    )
+    network = rnncheck.extract(model)
+    (recording,) = emulate(network, [(np.random.default_rng(2).normal(size=(3, 6, 3)).astype(np.float32),)])
+    return network, recording
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "first"),
+    [
+        pytest.param(0.0, "match", None, id="right"),
+        pytest.param(1e-3, "mismatch", {"n": 1, "t": 2, "unit": 3}, id="wrong"),
+        pytest.param(np.nan, "mismatch", {"n": 1, "t": 2, "unit": 3}, id="nan"),
+    ],
+)
+def test_states_of_a_layer_whose_input_nobody_saw_are_held_against_the_whole_run(change, verdict, first):
+    network, recording = lower_and_upper()
+    states = recording.states["upper"].copy()
+    states[1, 2, 3] += np.float32(change)
+
+    report = rnncheck.compare(network, recording.inputs, recording.outputs, states={"upper": states})
+
+    row = report.rows[0]
+    assert (row.layer, row.output, row.check) == ("upper", "h", "end_to_end")
+    assert (report.verdict, row.verdict, row.first) == (verdict, verdict, first)
+    assert any("layer 'upper': its states were recorded, but not all" in note for note in report.entries[0].notes)
+
+
+def test_states_of_all_layers_are_checked_step_by_step():
+    network, recording = lower_and_upper()
+
+    report = rnncheck.compare(network, recording.inputs, recording.outputs, states=recording.states)
+
+    assert [(row.layer, row.check) for row in report.rows[:2]] == [("lower", "step"), ("upper", "step")]
+    assert report.entries[0].notes == ()
+
+
+def test_states_that_would_not_help_are_not_asked_for():
+    """Of a layer behind a Dense: what it reads is no state."""
+    model = keras.Sequential(
+        [
+            keras.Input((60, 3), name="x"),
+            layers.Dense(4),
+            layers.SimpleRNN(24, recurrent_initializer=keras.initializers.Orthogonal(gain=3.0)),
+        ]
+    )
+    network = rnncheck.extract(model)
+    (recording,) = emulate(network, [(np.random.default_rng(0).normal(size=(2, 60, 3)).astype(np.float32),)])
+
+    report = rnncheck.compare(network, recording.inputs, recording.outputs)
+
+    assert report.verdict == "undecidable"
+    assert not any("record the state" in note for note in report.entries[0].notes)
+
+
+# --- numbers that a format does not hold ---
+
+
+@pytest.mark.parametrize(
+    ("large", "precision", "message"),
+    [
+        pytest.param(101325.0, "float16", "101325 came at [0, 3, 0], which is infinite in float16", id="float16"),
+        pytest.param(-1e39, None, "-1e+39 came at [0, 3, 0], which is infinite in float32", id="own"),
+        pytest.param(np.longdouble("1e400"), None, "numbers beyond float64 came", id="longdouble"),
+    ],
+)
+def test_input_that_is_infinite_in_the_format_is_refused(large, precision, message):
+    network, recording = lower_and_upper()
+    inputs = recording.inputs[0].astype(type(large) if isinstance(large, np.longdouble) else float)
+    inputs[0, 3, 0] = large
+
+    with pytest.raises(InputError, match=re.escape(message)):
+        rnncheck.compare(network, inputs, recording.outputs, precision=precision)
 
 
 def test_stateful_model_is_taken_to_start_from_zero_states():

@@ -51,7 +51,8 @@ def test_one_bad_row_hides_no_fault_in_the_others(kind, masked, bad):
         mask[:], mask[3, 0] = True, False
     right = record(network, (x, *masks))
 
-    assert h_row(network, right).verdict is Verdict.MATCH
+    unknown = kind == "SimpleRNN" and bad == np.inf and not masked  # tanh(inf) = 1 is finite, its noise is not
+    assert h_row(network, right).verdict is (Verdict.UNDECIDABLE if unknown else Verdict.MATCH)
     row = h_row(network, altered(right, 0.1))
 
     assert row.verdict is Verdict.MISMATCH
@@ -111,8 +112,8 @@ def test_noise_that_a_product_inherits_stays_in_the_sum():
     assert row.score_rms < 0.6
 
 
-@pytest.mark.parametrize(("argument", "verdict"), [(12.0, Verdict.MATCH), (2.0, Verdict.MISMATCH)])
-def test_infinity_is_explained_where_something_on_the_way_overflows(argument, verdict):
+@pytest.mark.parametrize(("argument", "verdict"), [(12.0, Verdict.UNDECIDABLE), (2.0, Verdict.MISMATCH)])
+def test_infinity_may_be_right_where_something_on_the_way_overflows(argument, verdict):
     """In float16 exp(12) is infinite, and so is (1 - z)*g of GRU, however close to 1 z is; exp(2) is not."""
     network = make_network(
         T=1, D=3, M=4, K=None, kind="GRU", return_sequences=True, activation="exponential", dtype="float16"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from rnncheck.comparator import FAILED, Check, Row, Verdict
-from rnncheck.end_to_end import end_to_end_rows, rows_of_variants
-from rnncheck.network import Layer, Network, Tensor
-from rnncheck.observed import disagreements, hides_states, largest_layer, observe
+from rnncheck.end_to_end import end_to_end_rows, rows_of_variants, sequence_rows
+from rnncheck.network import Layer, Network
+from rnncheck.observed import disagreements, largest_layer, observe
 from rnncheck.recording import Recording
-from rnncheck.steps import Mapper, all_steps_match, sees, step_rows
+from rnncheck.steps import Mapper, all_steps_match, sees, step_rows, unseen
 from rnncheck.thresholds import AVERAGE_LIMIT
 from rnncheck.variants import in_variants
 
@@ -43,7 +42,8 @@ def rows_against(
         if failures(steps):
             return tuple(steps)
     vouched = all_steps_match(network, steps) and not disagreements(network, calls)
-    return (*steps, *end_to_end_rows(*_with_sequences(network, recordings), mapper, steps_checked=vouched))
+    ends = end_to_end_rows(network, recordings, mapper, steps_checked=vouched)
+    return (*steps, *sequence_rows(network, recordings, unseen(network, calls), mapper), *ends)
 
 
 def shows(wrong: Network, right: Network, recordings: Sequence[Recording], mapper: Mapper = map) -> bool:
@@ -65,36 +65,19 @@ def which_show(
 ) -> list[bool]:
     """Whether a run `shows` that it is not of a wrong network, for many of them.
 
-    Those that differ in the weights of a layer whose steps nobody saw are run at once.
+    Those that differ in the weights of a layer whose steps nobody saw are run at once, where outputs alone show them.
     """
     calls = observe(right, recordings)
     seen = {layer.name for layer in right.layers if sees(layer, calls)}
     found: dict[int, bool] = {}
-    for places, variants in in_variants(right, wrongs, len(recordings[0].inputs[0])):
+    alike = [] if unseen(right, calls) else in_variants(right, wrongs, len(recordings[0].inputs[0]))
+    for places, variants in alike:
         if variants.layer.name not in seen:
             rows = rows_of_variants(right, recordings, variants)
             found |= {place: bool(failures(each)) for place, each in zip(places, rows, strict=True)}
     return [
         found[place] if place in found else shows(wrong, right, recordings, mapper)
         for place, wrong in enumerate(wrongs)
-    ]
-
-
-def _with_sequences(network: Network, recordings: Sequence[Recording]) -> tuple[Network, Sequence[Recording]]:
-    """Make further outputs of the sequences that were recorded of layers that hide their states under a mask."""
-    hiding = [layer for layer in network.layers if hides_states(layer) and layer.name in recordings[0].states]
-    showing = [
-        replace(
-            layer,
-            name=f"steps of {layer.name}",
-            options={**layer.options, "return_sequences": True, "return_state": False},
-        )
-        for layer in hiding
-    ]
-    shown = tuple(Tensor(layer.name) for layer in showing)
-    extended = replace(network, layers=(*network.layers, *showing), outputs=(*network.outputs, *shown))
-    return extended, [
-        replace(each, outputs=(*each.outputs, *(each.states[layer.name] for layer in hiding))) for each in recordings
     ]
 
 
