@@ -7,12 +7,15 @@ usage, bad input or something unsupported, 3 undecidable and nothing worse, 130 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import shutil
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -37,9 +40,12 @@ from rnncheck.files import check_writable, write_csv, write_json
 from rnncheck.formats import FORMATS
 from rnncheck.paths import PATHS
 from rnncheck.report import Entry, Report
-from rnncheck.tasks import How, Work
+from rnncheck.tasks import How, Work, described
 from rnncheck.verify import case_work, how_to_run, make_tolerance, read_comparison, read_verification
 from rnncheck.version import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 INTERRUPTED = 130
 
@@ -229,16 +235,18 @@ def _check_targets(json_path: Path | None, csv_path: Path | None) -> None:
 def _deliver(
     report: Report, json_path: Path | None, csv_path: Path | None, *, everything: bool, quiet: bool
 ) -> NoReturn:
-    """Print a report, write it where asked, and end with its exit code."""
+    """Write a report where asked, print it, and end with its exit code."""
+    from rnncheck.render import print_report
+
+    if json_path is not None and not report.interrupted:
+        write_json(report, json_path)
+    if csv_path is not None and not report.interrupted:
+        write_csv(report, csv_path)
     if report.entries and not quiet:
-        _show(report, everything=everything)
+        _print(lambda console: print_report(report, console, everything=everything))
     if report.interrupted:
         click.echo(f"interrupted after {len(report.entries)} cases; nothing was written", err=True)
         raise SystemExit(INTERRUPTED)
-    if json_path is not None:
-        write_json(report, json_path)
-    if csv_path is not None:
-        write_csv(report, csv_path)
     raise SystemExit(report.exit_code)
 
 
@@ -309,15 +317,12 @@ def show(model: Path) -> None:
 
     MODEL is a .keras or .h5 file. It is read without Keras, and nothing in it is executed.
     """
-    from rich.console import Console
-
     from rnncheck.rehearsal import open_network
     from rnncheck.show import print_network
 
     file, network = open_network(model)
-    width = None if sys.stdout.isatty() else 118
     title = f"{model.name}, written by Keras {file.keras_version or 'of an unknown version'}"
-    print_network(network, Console(width=width, highlight=False), title)
+    _print(lambda console: print_network(network, console, title))
 
 
 @cli.command("faults")
@@ -342,17 +347,14 @@ def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet:
     faults = named_faults(names)
     if json_path is not None:
         check_writable(json_path)
-    with quiet_stderr():
-        import keras  # noqa: F401 - loaded here, where its start-up messages can be held back
+    _load_keras()
     found = self_test(faults, seed, _with_progress)
-    if not quiet:
-        from rich.console import Console
-
-        from rnncheck.render import print_self_test
-
-        print_self_test(found, Console(width=None if sys.stdout.isatty() else 150, highlight=False))
     if json_path is not None:
         write_json(found.to_dict(environment()), json_path)
+    if not quiet:
+        from rnncheck.render import print_self_test
+
+        _print(lambda console: print_self_test(found, console), width=150)
     raise SystemExit(not found.passed)
 
 
@@ -392,8 +394,7 @@ def _verified(works: Sequence[Work], processes: int) -> Iterator[tuple[tuple[Ent
             for work, answer in zip(works, answers, strict=True):
                 yield work.judge(answer), answer.environment
         return
-    with quiet_stderr():
-        import keras  # noqa: F401 - loaded here, where its start-up messages can be held back
+    _load_keras()
     for work in works:
         yield work.verify(), {}
 
@@ -424,13 +425,47 @@ def _with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None)
     yield from track(results, "checking", len(items), console=Console(stderr=True), transient=True)
 
 
-def _show(report: Report, *, everything: bool) -> None:
+def _print(show: Callable[[Console], None], width: int = 118) -> None:
+    """Print something; a reader that has left, such as `head`, has seen what it wanted.
+
+    Args:
+        show: prints it to a console.
+        width: in columns, where no terminal has one.
+    """
     from rich.console import Console
 
-    from rnncheck.render import print_report
+    terminal = sys.stdout.isatty()
+    rendered = io.StringIO()
+    columns = shutil.get_terminal_size().columns if terminal else width
+    show(Console(file=rendered, force_terminal=terminal, width=columns, highlight=False))
+    try:
+        sys.stdout.write(rendered.getvalue())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
 
-    width = None if sys.stdout.isatty() else 118
-    print_report(report, Console(width=width, highlight=False), everything=everything)
+
+def _silence_stdout() -> None:
+    """Send stdout nowhere, so that what could not be written is not tried again when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _load_keras() -> None:
+    """Load Keras where its start-up messages can be held back.
+
+    Raises:
+        InputError: it cannot be loaded, such as with a backend that is not installed.
+    """
+    try:
+        with quiet_stderr():
+            import keras  # noqa: F401 - for its own sake
+    except Exception as error:
+        backend = os.environ.get("KERAS_BACKEND")
+        told = f" with KERAS_BACKEND={backend}" if backend else ""
+        raise InputError(
+            f"Keras: it cannot be loaded{told} ({described(error)}); expected a backend that is installed. Set "
+            f"KERAS_BACKEND to one of {', '.join(BACKENDS)}."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -454,6 +489,7 @@ def quiet_stderr() -> Iterator[None]:
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one message and exit code 2."""
+    _accept_any_output()
     try:
         cli(prog_name="rnncheck", standalone_mode=False)
     except click.ClickException as error:
@@ -465,6 +501,22 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("rnncheck: interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
+    except OSError as error:  # what is read and written is looked after where it is; what is left is stdout
+        _silence_stdout()
+        click.echo(f"rnncheck: {error}; expected a stdout that takes the result. Use --json or --quiet.", err=True)
+        raise SystemExit(2) from None
+    except Exception:  # noqa: BLE001 - Python's own exit code would say that there is a mismatch
+        traceback.print_exc()
+        click.echo("rnncheck: this is a mistake of rnncheck's own; please report it with the lines above.", err=True)
+        raise SystemExit(2) from None
+
+
+def _accept_any_output() -> None:
+    """Print signs that the encoding of stdout lacks as `?`, and nothing where there is no stdout."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - closed with the process
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 if __name__ == "__main__":

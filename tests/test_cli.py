@@ -19,6 +19,7 @@ from conftest import Finished
 import rnncheck
 from rnncheck.case import readable_bytes
 
+FIXTURES = Path(__file__).parent.parent / "fixtures"
 SMALL = ("-N", "2", "-T", "5", "-D", "3", "-M", "4", "-K", "1")
 ROW_FIELDS = [
     "layer",
@@ -515,3 +516,78 @@ def test_progress_is_shown_on_a_terminal(interrupted):
 
     assert "checking" in done.err
     assert "checking" not in done.out
+
+
+# --- trouble with stdout and with Keras ---
+
+COMPARE = [
+    "rnncheck", "compare", FIXTURES / "sine.keras", "--inputs", FIXTURES / "sine_inputs.npy",
+    "--outputs", FIXTURES / "port" / "outputs.csv",
+]  # fmt: skip
+
+
+def finished(words, **options):
+    """Run a command of this environment in a process of its own."""
+    path = Path(sys.executable).with_name("rnncheck")
+    return subprocess.run([path, *words[1:]], check=False, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_reader_that_leaves_changes_neither_exit_code_nor_files(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    done = finished([*COMPARE, "--json", tmp_path / "r.json"], stdout=writing)
+
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((tmp_path / "r.json").read_text())["verdict"] == "match"
+
+
+def test_stdout_that_takes_nothing_is_an_error_in_words(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        done = finished([*COMPARE, "--json", tmp_path / "r.json"], stdout=full)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("rnncheck: [Errno 28]")
+    assert len(done.stderr.splitlines()) == 1
+    assert (tmp_path / "r.json").exists()
+
+
+def test_closed_stdout_leaves_the_exit_code():
+    done = finished(COMPARE, preexec_fn=lambda: os.close(1))
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_encoding_that_lacks_a_sign_prints_another():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+
+    done = finished(["rnncheck", "show", FIXTURES / "sine.keras"], stdout=subprocess.PIPE, env=environment)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "activation(x?kernel + bias)" in done.stdout
+
+
+def test_backend_that_keras_does_not_have_is_an_error_in_words():
+    environment = {**os.environ, "KERAS_BACKEND": "foo"}
+
+    done = finished(["rnncheck", "verify", "-N", "2"], stdout=subprocess.PIPE, env=environment)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("rnncheck: Keras: it cannot be loaded with KERAS_BACKEND=foo (")
+    assert "Traceback" not in done.stderr
+
+
+def test_mistake_of_rnncheck_is_no_mismatch(monkeypatch, rnncheck_command):
+    def fail(path):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("rnncheck.rehearsal.open_network", fail)
+
+    done = rnncheck_command("show", FIXTURES / "sine.keras")
+
+    assert done.code == 2
+    assert "ZeroDivisionError" in done.err
+    assert done.err.splitlines()[-1] == (
+        "rnncheck: this is a mistake of rnncheck's own; please report it with the lines above."
+    )
