@@ -14,9 +14,9 @@ from rnncheck.comparator import Row, Verdict
 from rnncheck.errors import InputError, MismatchError, RnncheckError, UnsupportedError
 from rnncheck.extractor import extract
 from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
-from rnncheck.replay import Replayed, replay
+from rnncheck.replay import Replayed
 from rnncheck.report import Entry, Report
-from rnncheck.verify import compare, verify
+from rnncheck.verify import compare, replay, verify
 from rnncheck.version import __version__
 
 __all__ = [

@@ -35,9 +35,9 @@ def read_arrays(path: Path, specs: Sequence[InputSpec], noun: str = "input") -> 
     """Return what a file holds: one array, several in an order, or a mapping by name.
 
     Args:
-        path: `.npy`, one array (N, ...); `.npz`, arrays by name, `arr_0`, `arr_1`, ... in an order, or one of any
-            name; `.csv`, a line for every step, the steps of the first sample first, or for every sample where there
-            are no steps; `.json`, nested lists of numbers, or an object that has such by name.
+        path: `.npy`, one array (N, ...); `.npz`, arrays by name, `arr_0`, `arr_1`, ... in an order, or one input of
+            any name; `.csv`, a line for every step, the steps of the first sample first, or for every sample where
+            there are no steps; `.json`, nested lists of numbers, or an object that has such by name.
         specs: the name and shape of each array that is expected.
         noun: what such an array is, in messages.
 
@@ -61,7 +61,7 @@ def _read(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
         case ".npy":
             return _read_npy(path)
         case ".npz":
-            return _by_name(_read_npz(path, noun), specs)
+            return _by_name(_read_npz(path, noun), specs, noun)
         case ".csv":
             return _read_csv(path, specs, noun)
         case ".json":
@@ -123,9 +123,9 @@ def _read_array(where: str, file: IO[bytes], size: int) -> Array:
     return array
 
 
-def _by_name(arrays: Mapping[str, Array], specs: Sequence[InputSpec]) -> Any:
-    """Return arrays by name, or in the order in which `numpy.savez` numbered them; the only one has any name."""
-    if len(arrays) == len(specs) == 1:
+def _by_name(arrays: Mapping[str, Array], specs: Sequence[InputSpec], noun: str) -> Any:
+    """Return arrays by name, or in the order in which `numpy.savez` numbered them; the only input has any name."""
+    if len(arrays) == len(specs) == 1 and (noun == "input" or specs[0].name in arrays):
         return next(iter(arrays.values()))
     numbered = [f"arr_{k}" for k in range(len(arrays))]
     return [arrays[name] for name in numbered] if set(arrays) == set(numbered) else dict(arrays)
@@ -137,7 +137,9 @@ def _read_json(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
         raise InputError(f"{path}: it is larger than {_LARGEST} bytes; expected a smaller file, such as .npz.")
     document = json.loads(path.read_text(encoding="utf-8-sig"))
     if isinstance(document, dict):
-        return _by_name({name: _json_array(f"{path}: {name!r}", value) for name, value in document.items()}, specs)
+        return _by_name(
+            {name: _json_array(f"{path}: {name!r}", value) for name, value in document.items()}, specs, noun
+        )
     if len(specs) != 1:
         raise InputError(
             f"{path}: one array came; expected an object with an array for each {noun}: "

@@ -33,6 +33,7 @@ def named_backends(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InputError: a name is that of none, or of one that is not installed.
     """
+    names = [names] if isinstance(names, str) else names
     for name in names:
         if name not in {*BACKENDS, "all"}:
             raise InputError(f"backend: {name!r} came; expected {', '.join(BACKENDS)} or all.")

@@ -120,7 +120,7 @@ def in_format(network: Network, name: str) -> Network:
     Raises:
         InputError: there is no such format.
     """
-    if name not in FORMATS:
+    if not isinstance(name, str) or name not in FORMATS:
         raise InputError(f"precision: {name!r} came; expected one of {', '.join(FORMATS)}.")
     return FORMATS[name].change(network)
 

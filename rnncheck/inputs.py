@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -143,11 +144,20 @@ def as_array(where: str, given: Any) -> Array:
     """Return what a user gave as an array; bfloat16, which NumPy does not know as a number, as float32.
 
     Raises:
-        InputError: it is no array, such as lists of different lengths.
+        InputError: it is no array, such as a path or lists of different lengths.
     """
+    if isinstance(given, str | os.PathLike):
+        raise InputError(f"{where}: the path {str(given)!r} came; expected an array. Read it first: numpy.load does.")
+    if isinstance(given, np.ma.MaskedArray):
+        raise InputError(
+            f"{where}: a masked array came; expected plain numbers. Fill it first: numpy.ma.filled does."
+        )
+    if hasattr(given, "detach"):  # a tensor of torch, of which NumPy takes neither gradients nor bfloat16
+        given = given.detach().cpu()
+        given = given.float() if "bfloat16" in str(given.dtype) else given
     try:
         array = np.asarray(given)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{where}: something that is no array came ({error}); expected numbers.") from error
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 

@@ -220,9 +220,10 @@ def named_paths(names: Sequence[str]) -> tuple[str, ...]:
     """Return the paths that are named, in the order of `PATHS`; with `all`, every one.
 
     Raises:
-        InputError: a name is that of none.
+        InputError: a name is that of none, or there is none.
     """
-    for name in names:
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names or [""]:
         if name not in {*PATHS, "all"}:
             raise InputError(f"paths: {name!r} came; expected {', '.join(PATHS)} or all.")
     return tuple(name for name in PATHS if name in names or "all" in names)

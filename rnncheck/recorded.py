@@ -36,8 +36,6 @@ def read_recording(network: Network, inputs: Path, outputs: Path, states: Path |
     arrays = check_inputs(network, read_arrays(inputs, network.inputs, "input"))
     returned = read_arrays(outputs, output_specs(network, arrays), "output")
     shown = {} if states is None else read_arrays(states, state_specs(network, arrays), "layer")
-    if not isinstance(shown, Mapping):
-        shown = _by_layer(network, shown)
     return make_recording(network, arrays, returned, shown)
 
 
@@ -53,14 +51,15 @@ def _by_layer(network: Network, given: Any) -> dict[str, Any]:
     return dict(zip(names, arrays, strict=True))
 
 
-def make_recording(network: Network, inputs: Any, outputs: Any, states: Mapping[str, Any]) -> Recording:
+def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> Recording:
     """Hold recorded arrays against the network, and put them together.
 
     Args:
         network: the equations.
         inputs: what the program was given: one array, several in the model's order, or a mapping by name.
         outputs: what it computed, likewise.
-        states: recurrent layer -> h after every step, (N, T, M), in the order in which the layer takes the steps.
+        states: recurrent layer -> h after every step, (N, T, M), in the order in which the layer takes the steps;
+            without names one array for each recurrent layer.
 
     Raises:
         InputError: a count, a name, a shape or a dtype does not fit.
@@ -71,7 +70,8 @@ def make_recording(network: Network, inputs: Any, outputs: Any, states: Mapping[
         _recorded(f"output {spec.name!r}", array, (len(arrays[0]), *_lengths(spec)))
         for spec, array in zip(specs, _in_order(specs, outputs), strict=True)
     ]
-    return Recording(arrays, tuple(returned), dict(_recorded_states(network, arrays, states)))
+    shown = states if isinstance(states, Mapping) else _by_layer(network, states)
+    return Recording(arrays, tuple(returned), dict(_recorded_states(network, arrays, shown)))
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,12 @@ class FunctionRunner:
         Raises:
             InputError: what the function returns does not fit the network.
         """
-        return [make_recording(self.network, inputs, self.function(*inputs), {}).outputs for inputs in calls]
+        # A function may write over what it is given; what it was given is known here.
+        given = ([array.copy() for array in inputs] for inputs in calls)
+        return [
+            make_recording(self.network, inputs, self.function(*own), {}).outputs
+            for inputs, own in zip(calls, given, strict=True)
+        ]
 
 
 def output_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, ...]:

@@ -34,6 +34,8 @@ def random_inputs(
     Raises:
         InputError: the model does not leave these sizes open, or they are too large for this machine.
     """
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"random inputs: seed={seed!r} came; expected a whole number from 0 up.")
     _check_sizes(network, samples, steps)
     rng = np.random.default_rng(seed)
     fixed = next((spec.samples for spec in network.inputs if spec.samples is not None), None)
@@ -44,8 +46,8 @@ def random_inputs(
 
 def _check_sizes(network: Network, samples: int | None, steps: int | None) -> None:
     for name, size in (("N", samples), ("T", steps)):
-        if size is not None and size < 1:
-            raise InputError(f"random inputs: {name}={size} came; expected a whole number from 1 up.")
+        if size is not None and (not isinstance(size, int) or size < 1):
+            raise InputError(f"random inputs: {name}={size!r} came; expected a whole number from 1 up.")
     for spec in network.inputs:
         if samples is not None and spec.samples not in {None, samples}:
             raise InputError(

@@ -7,7 +7,7 @@ import math
 import os
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,8 @@ from rnncheck.recorded import FunctionRunner, make_recording, read_recording, wo
 from rnncheck.recording import Recording
 from rnncheck.rehearsal import open_network, rehearse
 from rnncheck.relations import RELATIONS, Related
+from rnncheck.replay import Replayed
+from rnncheck.replay import replay as run_equations
 from rnncheck.report import Entry, Report
 from rnncheck.stimuli import random_inputs
 from rnncheck.tasks import (
@@ -92,11 +94,13 @@ def verify(
 
     tolerance = make_tolerance(rtol, atol)
     how = how_to_run(paths, metamorphic=metamorphic)
-    named = named_backends(backends)
+    named = named_backends(backends or ())
     with contextlib.ExitStack() as stack:
         if isinstance(model, Case):
-            if inputs is not None:
-                raise InputError(f"inputs: they came with the case {model}; expected none, for it makes its own.")
+            given = {"inputs": inputs is not None, "seed": seed != 0, "samples": samples, "steps": steps}
+            if any(given.values()):
+                said = ", ".join(name for name, value in given.items() if value)
+                raise InputError(f"{said}: it came with the case {model}; expected none, for a case says its own.")
             work = case_work(model, tolerance, how)
         else:
             source = _Source.of(model)
@@ -179,12 +183,15 @@ def _work(
     how: How,
 ) -> Work:
     """Check the inputs that are given, or draw random ones; a stateful model is called twice in a row."""
+    if inputs is not None and (samples is not None or steps is not None):
+        raise InputError("samples, steps: they came with inputs; expected them for random inputs alone.")
     if inputs is not None:
         arrays, drawn_from = check_inputs(source.network, inputs), None
     else:
         arrays, drawn_from = random_inputs(source.network, seed, samples, steps), seed
     calls = (arrays, arrays) if source.network.stateful else (arrays,)
-    assert source.task is not None
+    if source.task is None:
+        raise InputError(f"{source.name}: a Network came; expected a Keras model, a file or a Case, which run.")
     return Work(source.task(calls, how), partial(_model_entries, source, tolerance, drawn_from, how))
 
 
@@ -208,7 +215,9 @@ class _Source:
 
     @staticmethod
     def of(model: Any) -> _Source:
-        """Return a Keras model, or a file by its path, as a source."""
+        """Return a Network, a Keras model, or a file by its path, as a source."""
+        if isinstance(model, Network):
+            return _Source(model.name, model)
         if isinstance(model, str | os.PathLike):
             return _Source._of_file(Path(model))
         from rnncheck.extractor import extract
@@ -262,7 +271,7 @@ def compare(
     inputs: Any,
     outputs: Any,
     *,
-    states: Mapping[str, Any] | None = None,
+    states: Any = None,
     precision: str | None = None,
     rtol: float | None = None,
     atol: float | None = None,
@@ -280,7 +289,8 @@ def compare(
         outputs: what it produced: one array, one for each output of the network, or a mapping by name; or a function
             that takes an array for each input and returns that.
         states: layer name -> the state h after every step, (N, T, M), in the order in which the layer takes the
-            steps. With them every step is checked on its own; without, the end-to-end check decides.
+            steps; without names one array for each recurrent layer. With them every step is checked on its own;
+            without, the end-to-end check decides.
         precision: what the program computes in, one of `rnncheck.formats.FORMATS`; what the network says when None.
         rtol: relative tolerance of an extra check, together with atol.
         atol: absolute tolerance of an extra check, together with rtol.
@@ -295,7 +305,7 @@ def compare(
     from rnncheck.environment import environment
 
     tolerance = make_tolerance(rtol, atol)
-    source = _Source(network.name, network) if isinstance(network, Network) else _Source.of(network)
+    source = _Source.of(network)
     related: tuple[Related, ...] = ()
     if callable(outputs):
         arrays = random_inputs(source.network, seed) if inputs is None else check_inputs(source.network, inputs)
@@ -307,8 +317,28 @@ def compare(
             f"{'metamorphic' if metamorphic else 'inputs=None'}: it came with recorded arrays; expected a function "
             "in the place of outputs, which can be called."
         )
-    recording = make_recording(source.network, inputs, outputs, states or {})
+    recording = make_recording(source.network, inputs, outputs, {} if states is None else states)
     return Report(environment(), (_compared(source, recording, precision, tolerance, related),))
+
+
+def replay(network: Any, inputs: Any, *, every_step: bool = False) -> Replayed:
+    """Run the equations of a network on inputs, in float64.
+
+    Args:
+        network: a `Network`, a Keras model to extract one from, or the path of a `.keras` or `.h5` file.
+        inputs: one array (N, T, D), several in the network's order, or a mapping by name.
+        every_step: whether to keep the state h of every recurrent layer after every step, (N, T, M).
+
+    Returns:
+        What they give: `outputs`, one array for each, and `sequences` by layer, where asked for. A stateful network
+        starts from zero states.
+
+    Raises:
+        InputError: an array does not fit the network.
+        UnsupportedError: the model has something that rnncheck does not replay.
+    """
+    of = _Source.of(network).network
+    return run_equations(of, check_inputs(of, inputs), every_step=every_step)
 
 
 def read_comparison(
@@ -421,8 +451,8 @@ def make_tolerance(rtol: float | None, atol: float | None) -> Tolerance | None:
             f"{given}: it came without {missing}; expected both or neither. Add {missing}, 0 if need be."
         )
     for name, value in (("rtol", rtol), ("atol", atol)):
-        if not (math.isfinite(value) and value >= 0.0):
-            raise InputError(f"{name}={value} came; expected a finite number from 0 up.")
+        if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0.0):
+            raise InputError(f"{name}={value!r} came; expected a finite number from 0 up.")
     return Tolerance(rtol, atol)
 
 

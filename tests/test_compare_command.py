@@ -285,6 +285,27 @@ def test_csv_that_does_not_fit_is_refused(tmp_path, rnncheck_command, content, m
     assert message in done.err
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_the_only_array_has_its_own_name_or_none(tmp_path, rnncheck_command, suffix):
+    """Another name is a mistake, such as the states of another layer."""
+    _, network = open_network(MODEL)
+    (recording,) = emulate(network, [(np.load(INPUTS),)])
+    h, (y,) = recording.states["lstm"], recording.outputs
+
+    def run(output, layer):
+        files = [tmp_path / f"{name}{suffix}" for name in "yh"]
+        for file, named in zip(files, ({output: y}, {layer: h}), strict=True):
+            if suffix == ".npz":
+                np.savez(file, **named)
+            else:
+                as_json(file, {name: array.tolist() for name, array in named.items()})
+        return rnncheck_command("compare", MODEL, "--inputs", INPUTS, "--outputs", files[0], "--states", files[1])
+
+    assert run("next_value", "lstm").code == run("arr_0", "arr_0").code == 0
+    assert "outputs: arrays named 'y' came; expected 'next_value'." in run("y", "lstm").err
+    assert "states: layer 'gru' came; expected one of the recurrent layers: 'lstm'." in run("next_value", "gru").err
+
+
 def test_unknown_precision_is_refused(tmp_path, rnncheck_command, recorded):
     folder, model, recording = recorded
     outputs = as_npz(tmp_path / "y.npz", *recording.outputs)

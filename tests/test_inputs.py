@@ -131,7 +131,6 @@ def test_wrong_shape_is_refused_where_an_axis_is_open(shape):
         pytest.param(np.full((2, 4, 3), "1"), "<U1", id="strings"),
         pytest.param(np.zeros((2, 4, 3), "M8[s]"), "datetime64[s]", id="dates"),
         pytest.param(None, "object", id="none"),
-        pytest.param("X.npy", "<U5", id="file-name"),
     ],
 )
 def test_dtype_that_is_not_real_is_refused(given, dtype):

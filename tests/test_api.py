@@ -1,0 +1,163 @@
+"""The Python functions, as somebody calls them who has read the README alone: what they take, what they refuse."""
+
+import re
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import rnncheck
+from rnncheck import Case, InputError
+from rnncheck.faults.emulation import emulate
+from rnncheck.rehearsal import open_network
+
+SINE = Path(__file__).parent.parent / "fixtures" / "sine.keras"
+X = np.load(SINE.with_name("sine_inputs.npy"))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return open_network(SINE)[1]
+
+
+@pytest.fixture(scope="module")
+def recording(network):
+    return emulate(network, [(X,)])[0]
+
+
+# --- replay ---
+
+
+@pytest.mark.parametrize("inputs", [X, [X], {"sine": X}], ids=["array", "list", "mapping"])
+def test_replay_takes_inputs_as_the_others_do(network, recording, inputs):
+    (output,) = rnncheck.replay(network, inputs).outputs
+
+    assert output.dtype == np.float64
+    np.testing.assert_allclose(output, recording.outputs[0], atol=1e-6)
+
+
+def test_replay_takes_a_file_and_shows_every_step(network, recording):
+    replayed = rnncheck.replay(SINE, X, every_step=True)
+
+    np.testing.assert_allclose(replayed.sequences["lstm"], recording.states["lstm"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        pytest.param(X[:, :5], "input 'sine': shape (8, 5, 1) came; expected (N, 24, 1)", id="steps"),
+        pytest.param("x.npy", "input 'sine': the path 'x.npy' came; expected an array.", id="path"),
+        pytest.param(X * np.nan, "input 'sine': nan came at [0, 0, 0]; expected finite numbers.", id="nan"),
+        pytest.param([X, X], "inputs: 2 arrays came; expected 1: 'sine'.", id="count"),
+    ],
+)
+def test_replay_refuses_what_does_not_fit(network, inputs, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        rnncheck.replay(network, inputs)
+
+
+# --- compare ---
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.0])
+def test_function_that_writes_over_its_input_is_held_against_what_it_was_given(network, scale):
+    def port(x):
+        (wrong,) = rnncheck.replay(network, x * np.float32(scale)).outputs
+        x *= np.float32(scale)
+        return wrong.astype(np.float32)
+
+    given = X.copy()
+    report = rnncheck.compare(network, given, port)
+
+    assert report.verdict == "mismatch"
+    np.testing.assert_array_equal(given, X)
+
+
+def test_function_that_writes_over_its_input_after_the_work_matches(network):
+    def port(x):
+        (right,) = rnncheck.replay(network, x).outputs
+        x *= np.float32(0.0)
+        return right.astype(np.float32)
+
+    assert rnncheck.compare(network, X, port, metamorphic=True).verdict == "match"
+
+
+@pytest.mark.parametrize(
+    "form", [lambda h: h, lambda h: [h], lambda h: {"lstm": h}], ids=["array", "list", "mapping"]
+)
+def test_states_of_the_only_recurrent_layer_need_no_name(network, recording, form):
+    report = rnncheck.compare(network, X, recording.outputs, states=form(recording.states["lstm"]))
+
+    assert [row.check for row in report.rows] == ["step", "step", "end_to_end"]
+    assert report.verdict == "match"
+
+
+@pytest.mark.parametrize("states", [{}, None])
+def test_no_states_are_no_states(network, recording, states):
+    assert len(rnncheck.compare(network, X, recording.outputs, states=states).rows) == 1
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        pytest.param(lambda y: torch.tensor(y).to(torch.bfloat16), id="torch bfloat16"),
+        pytest.param(lambda y: torch.tensor(y, requires_grad=True), id="torch with a gradient"),
+        pytest.param(lambda y: jnp.asarray(y, jnp.bfloat16), id="jax bfloat16"),
+    ],
+)
+def test_tensors_of_frameworks_are_arrays(network, recording, tensor):
+    report = rnncheck.compare(network, X, tensor(recording.outputs[0]), precision="bfloat16")
+
+    assert report.verdict == "match"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"states": "h.npy"}, "states of 'lstm': the path 'h.npy' came; expected an array.", id="path"),
+        pytest.param({"states": [1.0, 2.0]}, "states: 2 arrays without a name came; expected names", id="count"),
+        pytest.param({"precision": ["float16"]}, "precision: ['float16'] came; expected one of float64", id="list"),
+        pytest.param({"rtol": "a", "atol": 0}, "rtol='a' came; expected a finite number from 0 up.", id="rtol"),
+    ],
+)
+def test_compare_refuses_in_words(network, recording, options, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        rnncheck.compare(network, X, recording.outputs, **options)
+
+
+def test_masked_array_is_refused(network, recording):
+    masked = np.ma.masked_array(recording.outputs[0], mask=True)
+
+    with pytest.raises(InputError, match="output 'next_value': a masked array came; expected plain numbers"):
+        rnncheck.compare(network, X, masked)
+
+
+# --- verify ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        pytest.param((SINE,), {"seed": -1}, "seed=-1 came; expected a whole number from 0 up.", id="seed"),
+        pytest.param((SINE,), {"seed": "a"}, "seed='a' came; expected a whole number from 0 up.", id="word"),
+        pytest.param((SINE,), {"samples": 2.5}, "N=2.5 came; expected a whole number from 1 up.", id="half"),
+        pytest.param((SINE, X), {"samples": 7}, "samples, steps: they came with inputs;", id="samples of inputs"),
+        pytest.param((Case(),), {"samples": 3}, "samples: it came with the case", id="samples of a case"),
+        pytest.param((Case(),), {"seed": 3}, "seed: it came with the case", id="seed of a case"),
+        pytest.param((SINE,), {"paths": []}, "paths: '' came; expected predict, call,", id="no path"),
+        pytest.param((SINE,), {"paths": "fast"}, "paths: 'fast' came; expected predict, call,", id="path"),
+        pytest.param((SINE,), {"backends": "theano"}, "backend: 'theano' came; expected tensorflow", id="backend"),
+        pytest.param((open_network(SINE)[1],), {}, "a Network came; expected a Keras model, a file or", id="network"),
+    ],
+)
+def test_verify_refuses_in_words(arguments, options, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        rnncheck.verify(*arguments, **options)
+
+
+def test_one_path_needs_no_list():
+    (entry,) = rnncheck.verify(SINE, X, paths="call", backends=None).entries
+
+    assert (entry.path, entry.verdict) == ("call", "match")
