@@ -6,11 +6,13 @@ import io
 import json
 import lzma
 import math
+import re
 import tokenize
 import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,6 +57,8 @@ def read_arrays(path: Path, specs: Sequence[InputSpec], noun: str = "input") -> 
 
 
 def _read(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
+    if path.is_dir():
+        raise InputError(f"{path}: it is a directory; expected {FILES} with the {noun}s.")
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; expected {FILES} with the {noun}s.")
     match path.suffix.lower():
@@ -90,6 +94,8 @@ def _read_npz(path: Path, noun: str) -> dict[str, Array]:
                     f"{path}: array {name!r}: the archive declares {member.file_size} bytes, but {len(content)} "
                     "follow; expected a whole file."
                 )
+            if name in arrays:
+                raise InputError(f"{path}: array {name!r} is there twice; expected every name once.")
             arrays[name] = _read_array(f"{path}: array {name!r}", io.BytesIO(content), len(content))
     if not arrays:
         raise InputError(f"{path}: it holds no array; expected one for each {noun}. {_ADVICE}")
@@ -110,13 +116,18 @@ def _read_array(where: str, file: IO[bytes], size: int) -> Array:
             f"{where}: Python objects came, which are never unpickled; expected numbers. Save an array with a "
             "numeric dtype."
         )
+    if dtype.kind == "V" and dtype.itemsize == 2:
+        raise InputError(
+            f"{where}: values of two bytes came that NumPy does not know, as bfloat16 is saved; expected numbers. "
+            "Save array.astype('float32'), which holds every bfloat16."
+        )
     if min(shape, default=1) < 0:
         raise InputError(f"{where}: the header declares shape {shape}; expected lengths from 0 up.")
     declared = math.prod(shape) * dtype.itemsize
-    if declared > size - file.tell():
+    if declared != size - file.tell():
         raise InputError(
             f"{where}: the header declares {declared} bytes for shape {shape}, but {size - file.tell()} follow; "
-            "expected a whole file."
+            "expected one whole array."
         )
     file.seek(0)
     array: Array = np.lib.format.read_array(file, allow_pickle=False)
@@ -135,7 +146,7 @@ def _read_json(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
     """Read nested lists of numbers, or an object of them; infinities and NaN also as the strings that JSON has."""
     if path.stat().st_size > _LARGEST:
         raise InputError(f"{path}: it is larger than {_LARGEST} bytes; expected a smaller file, such as .npz.")
-    document = json.loads(path.read_text(encoding="utf-8-sig"))
+    document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=partial(_without_twins, path))
     if isinstance(document, dict):
         return _by_name(
             {name: _json_array(f"{path}: {name!r}", value) for name, value in document.items()}, specs, noun
@@ -148,8 +159,20 @@ def _read_json(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
     return _json_array(str(path), document)
 
 
+def _without_twins(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object's values by their names, of which JSON lets the same one stand twice."""
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path}: {twice!r} is there twice; expected every name once.")
+    return named
+
+
 def _json_array(where: str, value: Any) -> Array:
     numbers: Any = _json_numbers(where, value)
+    if len(kinds := set(_kinds(numbers))) > 1 and bool in kinds:
+        raise InputError(f"{where}: true or false came among numbers; expected nested lists of numbers.")
     try:
         return np.array(numbers)
     except ValueError as error:
@@ -163,7 +186,16 @@ def _json_numbers(where: str, value: Any) -> Any:
         return float(value)
     if not isinstance(value, int | float):
         raise InputError(f"{where}: {json.dumps(value)[:40]} came; expected nested lists of numbers.")
-    return value
+    return float(value) if abs(value) >= 2**63 else value  # no integer of NumPy's is as large
+
+
+def _kinds(value: Any) -> Iterator[type]:
+    """Yield the type of every number in nested lists."""
+    if isinstance(value, list):
+        for each in value:
+            yield from _kinds(each)
+    else:
+        yield type(value)
 
 
 def _read_csv(path: Path, specs: Sequence[InputSpec], noun: str) -> Array:
@@ -180,38 +212,52 @@ def _read_csv(path: Path, specs: Sequence[InputSpec], noun: str) -> Array:
 
 
 def _rows(path: Path, lines: Iterable[str]) -> Iterator[list[float]]:
-    """Yield the numbers of each line; lines that are empty or begin with # are none."""
+    """Yield the numbers of each line; lines that are empty or comments are none."""
     first = 0
     width = None
     for count, line in enumerate(lines, start=1):
         words = line.strip().split(",")
-        if not line.strip() or line.startswith("#"):
+        if not line.strip() or (line.startswith("#") and not _SHEET_ERROR.match(line)):
             continue
         first = first or count
-        if count == first and _is_header(words[0]):
-            continue
+        if count == first and not any(map(_begins_like_a_number, words)):
+            continue  # the header
         width = width or len(words)
         if len(words) != width:
             raise InputError(f"{path}: line {count} has {len(words)} numbers; expected {width}, as on those before.")
         yield [_number(path, count, word) for word in words]
 
 
-def _is_header(word: str) -> bool:
-    """Whether a line's first word is neither a number nor begins like one, as `1;2` does."""
-    try:
-        float(word)
-    except ValueError:
-        return word.strip()[:1] not in set("0123456789+-.")
-    return False
+# What a spreadsheet writes where a formula failed, which is no comment.
+_SHEET_ERROR = re.compile(r"#(NUM!|DIV/0!|N/A|VALUE!|REF!|NAME\?|NULL!)")
+# What C writes besides `nan` and `inf`, by the library: nan(0x7ff8), -nan(ind), 1.#QNAN, -1.#IND, 1.#INF.
+_NAN_OF_C = re.compile(r"[+-]?(nan\(\w*\)|1\.#(QNAN|SNAN|IND)\d*)", re.IGNORECASE)
+_INFINITY_OF_C = re.compile(r"([+-]?)1\.#INF\d*", re.IGNORECASE)
+
+
+def _begins_like_a_number(word: str) -> bool:
+    """Whether a word is a number or begins like one, as `1;2` does: the words of a header do not."""
+    return word.strip()[:1] in set("0123456789+-.#") or _as_number(word) is not None
 
 
 def _number(path: Path, line: int, word: str) -> float:
+    number = _as_number(word)
+    if number is None:
+        raise InputError(f"{path}: line {line} has {word.strip()[:40]!r}; expected numbers with commas between them.")
+    return number
+
+
+def _as_number(word: str) -> float | None:
+    """Return what a word says in Python or in C; None where it is no number."""
+    word = word.strip()
+    if _NAN_OF_C.fullmatch(word):
+        return math.nan
+    if infinity := _INFINITY_OF_C.fullmatch(word):
+        return float(f"{infinity[1]}inf")
     try:
-        return float(word)
-    except ValueError as error:
-        raise InputError(
-            f"{path}: line {line} has {word.strip()[:40]!r}; expected numbers with commas between them."
-        ) from error
+        return None if "_" in word else float(word)
+    except ValueError:
+        return None
 
 
 def _folded(path: Path, table: Array, spec: InputSpec, noun: str) -> Array:
@@ -228,6 +274,17 @@ def _folded(path: Path, table: Array, spec: InputSpec, noun: str) -> Array:
             f"{spec.name!r}, which has shape {_written(spec)}, with {features} numbers in it."
         )
     return table.reshape(samples, *(-1 if size is None else size for size in steps), table.shape[1])
+
+
+def taken_for_granted(path: Path, specs: Sequence[InputSpec]) -> str:
+    """Say what nothing in a file says, and was assumed when it was read; empty where there is nothing of the kind."""
+    open_steps = len(specs) == 1 and None in specs[0].shape[:-1]
+    if path.suffix.lower() != ".csv" or not open_steps:
+        return ""
+    return (
+        f"{path.name}: its lines were read as the steps of one sample, for the model leaves their number open; .npy, "
+        ".npz and .json hold several samples."
+    )
 
 
 def _written(spec: InputSpec) -> str:

@@ -89,8 +89,7 @@ def embeddings_of(network: Network, spec: InputSpec) -> Iterator[Layer]:
 def _check_ids(network: Network, spec: InputSpec, array: Array) -> None:
     for layer in embeddings_of(network, spec):
         rows = len(layer.weights["embeddings"])
-        ids = np.trunc(array)
-        outside = np.argwhere((ids < 0) | (ids >= rows))
+        outside = np.argwhere((array < 0) | (array >= rows) | (array != np.trunc(array)))
         if len(outside):
             place = tuple(int(i) for i in outside[0])
             raise InputError(
@@ -113,7 +112,8 @@ def _in_order(network: Network, inputs: Any) -> Sequence[Any]:
     else:
         given = [inputs]
     if len(given) != len(names):
-        raise InputError(f"inputs: {len(given)} arrays came; expected {len(names)}: {', '.join(map(repr, names))}.")
+        came = "1 array" if len(given) == 1 else f"{len(given)} arrays"
+        raise InputError(f"inputs: {came} came; expected {len(names)}: {', '.join(map(repr, names))}.")
     return given
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck import kernels
-from rnncheck.arrays import read_arrays
+from rnncheck.arrays import read_arrays, taken_for_granted
 from rnncheck.equations import CELLS
 from rnncheck.errors import InputError
 from rnncheck.inputs import as_array, check_inputs
@@ -33,22 +34,37 @@ def read_recording(network: Network, inputs: Path, outputs: Path, states: Path |
     Raises:
         InputError: a file cannot be read, or an array does not fit the network.
     """
-    arrays = check_inputs(network, read_arrays(inputs, network.inputs, "input"))
-    returned = read_arrays(outputs, output_specs(network, arrays), "output")
-    shown = {} if states is None else read_arrays(states, state_specs(network, arrays), "layer")
-    return make_recording(network, arrays, returned, shown)
+    with _told_of(inputs):
+        arrays = check_inputs(network, read_arrays(inputs, network.inputs, "input"))
+    assumed = taken_for_granted(inputs, network.inputs)
+    with _told_of(outputs, assumed):
+        returned = _outputs(network, arrays, read_arrays(outputs, output_specs(network, arrays), "output"))
+    if states is None:
+        return Recording(arrays, returned)
+    with _told_of(states, assumed):
+        shown = _states(network, arrays, read_arrays(states, state_specs(network, arrays), "layer"))
+    return Recording(arrays, returned, shown)
 
 
-def _by_layer(network: Network, given: Any) -> dict[str, Any]:
+@contextlib.contextmanager
+def _told_of(path: Path, besides: str = "") -> Iterator[None]:
+    """Say of which file it is what does not fit, and what else must be known."""
+    try:
+        yield
+    except InputError as error:
+        said = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+        raise InputError(f"{said} {besides}".rstrip()) from error
+
+
+def _by_layer(specs: Collection[str], given: Any) -> dict[str, Any]:
     """Return states that came without names by those of the recurrent layers."""
-    names = [layer.name for layer in network.layers if layer.kind in CELLS]
     arrays = given if isinstance(given, list | tuple) else [given]
-    if len(arrays) != len(names):
+    if len(arrays) != len(specs):
         raise InputError(
             f"states: {_count(arrays)} without a name came; expected names, those of the recurrent layers: "
-            f"{', '.join(map(repr, names))}."
+            f"{', '.join(map(repr, specs))}."
         )
-    return dict(zip(names, arrays, strict=True))
+    return dict(zip(specs, arrays, strict=True))
 
 
 def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> Recording:
@@ -65,13 +81,15 @@ def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> 
         InputError: a count, a name, a shape or a dtype does not fit.
     """
     arrays = check_inputs(network, inputs)
-    specs = output_specs(network, arrays)
-    returned = [
-        _recorded(f"output {spec.name!r}", array, (len(arrays[0]), *_lengths(spec)))
-        for spec, array in zip(specs, _in_order(specs, outputs), strict=True)
-    ]
-    shown = states if isinstance(states, Mapping) else _by_layer(network, states)
-    return Recording(arrays, tuple(returned), dict(_recorded_states(network, arrays, shown)))
+    return Recording(arrays, _outputs(network, arrays, outputs), _states(network, arrays, states))
+
+
+def _outputs(network: Network, inputs: Sequence[Array], given: Any) -> tuple[Array, ...]:
+    specs = output_specs(network, inputs)
+    return tuple(
+        _recorded(f"output {spec.name!r}", array, (len(inputs[0]), *_lengths(spec)))
+        for spec, array in zip(specs, _in_order(specs, given), strict=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -151,19 +169,22 @@ def _count(arrays: Sequence[Any]) -> str:
     return "1 array" if len(arrays) == 1 else f"{len(arrays)} arrays"
 
 
-def _recorded_states(
-    network: Network, inputs: Sequence[Array], states: Mapping[str, Any]
-) -> Iterator[tuple[str, Array]]:
-    if not states:
-        return
+def _states(network: Network, inputs: Sequence[Array], given: Any) -> dict[str, Array]:
+    if isinstance(given, Mapping) and not given:
+        return {}
     specs = {spec.name: spec for spec in state_specs(network, inputs)}
+    if not specs:
+        raise InputError("states: they came, but the model has no recurrent layer; expected none.")
+    states = given if isinstance(given, Mapping) else _by_layer(specs, given)
     unknown = sorted(set(states) - set(specs))
     if unknown:
         raise InputError(
             f"states: layer {unknown[0]!r} came; expected one of the recurrent layers: {', '.join(map(repr, specs))}."
         )
-    for name, array in states.items():
-        yield name, _recorded(f"states of {name!r}", array, (len(inputs[0]), *_lengths(specs[name])))
+    return {
+        name: _recorded(f"states of {name!r}", array, (len(inputs[0]), *_lengths(specs[name])))
+        for name, array in states.items()
+    }
 
 
 def _recorded(where: str, given: Any, shape: tuple[int, ...]) -> Array:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rnncheck.arrays import read_arrays
+from rnncheck.arrays import read_arrays, taken_for_granted
 from rnncheck.backends import named_backends
 from rnncheck.case import SIZES, Case
 from rnncheck.comparator import Row, Verdict, worst
@@ -169,6 +169,8 @@ def read_verification(
         UnsupportedError: the model has something that rnncheck does not replay.
     """
     source = _Source.of(path)
+    if inputs is not None:
+        source = source.noting(taken_for_granted(inputs, source.network.inputs))
     given = None if inputs is None else read_arrays(inputs, source.network.inputs)
     return _work(source, given, seed, samples, steps, tolerance, how)
 
@@ -228,6 +230,10 @@ class _Source:
             return LoadedTask(Opened(model, network, calls), how)
 
         return _Source(network.name, network, task, loaded=model)
+
+    def noting(self, note: str) -> _Source:
+        """Return the same with one more note, where there is one."""
+        return replace(self, notes=(*self.notes, note)) if note else self
 
     @staticmethod
     def _of_file(path: Path) -> _Source:
@@ -366,6 +372,7 @@ def read_comparison(
     """
     source = _Source.of(path)
     recording = read_recording(source.network, inputs, outputs, states)
+    source = source.noting(taken_for_granted(inputs, source.network.inputs))
     return partial(_compared, source, recording, precision, tolerance)
 
 

@@ -2,12 +2,13 @@
 
 import io
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rnncheck import InputError, InputSpec, Network
-from rnncheck.arrays import read_arrays
+from rnncheck.arrays import read_arrays, taken_for_granted
 
 ADVICE = "Write it with numpy.save, numpy.savez, numpy.savetxt(..., delimiter=',') or as JSON."
 
@@ -172,6 +173,96 @@ def test_csv_for_several_inputs_is_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [
+        (["nan", "NaN", "-nan", "nan(0x8000)", "-nan(ind)", "1.#QNAN", "-1.#IND00"], np.nan),
+        (["inf", "1.#INF", "Infinity", "1.#INF00"], np.inf),
+        (["-inf", "-1.#INF"], -np.inf),
+    ],
+    ids=["nan", "infinity", "minus infinity"],
+)
+def test_numbers_that_are_none_are_read_as_c_writes_them(tmp_path, words, number):
+    (tmp_path / "x.csv").write_text("\n".join(words))
+
+    found = read_arrays(tmp_path / "x.csv", network((1,)).inputs)
+
+    np.testing.assert_array_equal(found, np.full((len(words), 1), number))
+
+
+@pytest.mark.parametrize("word", ["oops", "1_0", "#NUM!", "#DIV/0!", "1.#JUNK", "nan(a b)"])
+def test_word_in_the_first_line_of_numbers_is_no_header(tmp_path, word):
+    (tmp_path / "x.csv").write_text(f"{word},2,3\n" + "1,2,3\n" * 4)
+
+    assert refusal(tmp_path / "x.csv") == f"line 1 has {word!r}; expected numbers with commas between them."
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("x.csv", (None, 3), True),
+        ("x.CSV", (None, 2, 3), True),
+        ("x.csv", (4, 3), False),
+        ("x.csv", (None,), False),
+        ("x.npy", (None, 3), False),
+    ],
+)
+def test_what_a_file_does_not_say_is_said(name, shape, said):
+    note = taken_for_granted(Path(name), network(shape).inputs)
+
+    assert note.startswith(f"{name}: its lines were read as the steps of one sample") == said
+    assert bool(note) == said
+
+
+# --- one array, and every name once ---
+
+
+def test_file_with_two_arrays_in_a_row_is_refused(tmp_path):
+    with (tmp_path / "x.npy").open("wb") as file:
+        np.save(file, NUMBERS)
+        np.save(file, NUMBERS)
+
+    assert refusal(tmp_path / "x.npy").endswith("follow; expected one whole array.")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_name_that_is_there_twice_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        for _ in range(2):
+            content = io.BytesIO()
+            np.save(content, NUMBERS)
+            archive.writestr("a.npy", content.getvalue())
+    (tmp_path / "x.json").write_text('{"a": [1], "a": [2]}')
+
+    assert refusal(tmp_path / "x.npz") == "array 'a' is there twice; expected every name once."
+    assert refusal(tmp_path / "x.json") == "'a' is there twice; expected every name once."
+
+
+def test_saved_bfloat16_is_refused_with_a_way_out(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((1, 4, 3), "V2"))
+
+    assert refusal(tmp_path / "x.npy") == (
+        "values of two bytes came that NumPy does not know, as bfloat16 is saved; expected numbers. Save "
+        "array.astype('float32'), which holds every bfloat16."
+    )
+
+
+def test_truth_among_numbers_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text("[[[1, true, 3]]]")
+
+    assert refusal(tmp_path / "x.json") == "true or false came among numbers; expected nested lists of numbers."
+
+
+def test_integer_beyond_those_of_numpy_is_a_number(tmp_path):
+    (tmp_path / "x.json").write_text(f"[[[{10**25}, 1, -{10**25}]]]")
+
+    np.testing.assert_array_equal(read_arrays(tmp_path / "x.json", ONE.inputs), [[[1e25, 1, -1e25]]])
+
+
+def test_directory_is_refused_as_such(tmp_path):
+    assert refusal(tmp_path) == "it is a directory; expected .npy, .npz, .csv or .json with the inputs."
+
+
 def test_csv_in_another_encoding_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("1,2,3\n", encoding="utf-16")
 
@@ -253,7 +344,7 @@ def test_header_that_declares_more_than_the_file_holds_is_refused(tmp_path, shap
     (tmp_path / "x.npy").write_bytes(described(shape=shape))
 
     assert refusal(tmp_path / "x.npy") == (
-        f"the header declares {declared} bytes for shape {shape}, but 96 follow; expected a whole file."
+        f"the header declares {declared} bytes for shape {shape}, but 96 follow; expected one whole array."
     )
 
 
@@ -262,7 +353,7 @@ def test_header_of_an_array_in_an_archive_is_checked_too(tmp_path):
         archive.writestr("x0.npy", described(shape="(3, 4, 3)"))
 
     assert refusal(tmp_path / "x.npz") == (
-        "array 'x0': the header declares 144 bytes for shape (3, 4, 3), but 96 follow; expected a whole file."
+        "array 'x0': the header declares 144 bytes for shape (3, 4, 3), but 96 follow; expected one whole array."
     )
 
 

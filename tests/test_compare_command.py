@@ -306,6 +306,43 @@ def test_the_only_array_has_its_own_name_or_none(tmp_path, rnncheck_command, suf
     assert "states: layer 'gru' came; expected one of the recurrent layers: 'lstm'." in run("next_value", "gru").err
 
 
+def test_csv_of_an_open_number_of_steps_is_said_to_be_one_sample(tmp_path, rnncheck_command):
+    model = keras.Sequential([keras.Input((None, 3), name="x"), layers.GRU(4, return_sequences=True, name="gru")])
+    model.save(tmp_path / "open.keras")
+    x = np.random.default_rng(0).normal(size=(3, 6, 3)).astype(np.float32)
+    (recording,) = emulate(rnncheck.extract(model), [(x,)])
+    for name, array in (("x", x), ("y", recording.outputs[0])):
+        np.savetxt(tmp_path / f"{name}.csv", array.reshape(-1, array.shape[-1]), delimiter=",", fmt="%.9g")
+        np.save(tmp_path / f"{name}.npy", array)
+    note = "x.csv: its lines were read as the steps of one sample, for the model leaves their number open"
+
+    def run(inputs, outputs):
+        words = ["--inputs", tmp_path / inputs, "--outputs", tmp_path / outputs]
+        return rnncheck_command("compare", tmp_path / "open.keras", *words)
+
+    assert run("x.npy", "y.npy").code == run("x.npy", "y.csv").code == 0
+    as_one = run("x.csv", "y.csv")
+    assert as_one.code == 1
+    assert note in as_one.out.replace("\n", " ")
+    refused = run("x.csv", "y.npy")
+    assert refused.code == 2
+    assert f"y.npy: output 'gru': shape (3, 6, 4) came; expected (1, 18, 4). {note}" in refused.err
+
+
+def test_states_of_a_model_without_recurrent_layers_are_refused(tmp_path, rnncheck_command):
+    keras.Sequential([keras.Input((3,)), layers.Dense(2, name="dense")]).save(tmp_path / "dense.keras")
+    np.save(tmp_path / "x.npy", np.ones((2, 3)))
+    words = ["--inputs", tmp_path / "x.npy", "--outputs", tmp_path / "x.npy", "--states", tmp_path / "x.npy"]
+    _, network = open_network(tmp_path / "dense.keras")
+    np.save(tmp_path / "y.npy", rnncheck.replay(network, np.ones((2, 3))).outputs[0])
+    words[3] = tmp_path / "y.npy"
+
+    done = rnncheck_command("compare", tmp_path / "dense.keras", *words)
+
+    assert done.code == 2
+    assert "x.npy: states: they came, but the model has no recurrent layer; expected none." in done.err
+
+
 def test_unknown_precision_is_refused(tmp_path, rnncheck_command, recorded):
     folder, model, recording = recorded
     outputs = as_npz(tmp_path / "y.npz", *recording.outputs)

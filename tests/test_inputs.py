@@ -171,7 +171,7 @@ def test_mask_that_is_not_a_number_is_refused(x, mask):
 
 
 def test_wrong_number_of_arrays_is_refused(x, mask):
-    assert refusal(TWO, x) == "inputs: 1 arrays came; expected 2: 'x', 'mask'."
+    assert refusal(TWO, x) == "inputs: 1 array came; expected 2: 'x', 'mask'."
     assert refusal(TWO, [x, mask, mask]) == "inputs: 3 arrays came; expected 2: 'x', 'mask'."
     assert refusal(ONE, []) == "inputs: 0 arrays came; expected 1: 'x'."
 

@@ -331,7 +331,7 @@ def test_code_in_a_model_is_named_and_not_executed(rnncheck_command, tmp_path, k
         (
             "encoder_decoder",
             np.ones((4, 6, 3)),
-            "inputs: 1 arrays came; expected 2: 'source', 'target'.",
+            "inputs: 1 array came; expected 2: 'source', 'target'.",
         ),
         (
             "ids",
@@ -427,7 +427,7 @@ def test_header_that_declares_more_than_the_file_holds_is_refused(rnncheck_comma
 
     refused(
         done,
-        f"{path}: the header declares 288000 bytes for shape (4000, 6, 3), but 288 follow; expected a whole file.",
+        f"{path}: the header declares 288000 bytes for shape (4000, 6, 3), but 288 follow; expected one whole array.",
     )
 
 
