@@ -209,7 +209,7 @@ def verify(
         rnncheck verify model.keras --inputs x.npy
     """  # noqa: D301 - click keeps the lines after its mark as they are
     tolerance = make_tolerance(rtol, atol)
-    _check_targets(json_path, csv_path)
+    _check_targets(json_path, csv_path, (model, inputs))
     backends = named_backends(backend or ())
     how = how_to_run(paths, metamorphic=metamorphic)
     given = {name: value for name, value in options.items() if value is not None}
@@ -223,11 +223,14 @@ def verify(
     _deliver(report, json_path, csv_path, everything=everything, quiet=quiet)
 
 
-def _check_targets(json_path: Path | None, csv_path: Path | None) -> None:
-    """See that reports can be written before they are worked for."""
+def _check_targets(json_path: Path | None, csv_path: Path | None, read: Iterable[Path | None]) -> None:
+    """See that reports can be written before they are worked for, and over nothing that is read."""
+    sources = {path.resolve() for path in read if path is not None}
     for path in (json_path, csv_path):
         if path is not None:
             check_writable(path)
+            if path.resolve() in sources:
+                raise InputError(f"{path}: it is read and was to be written; expected another file for the report.")
     if json_path is not None and json_path == csv_path:
         raise InputError(f"{json_path}: it is asked for twice; expected one file for --json and another for --csv.")
 
@@ -254,8 +257,10 @@ def _read_verification(
     path: Path, inputs: Path | None, seed: int, given: dict[str, Any], tolerance: Tolerance | None, how: How
 ) -> Work:
     """Read a model file; of the options that describe a case only the number of samples and of steps apply."""
+    if inputs is not None and given:
+        raise InputError(f"{path}: {', '.join(sorted(given))} came with --inputs; expected one or the other.")
     foreign = sorted(set(given) - {"N", "T"})
-    if foreign or any(len(sizes) > 1 for sizes in given.values()) or (inputs is not None and given):
+    if foreign or any(len(sizes) > 1 for sizes in given.values()):
         said = ", ".join(foreign or sorted(given))
         raise InputError(
             f"{path}: {said} came with a model file; expected at most one -N and one -T, for random inputs. "
@@ -304,7 +309,7 @@ def compare(
     from rnncheck.environment import environment
 
     tolerance = make_tolerance(rtol, atol)
-    _check_targets(json_path, csv_path)
+    _check_targets(json_path, csv_path, (model, inputs, outputs, states))
     check = read_comparison(model, inputs, outputs, states, precision=precision, tolerance=tolerance)
     report = Report(environment(), (check(),))
     _deliver(report, json_path, csv_path, everything=everything, quiet=quiet)

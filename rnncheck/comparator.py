@@ -346,7 +346,7 @@ class Row:
             expected.
         decides: whether the overall verdict counts this row. An end-to-end row that is undecidable does not
             when every step on the way to that output was checked.
-        detail: why a row is an error, in words; empty otherwise.
+        detail: why a row is an error, or that NaN came, in words; empty otherwise.
     """
 
     layer: str
@@ -406,11 +406,21 @@ def judge(
         verdict=verdict,
         proven=proven and verdict is Verdict.MISMATCH and check is not Check.TOLERANCE,
         decides=not (verdict is Verdict.UNDECIDABLE and steps_checked),
-        detail="the equations give no finite number there" if verdict is Verdict.ERROR else "",
+        detail=_detail(summary, verdict, check),
     )
 
 
 FAILED = (Verdict.MISMATCH, Verdict.ERROR)
+
+
+def _detail(summary: Summary, verdict: Verdict, check: str) -> str:
+    """Say in words what the numbers of a row cannot."""
+    if verdict is Verdict.ERROR:
+        before = ", from what was recorded before it" if check == Check.STEP else ""
+        return f"the equations give no finite number there{before}"
+    if verdict is Verdict.MISMATCH and summary.unmatched:
+        return "NaN or infinity came where a finite number is expected"
+    return ""
 
 
 def _verdict(summary: Summary, check: str, *, proven: bool, growth: float) -> Verdict:

@@ -174,6 +174,48 @@ def test_nan_in_an_output_is_a_mismatch_at_its_place(tmp_path, rnncheck_command,
 
     assert done.code == 1
     assert "n=1 t=3 unit=2" in done.out
+    assert "mismatch: every output: NaN or infinity came where a finite number is expected\n" in done.out
+
+
+def test_nan_in_an_output_alone_is_described():
+    _, network = open_network(MODEL)
+    (recording,) = emulate(network, [(np.load(INPUTS),)])
+    output = recording.outputs[0].copy()
+    output[3] = np.nan
+
+    report = rnncheck.compare(network, recording.inputs, output, states=recording.states)
+
+    assert report.entries[0].diagnosis.shape == (
+        "layer 'next_value': NaN or infinity came where a finite number is expected; only sample 3 of 8"
+    )
+
+
+def test_nan_in_a_last_state_comes_before_what_follows_from_it():
+    _, network = open_network(MODEL)
+    (recording,) = emulate(network, [(np.load(INPUTS),)])
+    h = recording.states["lstm"].copy()
+    h[0, -1, 4] = np.nan
+
+    report = rnncheck.compare(network, recording.inputs, recording.outputs, states={"lstm": h})
+
+    failures = [(row.layer, row.first, row.verdict) for _, row in report.failures()]
+    assert failures == [
+        ("lstm", {"n": 0, "t": 23, "unit": 4}, "mismatch"),
+        ("next_value", {"n": 0, "unit": 0}, "error"),
+    ]
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_report_is_written_over_nothing_that_is_read(tmp_path, rnncheck_command, option):
+    model = tmp_path / "sine.keras"
+    model.write_bytes(MODEL.read_bytes())
+    y, _ = run_port(tmp_path)
+
+    done = rnncheck_command("compare", model, "--inputs", INPUTS, "--outputs", y, option, tmp_path / "sine.keras")
+
+    assert (done.code, done.out) == (2, "")
+    assert "sine.keras: it is read and was to be written; expected another file for the report." in done.err
+    assert model.read_bytes() == MODEL.read_bytes()
 
 
 BAD_OUTPUTS = {

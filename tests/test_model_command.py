@@ -459,7 +459,6 @@ except SystemExit as end:
         ("-M 5 -D 3", "D, M"),
         ("-N 2 --no-use-bias", "use_bias"),
         ("-N 2,3", "N"),
-        ("-T 5 -N 2 --inputs x.npy", "N, T"),
     ],
     ids=lambda text: text.replace(" ", "_"),
 )
@@ -473,6 +472,14 @@ def test_options_of_a_case_are_refused_with_a_model(rnncheck_command, folder, wo
         f"{path}: {said} came with a model file; expected at most one -N and one -T, for random inputs. The file "
         "says the rest.",
     )
+
+
+def test_sizes_of_random_inputs_are_refused_with_inputs(rnncheck_command, folder):
+    path = folder / "open.keras"
+
+    done = rnncheck_command("verify", path, "-T", "5", "-N", "2", "--inputs", "x.npy")
+
+    refused(done, f"{path}: N, T came with --inputs; expected one or the other.")
 
 
 @pytest.mark.parametrize(

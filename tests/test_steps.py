@@ -593,7 +593,7 @@ def test_finite_number_where_the_equations_give_none_is_an_error_at_its_place():
 
     assert row.verdict is Verdict.ERROR
     assert row.first == {"n": 1, "t": 29, "unit": 2}
-    assert row.detail == "the equations give no finite number there"
+    assert row.detail == "the equations give no finite number there, from what was recorded before it"
 
 
 def test_states_that_end_in_other_infinities_are_noted():

@@ -99,6 +99,6 @@ PADS_THE_END = Cause(
 ZERO_STATES = Cause("the initial states are zero", "Use random initial states.", _states_are_zero)
 ONE_CALL = Cause(
     "there is one call only",
-    "Call the model twice.",
+    "Record the second of two calls, or use --metamorphic where Keras runs the model.",
     lambda layer, call: call.index is None,
 )

@@ -194,7 +194,8 @@ def _excess(seen: Sequence[Differences]) -> float:
     scores = np.concatenate([each.scores.reshape(-1) for each in seen])
     if not np.isfinite(scores).all():
         return math.inf
-    return max(math.sqrt(np.mean(np.square(scores))) / AVERAGE_LIMIT, float(scores.max()) / SCORE_LIMIT)
+    with np.errstate(over="ignore"):
+        return max(math.sqrt(np.mean(np.square(scores))) / AVERAGE_LIMIT, float(scores.max()) / SCORE_LIMIT)
 
 
 def _without_twins(pairs: Iterable[Explanation]) -> tuple[Explanation, ...]:

@@ -37,8 +37,14 @@ def describe(network: Network, recordings: Sequence[Recording], failed: Sequence
     seen = next(iter(differences(layer, observe(network, recordings)[:1])), None)
     if seen is None or seen.value.ndim < 2:
         return ""
-    what = [_when(seen.scores), *_whom(seen.scores), *_where(network, layer, names)]
-    return f"layer {layer.name!r}: " + "; ".join(part for part in what if part)
+    what = [_what(seen.value), _when(seen.scores), *_whom(seen.scores), *_where(network, layer, names)]
+    said = "; ".join(part for part in what if part)
+    return f"layer {layer.name!r}: {said or 'every number is far off'}"
+
+
+def _what(difference: Array) -> str:
+    """Say that numbers came that are none, where it is so."""
+    return "" if np.isfinite(difference).all() else "NaN or infinity came where a finite number is expected"
 
 
 def _when(scores: Array) -> str:
@@ -61,7 +67,7 @@ def _whom(scores: Array) -> list[str]:
     said = []
     for axis, name in ((0, "sample"), (scores.ndim - 1, "unit")):
         others = tuple(k for k in range(scores.ndim) if k != axis)
-        concerned = np.flatnonzero((scores > SCORE_LIMIT).any(axis=others))
+        concerned = np.flatnonzero(~(scores <= SCORE_LIMIT).all(axis=others))  # an unknown score is none that fits
         if 0 < len(concerned) < scores.shape[axis]:
             few = ", ".join(map(str, concerned[:6])) + (", ..." if len(concerned) > 6 else "")
             said.append(f"only {name}{'s' if len(concerned) > 1 else ''} {few} of {scores.shape[axis]}")
