@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 _MARK = (
     "rnncheck(**options): run the test for every combination of a case's options, such as layer=['lstm', 'gru'], "
-    "N=[1, 4], T=10; it takes them as `rnncheck_case`, or one by one by their names, such as `N` and `T`."
+    "N=[1, 4], T=10; it takes them as `rnncheck_case`, or one by one by their names, such as `N` and `T`. A mark of "
+    "a class or a module holds for its tests, whose own marks go before it."
 )
 _FRAMEWORKS = ("keras", "tensorflow", "jax", "torch")
 
@@ -76,31 +78,43 @@ def _seed(config: pytest.Config) -> int:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a marked test for every combination of the options in its mark."""
-    mark = metafunc.definition.get_closest_marker("rnncheck")
-    if mark is None:
+    """Run a marked test for every combination of the options in its marks, the nearest of which goes first."""
+    marks = list(metafunc.definition.iter_markers("rnncheck"))
+    if not marks:
         return
     from rnncheck.case import Case
     from rnncheck.errors import InputError
     from rnncheck.grid import product_of
 
-    if mark.args:
-        raise _unusable(metafunc, f"{mark.args[0]!r} came; expected options by their names, such as N=[1, 4]")
-    options = {name: value if isinstance(value, list | tuple) else [value] for name, value in mark.kwargs.items()}
+    for mark in marks:
+        if mark.args:
+            raise _unusable(metafunc, f"{mark.args[0]!r} came; expected options by their names, such as N=[1, 4]")
+    options = {name: _values(value) for mark in reversed(marks) for name, value in mark.kwargs.items()}
     names = [name for name in ("rnncheck_case", *Case.__dataclass_fields__) if name in metafunc.fixturenames]
+    own = any(mark.name == "rnncheck" for mark in metafunc.definition.own_markers)
+    if not names and not own:
+        return  # the mark of a class is for those of its tests that take something of it
     if not names:
         raise _unusable(metafunc, "the test takes nothing of it; expected rnncheck_case, or options such as N and T")
     seeds = options.pop("seed", [_seed(metafunc.config)])
     try:
         cases = [case for seed in seeds for case in product_of(options, seed)]
-    except (InputError, TypeError) as error:
+    except InputError as error:
         raise _unusable(metafunc, str(error)) from None
     values = [[case if name == "rnncheck_case" else getattr(case, name) for name in names] for case in cases]
     metafunc.parametrize(names, values, ids=list(map(str, cases)))
 
 
 def _unusable(metafunc: pytest.Metafunc, problem: str) -> pytest.Collector.CollectError:
-    return pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: the mark rnncheck: {problem}.")
+    return pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: the mark rnncheck: {problem.rstrip('.')}.")
+
+
+def _values(given: Any) -> list[Any]:
+    """Return what an option is to be: one value, or several in any collection, NumPy's numbers as Python's."""
+    several = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if isinstance(given, set | frozenset):  # whose order is another in every process
+        several.sort(key=str)
+    return [value.item() if hasattr(value, "item") else value for value in several]
 
 
 @pytest.fixture

@@ -39,6 +39,10 @@ class MismatchError(RnncheckError, AssertionError):
         super().__init__(message)
         self.report = report
 
+    def __reduce__(self) -> tuple[type[MismatchError], tuple[str, Report]]:
+        """Keep the report on the way to another process."""
+        return type(self), (str(self), self.report)
+
 
 class NotApplicableError(Exception):
     """Something cannot be run here, or would be nothing else than what was run anyway; its message says why.

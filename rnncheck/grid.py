@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import cycle, product
 from typing import Any
 
 from rnncheck.activations import ACTIVATIONS
 from rnncheck.backends import BACKENDS
 from rnncheck.case import GATES, LAYERS, MASK_SOURCES, MASKS, MERGE_MODES, NOTEBOOK, POLICIES, RANKS, Case
+from rnncheck.errors import InputError
 
 Options = dict[str, Any]
 
@@ -298,5 +299,13 @@ def _convolutions() -> Iterator[Options]:
 
 
 def product_of(options: Mapping[str, Sequence[Any]], seed: int) -> list[Case]:
-    """Return a case for every combination of the values given; what is not given keeps its default."""
+    """Return a case for every combination of the values given; what is not given keeps its default.
+
+    Raises:
+        InputError: an option is none of a case's, or a combination is no case.
+    """
+    names = [each.name for each in fields(Case)]
+    for option in options:
+        if option not in names:
+            raise InputError(f"case: {option!r} came; expected one of {', '.join(names)}.")
     return [Case(**dict(zip(options, values, strict=True)), seed=seed) for values in product(*options.values())]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from rnncheck import kernels
 from rnncheck.comparator import Row, Verdict, worst
@@ -50,6 +51,15 @@ class FormatFound:
             return "consistent with no known one"
         found = f"consistent with {FORMATS[self.consistent_with].summary}"
         return found if self.consistent_with == self.stated else f"{found}; {self.stated} was expected"
+
+
+@dataclass(frozen=True)
+class FoundOut:
+    """What lies behind the rows of a run, as `Insight` has found it out."""
+
+    diagnosis: Diagnosis | None
+    precision: FormatFound | None
+    blind_spots: tuple[BlindSpot, ...]
 
 
 class Insight:
@@ -100,6 +110,10 @@ class Insight:
             return ()
         with self._working() as mapper:
             return blind_spots(self._network, self._recordings, self._faults, mapper)
+
+    def __reduce__(self) -> tuple[type[FoundOut], tuple[Any, ...]]:
+        """Find everything out before another process gets it: equations are functions, which do not travel."""
+        return FoundOut, (self.diagnosis, self.precision, self.blind_spots)
 
     @contextmanager
     def _working(self) -> Iterator[Mapper]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rnncheck.faults.blind_spots import BlindSpot
     from rnncheck.faults.diagnosis import Diagnosis
-    from rnncheck.insight import FormatFound, Insight
+    from rnncheck.insight import FormatFound, FoundOut, Insight
 
 SCHEMA = 1
 
@@ -50,7 +50,7 @@ class Entry:
     notes: tuple[str, ...] = ()
     backend: str = ""
     path: str = ""
-    insight: Insight | None = field(default=None, repr=False, compare=False)
+    insight: Insight | FoundOut | None = field(default=None, repr=False, compare=False)
 
     @property
     def diagnosis(self) -> Diagnosis | None:

@@ -1,5 +1,6 @@
 """The Python functions, as somebody calls them who has read the README alone: what they take, what they refuse."""
 
+import pickle
 import re
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import torch
 
 import rnncheck
 from rnncheck import Case, InputError
+from rnncheck.faults import FAULTS, injections
 from rnncheck.faults.emulation import emulate
 from rnncheck.rehearsal import open_network
 
 SINE = Path(__file__).parent.parent / "fixtures" / "sine.keras"
+(GATE_ORDER,) = (fault for fault in FAULTS if fault.name == "gate_order_iofc")
 X = np.load(SINE.with_name("sine_inputs.npy"))
 
 
@@ -161,3 +164,27 @@ def test_one_path_needs_no_list():
     (entry,) = rnncheck.verify(SINE, X, paths="call", backends=None).entries
 
     assert (entry.path, entry.verdict) == ("call", "match")
+
+
+# --- from one process to another ---
+
+
+def test_report_travels_with_what_lies_behind_it(network, recording):
+    wrong = emulate(next(iter(injections(network, [GATE_ORDER]))).network, [(X,)])[0]
+    report = rnncheck.compare(network, X, wrong.outputs)
+
+    travelled = pickle.loads(pickle.dumps(report))  # noqa: S301 - the test's own
+
+    assert travelled.to_dict() == report.to_dict()
+    assert travelled.entries[0].diagnosis.explanations[0].faults == ("gate_order_iofc",)
+
+
+def test_mismatch_travels_with_its_report(network, recording):
+    report = rnncheck.compare(network, X, recording.outputs[0] + 1.0)
+
+    with pytest.raises(rnncheck.MismatchError) as raised:
+        report.raise_for_mismatch()
+    travelled = pickle.loads(pickle.dumps(raised.value))  # noqa: S301 - the test's own
+
+    assert str(travelled) == str(raised.value)
+    assert travelled.report.to_dict() == report.to_dict()

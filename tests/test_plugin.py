@@ -203,7 +203,11 @@ def test_importing_the_plugin_is_cheap():
     ("mark", "arguments", "said"),
     [
         ("layer='lstn'", "rnncheck_case", "*the mark rnncheck: *'lstn'*expected*"),
-        ("size=3", "rnncheck_case", "*the mark rnncheck: *size*"),
+        (
+            "size=3",
+            "rnncheck_case",
+            "*the mark rnncheck: case: 'size' came; expected one of N, T, D, M, K, layer,*_scale.",
+        ),
         ("N=[1, 4]", "", "*the mark rnncheck: the test takes nothing of it; expected rnncheck_case*"),
         ("[1, 4]", "rnncheck_case", "*the mark rnncheck: ?1, 4? came; expected options by their names*"),
     ],
@@ -213,6 +217,47 @@ def test_mark_that_cannot_be_used_is_an_error_of_collection(run, mark, arguments
 
     done.assert_outcomes(errors=1)
     done.stdout.fnmatch_lines([said])
+
+
+@pytest.mark.parametrize(
+    "values", ["range(1, 3)", "np.array([1, 2])", "{1, 2}", "(1, 2)", "np.arange(1, 3).tolist()"]
+)
+def test_mark_takes_any_collection(run, values):
+    done = run(f"""
+        import numpy as np
+        import pytest
+
+        @pytest.mark.rnncheck(N={values}, K=np.int64(3), layer="gru")
+        def test_it(N, K, layer):
+            assert (type(N), type(K), layer) == (int, int, "gru")
+    """)
+
+    done.assert_outcomes(passed=2)
+
+
+def test_marks_of_a_class_hold_for_its_tests_and_their_own_go_first(run):
+    done = run("""
+        import pytest
+
+        pytestmark = pytest.mark.rnncheck(N=[1, 2], T=3)
+
+        @pytest.mark.rnncheck(T=[4, 5])
+        class TestIt:
+            def test_both(self, N, T):
+                assert T in (4, 5)
+
+            @pytest.mark.rnncheck(T=6, N=7)
+            def test_own(self, N, T):
+                assert (N, T) == (7, 6)
+
+            def test_that_takes_nothing(self):
+                pass
+
+        def test_outside(N, T):
+            assert T == 3
+    """)
+
+    done.assert_outcomes(passed=4 + 1 + 1 + 2)
 
 
 def test_case_without_a_mark_fails(run):
