@@ -134,12 +134,14 @@ class Network:
         inputs: what the model takes, in the order in which the model takes it.
         layers: the layers, in topological order.
         outputs: the tensors that the model returns, in its order.
+        output_names: what the model calls them, where it returns a mapping; else empty.
     """
 
     name: str
     inputs: tuple[InputSpec, ...]
     layers: tuple[Layer, ...]
     outputs: tuple[Tensor, ...]
+    output_names: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:

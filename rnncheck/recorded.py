@@ -88,7 +88,7 @@ def _outputs(network: Network, inputs: Sequence[Array], given: Any) -> tuple[Arr
     specs = output_specs(network, inputs)
     return tuple(
         _recorded(f"output {spec.name!r}", array, (len(inputs[0]), *_lengths(spec)))
-        for spec, array in zip(specs, _in_order(specs, given), strict=True)
+        for spec, array in zip(specs, _in_order(network, specs, given), strict=True)
     )
 
 
@@ -119,13 +119,14 @@ class FunctionRunner:
 
 
 def output_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, ...]:
-    """Return name and shape of each output that the network gives for some inputs; of a layer's states `layer:1`."""
+    """Return name and shape of each output that the network gives for some inputs.
+
+    The name is the model's own for it, or else that of the layer; of a layer's states `layer:1`.
+    """
     with kernels.loaded_for(0):  # only shapes are asked
         outputs = replay(network, [array[:1] for array in inputs]).outputs
-    return tuple(
-        InputSpec(str(tensor), array.shape[1:], "float64")
-        for tensor, array in zip(network.outputs, outputs, strict=True)
-    )
+    names = network.output_names or tuple(map(str, network.outputs))
+    return tuple(InputSpec(name, array.shape[1:], "float64") for name, array in zip(names, outputs, strict=True))
 
 
 def state_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, ...]:
@@ -150,15 +151,14 @@ def _lengths(spec: InputSpec) -> tuple[int, ...]:
     return tuple(length for length in spec.shape if length is not None)
 
 
-def _in_order(specs: Sequence[InputSpec], given: Any) -> list[Any]:
+def _in_order(network: Network, specs: Sequence[InputSpec], given: Any) -> list[Any]:
     names = [spec.name for spec in specs]
     said = ", ".join(map(repr, names))
     if isinstance(given, Mapping):
-        if set(given) != set(names):
-            raise InputError(
-                f"outputs: arrays named {', '.join(map(repr, given)) or 'nothing'} came; expected {said}."
-            )
-        return [given[name] for name in names]
+        for called in (names, list(map(str, network.outputs))):
+            if set(given) == set(called):
+                return [given[name] for name in called]
+        raise InputError(f"outputs: arrays named {', '.join(map(repr, given)) or 'nothing'} came; expected {said}.")
     arrays = list(given) if isinstance(given, list | tuple) else [given]
     if len(arrays) != len(names):
         raise InputError(f"outputs: {_count(arrays)} came; expected {len(names)}: {said}.")

@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
 import torch
+from keras import layers
 
 import rnncheck
 from rnncheck import Case, InputError
@@ -135,6 +137,31 @@ def test_masked_array_is_refused(network, recording):
 
     with pytest.raises(InputError, match="output 'next_value': a masked array came; expected plain numbers"):
         rnncheck.compare(network, X, masked)
+
+
+@pytest.fixture(scope="module")
+def named():
+    """A model that returns a mapping, in an order that is not that of its layers."""
+    x = keras.Input((5, 2), name="x")
+    h = layers.GRU(3, name="gru")(x)
+    outputs = {"second": layers.Dense(2, name="a")(h), "first": layers.Dense(2, name="b")(h)}
+    return keras.Model(x, outputs)
+
+
+@pytest.mark.parametrize("kind", ["model", "file"])
+def test_outputs_go_by_the_names_that_the_model_has_for_them(tmp_path, named, kind):
+    x = np.random.default_rng(0).normal(size=(4, 5, 2)).astype(np.float32)
+    named.save(tmp_path / "named.keras")
+    model = named if kind == "model" else tmp_path / "named.keras"
+    predicted = named.predict(x, verbose=0)
+
+    assert rnncheck.compare(model, x, predicted).verdict == "match"
+    assert rnncheck.compare(model, x, {"a": predicted["second"], "b": predicted["first"]}).verdict == "match"
+    assert rnncheck.compare(model, x, lambda x: named.predict(x, verbose=0)).verdict == "match"
+    swapped = {"first": predicted["second"], "second": predicted["first"]}
+    assert rnncheck.compare(model, x, swapped).verdict == "mismatch"
+    with pytest.raises(InputError, match=re.escape("arrays named 'first' came; expected 'first', 'second'.")):
+        rnncheck.compare(model, x, {"first": predicted["first"]})
 
 
 # --- verify ---

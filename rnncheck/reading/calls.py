@@ -121,6 +121,13 @@ def _keras2_value(value: Any) -> Any:
     return [_keras2_value(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def names_of_ends(written: Any) -> tuple[str, ...]:
+    """Return what the model calls its outputs, in Keras' order, where it returns a mapping of them; else nothing."""
+    if not isinstance(written, Mapping) or any(len(read_ends(end)) != 1 for end in written.values()):
+        return ()
+    return tuple(sorted(written))
+
+
 def read_ends(written: Any) -> list[Reference]:
     """Read the model's inputs or outputs, in Keras' order.
 

@@ -11,7 +11,7 @@ import numpy as np
 from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
 from rnncheck.reading.arguments import Value
-from rnncheck.reading.calls import read_ends
+from rnncheck.reading.calls import names_of_ends, read_ends
 from rnncheck.reading.description import (
     Config,
     Object,
@@ -71,6 +71,7 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) ->
         inputs=tuple(specs),
         layers=tuple(_with_weights(model, lowering.layers, weights)),
         outputs=tuple(value.tensor for value in outputs),
+        output_names=names_of_ends(model.config.get("output_layers")),
     )
     return Reading(network, lowering.objects)
 
