@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +89,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for mark in marks:
         if mark.args:
             raise _unusable(metafunc, f"{mark.args[0]!r} came; expected options by their names, such as N=[1, 4]")
-    options = {name: _values(value) for mark in reversed(marks) for name, value in mark.kwargs.items()}
+    options = {
+        name: _values(metafunc, name, value) for mark in reversed(marks) for name, value in mark.kwargs.items()
+    }
     names = [name for name in ("rnncheck_case", *Case.__dataclass_fields__) if name in metafunc.fixturenames]
     own = any(mark.name == "rnncheck" for mark in metafunc.definition.own_markers)
     if not names and not own:
@@ -99,7 +101,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     seeds = options.pop("seed", [_seed(metafunc.config)])
     try:
         cases = [case for seed in seeds for case in product_of(options, seed)]
-    except InputError as error:
+    except (InputError, TypeError) as error:
         raise _unusable(metafunc, str(error)) from None
     values = [[case if name == "rnncheck_case" else getattr(case, name) for name in names] for case in cases]
     metafunc.parametrize(names, values, ids=list(map(str, cases)))
@@ -109,9 +111,14 @@ def _unusable(metafunc: pytest.Metafunc, problem: str) -> pytest.Collector.Colle
     return pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: the mark rnncheck: {problem.rstrip('.')}.")
 
 
-def _values(given: Any) -> list[Any]:
+def _values(metafunc: pytest.Metafunc, name: str, given: Any) -> list[Any]:
     """Return what an option is to be: one value, or several in any collection, NumPy's numbers as Python's."""
-    several = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if isinstance(given, Iterator):  # it would be used up by the first test
+        raise _unusable(metafunc, f"{name}: an iterator came; expected a collection, such as a list")
+    single = isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0
+    several = [given] if single else list(given)
+    if not several:
+        raise _unusable(metafunc, f"{name}: nothing came; expected one value or more")
     if isinstance(given, set | frozenset):  # whose order is another in every process
         several.sort(key=str)
     return [value.item() if hasattr(value, "item") else value for value in several]
@@ -159,7 +166,8 @@ class Checker:
         if outputs is not None:
             report = rnncheck.compare(model, inputs, outputs, **{"seed": self._seed, **options})
         else:
-            report = rnncheck.verify(model, inputs, **{"seed": self._seed, **options})
+            seed = {} if isinstance(model, rnncheck.Case) else {"seed": self._seed}  # a case has its own
+            report = rnncheck.verify(model, inputs, **{**seed, **options})
         self._record(report)
         report.raise_for_mismatch()
         return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import lzma
@@ -220,8 +221,8 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[list[float]]:
         if not line.strip() or (line.startswith("#") and not _SHEET_ERROR.match(line)):
             continue
         first = first or count
-        if count == first and not any(map(_begins_like_a_number, words)):
-            continue  # the header
+        if count == first and _is_header(line, words):
+            continue
         width = width or len(words)
         if len(words) != width:
             raise InputError(f"{path}: line {count} has {len(words)} numbers; expected {width}, as on those before.")
@@ -230,14 +231,15 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[list[float]]:
 
 # What a spreadsheet writes where a formula failed, which is no comment.
 _SHEET_ERROR = re.compile(r"#(NUM!|DIV/0!|N/A|VALUE!|REF!|NAME\?|NULL!)")
-# What C writes besides `nan` and `inf`, by the library: nan(0x7ff8), -nan(ind), 1.#QNAN, -1.#IND, 1.#INF.
-_NAN_OF_C = re.compile(r"[+-]?(nan\(\w*\)|1\.#(QNAN|SNAN|IND)\d*)", re.IGNORECASE)
-_INFINITY_OF_C = re.compile(r"([+-]?)1\.#INF\d*", re.IGNORECASE)
+# What C writes besides `nan` and `inf`, by the library: nan(0x7ff8), -nan(ind), NaNQ, 1.#QNAN, -1.#IND0e+000, 1.#INF.
+_NAN_OF_C = re.compile(r"[+-]?(nan[qs]|nan\(\w*\)|1\.#(QNAN|SNAN|IND)\d*(e[+-]\d+)?)", re.IGNORECASE)
+_INFINITY_OF_C = re.compile(r"([+-]?)1\.#INF\d*(e[+-]\d+)?", re.IGNORECASE)
 
 
-def _begins_like_a_number(word: str) -> bool:
-    """Whether a word is a number or begins like one, as `1;2` does: the words of a header do not."""
-    return word.strip()[:1] in set("0123456789+-.#") or _as_number(word) is not None
+def _is_header(line: str, words: Sequence[str]) -> bool:
+    """Whether a line has no number, and does not begin like one, as `1;2` does."""
+    numbers = any(_as_number(word) is not None for word in words)
+    return not (numbers or line.strip()[:1] in set("0123456789+-.") or any(map(_SHEET_ERROR.match, words)))
 
 
 def _number(path: Path, line: int, word: str) -> float:
@@ -285,6 +287,15 @@ def taken_for_granted(path: Path, specs: Sequence[InputSpec]) -> str:
         f"{path.name}: its lines were read as the steps of one sample, for the model leaves their number open; .npy, "
         ".npz and .json hold several samples."
     )
+
+
+@contextlib.contextmanager
+def told_of(path: Path, besides: str = "") -> Iterator[None]:
+    """Say of which file it is what does not fit, and what else must be known."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error} {besides}".rstrip()) from error
 
 
 def _written(spec: InputSpec) -> str:

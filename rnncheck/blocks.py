@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,11 +54,11 @@ class Block:
         return place if self.call is None else {"call": self.call, **place}
 
 
-def in_time(place: Place) -> tuple[float, ...]:
-    """Return a key that sorts places by call, then step, then sample, then the rest; what has no step comes last."""
-    first = {"call": 0, "t": math.inf, "n": 0}
+def in_time(place: Place) -> tuple[int, ...]:
+    """Return a key that sorts places by call, then step, then sample, then the rest."""
+    first = ("call", "t", "n")
     rest = (index for axis, index in place.items() if axis not in first)
-    return (*(place.get(axis, missing) for axis, missing in first.items()), *rest)
+    return (*(place.get(axis, 0) for axis in first), *rest)
 
 
 def rows_of(width: int) -> int:

@@ -231,7 +231,7 @@ def _check_targets(json_path: Path | None, csv_path: Path | None, read: Iterable
             check_writable(path)
             if path.resolve() in sources:
                 raise InputError(f"{path}: it is read and was to be written; expected another file for the report.")
-    if json_path is not None and json_path == csv_path:
+    if json_path is not None and csv_path is not None and json_path.resolve() == csv_path.resolve():
         raise InputError(f"{json_path}: it is asked for twice; expected one file for --json and another for --csv.")
 
 
@@ -257,9 +257,9 @@ def _read_verification(
     path: Path, inputs: Path | None, seed: int, given: dict[str, Any], tolerance: Tolerance | None, how: How
 ) -> Work:
     """Read a model file; of the options that describe a case only the number of samples and of steps apply."""
-    if inputs is not None and given:
-        raise InputError(f"{path}: {', '.join(sorted(given))} came with --inputs; expected one or the other.")
     foreign = sorted(set(given) - {"N", "T"})
+    if inputs is not None and given and not foreign:
+        raise InputError(f"{path}: {', '.join(sorted(given))} came with --inputs; expected one or the other.")
     if foreign or any(len(sizes) > 1 for sizes in given.values()):
         said = ", ".join(foreign or sorted(given))
         raise InputError(
@@ -442,7 +442,7 @@ def _print(show: Callable[[Console], None], width: int = 118) -> None:
     terminal = sys.stdout.isatty()
     rendered = io.StringIO()
     columns = shutil.get_terminal_size().columns if terminal else width
-    show(Console(file=rendered, force_terminal=terminal, width=columns, highlight=False))
+    show(Console(file=rendered, force_terminal=terminal or None, width=columns, highlight=False))
     try:
         sys.stdout.write(rendered.getvalue())
         sys.stdout.flush()
@@ -495,8 +495,15 @@ def quiet_stderr() -> Iterator[None]:
 def main() -> None:
     """Run the command line; a user's mistake becomes one message and exit code 2."""
     _accept_any_output()
+    stdout = sys.stdout
     try:
         cli(prog_name="rnncheck", standalone_mode=False)
+    except SystemExit:
+        if sys.stdout is not stdout:  # click has put another in its place, since a reader of the help has left
+            sys.stdout = stdout
+            _silence_stdout()
+            raise SystemExit(0) from None
+        raise
     except click.ClickException as error:
         error.show()
         raise SystemExit(2) from None
@@ -508,7 +515,8 @@ def main() -> None:
         raise SystemExit(INTERRUPTED) from None
     except OSError as error:  # what is read and written is looked after where it is; what is left is stdout
         _silence_stdout()
-        click.echo(f"rnncheck: {error}; expected a stdout that takes the result. Use --json or --quiet.", err=True)
+        besides = "" if error.filename else "; expected a stdout that takes the result. Use --json or --quiet."
+        click.echo(f"rnncheck: {error}{besides}", err=True)
         raise SystemExit(2) from None
     except Exception:  # noqa: BLE001 - Python's own exit code would say that there is a mismatch
         traceback.print_exc()

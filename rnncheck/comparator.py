@@ -7,7 +7,6 @@ size needs the memory of one block. `judge` turns the sum into a row's verdict.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -163,12 +162,14 @@ class Comparison:
         self._max_abs_diff = float(difference.max())
         if not math.isfinite(self._max_abs_diff):
             difference = _difference_of_infinities(self._actual, expected, difference)
-            if variance.dtype == np.float64:  # something on the way left the format's range: an infinity explains all
-                explained = np.isinf(variance) | (np.isnan(variance) & ~np.isfinite(self._actual))
-                difference[np.isinf(difference) & explained] = 0.0
-            self._max_abs_diff = float(difference.max())
             agreed = (difference == 0.0) & ~np.isfinite(value)
-            self._variance = variance = np.where(agreed, self._floor, variance).astype(variance.dtype)
+            variance = np.where(agreed, self._floor, variance).astype(variance.dtype)
+            if variance.dtype == np.float64:  # something on the way left the format's range: anything may be right
+                unknown = np.isinf(variance) | (np.isnan(variance) & ~np.isfinite(self._actual))
+                variance = np.where(unknown, np.inf, variance)
+                difference[np.isinf(difference) & unknown] = 0.0
+            self._variance = variance
+            self._max_abs_diff = float(difference.max())
             infinite = np.isinf(difference).reshape(len(value), -1)
             finite = np.isfinite(value).reshape(len(value), -1)
             self._unmatched = np.any(infinite & finite, axis=1)
@@ -346,7 +347,7 @@ class Row:
             expected.
         decides: whether the overall verdict counts this row. An end-to-end row that is undecidable does not
             when every step on the way to that output was checked.
-        detail: why a row is an error, or that NaN came, in words; empty otherwise.
+        detail: why a row is an error or a step undecidable, or that NaN came, in words; empty otherwise.
     """
 
     layer: str
@@ -418,6 +419,8 @@ def _detail(summary: Summary, verdict: Verdict, check: str) -> str:
     if verdict is Verdict.ERROR:
         before = ", from what was recorded before it" if check == Check.STEP else ""
         return f"the equations give no finite number there{before}"
+    if verdict is Verdict.UNDECIDABLE and check == Check.STEP:
+        return "something on the way is too large for the format, so that nobody knows what rounding does there"
     if verdict is Verdict.MISMATCH and summary.unmatched:
         return "NaN or infinity came where a finite number is expected"
     return ""
@@ -438,7 +441,7 @@ def _verdict(summary: Summary, check: str, *, proven: bool, growth: float) -> Ve
     on_average = check == Check.STEP and summary.count >= AVERAGE_COUNT and summary.score_rms > AVERAGE_LIMIT
     if on_average or summary.score_max > SCORE_LIMIT:
         return Verdict.MISMATCH
-    too_noisy = summary.noise_share > (UNDECIDABLE_SHARE if whole else sys.float_info.max)
+    too_noisy = summary.noise_share > UNDECIDABLE_SHARE if whole else not math.isfinite(summary.noise_energy)
     return Verdict.UNDECIDABLE if too_noisy else Verdict.MATCH
 
 

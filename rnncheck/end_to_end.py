@@ -34,6 +34,7 @@ class Tolerance:
         if not isinstance(expected, Rounded):  # what was copied, in no precision of its own
             expected = Rounded(expected, 0.0, None, PRECISIONS["float64"])
         allowed = self.atol + self.rtol * np.abs(expected.value)
+        allowed = np.where(np.isfinite(allowed), allowed, 0.0)  # NaN and infinities agree or do not
         return Rounded(expected.value, np.square(allowed), allowed, expected.precision)
 
 

@@ -65,13 +65,15 @@ def check_range(network: Network, inputs: Sequence[Array]) -> None:
         readers = [layer for layer in network.layers if Tensor(spec.name) in layer.inputs]
         largest = float(np.abs(array).max())
         for precision in dict.fromkeys([PRECISIONS[spec.dtype], *map(receiving, readers)]):
-            if largest > precision.largest:
-                too_large = np.argwhere(np.abs(array.astype(np.float64)) > precision.largest)
+            if largest <= precision.largest:
+                continue
+            too_large = np.argwhere(~np.isfinite(precision.round(array)))
+            if len(too_large):
                 place = tuple(int(i) for i in too_large[0])
                 raise InputError(
-                    f"input {spec.name!r}: {array[place]:.6g} came at {list(place)}, which is infinite in "
+                    f"input {spec.name!r}: {array[place]:.9g} came at {list(place)}, which is infinite in "
                     f"{precision.name}, the format in which the network takes it; expected numbers up to "
-                    f"{precision.largest:.6g}. Scale them, or state a format that has them."
+                    f"{precision.largest:.9g}. Scale them, or state a format that has them."
                 )
 
 

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from rnncheck import kernels
 from rnncheck.comparator import Check, Row, Verdict, failed_row, worst
 from rnncheck.end_to_end import Tolerance, end_to_end_rows, sequence_rows
-from rnncheck.errors import InputError
 from rnncheck.faults import FAULTS
 from rnncheck.formats import in_format, own_format
 from rnncheck.insight import FormatQuestion, Insight
-from rnncheck.layers import OutsideTableError
 from rnncheck.network import Layer, Network
 from rnncheck.observed import disagreements, largest_layer, observe
 from rnncheck.parallel import threads
@@ -43,15 +41,6 @@ def check(
     Raises:
         InputError: an Embedding inside the model was given an id that it does not have.
     """
-    try:
-        return _check(network, recordings, tolerance, related)
-    except OutsideTableError as error:
-        raise InputError(str(error)) from error
-
-
-def _check(
-    network: Network, recordings: Sequence[Recording], tolerance: Tolerance | None, related: Sequence[Related]
-) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     problems = {each.name: each.error or _other_form(recordings, each) for each in related}
     tried = {each.name: each.outputs for each in related if each.outputs and not problems[each.name]}
     with threads() as mapper, kernels.loaded_for(largest_layer(network, recordings)):

@@ -17,6 +17,7 @@ import numpy as np
 
 from rnncheck.activations import activate, elu, exp, leaky_relu, log, piecewise, softmax, tanh
 from rnncheck.convolution import convolve, move, windows
+from rnncheck.errors import InputError
 from rnncheck.network import Array, Layer
 from rnncheck.normalization import batch_normalization, layer_normalization, unit_length
 from rnncheck.rounding import Rounded
@@ -418,7 +419,7 @@ def unfold_time(inputs: Inputs, weights: Weights, options: Options) -> X:
     return y.reshape((*like.shape[:2], *y.shape[1:]))
 
 
-class OutsideTableError(IndexError):
+class OutsideTableError(InputError):
     """An Embedding was given an id that its table has no row for."""
 
 
@@ -550,7 +551,7 @@ LAYERS: Mapping[str, Operation] = {
     "FoldTime": Operation(fold_time, exact=True),
     "UnfoldTime": Operation(unfold_time, exact=True),
     "ExpandDims": Operation(expand_dims, exact=True),
-    "Embedding": Operation(embedding, exact=True),
+    "Embedding": Operation(embedding, exact=True, casts_inputs=False),
     "Masking": Operation(masking, exact=True, rowwise=True),
     "Constant": Operation(constant, exact=True),
     "NotEqual": Operation(not_equal, exact=True),

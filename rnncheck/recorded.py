@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck import kernels
-from rnncheck.arrays import read_arrays, taken_for_granted
+from rnncheck.arrays import read_arrays, taken_for_granted, told_of
 from rnncheck.equations import CELLS
 from rnncheck.errors import InputError
 from rnncheck.inputs import as_array, check_inputs
@@ -34,26 +33,18 @@ def read_recording(network: Network, inputs: Path, outputs: Path, states: Path |
     Raises:
         InputError: a file cannot be read, or an array does not fit the network.
     """
-    with _told_of(inputs):
-        arrays = check_inputs(network, read_arrays(inputs, network.inputs, "input"))
+    given = read_arrays(inputs, network.inputs, "input")
+    with told_of(inputs):
+        arrays = check_inputs(network, given)
     assumed = taken_for_granted(inputs, network.inputs)
-    with _told_of(outputs, assumed):
-        returned = _outputs(network, arrays, read_arrays(outputs, output_specs(network, arrays), "output"))
+    given = read_arrays(outputs, output_specs(network, arrays), "output")
+    with told_of(outputs, assumed):
+        returned = _outputs(network, arrays, given)
     if states is None:
         return Recording(arrays, returned)
-    with _told_of(states, assumed):
-        shown = _states(network, arrays, read_arrays(states, state_specs(network, arrays), "layer"))
-    return Recording(arrays, returned, shown)
-
-
-@contextlib.contextmanager
-def _told_of(path: Path, besides: str = "") -> Iterator[None]:
-    """Say of which file it is what does not fit, and what else must be known."""
-    try:
-        yield
-    except InputError as error:
-        said = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
-        raise InputError(f"{said} {besides}".rstrip()) from error
+    given = read_arrays(states, state_specs(network, arrays), "layer")
+    with told_of(states, assumed):
+        return Recording(arrays, returned, _states(network, arrays, given))
 
 
 def _by_layer(specs: Collection[str], given: Any) -> dict[str, Any]:
@@ -138,12 +129,12 @@ def state_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, .
 
 
 def worth_recording(network: Network, recording: Recording) -> list[str]:
-    """Return the recurrent layers whose steps could be checked if the states of all were known, and are not now."""
+    """Return the recurrent layers whose states would make more steps be checked, if they were recorded too."""
     samples = len(recording.inputs[0])
     known = {spec.name: np.zeros((samples, *_lengths(spec))) for spec in state_specs(network, recording.inputs)}
     now, then = (observe(network, [replace(recording, states=states)]) for states in (recording.states, known))
-    layers = (layer for layer in network.layers if layer.name in known)
-    return [layer.name for layer in layers if sees(layer, then) and not sees(layer, now)]
+    helped = [each for each in network.layers if each.name in known and sees(each, then) and not sees(each, now)]
+    return [layer.name for layer in helped if layer.name not in recording.states]
 
 
 def _lengths(spec: InputSpec) -> tuple[int, ...]:

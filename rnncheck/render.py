@@ -187,7 +187,7 @@ def _notes(report: Report) -> list[str]:
         f"{row.verdict}: {f'{entry.backend}: ' if entry.backend else ''}{row.layer} {row.output}: {row.detail}"
         for entry in report.entries
         for row in entry.rows
-        if row.detail
+        if row.detail and (row.verdict is Verdict.ERROR or len(report.entries) == 1)
     ]
     for row in report.rows:
         if row.verdict is Verdict.UNDECIDABLE and not row.decides:

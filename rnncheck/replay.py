@@ -123,15 +123,18 @@ KERNELS = frozenset({"kernel", "recurrent_kernel"})
 
 def computing(layer: Layer) -> Precision:
     """Return the precision that a layer computes in; some never compute in less than float32."""
-    precision = PRECISIONS[layer.dtype]
     casts = layer.kind in CELLS or operation_of(layer).casts_weights
-    return precision if casts else max(precision, PRECISIONS["float32"], key=lambda each: each.digits)
+    return PRECISIONS[layer.dtype] if casts else _at_least_float32(layer)
 
 
 def receiving(layer: Layer) -> Precision:
-    """Return the precision that a layer casts its inputs to."""
+    """Return the precision that a layer casts its inputs to; what casts none takes those of float32."""
     casts = layer.kind in CELLS or operation_of(layer).casts_inputs
-    return PRECISIONS[layer.dtype] if casts else computing(layer)
+    return PRECISIONS[layer.dtype] if casts else _at_least_float32(layer)
+
+
+def _at_least_float32(layer: Layer) -> Precision:
+    return max(PRECISIONS[layer.dtype], PRECISIONS["float32"], key=lambda each: each.digits)
 
 
 def rounded_weights(layer: Layer) -> dict[str, Array]:

@@ -164,9 +164,21 @@ class Report:
         return tuple(row for entry in self.entries for row in entry.rows)
 
     def failures(self) -> list[tuple[Entry, Row]]:
-        """Return the rows that failed, step checks and the earliest place first."""
-        failed = [(e, row) for e in self.entries for row in e.rows if row.verdict in FAILED]
-        return sorted(failed, key=lambda pair: (pair[1].check != "step", in_time(pair[1].first or {})))
+        """Return the rows that failed, step checks and the earliest place first.
+
+        What a layer puts out without steps stands behind the failures of the layers before it, and before all others.
+        """
+        failed = []
+        for entry in self.entries:
+            latest = -1
+            for row in entry.rows:
+                if row.verdict in FAILED:
+                    place = {"t": latest, **(row.first or {})}
+                    latest = max(latest, place["t"])
+                    call, t, *rest = in_time(place)
+                    key = (row.check != "step", call, t, "t" not in (row.first or {}), *rest)
+                    failed.append((key, entry, row))
+        return [(entry, row) for _, entry, row in sorted(failed, key=lambda each: each[0])]
 
     def raise_for_mismatch(self) -> None:
         """Raise unless everything matches.

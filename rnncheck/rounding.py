@@ -30,7 +30,7 @@ tiny is `Precision.underflow`: products, functions and casts may flush to zero. 
 underflow they are exact where it would count.
 
 Where f(a) or a * b may exceed the largest number of the format, its variance is infinite: the implementation may hold
-an infinity there, and whatever follows from that is explained.
+an infinity there, and whatever follows from that may be right.
 
 What only moves numbers (`Rounded.move`) moves e and q² with them; zeros that it adds are exact.
 

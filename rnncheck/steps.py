@@ -99,8 +99,9 @@ class Differences:
     """How far a layer's numbers are from what its equations give, each from what the implementation had before it.
 
     Attributes:
-        value: actual - expected, in the shape of what the layer put out: (N, T, ..., M) or (N, ..., K).
-        noise: one standard deviation of what rounding makes of it, same shape.
+        value: actual - expected, in the shape of what the layer put out: (N, T, ..., M) or (N, ..., K); 0 where both
+            are the same infinity or NaN.
+        noise: one standard deviation of what rounding makes of it, same shape; infinite there.
     """
 
     value: Array
@@ -125,8 +126,12 @@ def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
             memory = None
             for job, block in strand:
                 expected, memory = job.settled(block, look, memory)
-                found[id(job)].value[block.window] = job.actual[block.window] - expected.value
-                found[id(job)].noise[block.window] = expected.noise
+                actual = job.actual[block.window]
+                agreed = ~np.isfinite(expected.value) & (
+                    (actual == expected.value) | (np.isnan(actual) & np.isnan(expected.value))
+                )
+                found[id(job)].value[block.window] = np.where(agreed, 0.0, actual - expected.value)
+                found[id(job)].noise[block.window] = np.where(agreed, np.inf, expected.noise)
     return [found[id(job)] for job in jobs]
 
 

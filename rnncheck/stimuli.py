@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def random_inputs(
     Raises:
         InputError: the model does not leave these sizes open, or they are too large for this machine.
     """
-    if not isinstance(seed, int) or seed < 0:
+    if not isinstance(seed, Integral) or seed < 0:
         raise InputError(f"random inputs: seed={seed!r} came; expected a whole number from 0 up.")
     _check_sizes(network, samples, steps)
     rng = np.random.default_rng(seed)
@@ -46,7 +47,7 @@ def random_inputs(
 
 def _check_sizes(network: Network, samples: int | None, steps: int | None) -> None:
     for name, size in (("N", samples), ("T", steps)):
-        if size is not None and (not isinstance(size, int) or size < 1):
+        if size is not None and (not isinstance(size, Integral) or size < 1):
             raise InputError(f"random inputs: {name}={size!r} came; expected a whole number from 1 up.")
     for spec in network.inputs:
         if samples is not None and spec.samples not in {None, samples}:

@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from rnncheck.arrays import read_arrays, taken_for_granted
+from rnncheck.arrays import read_arrays, taken_for_granted, told_of
 from rnncheck.backends import named_backends
 from rnncheck.case import SIZES, Case
 from rnncheck.comparator import Row, Verdict, worst
@@ -169,10 +170,12 @@ def read_verification(
         UnsupportedError: the model has something that rnncheck does not replay.
     """
     source = _Source.of(path)
-    if inputs is not None:
-        source = source.noting(taken_for_granted(inputs, source.network.inputs))
-    given = None if inputs is None else read_arrays(inputs, source.network.inputs)
-    return _work(source, given, seed, samples, steps, tolerance, how)
+    if inputs is None:
+        return _work(source, None, seed, samples, steps, tolerance, how)
+    source = source.noting(taken_for_granted(inputs, source.network.inputs))
+    given = read_arrays(inputs, source.network.inputs)
+    with told_of(inputs):
+        return _work(source, given, seed, samples, steps, tolerance, how)
 
 
 def _work(
@@ -186,7 +189,8 @@ def _work(
 ) -> Work:
     """Check the inputs that are given, or draw random ones; a stateful model is called twice in a row."""
     if inputs is not None and (samples is not None or steps is not None):
-        raise InputError("samples, steps: they came with inputs; expected them for random inputs alone.")
+        said = "samples" if samples is not None else "steps"
+        raise InputError(f"{said}: it came with inputs; expected it for random inputs alone.")
     if inputs is not None:
         arrays, drawn_from = check_inputs(source.network, inputs), None
     else:
@@ -458,7 +462,7 @@ def make_tolerance(rtol: float | None, atol: float | None) -> Tolerance | None:
             f"{given}: it came without {missing}; expected both or neither. Add {missing}, 0 if need be."
         )
     for name, value in (("rtol", rtol), ("atol", atol)):
-        if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0.0):
+        if not (isinstance(value, Real) and math.isfinite(value) and value >= 0.0):
             raise InputError(f"{name}={value!r} came; expected a finite number from 0 up.")
     return Tolerance(rtol, atol)
 

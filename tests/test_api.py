@@ -118,6 +118,24 @@ def test_tensors_of_frameworks_are_arrays(network, recording, tensor):
     assert report.verdict == "match"
 
 
+def test_numbers_of_numpy_are_numbers(network, recording):
+    options = {"rtol": np.float32(1e-3), "atol": np.int64(0), "seed": np.int64(3)}
+
+    assert rnncheck.compare(network, X, recording.outputs, **options).verdict == "match"
+    assert rnncheck.verify(SINE, samples=np.int64(2), seed=np.int64(1)).verdict == "match"
+
+
+@pytest.mark.parametrize("call", ["compare", "replay"])
+def test_id_beyond_the_table_of_an_inner_embedding_is_refused(call):
+    model = keras.Sequential(
+        [keras.Input((2,)), layers.Activation("relu"), layers.ReLU(), layers.Embedding(3, 2, name="table")]
+    )
+    arguments = [rnncheck.extract(model), np.full((1, 2), 9.0), np.zeros((1, 2, 2))]
+
+    with pytest.raises(InputError, match="Embedding: an input of 9 came; expected whole numbers from 0 to 2"):
+        getattr(rnncheck, call)(*arguments[: 3 if call == "compare" else 2])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -173,7 +191,7 @@ def test_outputs_go_by_the_names_that_the_model_has_for_them(tmp_path, named, ki
         pytest.param((SINE,), {"seed": -1}, "seed=-1 came; expected a whole number from 0 up.", id="seed"),
         pytest.param((SINE,), {"seed": "a"}, "seed='a' came; expected a whole number from 0 up.", id="word"),
         pytest.param((SINE,), {"samples": 2.5}, "N=2.5 came; expected a whole number from 1 up.", id="half"),
-        pytest.param((SINE, X), {"samples": 7}, "samples, steps: they came with inputs;", id="samples of inputs"),
+        pytest.param((SINE, X), {"samples": 7}, "samples: it came with inputs;", id="samples of inputs"),
         pytest.param((Case(),), {"samples": 3}, "samples: it came with the case", id="samples of a case"),
         pytest.param((Case(),), {"seed": 3}, "seed: it came with the case", id="seed of a case"),
         pytest.param((SINE,), {"paths": []}, "paths: '' came; expected predict, call,", id="no path"),

@@ -103,11 +103,21 @@ def test_lines_of_csv_become_samples_and_steps(tmp_path, shape, lines, expected)
     np.testing.assert_array_equal(found, NUMBERS.reshape(expected), strict=True)
 
 
-@pytest.mark.parametrize(
-    "head",
-    ["", "a,b,c\n", "time 1,time 2,time 3\n", '"a","b","c"\n', "# a\n# b\n", "\ufeff", "\ufeffä,b,c\n", "\n\n"],
-    ids=["none", "words", "words-and-numbers", "quoted", "comments", "mark", "mark-and-words", "empty-lines"],
-)
+HEADS = {
+    "none": "",
+    "words": "a,b,c\n",
+    "words-and-numbers": "time 1,time 2,time 3\n",
+    "signs": "x,-y,2nd\n",
+    "numbered": "step,#1,#2\n",
+    "quoted": '"a","b","c"\n',
+    "comments": "# a\n# b\n",
+    "mark": "\ufeff",
+    "mark-and-words": "\ufeffä,b,c\n",
+    "empty-lines": "\n\n",
+}
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
 def test_header_of_csv_is_left_out(tmp_path, head, end):
     lines = [" 1, 2.5,-3e-1", "4,5,6", "7,8,9", "+1,.5,0", ""]
@@ -176,8 +186,8 @@ def test_csv_for_several_inputs_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("words", "number"),
     [
-        (["nan", "NaN", "-nan", "nan(0x8000)", "-nan(ind)", "1.#QNAN", "-1.#IND00"], np.nan),
-        (["inf", "1.#INF", "Infinity", "1.#INF00"], np.inf),
+        (["nan", "NaN", "-nan", "nan(0x8000)", "-nan(ind)", "NaNQ", "1.#QNAN", "-1.#IND00", "1.#QNAN0e+000"], np.nan),
+        (["inf", "1.#INF", "Infinity", "1.#INF00", "1.#INF00e+000"], np.inf),
         (["-inf", "-1.#INF"], -np.inf),
     ],
     ids=["nan", "infinity", "minus infinity"],

@@ -543,6 +543,25 @@ def test_reader_that_leaves_changes_neither_exit_code_nor_files(tmp_path):
     assert json.loads((tmp_path / "r.json").read_text())["verdict"] == "match"
 
 
+def test_reader_of_the_help_that_leaves_is_no_mismatch():
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    done = finished(["rnncheck", "verify", "--help"], stdout=writing)
+
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_one_file_for_both_reports_is_refused_however_it_is_called(tmp_path, rnncheck_command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    done = rnncheck_command(*COMPARE[1:], "--json", "r", "--csv", tmp_path / "r")
+
+    assert (done.code, done.out) == (2, "")
+    assert "r: it is asked for twice" in done.err
+
+
 def test_stdout_that_takes_nothing_is_an_error_in_words(tmp_path):
     with Path("/dev/full").open("w") as full:
         done = finished([*COMPARE, "--json", tmp_path / "r.json"], stdout=full)
@@ -554,7 +573,10 @@ def test_stdout_that_takes_nothing_is_an_error_in_words(tmp_path):
 
 
 def test_closed_stdout_leaves_the_exit_code():
-    done = finished(COMPARE, preexec_fn=lambda: os.close(1))
+    path = Path(sys.executable).with_name("rnncheck")
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", path, *COMPARE[1:]]
+
+    done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
 
     assert (done.returncode, done.stderr) == (0, "")
 

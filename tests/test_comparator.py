@@ -59,6 +59,27 @@ def test_number_that_is_rightly_not_finite_adds_no_noise(both):
     assert judged(summary, check=Check.END_TO_END).verdict is Verdict.MATCH
 
 
+@pytest.mark.parametrize("variance", [np.inf, np.nan])
+@pytest.mark.parametrize(
+    ("value", "actual"), [(np.inf, 3.0), (np.inf, -np.inf), (np.inf, np.nan), (np.nan, np.inf), (1.0, np.inf)]
+)
+@pytest.mark.parametrize("check", [Check.STEP, Check.END_TO_END])
+def test_another_number_than_an_infinite_one_of_unknown_noise_is_no_match(check, value, actual, variance):
+    rounded = expected(noise=0.01)
+    numbers, values, variances = (array.copy() for array in (rounded.value, rounded.value, rounded.variance))
+    numbers[0, 1, 2], values[0, 1, 2], variances[0, 1, 2] = actual, value, variance
+
+    summary = compare(numbers, Rounded(values, variances, None, rounded.precision), block())
+
+    known = np.isnan(variance) and np.isfinite(actual)  # then a number came where none is right
+    assert judged(summary, check=check).verdict is (Verdict.ERROR if known else Verdict.UNDECIDABLE)
+
+
+def test_steps_of_zeros_alone_are_judged():
+    assert judged(summary_of({}, value=0.0)).verdict is Verdict.MATCH
+    assert judged(summary_of({(0, 0, 0): 2.0}, value=0.0)).verdict is Verdict.MISMATCH
+
+
 @pytest.mark.parametrize("check", [Check.STEP, Check.END_TO_END])
 def test_numbers_without_a_known_noise_are_undecidable(check):
     rounded = expected()

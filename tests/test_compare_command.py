@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -17,8 +18,13 @@ from rnncheck.comparator import Verdict
 from rnncheck.equations import CELLS as EQUATIONS
 from rnncheck.errors import InputError
 from rnncheck.faults.emulation import emulate
+from rnncheck.faults.shape import describe
 from rnncheck.formats import FORMATS, in_format
+from rnncheck.observed import observe
+from rnncheck.recorded import worth_recording
+from rnncheck.recording import Recording
 from rnncheck.rehearsal import open_network
+from rnncheck.steps import differences, step_rows
 
 # --- a port to C ---
 
@@ -186,8 +192,55 @@ def test_nan_in_an_output_alone_is_described():
     report = rnncheck.compare(network, recording.inputs, output, states=recording.states)
 
     assert report.entries[0].diagnosis.shape == (
-        "layer 'next_value': NaN or infinity came where a finite number is expected; only sample 3 of 8"
+        "layer 'next_value': NaN or infinity stands on one side alone; only sample 3 of 8"
     )
+
+
+def test_numbers_that_are_rightly_infinite_are_not_blamed():
+    model = keras.Sequential(
+        [keras.Input((5, 1)), layers.SimpleRNN(3, activation="exponential", return_sequences=True, name="rnn")]
+    )
+    model.layers[0].set_weights([np.ones((1, 3)), np.zeros((3, 3)), np.zeros(3)])
+    network = rnncheck.extract(model)
+    x = np.zeros((4, 5, 1))
+    x[0, 4] = np.inf
+    h = np.ones((4, 5, 3))
+    h[0, 4] = np.inf
+    h[2, 1, 1] += 1e-3
+    calls = observe(network, [Recording((x,), (h,), {"rnn": h})])
+
+    (found,) = differences(network.layers[0], calls)
+
+    assert np.argwhere(found.value).tolist() == [[2, 1, 1]]
+    assert describe(network, [calls[0].recording], step_rows(network, calls)).endswith(
+        "wrong at step t=1 alone; only sample 2 of 4; only unit 1 of 3"
+    )
+
+
+def test_single_weight_of_a_unit_is_tried_and_found_not_to_explain():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1, use_bias=False, name="dense")])
+    network = rnncheck.extract(model)
+    x = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    (y,) = rnncheck.replay(network, x).outputs
+    y[3] += 0.1
+
+    report = rnncheck.compare(network, x, y.astype(np.float32))
+
+    assert report.verdict == "mismatch"
+    assert "explained by no known fault; layer 'dense': only sample 3 of 6" in str(report)
+
+
+@pytest.mark.parametrize(("policy", "name"), [("mixed_bfloat16", 257), ("mixed_float16", 2049), ("float16", 69_999)])
+def test_ids_are_not_rounded_to_the_format_of_their_embedding(policy, name):
+    model = keras.Sequential(
+        [
+            keras.Input((3,), dtype="float32"),
+            layers.Embedding(70_000, 2, dtype=policy, name="table"),
+            layers.SimpleRNN(2, dtype=policy),
+        ]
+    )
+
+    assert rnncheck.verify(model, np.full((2, 3), float(name))).verdict == "match"
 
 
 def test_nan_in_a_last_state_comes_before_what_follows_from_it():
@@ -480,6 +533,27 @@ def test_states_of_all_layers_are_checked_step_by_step():
     assert report.entries[0].notes == ()
 
 
+def test_states_that_are_there_are_not_asked_for_again():
+    network, _ = lower_and_upper()
+    (recording,) = emulate(network, [(np.full((3, 6, 3), 1e-30, np.float32),)])
+    assert worth_recording(network, replace(recording, states={})) == ["lower", "upper"]
+    assert worth_recording(network, replace(recording, states={"upper": recording.states["upper"]})) == ["lower"]
+    assert worth_recording(network, recording) == []
+
+
+def test_wrong_states_of_a_layer_whose_input_nobody_saw_are_described():
+    network, recording = lower_and_upper()
+    states = recording.states["upper"].copy()
+    states[1, 2:, 3] += np.float32(1e-3)
+
+    report = rnncheck.compare(network, recording.inputs, recording.outputs, states={"upper": states})
+
+    assert report.entries[0].diagnosis.shape == (
+        "layer 'upper': its states differ from n=1 t=2 unit=3 on; what its steps start from was not recorded, so "
+        "that a layer before it may be to blame"
+    )
+
+
 def test_states_that_would_not_help_are_not_asked_for():
     """Of a layer behind a Dense: what it reads is no state."""
     model = keras.Sequential(
@@ -499,6 +573,34 @@ def test_states_that_would_not_help_are_not_asked_for():
 
 
 # --- numbers that a format does not hold ---
+
+
+@pytest.mark.parametrize(("wrong", "verdict"), [(None, "match"), (3.0, "undecidable"), (-np.inf, "undecidable")])
+@pytest.mark.parametrize("tolerance", [{}, {"rtol": 1e-3, "atol": 1e-3}], ids=["noise", "tolerance"])
+def test_number_where_the_equations_overflow_is_matched_by_infinity_alone(wrong, verdict, tolerance):
+    """exp(100) exceeds float32, but not float64; exp(800) exceeds both."""
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(2, activation="exponential", name="dense")])
+    model.layers[0].set_weights([np.array([[100.0, 800.0]]), np.zeros(2)])
+    network = rnncheck.extract(model)
+    output = np.full((3, 2), np.inf, np.float32)
+    if wrong is not None:
+        output[1, 1] = wrong
+
+    report = rnncheck.compare(network, np.ones((3, 1)), output, **tolerance)
+
+    judged = [row.verdict for row in report.rows if row.check != "tolerance"]
+    # Infinity for exp(100), which float64 holds, may be right and may be not.
+    assert set(judged) == {"undecidable"}
+    if tolerance:
+        assert (report.rows[-1].verdict == "match") == (wrong is None)
+
+
+def test_numbers_just_beyond_the_largest_are_rounded_to_it():
+    network, recording = lower_and_upper()
+    inputs = recording.inputs[0].astype(float)
+    inputs[0, 0, 0] = 3.40282347e38  # FLT_MAX as C writes it
+
+    assert rnncheck.compare(network, inputs, recording.outputs).exit_code != 2
 
 
 @pytest.mark.parametrize(

@@ -357,7 +357,7 @@ def test_code_in_a_model_is_named_and_not_executed(rnncheck_command, tmp_path, k
 def test_inputs_that_do_not_fit_are_refused(rnncheck_command, folder, tmp_path, name, given, message):
     path = saved(tmp_path / "x.npy", given)
 
-    refused(rnncheck_command("verify", folder / f"{name}.keras", "--inputs", path), message)
+    refused(rnncheck_command("verify", folder / f"{name}.keras", "--inputs", path), f"{path}: {message}")
 
 
 def test_ids_that_are_computed_and_lie_outside_the_table_are_named(rnncheck_command, folder, tmp_path):
@@ -383,7 +383,7 @@ def test_inputs_of_other_names_are_refused(rnncheck_command, folder, tmp_path, x
 
     done = rnncheck_command("verify", folder / "encoder_decoder.keras", "--inputs", tmp_path / "x.npz")
 
-    refused(done, "inputs: arrays named 'source', 'goal' came; expected 'source', 'target'.")
+    refused(done, f"{tmp_path / 'x.npz'}: inputs: arrays named 'source', 'goal' came; expected 'source', 'target'.")
 
 
 class Bomb:

@@ -220,7 +220,7 @@ def test_mark_that_cannot_be_used_is_an_error_of_collection(run, mark, arguments
 
 
 @pytest.mark.parametrize(
-    "values", ["range(1, 3)", "np.array([1, 2])", "{1, 2}", "(1, 2)", "np.arange(1, 3).tolist()"]
+    "values", ["range(1, 3)", "np.array([1, 2])", "{1, 2}", "(1, 2)", "np.array(2)", "np.arange(1, 3).tolist()"]
 )
 def test_mark_takes_any_collection(run, values):
     done = run(f"""
@@ -232,7 +232,37 @@ def test_mark_takes_any_collection(run, values):
             assert (type(N), type(K), layer) == (int, int, "gru")
     """)
 
-    done.assert_outcomes(passed=2)
+    done.assert_outcomes(passed=1 if values == "np.array(2)" else 2)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("N=iter([1, 2])", "*the mark rnncheck: N: an iterator came; expected a collection, such as a list."),
+        ("N=[]", "*the mark rnncheck: N: nothing came; expected one value or more."),
+        ("recurrent_scale=['a']", "*the mark rnncheck: *"),
+    ],
+)
+def test_option_of_no_use_is_an_error_of_collection(run, option, said):
+    done = run(f"import pytest\n@pytest.mark.rnncheck({option})\ndef test_it(rnncheck_case): pass")
+
+    done.assert_outcomes(errors=1)
+    done.stdout.fnmatch_lines([said])
+
+
+def test_seed_of_the_command_line_goes_with_cases_too(pytester):
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.rnncheck(N=2, T=3, layer="gru")
+        def test_it(rnncheck, rnncheck_case):
+            (entry,) = rnncheck(rnncheck_case).entries
+            assert entry.seed == 3
+    """)
+
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--rnncheck-seed", "3")
+
+    done.assert_outcomes(passed=1)
 
 
 def test_marks_of_a_class_hold_for_its_tests_and_their_own_go_first(run):

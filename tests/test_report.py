@@ -313,6 +313,16 @@ def test_failures_stand_step_checks_first_then_by_step_then_by_sample():
     assert [entry.name for entry, _ in failures] == ["two", "two", "one", "one", "one"]
 
 
+def test_failure_without_a_step_stands_behind_those_of_the_layers_before_it():
+    early = replace(MISMATCH, layer="early", first={"n": 0, "unit": 0})
+    states = replace(MISMATCH, layer="gru", first={"n": 1, "t": 4, "unit": 0})
+    last = replace(MISMATCH, layer="last", first={"n": 0, "unit": 0})
+
+    failures = report_of(early, states, last).failures()
+
+    assert [row.layer for _, row in failures] == ["early", "gru", "last"]
+
+
 def test_long_table_of_entries_is_cut_and_says_so():
     report = Report({}, tuple(Entry(f"case {number}", (MATCH,)) for number in range(MOST_LINES + 6)))
 

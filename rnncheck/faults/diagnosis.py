@@ -70,6 +70,7 @@ class Diagnosis:
     shape: str = ""
 
 
+@np.errstate(all="ignore")  # a run may have any numbers
 def diagnose(
     network: Network,
     recordings: Sequence[Recording],
@@ -194,8 +195,7 @@ def _excess(seen: Sequence[Differences]) -> float:
     scores = np.concatenate([each.scores.reshape(-1) for each in seen])
     if not np.isfinite(scores).all():
         return math.inf
-    with np.errstate(over="ignore"):
-        return max(math.sqrt(np.mean(np.square(scores))) / AVERAGE_LIMIT, float(scores.max()) / SCORE_LIMIT)
+    return max(math.sqrt(np.mean(np.square(scores))) / AVERAGE_LIMIT, float(scores.max()) / SCORE_LIMIT)
 
 
 def _without_twins(pairs: Iterable[Explanation]) -> tuple[Explanation, ...]:

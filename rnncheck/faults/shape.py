@@ -32,7 +32,7 @@ def describe(network: Network, recordings: Sequence[Recording], failed: Sequence
     """
     names = [row.layer for row in failed if row.check is Check.STEP]
     if not names:
-        return "no step was observed; record the states of every step to see where it goes wrong"
+        return _as_a_whole(failed)
     layer = next(layer for layer in network.layers if layer.name in names)
     seen = next(iter(differences(layer, observe(network, recordings)[:1])), None)
     if seen is None or seen.value.ndim < 2:
@@ -42,9 +42,21 @@ def describe(network: Network, recordings: Sequence[Recording], failed: Sequence
     return f"layer {layer.name!r}: {said or 'every number is far off'}"
 
 
+def _as_a_whole(failed: Sequence[Row]) -> str:
+    """Say where recorded states first differ, or that there are none."""
+    states = next((row for row in failed if row.output == "h"), None)
+    if states is None:
+        return "no step was observed; record the states of every step to see where it goes wrong"
+    place = " ".join(f"{axis}={index}" for axis, index in (states.first or {}).items())
+    return (
+        f"layer {states.layer!r}: its states differ from {place} on; what its steps start from was not recorded, so "
+        "that a layer before it may be to blame"
+    )
+
+
 def _what(difference: Array) -> str:
-    """Say that numbers came that are none, where it is so."""
-    return "" if np.isfinite(difference).all() else "NaN or infinity came where a finite number is expected"
+    """Say that one side has numbers that are none, where it is so."""
+    return "" if np.isfinite(difference).all() else "NaN or infinity stands on one side alone"
 
 
 def _when(scores: Array) -> str:

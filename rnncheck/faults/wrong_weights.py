@@ -152,6 +152,8 @@ def _fewest(moves: Array, target: Array) -> list[int]:
             ]
             if k not in chosen
         }
+        if not longer:  # all columns are in every set
+            return []
         sets = sorted(longer, key=lambda chosen: float(np.linalg.norm(_left(moves, target, chosen))))[:_BRANCHES]
         left = _left(moves, target, sets[0])
         if np.abs(left).max() < SCORE_LIMIT and np.sqrt(np.mean(left**2)) < AVERAGE_LIMIT:
