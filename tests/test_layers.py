@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rnncheck.convolution import convolve
-from rnncheck.layers import HELPERS, LAYERS
+from rnncheck.layers import HELPERS, LAYERS, OutsideTableError
 from rnncheck.network import Activation
 from rnncheck.precision import PRECISIONS
 from rnncheck.products import Matrix
@@ -821,5 +821,5 @@ def test_exact_layers_take_rounded_numbers_of_a_free_run(rng, kind):
 def test_embedding_refuses_an_id_outside_its_table(number):
     message = f"Embedding: an input of {number} came; expected whole numbers from 0 to 8, the rows of its table."
 
-    with pytest.raises(IndexError, match=re.escape(message)):
+    with pytest.raises(OutsideTableError, match=re.escape(message)):
         apply("Embedding", np.array([[0, number]]), weights={"embeddings": np.zeros((9, 4))})
