@@ -11,11 +11,11 @@ Importing this loads NumPy and no framework; TensorFlow and Keras are imported w
 from rnncheck.builder import Built, build
 from rnncheck.case import NOTEBOOK, Case
 from rnncheck.comparator import Row, Verdict
-from rnncheck.errors import InputError, MismatchError, RnncheckError, UnsupportedError
+from rnncheck.errors import InputError, RnncheckError, UnsupportedError
 from rnncheck.extractor import extract
 from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
 from rnncheck.replay import Replayed
-from rnncheck.report import Entry, Report
+from rnncheck.report import Entry, MismatchError, Report
 from rnncheck.verify import compare, replay, verify
 from rnncheck.version import __version__
 

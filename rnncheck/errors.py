@@ -3,17 +3,12 @@
     RnncheckError
     ├── InputError           a value, array, case or file that the user gave; exit code 2
     ├── UnsupportedError     something in a model that rnncheck does not replay; exit code 2
-    └── MismatchError        a comparison that did not match; an AssertionError, carries `report`
+    └── MismatchError        a comparison that did not match; an AssertionError, beside the `Report` that it carries
 
 Messages read **where: what came; what was expected. What to do.**
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rnncheck.report import Report
 
 
 class RnncheckError(Exception):
@@ -26,22 +21,6 @@ class InputError(RnncheckError, ValueError):
 
 class UnsupportedError(RnncheckError):
     """A model uses a layer or an option that rnncheck does not replay."""
-
-
-class MismatchError(RnncheckError, AssertionError):
-    """A comparison did not end in `match`.
-
-    Attributes:
-        report: the whole `Report`, so that nobody has to parse the message.
-    """
-
-    def __init__(self, message: str, report: Report) -> None:
-        super().__init__(message)
-        self.report = report
-
-    def __reduce__(self) -> tuple[type[MismatchError], tuple[str, Report]]:
-        """Keep the report on the way to another process."""
-        return type(self), (str(self), self.report)
 
 
 class NotApplicableError(Exception):

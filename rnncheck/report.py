@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnncheck.blocks import in_time
 from rnncheck.comparator import FAILED, Row, Verdict, worst
-from rnncheck.errors import MismatchError
+from rnncheck.errors import RnncheckError
 
 if TYPE_CHECKING:
     import pandas
@@ -246,6 +246,22 @@ _ROW_FIELDS = (
 def row_fields() -> tuple[str, ...]:
     """Return the names of the fields that a row has in JSON, CSV and the data frame."""
     return _ROW_FIELDS
+
+
+class MismatchError(RnncheckError, AssertionError):
+    """A comparison did not end in `match`.
+
+    Attributes:
+        report: the whole `Report`, so that nobody has to parse the message.
+    """
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report
+
+    def __reduce__(self) -> tuple[type[MismatchError], tuple[str, Report]]:
+        """Keep the report on the way to another process."""
+        return type(self), (str(self), self.report)
 
 
 def row_to_dict(row: Row) -> dict[str, Any]:
