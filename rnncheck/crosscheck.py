@@ -30,9 +30,16 @@ class CrossCheck:
         for work, answers in zip(works, run_everywhere(self._backends, [w.task for w in works]), strict=True):
             given = dict(zip(self._backends, answers, strict=True))
             entries = {backend: work.judge(each) for backend, each in given.items()}
-            self._entries += [replace(entry, backend=name) for name, found in entries.items() for entry in found]
             first = next(entry for found in entries.values() for entry in found)
-            self._differences += _differences(first.name, given, by_path=bool(first.path))
+            alike = _have_the_same_weights(answers)
+            notes = () if alike else (_OTHER_WEIGHTS,)
+            self._entries += [
+                replace(entry, backend=name, notes=(*entry.notes, *notes))
+                for name, found in entries.items()
+                for entry in found
+            ]
+            if alike:
+                self._differences += _differences(first.name, given, by_path=bool(first.path))
             self._environments |= {backend: dict(each.environment) for backend, each in given.items()}
             yield work
 
@@ -48,6 +55,22 @@ class CrossCheck:
                 found.setdefault(name, [])
                 found[name] += [] if value in found[name] else [value]
         return {name: ", ".join(values) for name, values in found.items()}
+
+
+_OTHER_WEIGHTS = (
+    "Keras' initialisers draw other weights on each backend, so that nothing is said of how far their outputs differ."
+)
+
+
+def _have_the_same_weights(answers: Sequence[Answer]) -> bool:
+    """Whether all backends that had a model to run had the same weights in it."""
+    first, *others = [each.network.layers for each in answers if each.network is not None] or [()]
+    return all(
+        np.array_equal(weight, other.weights[name], equal_nan=True)
+        for layers in others
+        for layer, other in zip(first, layers, strict=True)
+        for name, weight in layer.weights.items()
+    )
 
 
 def _differences(name: str, answers: dict[str, Answer], *, by_path: bool) -> Iterator[Difference]:
