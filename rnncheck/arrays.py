@@ -149,9 +149,8 @@ def _read_json(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
         raise InputError(f"{path}: it is larger than {_LARGEST} bytes; expected a smaller file, such as .npz.")
     document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=partial(_without_twins, path))
     if isinstance(document, dict):
-        return _by_name(
-            {name: _json_array(f"{path}: {name!r}", value) for name, value in document.items()}, specs, noun
-        )
+        named = {name: _json_array(f"{path}: {name!r}", value) for name, value in document.items()}
+        return _by_name(named, specs, noun)
     if len(specs) != 1:
         raise InputError(
             f"{path}: one array came; expected an object with an array for each {noun}: "
@@ -171,8 +170,9 @@ def _without_twins(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, An
 
 
 def _json_array(where: str, value: Any) -> Array:
-    numbers: Any = _json_numbers(where, value)
-    if len(kinds := set(_kinds(numbers))) > 1 and bool in kinds:
+    kinds: set[type] = set()
+    numbers: Any = _json_numbers(where, value, kinds)
+    if len(kinds) > 1 and bool in kinds:
         raise InputError(f"{where}: true or false came among numbers; expected nested lists of numbers.")
     try:
         return np.array(numbers)
@@ -180,23 +180,17 @@ def _json_array(where: str, value: Any) -> Array:
         raise InputError(f"{where}: lists of different lengths came; expected those of one shape.") from error
 
 
-def _json_numbers(where: str, value: Any) -> Any:
+def _json_numbers(where: str, value: Any, kinds: set[type]) -> Any:
+    """Return nested lists of numbers as NumPy takes them, and note of which types they are."""
     if isinstance(value, list):
-        return [_json_numbers(where, each) for each in value]
+        return [_json_numbers(where, each, kinds) for each in value]
     if value in ("NaN", "Infinity", "-Infinity"):
-        return float(value)
+        value = float(value)
     if not isinstance(value, int | float):
         raise InputError(f"{where}: {json.dumps(value)[:40]} came; expected nested lists of numbers.")
-    return float(value) if abs(value) >= 2**63 else value  # no integer of NumPy's is as large
-
-
-def _kinds(value: Any) -> Iterator[type]:
-    """Yield the type of every number in nested lists."""
-    if isinstance(value, list):
-        for each in value:
-            yield from _kinds(each)
-    else:
-        yield type(value)
+    kinds.add(type(value))
+    is_large = isinstance(value, int) and abs(value) >= 2**63  # no integer of NumPy's is
+    return float(value) if is_large else value
 
 
 def _read_csv(path: Path, specs: Sequence[InputSpec], noun: str) -> Array:
@@ -252,14 +246,19 @@ def _number(path: Path, line: int, word: str) -> float:
 def _as_number(word: str) -> float | None:
     """Return what a word says in Python or in C; None where it is no number."""
     word = word.strip()
+    try:
+        number = float(word)
+    except ValueError:
+        return _number_of_c(word)
+    return None if "_" in word else number  # Python's way to part digits is nobody else's
+
+
+def _number_of_c(word: str) -> float | None:
+    """Return NaN or infinity as C's libraries write them; None for any other word."""
     if _NAN_OF_C.fullmatch(word):
         return math.nan
-    if infinity := _INFINITY_OF_C.fullmatch(word):
-        return float(f"{infinity[1]}inf")
-    try:
-        return None if "_" in word else float(word)
-    except ValueError:
-        return None
+    infinity = _INFINITY_OF_C.fullmatch(word)
+    return float(f"{infinity[1]}inf") if infinity else None
 
 
 def _folded(path: Path, table: Array, spec: InputSpec, noun: str) -> Array:

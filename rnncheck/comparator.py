@@ -302,8 +302,13 @@ def _difference_of_infinities(actual: Array, expected: Rounded | Array, differen
     """
     value = np.asarray(expected.value if isinstance(expected, Rounded) else expected)
     rounded = expected.precision.round(value) if isinstance(expected, Rounded) else value
-    agree = (actual == rounded) | (np.isnan(actual) & np.isnan(value))
-    return np.where(np.isfinite(difference), difference, np.where(agree, 0.0, np.inf))
+    return np.where(np.isfinite(difference), difference, np.where(alike(actual, rounded), 0.0, np.inf))
+
+
+def alike(a: Array, b: Array) -> Array:
+    """Return where two arrays have the same number, or both have NaN."""
+    same: Array = (a == b) | (np.isnan(a) & np.isnan(b))
+    return same
 
 
 def _first_failure(squared_scores: Array, use: Array | None, block: Block) -> Place:

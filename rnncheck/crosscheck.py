@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from rnncheck.backends import run_everywhere
+from rnncheck.comparator import alike
 from rnncheck.network import Array
 from rnncheck.recording import Recording
 from rnncheck.report import Difference, Entry, Report
@@ -93,5 +94,5 @@ def _largest(a: Array, b: Array) -> float:
     """Return the largest |a - b|; NaN or an infinity on both sides is no difference, on one side an infinite one."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+        difference = np.where(alike(a, b), 0.0, np.abs(a - b))
     return float(np.max(np.nan_to_num(difference, nan=np.inf, posinf=np.inf), initial=0.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from types import MappingProxyType
@@ -13,7 +13,7 @@ import numpy as np
 from rnncheck.blocks import sample_parts, whole_block, with_calls
 from rnncheck.comparator import Check, Row, Summary, compare, judge, total
 from rnncheck.equations import X, widest
-from rnncheck.network import Array, Layer, Network, Tensor
+from rnncheck.network import Array, Network, Tensor
 from rnncheck.precision import PRECISIONS
 from rnncheck.recording import Recording
 from rnncheck.replay import FREE_RUNNING, Analysis, States, replay
@@ -62,6 +62,7 @@ def end_to_end_rows(
     steps_checked: bool = False,
     tolerance: Tolerance | None = None,
     related: Mapping[str, Sequence[Sequence[Array]]] = MappingProxyType({}),
+    sequences: Sequence[str] = (),
 ) -> list[Row]:
     """Compare each output of the whole run with the replay's own run.
 
@@ -73,41 +74,17 @@ def end_to_end_rows(
         tolerance: a limit to check besides; it gives each output one more row.
         related: the outputs of further runs that must give the same, by the name of their relation; each gives each
             output one more row, held against what the implementation itself produced.
+        sequences: recurrent layers whose recorded states are compared too, every step; each has a row, before those
+            of the outputs. It is what can be said of states that are not known to be all that a step starts from.
     """
     parts = _parts(network, recordings[0])
     comparisons = list(_comparisons(recordings, tolerance, related))
-    compared = list(mapper(partial(_compare_part, network, recordings, comparisons, FREE_RUNNING), parts))
-    return _judged(network, recordings, comparisons, [seen for (seen,) in compared], steps_checked=steps_checked)
-
-
-def sequence_rows(
-    network: Network, recordings: Sequence[Recording], layers: Sequence[Layer], mapper: Mapper = map
-) -> list[Row]:
-    """Compare the recorded states of recurrent layers, every step, with the replay's own run.
-
-    It is what can be said of states that are not known to be all that a step starts from.
-
-    Args:
-        network: the equations.
-        recordings: what the implementation produced, one for each call in a row.
-        layers: whose states; each has a row.
-        mapper: `map`, or a function like it that uses several threads.
-    """
-    if not layers:
-        return []
-    showing = [
-        replace(
-            layer,
-            name=f"steps of {layer.name}",
-            options={**layer.options, "return_sequences": True, "return_state": False},
-        )
-        for layer in layers
+    compare_part = partial(_compare_part, network, recordings, comparisons, FREE_RUNNING, sequences=sequences)
+    compared = [seen for (seen,) in mapper(compare_part, parts)]
+    return [
+        *_judged_sequences(sequences, recordings, compared),
+        *_judged(network, recordings, comparisons, compared, steps_checked=steps_checked),
     ]
-    outputs = tuple(Tensor(layer.name) for layer in showing)
-    extended = replace(network, layers=(*network.layers, *showing), outputs=outputs)
-    shown = [replace(each, outputs=tuple(each.states[layer.name] for layer in layers)) for each in recordings]
-    rows = end_to_end_rows(extended, shown, mapper)
-    return [replace(row, layer=layer.name, output="h") for row, layer in zip(rows, layers, strict=True)]
 
 
 def rows_of_variants(network: Network, recordings: Sequence[Recording], variants: Variants) -> list[list[Row]]:
@@ -150,6 +127,23 @@ def _judged(
     ]
 
 
+def _judged_sequences(
+    sequences: Sequence[str], recordings: Sequence[Recording], compared: Sequence[_Compared]
+) -> list[Row]:
+    """Return a row for the recorded states of each layer."""
+    return [
+        judge(
+            total(seen.of_sequences[number] for seen in compared),
+            layer=name,
+            output="h",
+            check=Check.END_TO_END,
+            shape=with_calls(recordings[0].states[name].shape, len(recordings)),
+            growth=max(seen.growth for seen in compared),
+        )
+        for number, name in enumerate(sequences)
+    ]
+
+
 def _comparisons(
     recordings: Sequence[Recording], tolerance: Tolerance | None, related: Mapping[str, Sequence[Sequence[Array]]]
 ) -> Iterator[_Comparison]:
@@ -183,10 +177,17 @@ def _parts(network: Network, recording: Recording) -> list[slice]:
 
 @dataclass(frozen=True)
 class _Compared:
-    """What was seen of some samples through all calls: a summary by output and comparison, and the growth."""
+    """What was seen of some samples through all calls: summaries, and the growth.
+
+    Attributes:
+        summaries: by output and comparison.
+        growth: how far errors were amplified, in units of u.
+        of_sequences: by layer whose recorded states were compared.
+    """
 
     summaries: list[Summary]
     growth: float
+    of_sequences: list[Summary]
 
 
 def _compare_part(
@@ -195,16 +196,23 @@ def _compare_part(
     comparisons: Sequence[_Comparison],
     arithmetic: Analysis,
     samples: slice,
+    sequences: Sequence[str] = (),
 ) -> list[_Compared]:
     """Replay some of the samples through all calls; return what was seen, for each run that the arithmetic does."""
     states: States = {}
     growths = np.zeros(arithmetic.runs)
     by_run: list[list[list[Summary]]] = [[] for _ in range(arithmetic.runs)]
+    of_sequences = [Summary()] * len(sequences)
     for index, recording in enumerate(recordings):
         inputs = [_for_each_run(array[samples], arithmetic.runs) for array in recording.inputs]
-        replayed = replay(network, inputs, states=states, arithmetic=arithmetic)
+        replayed = replay(network, inputs, states=states, arithmetic=arithmetic, every_step=bool(sequences))
         states, growths = replayed.states, np.maximum(growths, replayed.growths)
         call = index if len(recordings) > 1 else None
+        for number, name in enumerate(sequences):
+            steps = recording.states[name][samples]
+            of_sequences[number] += compare(
+                steps, replayed.sequences[name], whole_block(steps.shape, call, samples.start)
+            )
         for run, by_call in enumerate(by_run):
             by_call.append(
                 [
@@ -221,7 +229,7 @@ def _compare_part(
                 ]
             )
     return [
-        _Compared([total(summaries) for summaries in zip(*by_call, strict=True)], float(growth))
+        _Compared([total(summaries) for summaries in zip(*by_call, strict=True)], float(growth), of_sequences)
         for by_call, growth in zip(by_run, growths, strict=True)
     ]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from rnncheck import kernels
 from rnncheck.comparator import Check, Row, Verdict, failed_row, worst
-from rnncheck.end_to_end import Tolerance, end_to_end_rows, sequence_rows
+from rnncheck.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.faults import FAULTS
 from rnncheck.formats import in_format, own_format
 from rnncheck.insight import FormatQuestion, Insight
-from rnncheck.network import Layer, Network
+from rnncheck.network import Network
 from rnncheck.observed import disagreements, largest_layer, observe
 from rnncheck.parallel import threads
 from rnncheck.paths import PATHS
@@ -49,18 +49,25 @@ def check(
         notes = disagreements(network, calls)
         vouched = all_steps_match(network, steps) and not notes
         hidden = unseen(network, calls)
-        steps += sequence_rows(network, recordings, hidden, mapper)
-        ends = end_to_end_rows(network, recordings, mapper, steps_checked=vouched, tolerance=tolerance, related=tried)
+        ends = end_to_end_rows(
+            network,
+            recordings,
+            mapper,
+            steps_checked=vouched,
+            tolerance=tolerance,
+            related=tried,
+            sequences=hidden,
+        )
     failed = [_failed(network.name, problem, name) for name, problem in problems.items() if problem]
     rows = (*steps, *(row for row in ends if row.check not in tried), *(row for row in ends if row.check in tried))
     left_out = (f"`{each.name}` was not tried: {each.not_applicable}" for each in related if each.not_applicable)
     return (*rows, *failed), (*notes, *map(_held_as_a_whole, hidden), *left_out)
 
 
-def _held_as_a_whole(layer: Layer) -> str:
+def _held_as_a_whole(layer: str) -> str:
     """Say why recorded states have no step check."""
     return (
-        f"layer {layer.name!r}: its states were recorded, but not all that its steps start from; they are held "
+        f"layer {layer!r}: its states were recorded, but not all that its steps start from; they are held "
         "against the equations' own run, not step by step."
     )
 

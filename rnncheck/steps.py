@@ -23,7 +23,7 @@ from rnncheck.blocks import (
     whole_block,
     with_calls,
 )
-from rnncheck.comparator import Check, Row, Verdict, compare, judge
+from rnncheck.comparator import Check, Row, Verdict, alike, compare, judge
 from rnncheck.equations import CELLS, Cell, X, cell_of
 from rnncheck.layers import HELPERS, Operation, operation_of
 from rnncheck.looks import Found, Look, Looks, look_closer
@@ -62,10 +62,10 @@ def sees(layer: Layer, calls: Sequence[Call]) -> bool:
     return layer.kind not in HELPERS and bool(_jobs(layer, calls))
 
 
-def unseen(network: Network, calls: Sequence[Call]) -> list[Layer]:
+def unseen(network: Network, calls: Sequence[Call]) -> list[str]:
     """Return the recurrent layers whose states were recorded, but not all that their steps start from."""
     recorded = calls[0].recording.states
-    return [layer for layer in network.layers if layer.name in recorded and not sees(layer, calls)]
+    return [layer.name for layer in network.layers if layer.name in recorded and not sees(layer, calls)]
 
 
 def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
@@ -127,9 +127,7 @@ def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
             for job, block in strand:
                 expected, memory = job.settled(block, look, memory)
                 actual = job.actual[block.window]
-                agreed = ~np.isfinite(expected.value) & (
-                    (actual == expected.value) | (np.isnan(actual) & np.isnan(expected.value))
-                )
+                agreed = ~np.isfinite(expected.value) & alike(actual, expected.value)
                 found[id(job)].value[block.window] = np.where(agreed, 0.0, actual - expected.value)
                 found[id(job)].noise[block.window] = np.where(agreed, np.inf, expected.noise)
     return [found[id(job)] for job in jobs]

@@ -188,6 +188,8 @@ def _work(
     how: How,
 ) -> Work:
     """Check the inputs that are given, or draw random ones; a stateful model is called twice in a row."""
+    if source.task is None:
+        raise InputError(f"{source.name}: a Network came; expected a Keras model, a file or a Case, which run.")
     if inputs is not None and (samples is not None or steps is not None):
         said = "samples" if samples is not None else "steps"
         raise InputError(f"{said}: it came with inputs; expected it for random inputs alone.")
@@ -196,8 +198,6 @@ def _work(
     else:
         arrays, drawn_from = random_inputs(source.network, seed, samples, steps), seed
     calls = (arrays, arrays) if source.network.stateful else (arrays,)
-    if source.task is None:
-        raise InputError(f"{source.name}: a Network came; expected a Keras model, a file or a Case, which run.")
     return Work(source.task(calls, how), partial(_model_entries, source, tolerance, drawn_from, how))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rnncheck.comparator import FAILED, Check, Row, Verdict
-from rnncheck.end_to_end import end_to_end_rows, rows_of_variants, sequence_rows
+from rnncheck.end_to_end import end_to_end_rows, rows_of_variants
 from rnncheck.network import Layer, Network
 from rnncheck.observed import disagreements, largest_layer, observe
 from rnncheck.recording import Recording
@@ -42,8 +42,8 @@ def rows_against(
         if failures(steps):
             return tuple(steps)
     vouched = all_steps_match(network, steps) and not disagreements(network, calls)
-    ends = end_to_end_rows(network, recordings, mapper, steps_checked=vouched)
-    return (*steps, *sequence_rows(network, recordings, unseen(network, calls), mapper), *ends)
+    hidden = unseen(network, calls)
+    return (*steps, *end_to_end_rows(network, recordings, mapper, steps_checked=vouched, sequences=hidden))
 
 
 def shows(wrong: Network, right: Network, recordings: Sequence[Recording], mapper: Mapper = map) -> bool:
