@@ -32,6 +32,7 @@ test: $(INSTALLED)  ## Run the tests.
 check: $(INSTALLED)  ## Lint and type-check; edits nothing.
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 
 fixtures: $(INSTALLED)  ## Write the fixtures; the only thing that does.

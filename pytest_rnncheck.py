@@ -82,9 +82,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marks = list(metafunc.definition.iter_markers("rnncheck"))
     if not marks:
         return
-    from rnncheck.case import Case
+    from rnncheck.cases.case import Case
+    from rnncheck.cases.grid import product_of
     from rnncheck.errors import InputError
-    from rnncheck.grid import product_of
 
     for mark in marks:
         if mark.args:

@@ -1,4 +1,4 @@
-"""How accurate are implementations of the activations? Sets the constants of `rnncheck.accuracy`.
+"""How accurate are implementations of the activations? Sets the constants of `rnncheck.rounding.accuracy`.
 
     python -m experiments.activations [--quick]
 
@@ -26,11 +26,11 @@ import numpy as np
 import tensorflow as tf
 
 from experiments import records
-from rnncheck import activations
-from rnncheck.builder import THRESHOLD
+from rnncheck.equations import activations
+from rnncheck.frameworks.keras.build import THRESHOLD
 from rnncheck.network import Activation, Array
-from rnncheck.precision import PRECISIONS, Precision
-from rnncheck.rounding import Rounded
+from rnncheck.rounding.precision import PRECISIONS, Precision
+from rnncheck.rounding.rounded import Rounded
 
 CHUNK = 2**22
 SMALLEST, LARGEST = 2.0**-40, 104.0

@@ -2,7 +2,7 @@
 
     python -m experiments.backends [--cases 50] [--seed 0]
 
-Cases of which a backend is known to compute something else (`rnncheck.grid.KNOWN_DEVIATIONS`) are left out.
+Cases of which a backend is known to compute something else (`cases.deviations.KNOWN_DEVIATIONS`) are left out.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import time
 
-from rnncheck.backends import named_backends
-from rnncheck.case import Case
-from rnncheck.comparator import Verdict
-from rnncheck.crosscheck import CrossCheck
-from rnncheck.grid import default_grid
-from rnncheck.render import to_text
-from rnncheck.verify import case_work
+from rnncheck.cases.case import Case
+from rnncheck.cases.grid import default_grid
+from rnncheck.checks.verdicts import Verdict
+from rnncheck.jobs.backends import CrossCheck
+from rnncheck.jobs.job import case_work
+from rnncheck.jobs.processes import named_backends
+from rnncheck.report.tables import to_text
 
 
 def chosen(count: int, seed: int, backends: tuple[str, ...]) -> list[Case]:

@@ -26,20 +26,19 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import records
-from rnncheck.activations import tanh
-from rnncheck.blocks import sample_parts
-from rnncheck.builder import build
-from rnncheck.case import Case
-from rnncheck.cli import quiet_stderr
-from rnncheck.comparator import Verdict
-from rnncheck.extractor import extract
+from rnncheck.cases.case import Case
+from rnncheck.checks.blocks import sample_parts
+from rnncheck.checks.observed import observe
+from rnncheck.checks.steps import step_rows
+from rnncheck.checks.threads import threads
+from rnncheck.checks.verdicts import Verdict
+from rnncheck.equations.activations import tanh
+from rnncheck.equations.replay import replay
+from rnncheck.frameworks.keras.build import build
+from rnncheck.frameworks.keras.extract import extract
+from rnncheck.frameworks.keras.run import record
+from rnncheck.frameworks.keras.session import quiet_framework, quiet_stderr
 from rnncheck.network import Array, Network
-from rnncheck.observed import observe
-from rnncheck.parallel import threads
-from rnncheck.replay import replay
-from rnncheck.runner import record
-from rnncheck.steps import step_rows
-from rnncheck.tasks import quiet_framework
 
 # Seconds between runs: the threads of BLAS spin for a tenth of a second after their work, and would slow down whoever
 # is next.

@@ -1,9 +1,9 @@
-"""Correct code passes: random cases, every number against what rounding explains. Sets `rnncheck.thresholds`.
+"""Correct code passes: random cases, every number against what rounding explains. Sets `rnncheck.checks.thresholds`.
 
     python -m experiments.calibrate [--cases 3000] [--seed 0] [--jobs 2]
 
 Layers, wrappers, sizes, options, masks, activations, dtypes and recurrent kernels scaled by up to 3 are drawn at
-random (`rnncheck.random_case`); case k has seed SEED + k, so that any of them can be run again alone. What is
+random (`experiments.random_case`); case k has seed SEED + k, so that any of them can be run again alone. What is
 printed, and written to experiments/results/calibration.json, is how far correct code goes: the largest score and root
 mean square by kind of check and dtype or layer. Any verdict but match (or, end to end, undecidable) is printed with
 its command, and fails the run.
@@ -24,8 +24,8 @@ from contextlib import ExitStack
 from typing import IO, Any
 
 from experiments import records
-from rnncheck.case import POLICIES
-from rnncheck.random_case import random_case
+from experiments.random_case import random_case
+from rnncheck.cases.case import POLICIES
 
 CASES = 3000
 
@@ -35,8 +35,8 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NU
 
 def run(seeds: Iterable[int], numbers: int) -> None:
     """Verify the cases of these seeds; print one line of JSON for each row."""
-    from rnncheck.cli import quiet_stderr
-    from rnncheck.verify import verify_case
+    from rnncheck.api import verify_case
+    from rnncheck.frameworks.keras.session import quiet_stderr
 
     with quiet_stderr():
         import keras  # noqa: F401 - so that its start-up messages are held back

@@ -32,14 +32,14 @@ from rich.table import Table
 import rnncheck
 from experiments import records
 from experiments.power import VISIBLE, D, K, N
-from rnncheck.faults import FAULTS, Fault, Injection, injections
+from rnncheck.checks.observed import observe
+from rnncheck.checks.steps import Differences, Mapper, differences
+from rnncheck.equations.arithmetic import Emulation
+from rnncheck.faults.catalogue import FAULTS
+from rnncheck.faults.catalogue.fault import Fault, Injection, injections
 from rnncheck.faults.emulation import Fused, Summing, emulate, in_pairs, last_to_first, one_after_the_other
 from rnncheck.faults.trial import failures, rows_against
-from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Tensor
-from rnncheck.observed import observe
-from rnncheck.recording import Recording
-from rnncheck.replay import Emulation
-from rnncheck.steps import Differences, Mapper, differences
+from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Recording, Tensor
 
 RNNCHECK = "rnncheck"
 

@@ -2,7 +2,7 @@
 
     python -m experiments.diagnosis [--cases 20] [--seed 200000] [--faults 12]
 
-Models are drawn by `rnncheck.random_case`, over every layer, option, mask and dtype; Keras builds them. Each runs
+Models are drawn by `experiments.random_case`, over every layer, option, mask and dtype; Keras builds them. Each runs
 right, and with some faults of the catalogue, the rarest so far first. A fault counts where its run is caught. It is
 named when it comes first, in its layer, or behind others that explain the run equally well. The command fails when
 fewer than 95 % are named, or when something is named on a correct run.
@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rnncheck.cli import quiet_stderr
-from rnncheck.faults import FAULTS, Injection, injections
+from experiments.random_case import random_case
+from rnncheck.faults.catalogue import FAULTS
+from rnncheck.faults.catalogue.fault import Injection, injections
 from rnncheck.faults.diagnosis import Diagnosis, diagnose
 from rnncheck.faults.emulation import emulate
 from rnncheck.faults.trial import failures, rows_against
+from rnncheck.frameworks.keras.session import quiet_stderr
 from rnncheck.network import Array, Network
-from rnncheck.random_case import random_case
 
 # The share of faults that must be named.
 ENOUGH = 0.95
@@ -49,9 +50,9 @@ def model_of(seed: int) -> tuple[Network, list[tuple[Array, ...]]]:
     """Return the network of a random case, and the inputs of two calls."""
     import keras
 
-    from rnncheck.builder import build
-    from rnncheck.extractor import extract
-    from rnncheck.tasks import quiet_framework
+    from rnncheck.frameworks.keras.build import build
+    from rnncheck.frameworks.keras.extract import extract
+    from rnncheck.frameworks.keras.session import quiet_framework
 
     case = random_case(seed, 20_000)
     with quiet_framework():

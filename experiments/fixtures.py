@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from experiments import keras2, port, train_sine
-from rnncheck.builder import build
-from rnncheck.case import NOTEBOOK
-from rnncheck.cli import quiet_stderr
-from rnncheck.environment import environment
-from rnncheck.extractor import extract
+from rnncheck.cases.case import NOTEBOOK
+from rnncheck.frameworks.keras.build import build
+from rnncheck.frameworks.keras.environment import environment
+from rnncheck.frameworks.keras.extract import extract
+from rnncheck.frameworks.keras.run import record
+from rnncheck.frameworks.keras.session import quiet_stderr
 from rnncheck.network import Array
-from rnncheck.runner import record
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from experiments import records
 from experiments.power import make_network
-from rnncheck.verify import compare
+from rnncheck.api import compare
 
 LIMIT_MB = 300.0
 LENGTHS = (250_000, 500_000, 1_000_000)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnncheck.rehearsal import open_network
+from rnncheck.frameworks.sources import open_network
 
 SOURCE = Path(__file__).with_name("lstm.c")
 FIXTURES = Path(__file__).parent.parent / "fixtures"

@@ -22,13 +22,12 @@ from rich.table import Table
 
 import rnncheck
 from experiments import records
-from rnncheck.comparator import FAILED
-from rnncheck.equations import CELLS
-from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Tensor
-from rnncheck.observed import observe
-from rnncheck.recording import Recording
-from rnncheck.replay import Analysis
-from rnncheck.steps import step_rows
+from rnncheck.checks.observed import observe
+from rnncheck.checks.steps import step_rows
+from rnncheck.checks.verdicts import FAILED
+from rnncheck.equations.arithmetic import Analysis
+from rnncheck.equations.cells import CELLS
+from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Recording, Tensor
 
 SIZES = (5, 64, 256)
 N, T, D, K = 4, 30, 3, 2

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments import records
-from rnncheck.accuracy import ACCURACY
-from rnncheck.activations import ACTIVATIONS
-from rnncheck.case import MASKS, POLICIES
-from rnncheck.grid import KNOWN_DEVIATIONS, Deviation
-from rnncheck.paths import PATHS
-from rnncheck.reading.entries import ENTRIES
-from rnncheck.relations import RELATIONS
-from rnncheck.verify import reproduce_command
+from rnncheck.cases.case import MASKS, POLICIES, reproduce_command
+from rnncheck.cases.deviations import KNOWN_DEVIATIONS, Deviation
+from rnncheck.checks.relations import RELATIONS
+from rnncheck.equations.activations import ACTIVATIONS
+from rnncheck.frameworks.keras.config.entries import ENTRIES
+from rnncheck.frameworks.keras.paths import PATHS
+from rnncheck.rounding.accuracy import ACCURACY
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -3,7 +3,8 @@
     python -m experiments.search [--examples 500] [--seed 0]
 
 What is found is shrunk to the case that differs least from the default one, and printed with its table and with the
-command that runs it again. `rnncheck.random_case` draws more cases in less time, and larger ones; it does not shrink.
+command that runs it again. `experiments.random_case` draws more cases in less time,
+and larger ones; it does not shrink.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from rnncheck.activations import ACTIVATIONS
-from rnncheck.case import (
+from rnncheck.api import verify_case
+from rnncheck.cases.case import (
     ALIASES,
     FLAGS,
     GATES,
@@ -32,11 +33,11 @@ from rnncheck.case import (
     WRAPPERS,
     Case,
 )
-from rnncheck.comparator import Verdict
+from rnncheck.cases.deviations import deviates
+from rnncheck.checks.verdicts import Verdict
+from rnncheck.equations.activations import ACTIVATIONS
 from rnncheck.errors import InputError
-from rnncheck.grid import deviates
-from rnncheck.report import Entry, Report
-from rnncheck.verify import verify_case
+from rnncheck.report.report import Entry, Report
 
 DEFAULTS = {field.name: field.default for field in fields(Case)}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncheck.cli import quiet_stderr
+from rnncheck.frameworks.keras.session import quiet_stderr
 from rnncheck.network import Array
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"

@@ -8,15 +8,15 @@
 Importing this loads NumPy and no framework; TensorFlow and Keras are imported where a model is built, read or run.
 """
 
-from rnncheck.builder import Built, build
-from rnncheck.case import NOTEBOOK, Case
-from rnncheck.comparator import Row, Verdict
+from rnncheck.api import compare, replay, verify
+from rnncheck.cases.case import NOTEBOOK, Case
+from rnncheck.checks.verdicts import Row, Verdict
+from rnncheck.equations.replay import Replayed
 from rnncheck.errors import InputError, RnncheckError, UnsupportedError
-from rnncheck.extractor import extract
+from rnncheck.frameworks.keras.build import Built, build
+from rnncheck.frameworks.keras.extract import extract
 from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
-from rnncheck.replay import Replayed
-from rnncheck.report import Entry, MismatchError, Report
-from rnncheck.verify import compare, replay, verify
+from rnncheck.report.report import Entry, MismatchError, Report
 from rnncheck.version import __version__
 
 __all__ = [

@@ -6,22 +6,16 @@ usage, bad input or something unsupported, 3 undecidable and nothing worse, 130 
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import shutil
 import sys
-import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
 
-from rnncheck.arrays import FILES
-from rnncheck.backends import BACKENDS, named_backends, run_side_by_side
-from rnncheck.case import (
+from rnncheck.cases.array_files import FILES
+from rnncheck.cases.case import (
     GATES,
     LAYERS,
     MASK_SOURCES,
@@ -34,24 +28,26 @@ from rnncheck.case import (
     WRAPPERS,
     Case,
 )
-from rnncheck.end_to_end import Tolerance
+from rnncheck.cases.deviations import BACKENDS
+from rnncheck.checks.end_to_end import Tolerance, make_tolerance
+from rnncheck.equations.formats import FORMATS
 from rnncheck.errors import InputError, RnncheckError
-from rnncheck.files import check_writable, write_csv, write_json
-from rnncheck.formats import FORMATS
-from rnncheck.paths import PATHS
-from rnncheck.report import Entry, Report
-from rnncheck.tasks import How, Work, described
-from rnncheck.verify import case_work, how_to_run, make_tolerance, read_comparison, read_verification
+from rnncheck.frameworks.keras.paths import PATHS
+from rnncheck.frameworks.keras.session import load_keras
+from rnncheck.frameworks.sources import How
+from rnncheck.jobs.job import Work, case_work, how_to_run, read_comparison, read_verification
+from rnncheck.jobs.processes import named_backends
+from rnncheck.jobs.run import run_here, run_on_backends
+from rnncheck.report.console import accept_any_output, print_result, silence_stdout, with_progress
+from rnncheck.report.files import check_writable, write_csv, write_json
+from rnncheck.report.report import Report
 from rnncheck.version import __version__
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 INTERRUPTED = 130
 
-_Item = TypeVar("_Item")
 
 _SIZE_HELP = {"N": "samples", "T": "steps", "D": "input features", "M": "hidden units", "K": "output units"}
+
 
 # The options of a case that take a value, and what the help says of them.
 _CHOICE_HELP = {
@@ -68,6 +64,8 @@ _CHOICE_HELP = {
     "mask_from": f"where the mask comes from: {', '.join(MASK_SOURCES)}",
     "weights": f"where weights come from: {', '.join(WEIGHTS)}",
 }
+
+
 _COUNT_HELP = {
     "cells": "cells of stacked",
     "layers": "recurrent layers on top of each other",
@@ -75,11 +73,15 @@ _COUNT_HELP = {
     "strides": "of a convolution",
     "dilation_rate": "of a convolution",
 }
+
+
 _NUMBER_HELP = {
     "recurrent_scale": "largest singular value of each gate's recurrent kernel; chaotic above about 1.5",
     "dropout": "rate on the inputs, inactive at inference",
     "recurrent_dropout": "rate on the states, inactive at inference",
 }
+
+
 _FLAG_HELP = {
     "own_backward": "give Bidirectional a backward layer of its own",
     "use_bias": "give both layers a bias",
@@ -219,7 +221,7 @@ def verify(
         raise InputError("--inputs: it came without MODEL; expected a .keras or .h5 file to feed them to.")
     else:
         works = [case_work(case, tolerance, how) for case in _cases(given, seed, backends)]
-    report = _run(works) if not backends else _run_everywhere(works, backends)
+    report = run_here(works) if not backends else run_on_backends(works, backends)
     _deliver(report, json_path, csv_path, everything=everything, quiet=quiet)
 
 
@@ -239,14 +241,14 @@ def _deliver(
     report: Report, json_path: Path | None, csv_path: Path | None, *, everything: bool, quiet: bool
 ) -> NoReturn:
     """Write a report where asked, print it, and end with its exit code."""
-    from rnncheck.render import print_report
+    from rnncheck.report.tables import print_report
 
     if json_path is not None and not report.interrupted:
         write_json(report, json_path)
     if csv_path is not None and not report.interrupted:
         write_csv(report, csv_path)
     if report.entries and not quiet:
-        _print(lambda console: print_report(report, console, everything=everything))
+        print_result(lambda console: print_report(report, console, everything=everything))
     if report.interrupted:
         click.echo(f"interrupted after {len(report.entries)} cases; nothing was written", err=True)
         raise SystemExit(INTERRUPTED)
@@ -306,7 +308,7 @@ def compare(
         rnncheck compare model.keras --inputs x.npy --outputs y.npy --states h.npz
         rnncheck compare model.keras --inputs x.csv --outputs y.json --precision float16
     """  # noqa: D301 - click keeps the lines after its mark as they are
-    from rnncheck.environment import environment
+    from rnncheck.frameworks.keras.environment import environment
 
     tolerance = make_tolerance(rtol, atol)
     _check_targets(json_path, csv_path, (model, inputs, outputs, states))
@@ -322,12 +324,12 @@ def show(model: Path) -> None:
 
     MODEL is a .keras or .h5 file. It is read without Keras, and nothing in it is executed.
     """
-    from rnncheck.rehearsal import open_network
-    from rnncheck.show import print_network
+    from rnncheck.frameworks.sources import open_network
+    from rnncheck.report.network_table import print_network
 
     file, network = open_network(model)
     title = f"{model.name}, written by Keras {file.keras_version or 'of an unknown version'}"
-    _print(lambda console: print_network(network, console, title))
+    print_result(lambda console: print_network(network, console, title))
 
 
 @cli.command("faults")
@@ -346,162 +348,41 @@ def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet:
 
     Exit codes: 0 every fault is caught and no control flagged, 1 otherwise.
     """
-    from rnncheck.environment import environment
-    from rnncheck.selftest import named_faults, self_test
+    from rnncheck.frameworks.keras.environment import environment
+    from rnncheck.jobs.self_test import named_faults, self_test
 
     faults = named_faults(names)
     if json_path is not None:
         check_writable(json_path)
-    _load_keras()
-    found = self_test(faults, seed, _with_progress)
+    load_keras()
+    found = self_test(faults, seed, with_progress)
     if json_path is not None:
         write_json(found.to_dict(environment()), json_path)
     if not quiet:
-        from rnncheck.render import print_self_test
+        from rnncheck.report.tables import print_self_test
 
-        _print(lambda console: print_self_test(found, console), width=150)
+        print_result(lambda console: print_self_test(found, console), width=150)
     raise SystemExit(not found.passed)
 
 
 def _cases(given: dict[str, Any], seed: int, backends: Sequence[str]) -> list[Case]:
-    from rnncheck.grid import default_grid, product_of
+    from rnncheck.cases.grid import default_grid, product_of
 
     if not given:
         return default_grid(seed, backends or ("tensorflow",))
     return product_of({name: v if isinstance(v, list) else [v] for name, v in given.items()}, seed)
 
 
-def _run(works: Sequence[Work]) -> Report:
-    """Run few in this process, many in several; an interrupt ends the run and keeps what was found."""
-    from rnncheck.environment import environment
-
-    processes = min(_MOST_PROCESSES, os.cpu_count() or 1) if len(works) > _FEW else 1
-    entries: list[Entry] = []
-    said: Mapping[str, str] = {}
-    interrupted = False
-    try:
-        for found, said in _with_progress(works, _verified(works, processes)):  # noqa: B007 - the last one is kept
-            entries += found
-    except KeyboardInterrupt:
-        interrupted = True
-    return Report(said or environment(), tuple(entries), interrupted)
-
-
-# So many cases are worth the start of further processes, which share the cores with each other.
-_FEW = 12
-_MOST_PROCESSES = 4
-
-
-def _verified(works: Sequence[Work], processes: int) -> Iterator[tuple[tuple[Entry, ...], Mapping[str, str]]]:
-    """Yield the entries of each, with what another process that ran it says of itself."""
-    if processes > 1:
-        with contextlib.closing(run_side_by_side([work.task for work in works], processes)) as answers:
-            for work, answer in zip(works, answers, strict=True):
-                yield work.judge(answer), answer.environment
-        return
-    _load_keras()
-    for work in works:
-        yield work.verify(), {}
-
-
-def _run_everywhere(works: Sequence[Work], backends: Sequence[str]) -> Report:
-    """Run everything on several backends; an interrupt ends the run and keeps what was found."""
-    from rnncheck.crosscheck import CrossCheck
-
-    cross_check = CrossCheck(backends)
-    interrupted = False
-    try:
-        for _ in _with_progress(works, cross_check.run(works)):
-            pass
-    except KeyboardInterrupt:
-        interrupted = True
-    return cross_check.report(interrupted=interrupted)
-
-
-def _with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) -> Iterator[_Item]:
-    """Yield the items, or as many results, with a progress bar where a person is watching."""
-    results = items if results is None else results
-    if len(items) == 1 or not sys.stderr.isatty():
-        yield from results
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(results, "checking", len(items), console=Console(stderr=True), transient=True)
-
-
-def _print(show: Callable[[Console], None], width: int = 118) -> None:
-    """Print something; a reader that has left, such as `head`, has seen what it wanted.
-
-    Args:
-        show: prints it to a console.
-        width: in columns, where no terminal has one.
-    """
-    from rich.console import Console
-
-    terminal = sys.stdout.isatty()
-    rendered = io.StringIO()
-    columns = shutil.get_terminal_size().columns if terminal else width
-    show(Console(file=rendered, force_terminal=terminal or None, width=columns, highlight=False))
-    try:
-        sys.stdout.write(rendered.getvalue())
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _silence_stdout()
-
-
-def _silence_stdout() -> None:
-    """Send stdout nowhere, so that what could not be written is not tried again when the process ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _load_keras() -> None:
-    """Load Keras where its start-up messages can be held back.
-
-    Raises:
-        InputError: it cannot be loaded, such as with a backend that is not installed.
-    """
-    try:
-        with quiet_stderr():
-            import keras  # noqa: F401 - for its own sake
-    except Exception as error:
-        backend = os.environ.get("KERAS_BACKEND")
-        told = f" with KERAS_BACKEND={backend}" if backend else ""
-        raise InputError(
-            f"Keras: it cannot be loaded{told} ({described(error)}); expected a backend that is installed. Set "
-            f"KERAS_BACKEND to one of {', '.join(BACKENDS)}."
-        ) from error
-
-
-@contextlib.contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Hold back what C++ libraries write to stderr at start-up; show it if something goes wrong."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            held.seek(0)
-            os.write(kept, held.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
 def main() -> None:
     """Run the command line; a user's mistake becomes one message and exit code 2."""
-    _accept_any_output()
+    accept_any_output()
     stdout = sys.stdout
     try:
         cli(prog_name="rnncheck", standalone_mode=False)
     except SystemExit:
         if sys.stdout is not stdout:  # click has put another in its place, since a reader of the help has left
             sys.stdout = stdout
-            _silence_stdout()
+            silence_stdout()
             raise SystemExit(0) from None
         raise
     except click.ClickException as error:
@@ -514,7 +395,7 @@ def main() -> None:
         click.echo("rnncheck: interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
     except OSError as error:  # what is read and written is looked after where it is; what is left is stdout
-        _silence_stdout()
+        silence_stdout()
         besides = "" if error.filename else "; expected a stdout that takes the result. Use --json or --quiet."
         click.echo(f"rnncheck: {error}{besides}", err=True)
         raise SystemExit(2) from None
@@ -522,14 +403,6 @@ def main() -> None:
         traceback.print_exc()
         click.echo("rnncheck: this is a mistake of rnncheck's own; please report it with the lines above.", err=True)
         raise SystemExit(2) from None
-
-
-def _accept_any_output() -> None:
-    """Print signs that the encoding of stdout lacks as `?`, and nothing where there is no stdout."""
-    if sys.stdout is None:
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - closed with the process
-    elif isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ Messages read **where: what came; what was expected. What to do.**
 
 from __future__ import annotations
 
+import re
+
 
 class RnncheckError(Exception):
     """The root of everything that rnncheck raises on purpose."""
@@ -28,3 +30,14 @@ class NotApplicableError(Exception):
 
     It never reaches a user as an exception: a report notes what was not run.
     """
+
+
+# How Keras makes a message bold.
+_COLOUR = re.compile(r"\x1b\[\d*m")
+
+
+def described(error: Exception) -> str:
+    """Return an exception's type and its first line; where Keras says first where it was raised, the next one too."""
+    lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    said = lines[: 2 if lines and lines[0].startswith("Exception encountered when calling") else 1]
+    return f"{type(error).__name__}: {' '.join(said)}"

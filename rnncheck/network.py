@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+
 # What the name of a further use of a layer or model has behind the layer's own name.
 _USE = re.compile(r"@\d+(?=/|$)")
 
@@ -70,7 +71,7 @@ class Layer:
         mask: the tensor `(N, T)` that says which steps count, or None.
         initial_state: the tensors `(N, M)` that the state starts from; empty for zeros.
         equations: what stands in the place of the kind's equations, a `Cell` or an `Operation`; None for those
-            themselves. Nothing that is read from a model has it: it is how `rnncheck.faults` gets an equation wrong.
+            themselves. Nothing that is read from a model has it: it is how a fault gets an equation wrong.
     """
 
     name: str
@@ -166,6 +167,16 @@ class Network:
         """Whether the n-th row of every tensor is the n-th sample's alone, so that some rows are a run themselves."""
         return not self.knows_samples and all(layer.kind != "FoldTime" for layer in self.layers)
 
+    def why_in_order(self, samples: int) -> str:
+        """Say why so many samples cannot change places; empty where they can."""
+        if samples == 1:
+            return "there is one sample"
+        return "something in the model belongs to particular samples" if self.knows_samples else ""
+
+    def why_whole(self, samples: int) -> str:
+        """Say why so many samples cannot run in batches of their own; empty where they can."""
+        return "a stateful model takes its batch whole" if self.stateful else self.why_in_order(samples)
+
     def _is_further_use(self, layer: Layer) -> bool:
         """Whether an earlier layer is another use of the same: `gru@2` of `gru`, `block@2/gru` of `block/gru`."""
         own = _USE.sub("", layer.name)
@@ -195,3 +206,30 @@ def frozen(array: Array) -> Array:
     copy = np.array(array)
     copy.flags.writeable = False
     return copy
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What went into an implementation in one call, and what came out.
+
+    Attributes:
+        inputs: one array for each input of the network.
+        outputs: one array for each output of the network.
+        states: layer name -> its state h after every step, (N, T, M), in the order in which the layer takes the
+            steps; for each recurrent layer whose states were observed.
+        tensors: what other layers produced, where it was observed.
+    """
+
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+    states: Mapping[str, Array] = field(default_factory=dict)
+    tensors: Mapping[Tensor, Array] = field(default_factory=dict)
+
+    def first_samples(self, count: int) -> Recording:
+        """Return what belongs to the first samples."""
+        return Recording(
+            inputs=tuple(array[:count] for array in self.inputs),
+            outputs=tuple(array[:count] for array in self.outputs),
+            states={name: h[:count] for name, h in self.states.items()},
+            tensors={tensor: x[:count] for tensor, x in self.tensors.items()},
+        )

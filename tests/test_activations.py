@@ -18,14 +18,15 @@ import pytest
 import tensorflow as tf
 from keras.src.activations import ALL_OBJECTS_DICT
 
-from rnncheck import activations, kernels
-from rnncheck.accuracy import ACCURACY
-from rnncheck.activations import ACTIVATIONS, KERAS2_ACTIVATIONS, activate
-from rnncheck.case import ALIASES
+from rnncheck.cases.case import ALIASES
+from rnncheck.equations import activations
+from rnncheck.equations.activations import ACTIVATIONS, KERAS2_ACTIVATIONS, activate
 from rnncheck.network import Activation
-from rnncheck.precision import PRECISIONS
-from rnncheck.products import Matrix
-from rnncheck.rounding import Elementary, Rounded
+from rnncheck.rounding import loops as kernels
+from rnncheck.rounding.accuracy import ACCURACY
+from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.rounding.products import Matrix
+from rnncheck.rounding.rounded import Elementary, Rounded
 
 FLOAT32 = PRECISIONS["float32"]
 SCAN = Path(__file__).parents[1] / "experiments" / "results" / "activations.json"

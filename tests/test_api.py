@@ -13,9 +13,10 @@ from keras import layers
 
 import rnncheck
 from rnncheck import Case, InputError
-from rnncheck.faults import FAULTS, injections
+from rnncheck.faults.catalogue import FAULTS
+from rnncheck.faults.catalogue.fault import injections
 from rnncheck.faults.emulation import emulate
-from rnncheck.rehearsal import open_network
+from rnncheck.frameworks.sources import open_network
 
 SINE = Path(__file__).parent.parent / "fixtures" / "sine.keras"
 (GATE_ORDER,) = (fault for fault in FAULTS if fault.name == "gate_order_iofc")

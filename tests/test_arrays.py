@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rnncheck import InputError, InputSpec, Network
-from rnncheck.arrays import read_arrays, taken_for_granted
+from rnncheck.cases.array_files import read_arrays, taken_for_granted
 
 ADVICE = "Write it with numpy.save, numpy.savez, numpy.savetxt(..., delimiter=',') or as JSON."
 

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 import rnncheck
-from rnncheck.backends import BACKENDS, _Worker, named_backends, run_everywhere
-from rnncheck.builder import build
-from rnncheck.case import LAYERS, Case
-from rnncheck.comparator import Verdict
-from rnncheck.crosscheck import CrossCheck
+from rnncheck.cases.case import LAYERS, Case
+from rnncheck.cases.deviations import BACKENDS, KNOWN_DEVIATIONS, deviates
+from rnncheck.cases.grid import default_grid
+from rnncheck.checks.verdicts import Verdict
 from rnncheck.errors import InputError
-from rnncheck.grid import KNOWN_DEVIATIONS, default_grid, deviates
+from rnncheck.frameworks.keras.build import build
+from rnncheck.frameworks.sources import CaseTask
+from rnncheck.jobs.backends import CrossCheck
+from rnncheck.jobs.job import case_work
+from rnncheck.jobs.processes import _Worker, named_backends, run_everywhere
 from rnncheck.network import Activation, Layer, Tensor
-from rnncheck.tasks import CaseTask
-from rnncheck.verify import case_work
 
 _SIZES = {"N": 3, "T": 5, "D": 2, "M": 4, "K": 1}
 

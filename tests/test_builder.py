@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rnncheck.builder import MASK_VALUE, VOCABULARY, build, make_mask
-from rnncheck.case import LAYERS, MASKS, MERGE_MODES, NOTEBOOK, POLICIES, RANKS, Case
-from rnncheck.extractor import to_numpy
+from rnncheck.cases.case import LAYERS, MASKS, MERGE_MODES, NOTEBOOK, POLICIES, RANKS, Case
+from rnncheck.cases.inputs import make_mask
+from rnncheck.frameworks.keras.build import MASK_VALUE, VOCABULARY, build
+from rnncheck.frameworks.keras.extract import to_numpy
 
 SIZES = {"N": 3, "T": 7, "D": 4, "M": 6, "K": 2}
 

@@ -6,8 +6,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 from rnncheck import NOTEBOOK, Case, InputError
-from rnncheck.activations import ACTIVATIONS
-from rnncheck.case import (
+from rnncheck.cases.case import (
     ALIASES,
     COUNTS,
     GATES,
@@ -20,8 +19,9 @@ from rnncheck.case import (
     RANKS,
     SIZES,
     WRAPPERS,
-    readable_bytes,
 )
+from rnncheck.cases.memory import readable_bytes
+from rnncheck.equations.activations import ACTIVATIONS
 
 BIDIRECTIONAL = {"wrapper": "bidirectional"}
 TIME_DISTRIBUTED = {"wrapper": "time_distributed"}

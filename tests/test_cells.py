@@ -18,8 +18,9 @@ from reference import (
 )
 
 from rnncheck import Activation, InputSpec, Network, Tensor
+from rnncheck.equations.arithmetic import FREE_RUNNING
+from rnncheck.equations.replay import replay
 from rnncheck.network import Layer
-from rnncheck.replay import FREE_RUNNING, replay
 
 GATED = ("lstm", "gru", "gru_reset_before", "conv_lstm_1d")
 IMAGES = ("conv_lstm_1d", "conv_lstm_2d", "conv_lstm_3d")

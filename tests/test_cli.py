@@ -17,7 +17,7 @@ import pytest
 from conftest import Finished
 
 import rnncheck
-from rnncheck.case import readable_bytes
+from rnncheck.cases.memory import readable_bytes
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 SMALL = ("-N", "2", "-T", "5", "-D", "3", "-M", "4", "-K", "1")
@@ -604,7 +604,7 @@ def test_mistake_of_rnncheck_is_no_mismatch(monkeypatch, rnncheck_command):
     def fail(path):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("rnncheck.rehearsal.open_network", fail)
+    monkeypatch.setattr("rnncheck.frameworks.sources.open_network", fail)
 
     done = rnncheck_command("show", FIXTURES / "sine.keras")
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rnncheck.blocks import Block, in_time
-from rnncheck.comparator import Check, Summary, Verdict, compare, failed_row, judge, total, worst
-from rnncheck.precision import PRECISIONS
-from rnncheck.rounding import Rounded
-from rnncheck.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, GROWTH_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
+from rnncheck.checks.blocks import Block, in_time
+from rnncheck.checks.scores import Summary, compare, total
+from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, GROWTH_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
+from rnncheck.checks.verdicts import Check, Verdict, failed_row, judge, worst
+from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.rounding.rounded import Rounded
 
 SHAPE = (2, 3, 4)
 

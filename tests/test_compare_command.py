@@ -14,17 +14,17 @@ from keras import layers
 
 import rnncheck
 from experiments.port import INPUTS, MODEL, run_port
-from rnncheck.comparator import Verdict
-from rnncheck.equations import CELLS as EQUATIONS
+from rnncheck.checks.observed import observe
+from rnncheck.checks.steps import differences, step_rows
+from rnncheck.checks.verdicts import Verdict
+from rnncheck.equations.cells import CELLS as EQUATIONS
+from rnncheck.equations.formats import FORMATS, in_format
 from rnncheck.errors import InputError
 from rnncheck.faults.emulation import emulate
-from rnncheck.faults.shape import describe
-from rnncheck.formats import FORMATS, in_format
-from rnncheck.observed import observe
-from rnncheck.recorded import worth_recording
-from rnncheck.recording import Recording
-from rnncheck.rehearsal import open_network
-from rnncheck.steps import differences, step_rows
+from rnncheck.faults.symptoms import describe
+from rnncheck.frameworks.sources import open_network
+from rnncheck.jobs.job import worth_recording
+from rnncheck.network import Recording
 
 # --- a port to C ---
 
@@ -668,9 +668,10 @@ def in_tf32(network):
 
 
 def rounding_factors(network, digits):
-    from rnncheck.faults import FAULTS, injections
-    from rnncheck.faults.fault import with_layer, with_weights
-    from rnncheck.faults.precision import kept
+    from rnncheck.equations.changes import with_layer, with_weights
+    from rnncheck.faults.catalogue import FAULTS
+    from rnncheck.faults.catalogue.fault import injections
+    from rnncheck.faults.catalogue.precision import kept
 
     named = {11: "tf32_products", 8: "bfloat16_products"}
     (fault,) = (fault for fault in FAULTS if fault.name == named[digits])

@@ -24,7 +24,8 @@ from experiments.comparison import (
     table_of,
 )
 from experiments.power import VISIBLE
-from rnncheck.faults import FAULTS, injections
+from rnncheck.faults.catalogue import FAULTS
+from rnncheck.faults.catalogue.fault import injections
 from rnncheck.faults.emulation import emulate
 
 HONEST_FEW = (

@@ -3,7 +3,8 @@
 import pytest
 
 from experiments.diagnosis import run, standing
-from rnncheck.faults import FAULTS, Injection
+from rnncheck.faults.catalogue import FAULTS
+from rnncheck.faults.catalogue.fault import Injection
 from rnncheck.faults.diagnosis import Diagnosis, Explanation
 from rnncheck.faults.wrong_weights import WrongWeight
 from rnncheck.network import Network

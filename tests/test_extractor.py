@@ -10,11 +10,11 @@ import pytest
 from keras import layers
 
 from rnncheck import NOTEBOOK, Activation, InputError, InputSpec, Tensor, UnsupportedError, build, extract
-from rnncheck.activations import ACTIVATIONS
-from rnncheck.equations import CELLS
-from rnncheck.extractor import constructor_arguments, find, read_model
-from rnncheck.layers import LAYERS
-from rnncheck.reading.entries import COMMON, ENTRIES
+from rnncheck.equations.activations import ACTIVATIONS
+from rnncheck.equations.cells import CELLS
+from rnncheck.equations.layers import LAYERS
+from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES
+from rnncheck.frameworks.keras.extract import constructor_arguments, find, read_model
 
 SUPPORTED = ", ".join(sorted(ENTRIES))
 

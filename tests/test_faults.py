@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import rnncheck
-from rnncheck.builder import build
-from rnncheck.case import NOTEBOOK, Case
-from rnncheck.comparator import Verdict
-from rnncheck.equations import LSTM_GATES
-from rnncheck.extractor import extract
-from rnncheck.faults import FAULTS, injections
+from rnncheck.cases.case import NOTEBOOK, Case
+from rnncheck.checks.verdicts import Verdict
+from rnncheck.equations.cells import LSTM_GATES
+from rnncheck.equations.changes import with_layer, with_weights
 from rnncheck.faults.blind_spots import blind_spots
-from rnncheck.faults.causes import ONE_CALL
+from rnncheck.faults.catalogue import FAULTS
+from rnncheck.faults.catalogue.causes import ONE_CALL
+from rnncheck.faults.catalogue.fault import injections
 from rnncheck.faults.diagnosis import diagnose
 from rnncheck.faults.emulation import (
     Flushing,
@@ -28,9 +28,10 @@ from rnncheck.faults.emulation import (
     one_after_the_other,
     with_sigmoid_by_tanh,
 )
-from rnncheck.faults.fault import with_layer, with_weights
 from rnncheck.faults.trial import failures, rows_against
-from rnncheck.precision import PRECISIONS
+from rnncheck.frameworks.keras.build import build
+from rnncheck.frameworks.keras.extract import extract
+from rnncheck.rounding.precision import PRECISIONS
 
 NAMES = {fault.name: fault for fault in FAULTS}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rnncheck import Entry, InputError, Report, Row, Verdict
-from rnncheck.comparator import Check, failed_row
-from rnncheck.files import check_writable, write_csv, write_json
+from rnncheck.checks.verdicts import Check, failed_row
+from rnncheck.report.files import check_writable, write_csv, write_json
 
 ROW = Row(
     layer="simple_rnn",

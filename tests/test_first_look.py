@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from reference import make_inputs, make_network, replaced
 
-from rnncheck.comparator import Verdict
-from rnncheck.looks import look_closer
-from rnncheck.network import Tensor
-from rnncheck.observed import observe
-from rnncheck.recording import Recording
-from rnncheck.replay import replay
-from rnncheck.steps import step_rows
+from rnncheck.checks.observed import observe
+from rnncheck.checks.screening import look_closer
+from rnncheck.checks.steps import step_rows
+from rnncheck.checks.verdicts import Verdict
+from rnncheck.equations.replay import replay
+from rnncheck.network import Recording, Tensor
 
 N, T = 16, 6
 
@@ -88,10 +87,11 @@ def test_any_difference_from_what_is_exact_is_proven(wrong):
 
 
 def test_every_number_is_compared_once_in_the_windows_of_a_memory(monkeypatch):
-    monkeypatch.setattr("rnncheck.blocks.LARGEST", 64)
+    monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", 64)
     compared = []
     monkeypatch.setattr(
-        "rnncheck.steps.look_closer", lambda actual, *rest: compared.append(actual.size) or look_closer(actual, *rest)
+        "rnncheck.checks.steps.look_closer",
+        lambda actual, *rest: compared.append(actual.size) or look_closer(actual, *rest),
     )
     network = network_of("LSTM")
 

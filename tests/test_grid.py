@@ -6,8 +6,7 @@ from dataclasses import fields
 import pytest
 
 from rnncheck import NOTEBOOK, Case, InputError
-from rnncheck.activations import ACTIVATIONS
-from rnncheck.case import (
+from rnncheck.cases.case import (
     COUNTS,
     GATES,
     LAYERS,
@@ -20,10 +19,12 @@ from rnncheck.case import (
     SIZES,
     WEIGHTS,
     WRAPPERS,
+    reproduce_command,
 )
+from rnncheck.cases.deviations import KNOWN_DEVIATIONS, deviates
+from rnncheck.cases.grid import default_grid, product_of
 from rnncheck.cli import _cases, cli
-from rnncheck.grid import KNOWN_DEVIATIONS, default_grid, deviates, product_of
-from rnncheck.verify import reproduce_command
+from rnncheck.equations.activations import ACTIVATIONS
 
 GRID = default_grid()
 FLAGS = [field.name for field in fields(Case) if isinstance(field.default, bool)]

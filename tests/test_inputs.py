@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rnncheck import InputError, InputSpec, Layer, Network, Tensor
-from rnncheck.inputs import check_inputs
+from rnncheck.cases.inputs import check_inputs
 
 ONE = Network("one", (InputSpec("x", (4, 3), "float32"),), (), ())
 OPEN = Network("open", (InputSpec("x", (None, 3), "float32"),), (), ())

@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 
 import rnncheck
-from rnncheck.comparator import Check, Verdict
-from rnncheck.equations import CELLS
+from rnncheck.cases.inputs import check_inputs
+from rnncheck.checks.check import check
+from rnncheck.checks.verdicts import Check, Verdict
+from rnncheck.equations.cells import CELLS
 from rnncheck.errors import UnsupportedError
-from rnncheck.inputs import check_inputs
-from rnncheck.network import Activation
-from rnncheck.reading.modelfile import open_model
-from rnncheck.reading.reader import read
-from rnncheck.rebuild import load
-from rnncheck.recording import Recording
-from rnncheck.verify import check
+from rnncheck.frameworks.keras.config.reader import read
+from rnncheck.frameworks.keras.files.modelfile import open_model
+from rnncheck.frameworks.keras.load import load
+from rnncheck.network import Activation, Recording
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "keras2"
 RECORDED = {

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from rnncheck import kernels
+from rnncheck.rounding import loops as kernels
 
 W, CROSS = 1e-3, 18.0
 
@@ -72,7 +72,7 @@ def refusing(kernel, cache=False, **options):
         raise RuntimeError("cannot cache function: no locator available")
     return compile_once(kernel, **options)
 numba.njit = refusing
-from rnncheck import kernels
+from rnncheck.rounding import loops as kernels
 a, q = np.ones(3), np.zeros(3, np.float32)
 kernels.add(a, q, a, q, 0.0, value := np.zeros(3), q.copy())
 print(value.tolist())

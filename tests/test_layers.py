@@ -9,12 +9,13 @@ import keras
 import numpy as np
 import pytest
 
-from rnncheck.convolution import convolve
-from rnncheck.layers import HELPERS, LAYERS, OutsideTableError
+from rnncheck.equations.layers import HELPERS, LAYERS
+from rnncheck.equations.moves import OutsideTableError
+from rnncheck.equations.windows import convolve
 from rnncheck.network import Activation
-from rnncheck.precision import PRECISIONS
-from rnncheck.products import Matrix
-from rnncheck.rounding import Rounded
+from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.rounding.products import Matrix
+from rnncheck.rounding.rounded import Rounded
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 # Keras policies, and the precision in which the layers' numbers come out.

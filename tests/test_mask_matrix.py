@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from reference import CELLS, DOUBLE, make_bidirectional, make_inputs, make_network
 
+from rnncheck.equations.arithmetic import FREE_RUNNING
+from rnncheck.equations.replay import replay
 from rnncheck.network import Network
-from rnncheck.replay import FREE_RUNNING, replay
 
 N, T, D, M = 3, 6, 2, 4
 COUNTED = 4  # the steps that count where a sequence is padded

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from rnncheck import InputError, UnsupportedError
-from rnncheck.reading.modelfile import open_model
-from rnncheck.reading.weights import Owner, container_names
+from rnncheck.frameworks.keras.config.weights import Owner, container_names
+from rnncheck.frameworks.keras.files.modelfile import open_model
 
 h5py = pytest.importorskip("h5py")
 
@@ -255,7 +255,8 @@ def test_type_of_the_file_is_told_by_its_first_bytes(saved, tmp_path):
 
 
 def test_import_is_cheap():
-    script = "import sys, rnncheck.reading.modelfile; print({'h5py', 'keras', 'tensorflow'} & set(sys.modules))"
+    module = "rnncheck.frameworks.keras.files.modelfile"
+    script = f"import sys, {module}; print({{'h5py', 'keras', 'tensorflow'}} & set(sys.modules))"
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 

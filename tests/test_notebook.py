@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import rnncheck
-from rnncheck.comparator import Verdict
-from rnncheck.verify import verify_case
+from rnncheck.api import verify_case
+from rnncheck.checks.verdicts import Verdict
 
 PRINTED = json.loads((Path(__file__).parents[1] / "fixtures" / "notebook.json").read_text())
 RUN = Path(__file__).parents[1] / "fixtures" / "notebook_run.npz"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from rnncheck.parallel import threads
+from rnncheck.checks.threads import threads
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 8])

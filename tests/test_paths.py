@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 import rnncheck
-from rnncheck import paths
-from rnncheck.builder import build
-from rnncheck.case import Case
-from rnncheck.comparator import Verdict
+from rnncheck.cases.case import Case
+from rnncheck.cases.deviations import deviates
+from rnncheck.checks.verdicts import Verdict
 from rnncheck.errors import InputError, NotApplicableError
-from rnncheck.extractor import extract
-from rnncheck.grid import deviates
-from rnncheck.paths import PATHS, named_paths, recurrent_layers
-from rnncheck.runner import record
-from rnncheck.verify import case_work, how_to_run
+from rnncheck.frameworks.keras import paths
+from rnncheck.frameworks.keras.build import build
+from rnncheck.frameworks.keras.extract import extract
+from rnncheck.frameworks.keras.paths import PATHS, named_paths, recurrent_layers
+from rnncheck.frameworks.keras.run import record
+from rnncheck.jobs.job import case_work, how_to_run
 
 _SIZES = {"N": 3, "T": 4, "D": 2, "M": 5, "K": 1}
 ON_CPU = tuple(path.name for path in PATHS.values() if not path.on_gpu)

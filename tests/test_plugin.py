@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from rnncheck.rehearsal import open_network
-from rnncheck.replay import replay
+from rnncheck.equations.replay import replay
+from rnncheck.frameworks.sources import open_network
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 SINE, SINE_INPUTS = FIXTURES / "sine.keras", FIXTURES / "sine_inputs.npy"

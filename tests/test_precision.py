@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from rnncheck.precision import PRECISIONS
+from rnncheck.rounding.precision import PRECISIONS
 
 DTYPES = {
     "float64": np.dtype(np.float64),

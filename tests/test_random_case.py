@@ -5,8 +5,8 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from rnncheck.builder import build
-from rnncheck.case import (
+from experiments.random_case import random_case
+from rnncheck.cases.case import (
     GATES,
     LAYERS,
     MASK_SOURCES,
@@ -18,8 +18,8 @@ from rnncheck.case import (
     WRAPPERS,
     Case,
 )
-from rnncheck.grid import deviates
-from rnncheck.random_case import random_case
+from rnncheck.cases.deviations import deviates
+from rnncheck.frameworks.keras.build import build
 
 CASES = [random_case(seed) for seed in range(2000)]
 FLAGS = [field.name for field in fields(Case) if isinstance(field.default, bool)]

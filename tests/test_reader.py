@@ -9,9 +9,9 @@ import pytest
 from keras import layers
 
 from rnncheck import InputError, InputSpec, UnsupportedError
-from rnncheck.extractor import LiveStore, find, read_model
-from rnncheck.reading.reader import read
-from rnncheck.rehearsal import rehearse
+from rnncheck.equations.shapes import rehearse
+from rnncheck.frameworks.keras.config.reader import read
+from rnncheck.frameworks.keras.extract import LiveStore, find, read_model
 
 
 def sequential(*stack, shape=(4, 3)):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from rnncheck.equations import CELLS
-from rnncheck.precision import PRECISIONS
-from rnncheck.recurrence import recurrence
-from rnncheck.rounding import CROSS, Rounded
-from rnncheck.screening import Screened
+from rnncheck.equations.cells import CELLS
+from rnncheck.rounding.estimates import Screened
+from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.rounding.recurrence import recurrence
+from rnncheck.rounding.rounded import CROSS, Rounded
 
 STEPS, SAMPLES, UNITS = 6, 4, 3
 MASKS = {

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 import rnncheck
-from rnncheck import rewrites
-from rnncheck.builder import build
-from rnncheck.case import Case
-from rnncheck.comparator import Verdict
+from rnncheck.cases.case import Case
+from rnncheck.checks.relations import RELATIONS
+from rnncheck.checks.verdicts import Verdict
+from rnncheck.equations.replay import replay
 from rnncheck.errors import InputError
-from rnncheck.extractor import extract
-from rnncheck.relations import RELATIONS
-from rnncheck.replay import replay
-from rnncheck.runner import KerasRunner
-from rnncheck.verify import case_work, how_to_run
+from rnncheck.frameworks.keras import symbolic as rewrites
+from rnncheck.frameworks.keras.build import build
+from rnncheck.frameworks.keras.extract import extract
+from rnncheck.frameworks.keras.run import KerasRunner
+from rnncheck.jobs.job import case_work, how_to_run
 
 _SIZES = {"N": 3, "T": 6, "D": 2, "M": 4, "K": 1}
 

@@ -7,8 +7,9 @@ import pytest
 import reference
 from reference import make_inputs, make_network
 
+from rnncheck.equations.arithmetic import FREE_RUNNING
+from rnncheck.equations.replay import replay
 from rnncheck.network import Tensor
-from rnncheck.replay import FREE_RUNNING, replay
 
 SIZES = [
     (1, 1, 1, 1, 1),

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from rnncheck import Entry, MismatchError, Report, Row, Verdict
-from rnncheck.comparator import Check, failed_row
-from rnncheck.render import MOST_LINES, print_report, to_text
+from rnncheck.checks.verdicts import Check, failed_row
+from rnncheck.report.tables import MOST_LINES, print_report, to_text
 
 MATCH = Row(
     layer="simple_rnn",

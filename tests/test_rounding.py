@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnncheck.precision import PRECISIONS
-from rnncheck.products import Matrix, OrderedMatrix
-from rnncheck.rounding import REACH, Elementary, Rounded
-from rnncheck.screening import ScreeningMatrix
+from rnncheck.rounding.estimates import ScreeningMatrix
+from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.rounding.products import Matrix, OrderedMatrix
+from rnncheck.rounding.rounded import REACH, Elementary, Rounded
 
 DTYPES = {
     "float64": np.dtype(np.float64),

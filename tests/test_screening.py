@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from rnncheck.activations import exp, log, sigmoid, softplus, sqrt, tanh
-from rnncheck.precision import PRECISIONS
-from rnncheck.products import Matrix
-from rnncheck.rounding import Rounded
-from rnncheck.screening import Screened, ScreeningMatrix
+from rnncheck.equations.activations import exp, log, sigmoid, softplus, sqrt, tanh
+from rnncheck.rounding.estimates import Screened, ScreeningMatrix
+from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.rounding.products import Matrix
+from rnncheck.rounding.rounded import Rounded
 
 FORMATS = [PRECISIONS[name] for name in ("float32", "float16", "bfloat16")]
 every_format = pytest.mark.parametrize("precision", FORMATS, ids=lambda precision: precision.name)

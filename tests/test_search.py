@@ -5,13 +5,13 @@ from dataclasses import fields, replace
 import pytest
 from hypothesis import find, settings
 
+from experiments.random_case import random_case
 from experiments.search import CHOICES, DEFAULTS, SETTINGS, cases, describe, nearest_case, search
-from rnncheck.case import Case
-from rnncheck.comparator import Check, Verdict, failed_row
-from rnncheck.grid import deviates
-from rnncheck.random_case import random_case
-from rnncheck.report import Entry
-from rnncheck.verify import reproduce_command, verify_case
+from rnncheck.api import verify_case
+from rnncheck.cases.case import Case, reproduce_command
+from rnncheck.cases.deviations import deviates
+from rnncheck.checks.verdicts import Check, Verdict, failed_row
+from rnncheck.report.report import Entry
 
 FIRST, COUNT, BLOCK = 100_000, 150, 10
 

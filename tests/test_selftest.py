@@ -5,13 +5,14 @@ import json
 import pytest
 
 from rnncheck.errors import InputError
-from rnncheck.faults import FAULTS, Fault
-from rnncheck.selftest import named_faults, self_test
+from rnncheck.faults.catalogue import FAULTS
+from rnncheck.faults.catalogue.fault import Fault
+from rnncheck.jobs.self_test import named_faults, self_test
 
 
 def test_command_prints_a_line_for_each_fault_and_control(rnncheck_command, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "rnncheck.selftest.named_backends", lambda names: ("tensorflow", "torch")
+        "rnncheck.jobs.self_test.named_backends", lambda names: ("tensorflow", "torch")
     )  # README's run has all
     path = tmp_path / "faults.json"
 

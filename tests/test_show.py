@@ -14,12 +14,12 @@ from keras import layers
 from rich.console import Console
 
 from rnncheck.cli import main
-from rnncheck.equations import CELLS
-from rnncheck.extractor import extract
-from rnncheck.layers import LAYERS
+from rnncheck.equations.cells import CELLS
+from rnncheck.equations.layers import LAYERS
+from rnncheck.frameworks.keras.config.entries import ENTRIES
+from rnncheck.frameworks.keras.extract import extract
 from rnncheck.network import InputSpec, Layer, Network, Tensor
-from rnncheck.reading.entries import ENTRIES
-from rnncheck.show import changed_options, equations, keras_defaults, output_shapes, print_network
+from rnncheck.report.network_table import changed_options, equations, keras_defaults, output_shapes, print_network
 
 
 def sequential(*stack, shape=(6, 3), **options):

@@ -10,13 +10,12 @@ import pytest
 from reference import make_inputs, make_network, replaced
 
 import rnncheck
-from rnncheck.comparator import Check, Verdict
-from rnncheck.end_to_end import Tolerance, end_to_end_rows
-from rnncheck.network import InputSpec, Layer, Network, Tensor
-from rnncheck.observed import observe
-from rnncheck.parallel import threads
-from rnncheck.recording import Recording
-from rnncheck.steps import step_rows
+from rnncheck.checks.end_to_end import Tolerance, end_to_end_rows
+from rnncheck.checks.observed import observe
+from rnncheck.checks.steps import step_rows
+from rnncheck.checks.threads import threads
+from rnncheck.checks.verdicts import Check, Verdict
+from rnncheck.network import InputSpec, Layer, Network, Recording, Tensor
 
 ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0), "linear": lambda x: x}
 
@@ -470,14 +469,14 @@ def test_rows_do_not_depend_on_the_blocks(monkeypatch, fault, block, options):
     recordings = fault(network).record(make_inputs(network, 7))
     expected = step_rows(network, observe(network, recordings))
 
-    monkeypatch.setattr("rnncheck.blocks.LARGEST", block)
+    monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", block)
     rows = step_rows(network, observe(network, recordings))
 
     assert_same_rows(rows, expected)
 
 
 def test_memory_does_not_grow_with_the_number_of_blocks(monkeypatch):
-    monkeypatch.setattr("rnncheck.blocks.LARGEST", 10_000)
+    monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", 10_000)
     network = make_network(T=2_000, D=2, M=10, K=2)
 
     def peak(samples):
@@ -494,7 +493,7 @@ def test_memory_does_not_grow_with_the_number_of_blocks(monkeypatch):
 
 @pytest.mark.parametrize("fault", [Implementation, OneWeightOff], ids=lambda f: f.__name__)
 def test_threads_give_the_rows_that_map_gives(monkeypatch, fault):
-    monkeypatch.setattr("rnncheck.blocks.LARGEST", 100)
+    monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", 100)
     network = make_network(T=40, D=3, M=9, K=2, mask=True, return_state=True)
     recordings = fault(network).record(make_inputs(network, 7))
     expected = all_rows(network, recordings)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnncheck import InputError, InputSpec, Layer, Network, Tensor
-from rnncheck.stimuli import random_inputs
+from rnncheck.cases.inputs import random_inputs
 
 
 def network(*specs, layers=()):

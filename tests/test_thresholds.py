@@ -5,9 +5,9 @@ import pytest
 from experiments import records
 from experiments.calibrate import random_case
 from experiments.power import VISIBLE
-from rnncheck.comparator import Verdict
-from rnncheck.thresholds import AVERAGE_LIMIT, SCORE_LIMIT, SUSPICIOUS
-from rnncheck.verify import verify_case
+from rnncheck.api import verify_case
+from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT, SUSPICIOUS
+from rnncheck.checks.verdicts import Verdict
 
 CALIBRATION = records.read("calibration")
 POWER = records.read("power")

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 from reference import CELLS, make_bidirectional, make_dense, make_inputs, make_network
 
-from rnncheck.end_to_end import end_to_end_rows, rows_of_variants
-from rnncheck.faults import FAULTS, injections
+from rnncheck.checks.end_to_end import end_to_end_rows
+from rnncheck.equations.changes import with_layer, with_weights
+from rnncheck.faults.catalogue import FAULTS
+from rnncheck.faults.catalogue.fault import injections
 from rnncheck.faults.emulation import emulate
-from rnncheck.faults.fault import with_layer, with_weights
 from rnncheck.faults.trial import shows, which_show
-from rnncheck.network import Tensor
-from rnncheck.recording import Recording
-from rnncheck.stacked import Stacked
-from rnncheck.variants import in_variants
+from rnncheck.faults.variants import Stacked, in_variants, rows_of_variants
+from rnncheck.network import Recording, Tensor
 
 N, T, D, M, K = 3, 5, 2, 4, 3
 SIZES = {"T": T, "D": D, "M": M}

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 import rnncheck
-from rnncheck.case import MASKS, NOTEBOOK, POLICIES, Case
-from rnncheck.comparator import Check, Verdict
-from rnncheck.grid import KNOWN_DEVIATIONS
-from rnncheck.observed import disagreements, observe
-from rnncheck.random_case import random_case
-from rnncheck.runner import record
-from rnncheck.tasks import quiet_framework
-from rnncheck.verify import verify_case
+from experiments.random_case import random_case
+from rnncheck.api import verify_case
+from rnncheck.cases.case import MASKS, NOTEBOOK, POLICIES, Case
+from rnncheck.cases.deviations import KNOWN_DEVIATIONS
+from rnncheck.checks.observed import disagreements, observe
+from rnncheck.checks.verdicts import Check, Verdict
+from rnncheck.frameworks.keras.run import record
+from rnncheck.frameworks.keras.session import quiet_framework
 
 SIZES = {"N": 3, "T": 6, "D": 4, "M": 5, "K": 2}
 

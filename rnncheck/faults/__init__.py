@@ -1,15 +1,5 @@
-"""The catalogue of the ways in which people get recurrent networks wrong.
+"""Which mistake would explain a run, and which mistakes it could not have shown."""
 
-To add a fault, enter it in `FAULTS` of the module of its class.
-"""
-
-from rnncheck.faults import activations, biases, direction, gates, masks, precision, states, weights
-from rnncheck.faults.fault import Fault, Injection, injections
-
-FAULTS: tuple[Fault, ...] = tuple(
-    fault
-    for module in (gates, biases, activations, states, masks, direction, weights, precision)
-    for fault in module.FAULTS
-)
+from rnncheck.faults.catalogue import FAULTS, Fault, Injection, injections
 
 __all__ = ["FAULTS", "Fault", "Injection", "injections"]

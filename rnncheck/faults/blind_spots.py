@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rnncheck.faults.fault import Fault, Injection, injections
+from rnncheck.checks.observed import Call, observe
+from rnncheck.checks.steps import Mapper
+from rnncheck.faults.catalogue.fault import Fault, Injection, injections
 from rnncheck.faults.trial import MIXING, few_samples, which_show
-from rnncheck.network import Network
-from rnncheck.observed import Call, observe
-from rnncheck.recording import Recording
-from rnncheck.steps import Mapper
+from rnncheck.network import Network, Recording
 
 
 @dataclass(frozen=True)

@@ -14,24 +14,30 @@ from functools import cached_property
 
 import numpy as np
 
-from rnncheck.comparator import Check, Row, Verdict
-from rnncheck.faults.fault import Fault, Injection, injections, with_layer
-from rnncheck.faults.shape import describe
-from rnncheck.faults.trial import MIXING, explains, few_samples, rows_against
+from rnncheck.checks.observed import observe
+from rnncheck.checks.steps import Differences, Mapper, differences
+from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
+from rnncheck.checks.verdicts import Check, Row, Verdict, worst
+from rnncheck.equations.changes import with_layer
+from rnncheck.equations.formats import FORMATS
+from rnncheck.equations.moves import OutsideTableError
+from rnncheck.equations.replay import States, replay
+from rnncheck.faults.catalogue.fault import Fault, Injection, injections
+from rnncheck.faults.symptoms import describe
+from rnncheck.faults.trial import MIXING, explains, failures, few_samples, rows_against
 from rnncheck.faults.wrong_weights import WrongWeight, wrong_weights
-from rnncheck.layers import OutsideTableError
-from rnncheck.network import Network
-from rnncheck.observed import observe
-from rnncheck.recording import Recording
-from rnncheck.replay import States, replay
-from rnncheck.steps import Differences, Mapper, differences
-from rnncheck.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
+from rnncheck.network import Network, Recording
+from rnncheck.rounding.precision import PRECISIONS
 
 # Pairs are tried with so many of the faults that explain most on their own as the first of the two.
 _FIRST_OF_PAIRS = 6
+
+
 # A glance tells that a fault explains nothing where scores stay this many times above their limits: the noise of a
 # glance is rough.
 _HOPELESS = 3.0
+
+
 # So few wrong weights are named before pairs of faults are tried.
 _SLIPS = 2
 
@@ -227,3 +233,37 @@ def _solved(network: Network, recordings: Sequence[Recording], failed: Sequence[
             found += wrong
             corrected = with_layer(corrected, WrongWeight.put_in(layer, wrong))
     return tuple(found) if found and explains(rows_against(corrected, recordings)) else ()
+
+
+def _stored(recordings: Sequence[Recording]) -> str:
+    """Return the coarsest format that holds every number of a run exactly."""
+    arrays = [array for each in recordings for array in (*each.outputs, *each.states.values())]
+    for name in ("bfloat16", "float16", "float32"):
+        if all(np.array_equal(PRECISIONS[name].round(x), x, equal_nan=True) for x in arrays):
+            return name
+    return "float64"
+
+
+def likely_format(network: Network, recordings: Sequence[Recording], mapper: Mapper = map) -> str | None:
+    """Return the finest format that explains a run down to rounding; None where none does, or where none can be told.
+
+    Formats whose results would be stored as this run's are come first: numbers that all have 11 digits are float16,
+    though a coarser noise than float16's might explain them too.
+
+    Args:
+        network: the equations, in any precision.
+        recordings: the run, one recording for each call.
+        mapper: `map`, or a function like it that uses several threads.
+    """
+    few = few_samples(network, recordings)
+    stored = _stored(recordings)
+    for name, each in sorted(FORMATS.items(), key=lambda pair: pair[1].stored != stored):
+        changed = each.change(network)
+        if few is not recordings and failures(rows_against(changed, few, mapper)):
+            continue
+        rows = rows_against(changed, recordings, mapper)
+        if explains(rows):
+            return name
+        if worst(rows) is Verdict.UNDECIDABLE:
+            return None
+    return None

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from rnncheck.equations import CELLS, Weights, X
-from rnncheck.faults.fault import with_options
-from rnncheck.network import Activation, Array, Layer, Network
-from rnncheck.precision import PRECISIONS, Precision
-from rnncheck.recording import Recording
-from rnncheck.replay import KERNELS, Emulation, States, replay
+from rnncheck.equations.arithmetic import KERNELS, Emulation
+from rnncheck.equations.cells import CELLS
+from rnncheck.equations.changes import with_options
+from rnncheck.equations.operands import Weights, X
+from rnncheck.equations.replay import States, replay
+from rnncheck.network import Activation, Array, Layer, Network, Recording
+from rnncheck.rounding.precision import PRECISIONS, Precision
 
 # (terms (R, n, M) in float32) -> their sum (R, M), by additions in float32.
 Summation = Callable[[Array], Array]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rnncheck.comparator import FAILED, Check, Row, Verdict
-from rnncheck.end_to_end import end_to_end_rows, rows_of_variants
-from rnncheck.network import Layer, Network
-from rnncheck.observed import disagreements, largest_layer, observe
-from rnncheck.recording import Recording
-from rnncheck.steps import Mapper, all_steps_match, sees, step_rows, unseen
-from rnncheck.thresholds import AVERAGE_LIMIT
-from rnncheck.variants import in_variants
+from rnncheck.checks.end_to_end import end_to_end_rows
+from rnncheck.checks.observed import disagreements, largest_layer, observe
+from rnncheck.checks.steps import Mapper, all_steps_match, sees, step_rows, unseen
+from rnncheck.checks.thresholds import AVERAGE_LIMIT
+from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
+from rnncheck.faults.variants import in_variants, rows_of_variants
+from rnncheck.network import Layer, Network, Recording
 
 # The classes of faults that mix samples: what they do to some of them is not what they do to all.
 MIXING = ("layout", "batch", "masks")
+
 
 # How many numbers of a layer are enough for a glance.
 _FEW = 2**12

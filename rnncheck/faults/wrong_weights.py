@@ -15,21 +15,28 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rnncheck.equations import CELLS
-from rnncheck.network import Array, Layer
-from rnncheck.observed import Call
-from rnncheck.recording import Recording
-from rnncheck.steps import Differences, differences
-from rnncheck.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
+from rnncheck.checks.observed import Call
+from rnncheck.checks.steps import Differences, differences
+from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
+from rnncheck.equations.cells import CELLS
+from rnncheck.network import Array, Layer, Recording
 
 # By how much an entry is moved to see how the layer's numbers move with it.
 _NUDGE = 2.0**-16
+
+
 # How many entries of one unit's weights, and how many units, are looked for; more is no slip of the pen.
 _MOST_ENTRIES, _MOST_UNITS = 4, 8
+
+
 # How many sets of entries are carried on.
 _BRANCHES = 12
+
+
 # How many numbers of a layer are enough to solve for weights.
 _ENOUGH = 2**14
+
+
 # How many (entry, number) pairs are computed at most: some seconds.
 _MOST_WORK = 2**27
 

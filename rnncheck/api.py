@@ -1,0 +1,173 @@
+"""From a case, a model or recorded arrays to a report: the flow, and the Python functions that people call."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rnncheck.cases.case import Case
+from rnncheck.cases.inputs import check_inputs, random_inputs
+from rnncheck.checks.end_to_end import Tolerance, make_tolerance
+from rnncheck.checks.relations import RELATIONS, Related, related_runs
+from rnncheck.equations.replay import Replayed
+from rnncheck.equations.replay import replay as run_equations
+from rnncheck.errors import InputError
+from rnncheck.frameworks.recorded import FunctionRunner, make_recording
+from rnncheck.frameworks.sources import Source
+from rnncheck.jobs.backends import CrossCheck
+from rnncheck.jobs.job import case_work, compared, how_to_run, saved, work_on
+from rnncheck.jobs.processes import named_backends
+from rnncheck.report.report import Entry, Report
+
+
+def verify(
+    model: Any,
+    inputs: Any = None,
+    *,
+    seed: int = 0,
+    samples: int | None = None,
+    steps: int | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    paths: Sequence[str] = ("predict",),
+    metamorphic: bool = False,
+    backends: Sequence[str] = (),
+) -> Report:
+    """Check whether a Keras model computes what its equations say.
+
+    Args:
+        model: a built Sequential or functional Keras model, the path of a `.keras` or `.h5` file, or a `Case` to
+            build. A file is read without Keras; Keras loads it, in safe mode, to run it. A stateful model is called
+            twice in a row.
+        inputs: one array (N, T, D), several in the model's order, or a mapping by the names of the inputs; random
+            ones when None. A case makes its own.
+        seed: of random inputs.
+        samples: N of random inputs.
+        steps: T of random inputs where the model leaves it open.
+        rtol: relative tolerance of an extra check, together with atol.
+        atol: absolute tolerance of an extra check, together with rtol.
+        paths: the ways of Keras to compute it, by the names of `rnncheck.frameworks.keras.paths.PATHS`, or `["all"]`.
+        metamorphic: whether to make runs besides that must give the same numbers; see `rnncheck.checks.relations`.
+        backends: Keras' backends to run on, each in a process of its own: names, or `["all"]` for those that are
+            installed. None for this process alone.
+
+    Returns:
+        A report with an entry for each backend and path.
+
+    Raises:
+        InputError: the file cannot be read, the inputs do not fit the model or are not finite, or a path or a
+            backend is unknown.
+        UnsupportedError: the model has something that rnncheck does not replay.
+    """
+    from rnncheck.frameworks.keras.environment import environment
+
+    tolerance = make_tolerance(rtol, atol)
+    how = how_to_run(paths, metamorphic=metamorphic)
+    named = named_backends(backends or ())
+    with contextlib.ExitStack() as stack:
+        if isinstance(model, Case):
+            given = {"inputs": inputs is not None, "seed": seed != 0, "samples": samples, "steps": steps}
+            if any(given.values()):
+                said = ", ".join(name for name, value in given.items() if value)
+                raise InputError(f"{said}: it came with the case {model}; expected none, for a case says its own.")
+            work = case_work(model, tolerance, how)
+        else:
+            source = Source.of(model)
+            if named and source.loaded is not None:
+                source = saved(source, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            work = work_on(source, inputs, seed, samples, steps, tolerance, how)
+        if not named:
+            return Report(environment(), work.verify())
+        cross_check = CrossCheck(named)
+        for _ in cross_check.run([work]):
+            pass
+        return cross_check.report()
+
+
+def compare(
+    network: Any,
+    inputs: Any,
+    outputs: Any,
+    *,
+    states: Any = None,
+    precision: str | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    seed: int = 0,
+    metamorphic: bool = False,
+) -> Report:
+    """Check what any program computed against the equations of a network.
+
+    A stateful network is taken to start from zero states.
+
+    Args:
+        network: a `Network`, a Keras model to extract one from, or the path of a `.keras` or `.h5` file.
+        inputs: what the program was given: one array (N, T, D), several, or a mapping by name. Where a function
+            computes the outputs, None for random ones.
+        outputs: what it produced: one array, one for each output of the network, or a mapping by name; or a function
+            that takes an array for each input and returns that.
+        states: layer name -> the state h after every step, (N, T, M), in the order in which the layer takes the
+            steps; without names one array for each recurrent layer. With them every step is checked on its own;
+            without, the end-to-end check decides.
+        precision: what the program computes in, one of `equations.formats.FORMATS`; what the network says when None.
+        rtol: relative tolerance of an extra check, together with atol.
+        atol: absolute tolerance of an extra check, together with rtol.
+        seed: of random inputs.
+        metamorphic: whether a function is called again where it must give the same; see `rnncheck.checks.relations`.
+
+    Raises:
+        InputError: an array does not fit the network, the precision is unknown, or there are arrays only where a
+            function is needed.
+        UnsupportedError: the model has something that rnncheck does not replay.
+    """
+    from rnncheck.frameworks.keras.environment import environment
+
+    tolerance = make_tolerance(rtol, atol)
+    source = Source.of(network)
+    related: tuple[Related, ...] = ()
+    if callable(outputs):
+        arrays = random_inputs(source.network, seed) if inputs is None else check_inputs(source.network, inputs)
+        runner = FunctionRunner(source.network, outputs)
+        inputs, (outputs,) = arrays, runner.outputs([arrays])
+        related = related_runs(runner, source.network, (arrays,), tuple(RELATIONS) if metamorphic else ())
+    elif metamorphic or inputs is None:
+        raise InputError(
+            f"{'metamorphic' if metamorphic else 'inputs=None'}: it came with recorded arrays; expected a function "
+            "in the place of outputs, which can be called."
+        )
+    recording = make_recording(source.network, inputs, outputs, {} if states is None else states)
+    return Report(environment(), (compared(source, recording, precision, tolerance, related),))
+
+
+def replay(network: Any, inputs: Any, *, every_step: bool = False) -> Replayed:
+    """Run the equations of a network on inputs, in float64.
+
+    Args:
+        network: a `Network`, a Keras model to extract one from, or the path of a `.keras` or `.h5` file.
+        inputs: one array (N, T, D), several in the network's order, or a mapping by name.
+        every_step: whether to keep the state h of every recurrent layer after every step, (N, T, M).
+
+    Returns:
+        What they give: `outputs`, one array for each, and `sequences` by layer, where asked for. A stateful network
+        starts from zero states.
+
+    Raises:
+        InputError: an array does not fit the network.
+        UnsupportedError: the model has something that rnncheck does not replay.
+    """
+    of = Source.of(network).network
+    return run_equations(of, check_inputs(of, inputs), every_step=every_step)
+
+
+def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
+    """Build a case, run it in Keras and check it; a crash of the framework is an `error` row.
+
+    Args:
+        case: what to build.
+        tolerance: a limit to check besides.
+    """
+    (entry,) = case_work(case, tolerance).verify()
+    return entry

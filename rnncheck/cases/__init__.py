@@ -1,0 +1,1 @@
+"""What is run, and on which inputs."""

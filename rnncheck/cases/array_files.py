@@ -1,0 +1,307 @@
+"""Arrays from files: `.npy`, `.npz`, `.csv` and `.json`, read without executing anything in them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import lzma
+import math
+import re
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from rnncheck.errors import InputError
+from rnncheck.network import Array, InputSpec
+
+# The kinds of files that are read, for messages and help.
+FILES = ".npy, .npz, .csv or .json"
+
+
+_ADVICE = "Write it with numpy.save, numpy.savez, numpy.savetxt(..., delimiter=',') or as JSON."
+
+
+# What the readers of these formats raise at files that are damaged, encrypted or made up.
+_UNREADABLE = (
+    OSError, EOFError, ValueError, TypeError, SyntaxError, OverflowError, MemoryError, RuntimeError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError,
+)  # fmt: skip
+
+
+def read_arrays(path: Path, specs: Sequence[InputSpec], noun: str = "input") -> Any:
+    """Return what a file holds: one array, several in an order, or a mapping by name.
+
+    Args:
+        path: `.npy`, one array (N, ...); `.npz`, arrays by name, `arr_0`, `arr_1`, ... in an order, or one input of
+            any name; `.csv`, a line for every step, the steps of the first sample first, or for every sample where
+            there are no steps; `.json`, nested lists of numbers, or an object that has such by name.
+        specs: the name and shape of each array that is expected.
+        noun: what such an array is, in messages.
+
+    Raises:
+        InputError: the file is none of these, or holds something else than numbers.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # NumPy's, of headers in old forms
+            return _read(path, specs, noun)
+    except _UNREADABLE as error:
+        if isinstance(error, InputError):
+            raise
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: it cannot be read ({said}); expected an array of numbers. {_ADVICE}") from error
+
+
+def _read(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
+    if path.is_dir():
+        raise InputError(f"{path}: it is a directory; expected {FILES} with the {noun}s.")
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; expected {FILES} with the {noun}s.")
+    match path.suffix.lower():
+        case ".npy":
+            return _read_npy(path)
+        case ".npz":
+            return _by_name(_read_npz(path, noun), specs, noun)
+        case ".csv":
+            return _read_csv(path, specs, noun)
+        case ".json":
+            return _read_json(path, specs, noun)
+    came = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
+    raise InputError(f"{path}: {came} came; expected {FILES}. {_ADVICE}")
+
+
+def _read_npy(path: Path) -> Array:
+    with path.open("rb") as file:
+        return _read_array(str(path), file, path.stat().st_size)
+
+
+def _read_npz(path: Path, noun: str) -> dict[str, Array]:
+    with zipfile.ZipFile(path) as archive:
+        arrays = {}
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            with archive.open(member) as file:
+                # Read as much as was declared and one byte, so that a false size is seen and costs nothing.
+                content = file.read(min(member.file_size, _LARGEST) + 1)
+            if len(content) > _LARGEST:
+                raise InputError(f"{path}: array {name!r} is larger than {_LARGEST} bytes; expected a smaller one.")
+            if len(content) != member.file_size:
+                raise InputError(
+                    f"{path}: array {name!r}: the archive declares {member.file_size} bytes, but {len(content)} "
+                    "follow; expected a whole file."
+                )
+            if name in arrays:
+                raise InputError(f"{path}: array {name!r} is there twice; expected every name once.")
+            arrays[name] = _read_array(f"{path}: array {name!r}", io.BytesIO(content), len(content))
+    if not arrays:
+        raise InputError(f"{path}: it holds no array; expected one for each {noun}. {_ADVICE}")
+    return arrays
+
+
+# The most that one array of an archive may unpack to.
+_LARGEST = 2**32
+
+
+def _read_array(where: str, file: IO[bytes], size: int) -> Array:
+    """Read one array in NumPy's format, after its header was held against the file's size."""
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    if dtype.hasobject:
+        raise InputError(
+            f"{where}: Python objects came, which are never unpickled; expected numbers. Save an array with a "
+            "numeric dtype."
+        )
+    if dtype.kind == "V" and dtype.itemsize == 2:
+        raise InputError(
+            f"{where}: values of two bytes came that NumPy does not know, as bfloat16 is saved; expected numbers. "
+            "Save array.astype('float32'), which holds every bfloat16."
+        )
+    if min(shape, default=1) < 0:
+        raise InputError(f"{where}: the header declares shape {shape}; expected lengths from 0 up.")
+    declared = math.prod(shape) * dtype.itemsize
+    if declared != size - file.tell():
+        raise InputError(
+            f"{where}: the header declares {declared} bytes for shape {shape}, but {size - file.tell()} follow; "
+            "expected one whole array."
+        )
+    file.seek(0)
+    array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
+def _by_name(arrays: Mapping[str, Array], specs: Sequence[InputSpec], noun: str) -> Any:
+    """Return arrays by name, or in the order in which `numpy.savez` numbered them; the only input has any name."""
+    if len(arrays) == len(specs) == 1 and (noun == "input" or specs[0].name in arrays):
+        return next(iter(arrays.values()))
+    numbered = [f"arr_{k}" for k in range(len(arrays))]
+    return [arrays[name] for name in numbered] if set(arrays) == set(numbered) else dict(arrays)
+
+
+def _read_json(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
+    """Read nested lists of numbers, or an object of them; infinities and NaN also as the strings that JSON has."""
+    if path.stat().st_size > _LARGEST:
+        raise InputError(f"{path}: it is larger than {_LARGEST} bytes; expected a smaller file, such as .npz.")
+    document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=partial(_without_twins, path))
+    if isinstance(document, dict):
+        named = {name: _json_array(f"{path}: {name!r}", value) for name, value in document.items()}
+        return _by_name(named, specs, noun)
+    if len(specs) != 1:
+        raise InputError(
+            f"{path}: one array came; expected an object with an array for each {noun}: "
+            f"{', '.join(repr(spec.name) for spec in specs)}."
+        )
+    return _json_array(str(path), document)
+
+
+def _without_twins(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object's values by their names, of which JSON lets the same one stand twice."""
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path}: {twice!r} is there twice; expected every name once.")
+    return named
+
+
+def _json_array(where: str, value: Any) -> Array:
+    kinds: set[type] = set()
+    numbers: Any = _json_numbers(where, value, kinds)
+    if len(kinds) > 1 and bool in kinds:
+        raise InputError(f"{where}: true or false came among numbers; expected nested lists of numbers.")
+    try:
+        return np.array(numbers)
+    except ValueError as error:
+        raise InputError(f"{where}: lists of different lengths came; expected those of one shape.") from error
+
+
+def _json_numbers(where: str, value: Any, kinds: set[type]) -> Any:
+    """Return nested lists of numbers as NumPy takes them, and note of which types they are."""
+    if isinstance(value, list):
+        return [_json_numbers(where, each, kinds) for each in value]
+    if value in ("NaN", "Infinity", "-Infinity"):
+        value = float(value)
+    if not isinstance(value, int | float):
+        raise InputError(f"{where}: {json.dumps(value)[:40]} came; expected nested lists of numbers.")
+    kinds.add(type(value))
+    is_large = isinstance(value, int) and abs(value) >= 2**63  # no integer of NumPy's is
+    return float(value) if is_large else value
+
+
+def _read_csv(path: Path, specs: Sequence[InputSpec], noun: str) -> Array:
+    """Read lines of numbers with commas between them; a first line of words is a header."""
+    if len(specs) != 1:
+        raise InputError(
+            f"{path}: a .csv file holds one array, but the model has {len(specs)} {noun}s; expected .npz or .json."
+        )
+    with path.open(encoding="utf-8-sig") as file:
+        rows = list(_rows(path, file))
+    if not rows:
+        raise InputError(f"{path}: it has no line of numbers; expected numbers with commas between them.")
+    return _folded(path, np.array(rows), specs[0], noun)
+
+
+def _rows(path: Path, lines: Iterable[str]) -> Iterator[list[float]]:
+    """Yield the numbers of each line; lines that are empty or comments are none."""
+    first = 0
+    width = None
+    for count, line in enumerate(lines, start=1):
+        words = line.strip().split(",")
+        if not line.strip() or (line.startswith("#") and not _SHEET_ERROR.match(line)):
+            continue
+        first = first or count
+        if count == first and _is_header(line, words):
+            continue
+        width = width or len(words)
+        if len(words) != width:
+            raise InputError(f"{path}: line {count} has {len(words)} numbers; expected {width}, as on those before.")
+        yield [_number(path, count, word) for word in words]
+
+
+# What a spreadsheet writes where a formula failed, which is no comment.
+_SHEET_ERROR = re.compile(r"#(NUM!|DIV/0!|N/A|VALUE!|REF!|NAME\?|NULL!)")
+
+
+# What C writes besides `nan` and `inf`, by the library: nan(0x7ff8), -nan(ind), NaNQ, 1.#QNAN, -1.#IND0e+000, 1.#INF.
+_NAN_OF_C = re.compile(r"[+-]?(nan[qs]|nan\(\w*\)|1\.#(QNAN|SNAN|IND)\d*(e[+-]\d+)?)", re.IGNORECASE)
+
+
+_INFINITY_OF_C = re.compile(r"([+-]?)1\.#INF\d*(e[+-]\d+)?", re.IGNORECASE)
+
+
+def _is_header(line: str, words: Sequence[str]) -> bool:
+    """Whether a line has no number, and does not begin like one, as `1;2` does."""
+    numbers = any(_as_number(word) is not None for word in words)
+    return not (numbers or line.strip()[:1] in set("0123456789+-.") or any(map(_SHEET_ERROR.match, words)))
+
+
+def _number(path: Path, line: int, word: str) -> float:
+    number = _as_number(word)
+    if number is None:
+        raise InputError(f"{path}: line {line} has {word.strip()[:40]!r}; expected numbers with commas between them.")
+    return number
+
+
+def _as_number(word: str) -> float | None:
+    """Return what a word says in Python or in C; None where it is no number."""
+    word = word.strip()
+    try:
+        number = float(word)
+    except ValueError:
+        return _number_of_c(word)
+    return None if "_" in word else number  # Python's way to part digits is nobody else's
+
+
+def _number_of_c(word: str) -> float | None:
+    """Return NaN or infinity as C's libraries write them; None for any other word."""
+    if _NAN_OF_C.fullmatch(word):
+        return math.nan
+    infinity = _INFINITY_OF_C.fullmatch(word)
+    return float(f"{infinity[1]}inf") if infinity else None
+
+
+def _folded(path: Path, table: Array, spec: InputSpec, noun: str) -> Array:
+    """Return lines (N·T, D) as (N, T, D) where the input has steps."""
+    if len(spec.shape) < 2:
+        return table[:, 0] if not spec.shape and table.shape[1] == 1 else table
+    *steps, features = spec.shape
+    lines = math.prod(size for size in steps if size is not None)
+    # Where the number of steps is open, all lines are one sample: nothing says where another one begins.
+    samples = 1 if None in steps else -1
+    if steps.count(None) > 1 or len(table) % lines:
+        raise InputError(
+            f"{path}: {len(table)} lines came; expected a multiple of {lines}, one for each step of {noun} "
+            f"{spec.name!r}, which has shape {_written(spec)}, with {features} numbers in it."
+        )
+    return table.reshape(samples, *(-1 if size is None else size for size in steps), table.shape[1])
+
+
+def taken_for_granted(path: Path, specs: Sequence[InputSpec]) -> str:
+    """Say what nothing in a file says, and was assumed when it was read; empty where there is nothing of the kind."""
+    open_steps = len(specs) == 1 and None in specs[0].shape[:-1]
+    if path.suffix.lower() != ".csv" or not open_steps:
+        return ""
+    return (
+        f"{path.name}: its lines were read as the steps of one sample, for the model leaves their number open; .npy, "
+        ".npz and .json hold several samples."
+    )
+
+
+@contextlib.contextmanager
+def told_of(path: Path, besides: str = "") -> Iterator[None]:
+    """Say of which file it is what does not fit, and what else must be known."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error} {besides}".rstrip()) from error
+
+
+def _written(spec: InputSpec) -> str:
+    return f"({', '.join(['N', *('any' if size is None else str(size) for size in spec.shape)])})"

@@ -1,0 +1,99 @@
+"""What Keras is known to compute otherwise than its equations say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rnncheck.cases.case import RANKS, Case
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Something that Keras 3.15 computes otherwise than its equation says, or cannot compute.
+
+    The grid leaves these cases out; `rnncheck verify` with such options says `mismatch` or `error`, and a test
+    notices when Keras mends it.
+
+    Attributes:
+        reason: what Keras does.
+        applies: whether a case is affected.
+        example: a case that shows it.
+        backends: where it does.
+    """
+
+    reason: str
+    applies: Callable[[Case], bool]
+    example: Case
+    backends: tuple[str, ...] = BACKENDS
+
+
+def _uses(case: Case, activation: str) -> bool:
+    return activation in (case.activation, case.recurrent_activation, case.dense_activation)
+
+
+def _zeroes_backwards(case: Case) -> bool:
+    """Whether a layer that goes backwards puts out zero where a step does not count."""
+    if case.bidirectional:  # which zeroes wherever it returns sequences, as layers below others do
+        return case.return_sequences or case.layers > 1
+    return case.go_backwards and case.zero_output_for_mask
+
+
+KNOWN_DEVIATIONS = (
+    Deviation(
+        "sparsemax sums the cumulative sums over its support instead of taking the last one (keras issue 23425)",
+        lambda case: _uses(case, "sparsemax"),
+        Case(dense_activation="sparsemax", K=4),
+    ),
+    Deviation(
+        "leaky_relu in float64 has its slope 0.2 from a float32 number",
+        lambda case: _uses(case, "leaky_relu") and case.dtype == "float64",
+        Case(dense_activation="leaky_relu", dtype="float64", N=8),
+    ),
+    Deviation(
+        "gelu in float64 has the square root of 2 from a float32 number",
+        lambda case: _uses(case, "gelu") and case.dtype == "float64",
+        Case(dense_activation="gelu", dtype="float64", N=8),
+    ),
+    Deviation(
+        "unroll with go_backwards zeroes masked outputs by the mask in its original order",
+        lambda case: case.unroll and case.mask != "none" and _zeroes_backwards(case),
+        Case(unroll=True, go_backwards=True, mask="left", zero_output_for_mask=True, return_sequences=True),
+    ),
+    Deviation(
+        "JAX puts out the initial state before the first step that counts, TensorFlow and torch zeros",
+        lambda case: case.initial_state and _is_masked_in_a_loop(case) and not case.zero_output_for_mask,
+        Case(mask="left", initial_state=True, return_sequences=True),
+        ("jax",),
+    ),
+    Deviation(
+        "JAX and torch compute the matrix products of float64 layers in float32",
+        lambda case: case.dtype == "float64" and case.layer not in RANKS,
+        Case(dtype="float64"),
+        ("jax", "torch"),
+    ),
+    Deviation(
+        "JAX forgets the states of a stateful layer from one predict to the next",
+        lambda case: case.stateful,
+        Case(stateful=True),
+        ("jax",),
+    ),
+    Deviation(
+        "JAX cannot run a convolutional layer under a mask",
+        lambda case: case.layer in RANKS and _is_masked_in_a_loop(case),
+        Case(layer="conv_lstm_1d", mask="right"),
+        ("jax",),
+    ),
+)
+
+
+def _is_masked_in_a_loop(case: Case) -> bool:
+    return case.mask != "none" and not case.unroll
+
+
+def deviates(case: Case, backends: Sequence[str] = ("tensorflow",)) -> bool:
+    """Whether Keras is known to compute this case otherwise than the equations say, on one of the backends."""
+    known = (deviation for deviation in KNOWN_DEVIATIONS if set(deviation.backends) & set(backends))
+    return any(deviation.applies(case) for deviation in known)

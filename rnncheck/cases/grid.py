@@ -1,0 +1,234 @@
+"""The built-in grid: the cases that `rnncheck verify` runs, and how options on the command line make others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from itertools import cycle, product
+from typing import Any
+
+from rnncheck.cases.case import GATES, LAYERS, MASK_SOURCES, MASKS, MERGE_MODES, NOTEBOOK, POLICIES, RANKS, Case
+from rnncheck.cases.deviations import deviates
+from rnncheck.equations.activations import ACTIVATIONS
+from rnncheck.errors import InputError
+
+Options = dict[str, Any]
+
+
+# Sizes pairwise different, also from the sizes of space and the number of outer steps.
+_SIZES = {"N": 3, "T": 7, "D": 4, "M": 6, "K": 2}
+
+
+_SIZES_STACKED = {"N": 3, "T": 9, "D": 4, "M": 6, "K": 2}  # the cells have 6, 7 and 8 units
+
+
+_SIZES_CONVOLUTION = {"N": 4, "T": 7, "D": 2, "M": 8, "K": 1}  # the space is 6, 5, 3
+
+
+_SIZES_TIME_DISTRIBUTED = {"N": 9, "T": 7, "D": 4, "M": 8, "K": 1}  # with 2 outer steps
+
+
+_OTHERS = tuple(layer for layer in LAYERS if layer not in GATES)
+
+
+_WRAPPED = ("bidirectional", "time_distributed")
+
+
+_PADDINGS = tuple(mask for mask in MASKS if mask != "none")
+
+
+def default_grid(seed: int = 0, backends: Sequence[str] = ("tensorflow",)) -> list[Case]:
+    """Return the built-in cases: the notebook's first, then every option of every kind, sizes pairwise different.
+
+    Args:
+        seed: of weights and inputs.
+        backends: where they are to run; what is known to deviate there is left out.
+    """
+    cases = [NOTEBOOK]
+    numbered = enumerate(_options(), start=seed)
+    cases += [Case(**{"seed": number, **options}) for number, options in numbered]
+    return [case for case in cases if not deviates(case, backends)]
+
+
+def _options() -> Iterator[Options]:
+    yield from (_base(layer) for layer in LAYERS if layer != "simple_rnn")
+    yield from (_base("lstm", wrapper) for wrapper in _WRAPPED)
+    yield from _sizes()
+    yield from _activations()
+    yield from _dtypes()
+    yield from _masks()
+    yield from _mask_sources()
+    yield from _bidirectional()
+    yield from _time_distributed()
+    others = cycle(("simple_rnn", "gru"))
+    for options in _single_options():
+        yield {**_base("lstm"), **options}
+        yield {**_base(next(others)), **options}
+    yield from ({**_SIZES, **options} for options in _options_of_one_layer())
+    yield from _stacked_and_cells()
+    yield from _convolutions()
+
+
+def _base(layer: str, wrapper: str = "none") -> Options:
+    """Return a layer, its wrapper, and sizes that differ from all others in it."""
+    sizes = _SIZES_STACKED if layer == "stacked" else _SIZES_CONVOLUTION if layer in RANKS else _SIZES
+    if wrapper == "time_distributed":
+        sizes = _SIZES_TIME_DISTRIBUTED
+    return {**sizes, "layer": layer, "wrapper": wrapper}
+
+
+def _sizes() -> Iterator[Options]:
+    for n, t_steps, d, m, k in (
+        (2, 4, 1, 3, 5),
+        (2, 50, 3, 5, 4),
+        (4, 10, 3, 32, 2),
+        (4, 50, 3, 32, 2),
+        (32, 100, 16, 64, 3),
+        (8, 20, 64, 128, 10),
+        (5, 30, 2, 256, 1),
+        (64, 12, 7, 33, 4),
+    ):
+        yield {"N": n, "T": t_steps, "D": d, "M": m, "K": k}
+    for layer in ("lstm", "gru"):
+        yield {"N": 32, "T": 100, "D": 16, "M": 64, "K": 3, "layer": layer}
+        yield {"N": 5, "T": 30, "D": 2, "M": 128, "K": 1, "layer": layer}
+    yield {"N": 8, "T": 300, "D": 5, "M": 64, "K": 2, "recurrent_scale": 3.0}  # chaotic
+
+
+def _activations() -> Iterator[Options]:
+    """Yield every activation of Dense, of a SimpleRNN, and of the gates and states of LSTM and GRU in turn."""
+    for activation, layer in zip(sorted(ACTIVATIONS), cycle(("lstm", "gru")), strict=False):
+        if activation == "glu":
+            yield {**_SIZES, "dense_activation": activation, "return_sequences": True}
+            continue
+        yield {**_SIZES, "activation": activation, "dense_activation": activation, "return_sequences": True}
+        yield {**_base(layer), "recurrent_activation": activation, "return_sequences": True}
+    for layer in ("lstm", "gru"):
+        yield {**_base(layer), "activation": "relu", "return_sequences": True}
+
+
+def _dtypes() -> Iterator[Options]:
+    """Yield every dtype with every cell, and with the other layers and wrappers in turn."""
+    others = cycle([*(_base(layer) for layer in _OTHERS), *(_base("lstm", wrapper) for wrapper in _WRAPPED)])
+    for dtype in POLICIES:
+        yield {**_SIZES, "dtype": dtype, "M": 32, "activation": "relu", "initial_state": True}
+        yield {**_base("lstm"), "dtype": dtype, "M": 32, "initial_state": True, "return_state": True}
+        yield {**_base("gru"), "dtype": dtype, "M": 32, "mask": "mixed", "return_sequences": True}
+        yield {**next(others), "dtype": dtype, "mask": "mixed", "return_sequences": True}
+
+
+def _masks() -> Iterator[Options]:
+    """Yield every mask with LSTM in both directions, with the other layers half of that."""
+    for place, (layer, mask, go_backwards) in enumerate(product(GATES, _PADDINGS, (False, True))):
+        if layer != "lstm" and (place + place // 2 + (layer == "gru")) % 2:
+            continue
+        zero = (place + place // 12) % 3 == 0
+        common = {"mask": mask, "go_backwards": go_backwards, "initial_state": True, "return_state": True}
+        sequences = (place // 2 + place // 12) % 2 == 0
+        yield {**_base(layer), **common, "return_sequences": sequences, "zero_output_for_mask": zero}
+    for place, (mask, layer) in enumerate(product(_PADDINGS, _OTHERS)):
+        if place % 2 == 0:
+            zero, backwards, sequences = place % 3 == 0, place // 2 % 2 == 0, place // 4 % 2 == 0
+            options = {"mask": mask, "go_backwards": backwards, "zero_output_for_mask": zero}
+            yield {**_base(layer), **options, "return_sequences": sequences}
+
+
+def _mask_sources() -> Iterator[Options]:
+    """Yield masks that a layer of the model finds, in front of every layer and wrapper that takes them."""
+    layers = (*GATES, "stacked")
+    sources = [source for source in MASK_SOURCES if source != "input"]
+    for place, (layer, source, wrapper) in enumerate(product(layers, sources, ("none", *_WRAPPED))):
+        if (place + place // 6) % 2 == 0:
+            options = {"mask": "mixed", "mask_from": source, "return_sequences": place // 4 % 2 == 0}
+            yield {**_base(layer, wrapper), **options}
+    yield {**_SIZES, "mask": "right", "mask_from": "embedding", "layers": 2, "layer": "gru"}
+
+
+def _bidirectional() -> Iterator[Options]:
+    modes = cycle(MERGE_MODES)
+    others = cycle(("simple_rnn", "gru"))
+    masked = [*product(("lstm",), MASKS), *((next(others), mask) for mask in MASKS)]
+    masked += zip(_OTHERS, cycle(("none", "mixed")), strict=False)
+    for place, (layer, mask) in enumerate(masked):
+        options = {"mask": mask, "merge_mode": next(modes), "return_sequences": place // 2 % 2 == 0}
+        yield {**_base(layer, "bidirectional"), **options, "return_state": place % 3 == 0}
+    for layer, mode in (("lstm", "concat"), ("gru", "none")):
+        options = {"merge_mode": mode, "initial_state": True, "return_state": True, "own_backward": True}
+        yield {**_base(layer, "bidirectional"), **options, "flatten": mode == "none", "return_sequences": True}
+    for layer in ("lstm", "stacked"):
+        yield {**_base(layer, "bidirectional"), "initial_state": True, "return_state": True, "mask": "mixed"}
+    yield {**_base("lstm", "bidirectional"), "stateful": True, "mask": "mixed", "return_sequences": True}
+    yield {**_base("gru", "bidirectional"), "layers": 2, "merge_mode": "sum", "mask": "both"}
+    yield {**_base("simple_rnn", "bidirectional"), "own_backward": True, "go_backwards": True}
+    yield {**_base("lstm", "bidirectional"), "unroll": True, "use_bias": False, "merge_mode": "mul"}
+
+
+def _time_distributed() -> Iterator[Options]:
+    for place, layer in enumerate(LAYERS):
+        yield {**_base(layer, "time_distributed"), "return_sequences": place % 2 == 0, "flatten": place % 3 == 0}
+    options = {"mask": "mixed", "go_backwards": True, "return_sequences": True, "zero_output_for_mask": True}
+    yield {**_base("lstm", "time_distributed"), **options}
+    yield {**_base("gru", "time_distributed"), "mask": "left", "layers": 2}
+
+
+def _single_options() -> Iterator[Options]:
+    yield {"use_bias": False}
+    yield {"stateful": True, "return_sequences": True, "return_state": True}
+    yield {"stateful": True, "mask": "mixed"}
+    yield {"unroll": True, "mask": "mixed", "zero_output_for_mask": True}
+    yield {"unroll": True, "stateful": True, "go_backwards": True}
+    yield {"dropout": 0.5, "recurrent_dropout": 0.5}
+    yield {"layers": 2, "initial_state": True, "return_state": True, "go_backwards": True}
+    yield {"weights": "keras", "return_sequences": True}
+
+
+def _options_of_one_layer() -> Iterator[Options]:
+    yield {"return_state": True}
+    yield {"return_sequences": True, "flatten": True}
+    yield {"go_backwards": True, "return_sequences": True}
+    yield {"initial_state": True}
+    yield {"return_sequences": True, "return_state": True}
+    yield {"go_backwards": True}
+    yield {"stateful": True}
+    yield {"unroll": True}
+    yield {"unroll": True, "mask": "mixed", "return_sequences": True}
+    yield {"dropout": 0.5, "recurrent_dropout": 0.5, "unroll": True}
+    yield {"activation": "relu", "return_sequences": True, "flatten": True, "dense_activation": "softmax"}
+    yield {"layer": "lstm", "unit_forget_bias": False, "weights": "keras"}
+    for options in ({}, {"use_bias": False}, {"unroll": True}, {"mask": "mixed", "initial_state": True}):
+        yield {"layer": "gru", "reset_after": False, "return_sequences": True, **options}
+    yield {"layer": "gru", "reset_after": False, "wrapper": "bidirectional", "dtype": "float64"}
+
+
+def _stacked_and_cells() -> Iterator[Options]:
+    for cell in GATES:
+        yield {**_base("rnn"), "cell": cell, "initial_state": True, "return_state": True}
+        yield {**_base("stacked"), "cell": cell, "cells": 3, "return_state": True, "return_sequences": True}
+    yield {**_base("stacked"), "initial_state": True, "return_state": True, "go_backwards": True, "mask": "holes"}
+    yield {**_base("stacked"), "cell": "lstm", "unroll": True, "reset_after": False}
+    yield {**_base("stacked"), "stateful": True, "use_bias": False}
+    yield {**_base("rnn"), "cell": "lstm", "stateful": True, "weights": "keras"}
+
+
+def _convolutions() -> Iterator[Options]:
+    for layer in RANKS:
+        yield {**_base(layer), "initial_state": True, "return_state": True, "flatten": True}
+        yield {**_base(layer), "kernel_size": 3, "strides": 2, "padding": "same", "return_sequences": True}
+        yield {**_base(layer), "dilation_rate": 2, "go_backwards": True}
+    yield {**_base("conv_lstm_1d"), "stateful": True, "mask": "mixed"}
+    yield {**_base("conv_lstm_2d"), "unroll": True, "use_bias": False}
+    yield {**_base("conv_lstm_2d"), "activation": "relu", "recurrent_activation": "hard_sigmoid", "layers": 2}
+    yield {**_base("conv_lstm_3d"), "weights": "keras", "unit_forget_bias": False, "padding": "same"}
+
+
+def product_of(options: Mapping[str, Sequence[Any]], seed: int) -> list[Case]:
+    """Return a case for every combination of the values given; what is not given keeps its default.
+
+    Raises:
+        InputError: an option is none of a case's, or a combination is no case.
+    """
+    names = [each.name for each in fields(Case)]
+    for option in options:
+        if option not in names:
+            raise InputError(f"case: {option!r} came; expected one of {', '.join(names)}.")
+    return [Case(**dict(zip(options, values, strict=True)), seed=seed) for values in product(*options.values())]

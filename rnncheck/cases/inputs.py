@@ -1,0 +1,290 @@
+"""Arrays from users: made usable where their meaning is clear, refused in words where it is not."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from rnncheck.cases.memory import half_of_memory, readable_bytes
+from rnncheck.equations.arithmetic import receiving
+from rnncheck.errors import InputError
+from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
+from rnncheck.rounding.precision import PRECISIONS
+
+# Layers after which an id is still the same id.
+_MOVING = frozenset({
+    "Reshape", "Flatten", "Permute", "RepeatVector", "Reverse", "FoldTime", "ExpandDims", "Identity", "Dropout",
+})  # fmt: skip
+
+
+def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
+    """Return a user's inputs as one array for each input of the network.
+
+    Any real dtype, byte order and memory layout works; values are cast as the model's own input layer would.
+
+    Args:
+        network: whose inputs they are.
+        inputs: one array; a sequence of arrays in the order of the inputs; or a mapping by their names.
+
+    Raises:
+        InputError: their number, dtype, rank, shape or values do not fit.
+    """
+    given = _in_order(network, inputs)
+    arrays = tuple(_check_array(spec, array) for spec, array in zip(network.inputs, given, strict=True))
+    for spec, array in zip(network.inputs, arrays, strict=True):
+        if len(array) != len(arrays[0]):
+            raise InputError(
+                f"input {spec.name!r}: {len(array)} samples came, but input {network.inputs[0].name!r} has "
+                f"{len(arrays[0])}; expected the same number."
+            )
+        if network.stateful and spec.samples not in {None, len(array)}:
+            raise InputError(
+                f"input {spec.name!r}: {len(array)} samples came; expected {spec.samples}, the batch of a stateful "
+                "model, which keeps a state for each."
+            )
+        _check_ids(network, spec, array)
+    check_range(network, arrays)
+    return arrays
+
+
+def check_range(network: Network, inputs: Sequence[Array]) -> None:
+    """Refuse inputs that are infinite in the format in which the network takes them.
+
+    Args:
+        network: whose inputs they are, in the format that counts.
+        inputs: one array for each.
+
+    Raises:
+        InputError: there is one.
+    """
+    for spec, array in zip(network.inputs, inputs, strict=True):
+        if array.dtype.kind != "f" or spec.dtype not in PRECISIONS:
+            continue
+        readers = [layer for layer in network.layers if Tensor(spec.name) in layer.inputs]
+        largest = float(np.abs(array).max())
+        for precision in dict.fromkeys([PRECISIONS[spec.dtype], *map(receiving, readers)]):
+            if largest <= precision.largest:
+                continue
+            too_large = np.argwhere(~np.isfinite(precision.round(array)))
+            if len(too_large):
+                place = tuple(int(i) for i in too_large[0])
+                raise InputError(
+                    f"input {spec.name!r}: {array[place]:.9g} came at {list(place)}, which is infinite in "
+                    f"{precision.name}, the format in which the network takes it; expected numbers up to "
+                    f"{precision.largest:.9g}. Scale them, or state a format that has them."
+                )
+
+
+def embeddings_of(network: Network, spec: InputSpec) -> Iterator[Layer]:
+    """Yield the Embedding layers that take an input's numbers as ids."""
+    same = {Tensor(spec.name)}
+    for layer in network.layers:
+        if layer.inputs[:1] and layer.inputs[0] in same:
+            if layer.kind == "Embedding":
+                yield layer
+            elif layer.kind in _MOVING:
+                same.add(Tensor(layer.name))
+
+
+def _check_ids(network: Network, spec: InputSpec, array: Array) -> None:
+    for layer in embeddings_of(network, spec):
+        rows = len(layer.weights["embeddings"])
+        outside = np.argwhere((array < 0) | (array >= rows) | (array != np.trunc(array)))
+        if len(outside):
+            place = tuple(int(i) for i in outside[0])
+            raise InputError(
+                f"input {spec.name!r}: {array[place]:.15g} came at {list(place)}; expected whole numbers from 0 to "
+                f"{rows - 1}, the rows of the table of layer {layer.name!r}."
+            )
+
+
+def _in_order(network: Network, inputs: Any) -> Sequence[Any]:
+    names = [spec.name for spec in network.inputs]
+    if isinstance(inputs, Mapping):
+        if set(inputs) != set(names):
+            raise InputError(
+                f"inputs: arrays named {', '.join(map(repr, inputs)) or 'nothing'} came; expected "
+                f"{', '.join(map(repr, names))}."
+            )
+        return [inputs[name] for name in names]
+    if isinstance(inputs, list | tuple):
+        given: Sequence[Any] = inputs
+    else:
+        given = [inputs]
+    if len(given) != len(names):
+        came = "1 array" if len(given) == 1 else f"{len(given)} arrays"
+        raise InputError(f"inputs: {came} came; expected {len(names)}: {', '.join(map(repr, names))}.")
+    return given
+
+
+def _check_array(spec: InputSpec, given: Any) -> Array:
+    where = f"input {spec.name!r}"
+    array = as_array(where, given)
+    if array.dtype.kind not in "biuf":
+        raise InputError(
+            f"{where}: dtype {array.dtype} came; expected real numbers, such as {spec.dtype}. Convert them first."
+        )
+    expected = ("N", *("any" if size is None else size for size in spec.shape))
+    fits = array.ndim == len(expected) and all(
+        size is None or size == length for size, length in zip(spec.shape, array.shape[1:], strict=True)
+    )
+    if not fits or 0 in array.shape:
+        raise InputError(
+            f"{where}: shape {array.shape} came; expected ({', '.join(map(str, expected))}), with at least one "
+            "sample."
+        )
+    check_finite(where, array)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8 and np.abs(array).max() > np.finfo(np.float64).max:
+        raise InputError(f"{where}: numbers beyond float64 came; expected such as {spec.dtype}. Convert them first.")
+    dtype = np.bool_ if spec.dtype == "bool" else np.float64 if array.dtype.itemsize > 4 else np.float32
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def as_array(where: str, given: Any) -> Array:
+    """Return what a user gave as an array; bfloat16, which NumPy does not know as a number, as float32.
+
+    Raises:
+        InputError: it is no array, such as a path or lists of different lengths.
+    """
+    if isinstance(given, str | os.PathLike):
+        raise InputError(f"{where}: the path {str(given)!r} came; expected an array. Read it first: numpy.load does.")
+    if isinstance(given, np.ma.MaskedArray):
+        raise InputError(
+            f"{where}: a masked array came; expected plain numbers. Fill it first: numpy.ma.filled does."
+        )
+    if hasattr(given, "detach"):  # a tensor of torch, of which NumPy takes neither gradients nor bfloat16
+        given = given.detach().cpu()
+        given = given.float() if "bfloat16" in str(given.dtype) else given
+    try:
+        array = np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{where}: something that is no array came ({error}); expected numbers.") from error
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def check_finite(where: str, array: Array) -> None:
+    """Refuse NaN and infinities, by the first place.
+
+    Raises:
+        InputError: there is one.
+    """
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    raise InputError(f"{where}: {array[place]} came at {list(place)}; expected finite numbers.")
+
+
+def make_mask(kind: str, n: int, t_steps: int, rng: np.random.Generator) -> Array:
+    """Return which steps count, (N, T) booleans, of one of the kinds in `case.MASKS`."""
+    steps = np.arange(t_steps)
+    starts, ends = np.zeros((n, 1), int), np.full((n, 1), t_steps)
+    if kind in ("left", "both", "mixed"):
+        starts = _lengths(n, t_steps, rng)
+    if kind in ("right", "both", "mixed"):
+        ends = t_steps - _lengths(n, t_steps, rng)
+    counts = (steps >= starts) & (steps < ends)
+    if kind in ("holes", "mixed"):
+        counts &= rng.random((n, t_steps)) > 0.3
+        counts[0, min(starts[0, 0], t_steps - 1)] = True  # so that there is something to check
+    if kind == "mixed" and n > 1:
+        counts[n // 2] = False
+    return counts
+
+
+def _lengths(n: int, t_steps: int, rng: np.random.Generator) -> Array:
+    """Return lengths of padding from 1 to a third of the steps, (N, 1), neighbours different where possible."""
+    longest = max(1, t_steps // 3)
+    return 1 + (rng.integers(longest) + np.arange(n)[:, np.newaxis]) % longest
+
+
+# Samples and steps where neither the model nor anybody says how many.
+SAMPLES, STEPS = 4, 12
+
+
+def random_inputs(
+    network: Network, seed: int, samples: int | None = None, steps: int | None = None
+) -> tuple[Array, ...]:
+    """Return one array (N, ...) for each input of the network.
+
+    Numbers are drawn from a standard normal distribution; ids from what the embeddings that read them have; masks,
+    and the steps that a Masking layer or an embedding leaves out, have holes, ends of several lengths and a sample in
+    which nothing counts.
+
+    Args:
+        network: whose inputs they are.
+        seed: of the random numbers.
+        samples: N; what a stateful model's batch is, or 4.
+        steps: the length of open axes; 12.
+
+    Raises:
+        InputError: the model does not leave these sizes open, or they are too large for this machine.
+    """
+    if not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"random inputs: seed={seed!r} came; expected a whole number from 0 up.")
+    _check_sizes(network, samples, steps)
+    rng = np.random.default_rng(seed)
+    fixed = next((spec.samples for spec in network.inputs if spec.samples is not None), None)
+    shapes = [_shape(spec, samples or fixed or SAMPLES, steps or STEPS) for spec in network.inputs]
+    _check_memory(shapes)
+    return tuple(_random_input(network, spec, shape, rng) for spec, shape in zip(network.inputs, shapes, strict=True))
+
+
+def _check_sizes(network: Network, samples: int | None, steps: int | None) -> None:
+    for name, size in (("N", samples), ("T", steps)):
+        if size is not None and (not isinstance(size, Integral) or size < 1):
+            raise InputError(f"random inputs: {name}={size!r} came; expected a whole number from 1 up.")
+    for spec in network.inputs:
+        if samples is not None and spec.samples not in {None, samples}:
+            raise InputError(
+                f"random inputs: N={samples} came; expected {spec.samples}, the batch that the model fixes for input "
+                f"{spec.name!r}."
+            )
+    if steps is not None and not any(None in spec.shape for spec in network.inputs):
+        shapes = ", ".join(f"{spec.name!r} {('N', *spec.shape)}".replace("'N'", "N") for spec in network.inputs)
+        raise InputError(f"random inputs: T={steps} came; expected none, since the model fixes its steps: {shapes}.")
+
+
+def _check_memory(shapes: list[tuple[int, ...]]) -> None:
+    needed = sum(8 * math.prod(shape) for shape in shapes)
+    most = half_of_memory()
+    if needed > most:
+        raise InputError(
+            f"random inputs: {', '.join(map(str, shapes))} came; they would need {readable_bytes(needed)}, expected "
+            f"at most {readable_bytes(most)}, half of this machine's memory. Use smaller sizes."
+        )
+
+
+def _shape(spec: InputSpec, n: int, steps: int) -> tuple[int, ...]:
+    return (n, *(steps if size is None else size for size in spec.shape))
+
+
+def _random_input(network: Network, spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    if spec.dtype == "bool":
+        return make_mask("mixed", shape[0], shape[1], rng) if len(shape) == 2 else rng.random(shape) > 0.3
+    values = _numbers(network, spec, shape, rng)
+    left_out = _left_out(network, spec)
+    if left_out is not None and len(shape) >= 2:
+        values[~make_mask("mixed", shape[0], shape[1], rng)] = left_out
+    return values
+
+
+def _numbers(network: Network, spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Return ids from 1 for embeddings, which may have 0 left out, and for integer inputs; else normal numbers."""
+    tables = [len(layer.weights["embeddings"]) for layer in embeddings_of(network, spec)]
+    floats = spec.dtype.startswith(("float", "bfloat"))
+    if floats and not tables:
+        return rng.normal(size=shape).astype(np.float32)
+    most = min(tables, default=10)
+    ids = rng.integers(min(1, most - 1), most, size=shape)
+    return ids.astype(np.float32) if floats else ids
+
+
+def _left_out(network: Network, spec: InputSpec) -> float | None:
+    """Return the value by which a step of an input says that it does not count; None where there is none."""
+    tests = (layer for layer in network.layers if layer.kind == "NotEqual" and layer.inputs == (Tensor(spec.name),))
+    return next((float(layer.options["value"]) for layer in tests), None)

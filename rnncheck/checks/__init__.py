@@ -1,0 +1,1 @@
+"""Do expected and actual agree?"""

@@ -1,0 +1,86 @@
+"""From what was recorded to rows with a verdict, and what lies behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnncheck.checks.end_to_end import Tolerance, end_to_end_rows
+from rnncheck.checks.observed import disagreements, largest_layer, observe
+from rnncheck.checks.relations import Related
+from rnncheck.checks.steps import all_steps_match, step_rows, unseen
+from rnncheck.checks.threads import threads
+from rnncheck.checks.verdicts import Check, Row, failed_row
+from rnncheck.network import Network, Recording
+from rnncheck.rounding import loops as kernels
+
+
+def check(
+    network: Network,
+    recordings: Sequence[Recording],
+    tolerance: Tolerance | None = None,
+    related: Sequence[Related] = (),
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Run all checks on what was recorded.
+
+    Args:
+        network: the equations.
+        recordings: what the implementation produced, one for each call in a row.
+        tolerance: a limit to check besides.
+        related: what became of the metamorphic relations.
+
+    Returns:
+        The rows, those of the relations last, and notes on what they rest on and what could not be tried.
+
+    Raises:
+        InputError: an Embedding inside the model was given an id that it does not have.
+    """
+    problems = {each.name: each.error or _other_form(recordings, each) for each in related}
+    tried = {each.name: each.outputs for each in related if each.outputs and not problems[each.name]}
+    with threads() as mapper, kernels.loaded_for(largest_layer(network, recordings)):
+        calls = observe(network, recordings)
+        steps = step_rows(network, calls, mapper)
+        notes = disagreements(network, calls)
+        vouched = all_steps_match(network, steps) and not notes
+        hidden = unseen(network, calls)
+        ends = end_to_end_rows(
+            network,
+            recordings,
+            mapper,
+            steps_checked=vouched,
+            tolerance=tolerance,
+            related=tried,
+            sequences=hidden,
+        )
+    failed = [failed_whole(network.name, problem, name) for name, problem in problems.items() if problem]
+    rows = (*steps, *(row for row in ends if row.check not in tried), *(row for row in ends if row.check in tried))
+    left_out = (f"`{each.name}` was not tried: {each.not_applicable}" for each in related if each.not_applicable)
+    return (*rows, *failed), (*notes, *map(_held_as_a_whole, hidden), *left_out)
+
+
+def _held_as_a_whole(layer: str) -> str:
+    """Say why recorded states have no step check."""
+    return (
+        f"layer {layer!r}: its states were recorded, but not all that its steps start from; they are held "
+        "against the equations' own run, not step by step."
+    )
+
+
+def of_the_equations(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the rows that hold numbers against the equations, not one run against another."""
+    return tuple(row for row in rows if row.check in set(Check))
+
+
+def failed_whole(name: str, detail: str, check: str = Check.END_TO_END) -> Row:
+    """Return the row of a model that could not be compared at all."""
+    return failed_row(layer=name, output="all", check=check, shape=(), detail=detail)
+
+
+def _other_form(recordings: Sequence[Recording], related: Related) -> str:
+    """Say where a further run gave other shapes than the plain one; empty where it did not, or gave none."""
+    if not related.outputs:
+        return ""
+    for plain, others in zip(recordings, related.outputs, strict=True):
+        came, expected = ([array.shape for array in arrays] for arrays in (others, plain.outputs))
+        if came != expected:
+            return f"outputs of shapes {came} came; expected {expected}, as in the plain run"
+    return ""

@@ -1,0 +1,250 @@
+"""The end-to-end check: the outputs of the whole run against the replay's own run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from numbers import Real
+from types import MappingProxyType
+
+import numpy as np
+
+from rnncheck.checks.blocks import sample_parts, whole_block, with_calls
+from rnncheck.checks.scores import Summary, compare, total
+from rnncheck.checks.steps import Mapper
+from rnncheck.checks.verdicts import Check, Row, judge
+from rnncheck.equations.arithmetic import FREE_RUNNING, Analysis
+from rnncheck.equations.cells import widest
+from rnncheck.equations.operands import X
+from rnncheck.equations.replay import States, replay
+from rnncheck.errors import InputError
+from rnncheck.network import Array, Network, Recording, Tensor
+from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.rounding.rounded import Rounded
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """A limit that somebody asked for: |actual - expected| <= atol + rtol·|expected|."""
+
+    rtol: float
+    atol: float
+
+    def around(self, expected: X) -> Rounded:
+        """Return the expected values with the tolerance in the place of both noise and bound."""
+        if not isinstance(expected, Rounded):  # what was copied, in no precision of its own
+            expected = Rounded(expected, 0.0, None, PRECISIONS["float64"])
+        allowed = self.atol + self.rtol * np.abs(expected.value)
+        allowed = np.where(np.isfinite(allowed), allowed, 0.0)  # NaN and infinities agree or do not
+        return Rounded(expected.value, np.square(allowed), allowed, expected.precision)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Something that the replay's own run is held against.
+
+    Attributes:
+        check: what a row calls it.
+        outputs: what an implementation produced, by call, then by output.
+        around: (what the equations give, what the implementation's plain run gave) -> what is expected, with the
+            difference that is allowed.
+    """
+
+    check: str
+    outputs: Sequence[Sequence[Array]]
+    around: Callable[[X, Array], X]
+
+
+def end_to_end_rows(
+    network: Network,
+    recordings: Sequence[Recording],
+    mapper: Mapper = map,
+    *,
+    steps_checked: bool = False,
+    tolerance: Tolerance | None = None,
+    related: Mapping[str, Sequence[Sequence[Array]]] = MappingProxyType({}),
+    sequences: Sequence[str] = (),
+) -> list[Row]:
+    """Compare each output of the whole run with the replay's own run.
+
+    Args:
+        network: the equations.
+        recordings: what the implementation produced, one for each call in a row.
+        mapper: `map`, or a function like it that uses several threads.
+        steps_checked: whether each step on the way to the outputs has a row that can be relied on.
+        tolerance: a limit to check besides; it gives each output one more row.
+        related: the outputs of further runs that must give the same, by the name of their relation; each gives each
+            output one more row, held against what the implementation itself produced.
+        sequences: recurrent layers whose recorded states are compared too, every step; each has a row, before those
+            of the outputs. It is what can be said of states that are not known to be all that a step starts from.
+    """
+    parts = _parts(network, recordings[0])
+    comparisons = list(comparisons_of(recordings, tolerance, related))
+    compare = partial(compare_part, network, recordings, comparisons, FREE_RUNNING, sequences=sequences)
+    compared = [seen for (seen,) in mapper(compare, parts)]
+    return [
+        *_judged_sequences(sequences, recordings, compared),
+        *judged_outputs(network, recordings, comparisons, compared, steps_checked=steps_checked),
+    ]
+
+
+def judged_outputs(
+    network: Network,
+    recordings: Sequence[Recording],
+    comparisons: Sequence[_Comparison],
+    compared: Sequence[_Compared],
+    *,
+    steps_checked: bool,
+) -> list[Row]:
+    """Return a row for every output and comparison, given what was seen of each part of the samples."""
+    return [
+        judge(
+            total(seen.summaries[number] for seen in compared),
+            layer=tensor.layer,
+            output=output_name(tensor),
+            check=comparison.check,
+            shape=with_calls(recordings[0].outputs[position].shape, len(recordings)),
+            steps_checked=steps_checked,
+            growth=max(seen.growth for seen in compared),
+        )
+        for number, ((position, tensor), comparison) in enumerate(product(enumerate(network.outputs), comparisons))
+    ]
+
+
+def _judged_sequences(
+    sequences: Sequence[str], recordings: Sequence[Recording], compared: Sequence[_Compared]
+) -> list[Row]:
+    """Return a row for the recorded states of each layer."""
+    return [
+        judge(
+            total(seen.of_sequences[number] for seen in compared),
+            layer=name,
+            output="h",
+            check=Check.END_TO_END,
+            shape=with_calls(recordings[0].states[name].shape, len(recordings)),
+            growth=max(seen.growth for seen in compared),
+        )
+        for number, name in enumerate(sequences)
+    ]
+
+
+def comparisons_of(
+    recordings: Sequence[Recording], tolerance: Tolerance | None, related: Mapping[str, Sequence[Sequence[Array]]]
+) -> Iterator[_Comparison]:
+    """Yield what the replay is held against: the outputs, a tolerance, further runs."""
+    outputs = [each.outputs for each in recordings]
+    yield _Comparison(Check.END_TO_END, outputs, lambda expected, plain: expected)
+    if tolerance is not None:
+        yield _Comparison(Check.TOLERANCE, outputs, lambda expected, plain: tolerance.around(expected))
+    for name, others in related.items():
+        yield _Comparison(name, others, _of_another_run)
+
+
+def _of_another_run(expected: X, plain: Array) -> X:
+    """Return what another run gives, if one run gave this much: both may be as far from the equations as rounding is.
+
+    var(a - b) = 2·q², |a - b| <= 2·e.
+    """
+    value = plain.astype(np.float64)
+    if not isinstance(expected, Rounded):
+        return value
+    bound = None if expected.bound is None else 2.0 * expected.bound
+    return Rounded(value, 2.0 * expected.variance, bound, expected.precision)
+
+
+def _parts(network: Network, recording: Recording) -> list[slice]:
+    """Cut the samples for two threads; not where something in the network belongs to particular samples."""
+    samples = len(recording.inputs[0])
+    if network.knows_samples:
+        return [slice(0, samples)]
+    return sample_parts(samples, widest(network))
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What was seen of some samples through all calls: summaries, and the growth.
+
+    Attributes:
+        summaries: by output and comparison.
+        growth: how far errors were amplified, in units of u.
+        of_sequences: by layer whose recorded states were compared.
+    """
+
+    summaries: list[Summary]
+    growth: float
+    of_sequences: list[Summary]
+
+
+def compare_part(
+    network: Network,
+    recordings: Sequence[Recording],
+    comparisons: Sequence[_Comparison],
+    arithmetic: Analysis,
+    samples: slice,
+    sequences: Sequence[str] = (),
+) -> list[_Compared]:
+    """Replay some of the samples through all calls; return what was seen, for each run that the arithmetic does."""
+    states: States = {}
+    growths = np.zeros(arithmetic.runs)
+    by_run: list[list[list[Summary]]] = [[] for _ in range(arithmetic.runs)]
+    of_sequences = [Summary()] * len(sequences)
+    for index, recording in enumerate(recordings):
+        inputs = [_for_each_run(array[samples], arithmetic.runs) for array in recording.inputs]
+        replayed = replay(network, inputs, states=states, arithmetic=arithmetic, every_step=bool(sequences))
+        states, growths = replayed.states, np.maximum(growths, replayed.growths)
+        call = index if len(recordings) > 1 else None
+        for number, name in enumerate(sequences):
+            steps = recording.states[name][samples]
+            of_sequences[number] += compare(
+                steps, replayed.sequences[name], whole_block(steps.shape, call, samples.start)
+            )
+        for run, by_call in enumerate(by_run):
+            by_call.append(
+                [
+                    compare(
+                        actual := comparison.outputs[index][position][samples],
+                        comparison.around(
+                            expected[run * len(actual) : (run + 1) * len(actual)],
+                            recording.outputs[position][samples],
+                        ),
+                        whole_block(actual.shape, call, samples.start),
+                    )
+                    for position, expected in enumerate(replayed.outputs)
+                    for comparison in comparisons
+                ]
+            )
+    return [
+        _Compared([total(summaries) for summaries in zip(*by_call, strict=True)], float(growth), of_sequences)
+        for by_call, growth in zip(by_run, growths, strict=True)
+    ]
+
+
+def _for_each_run(array: Array, runs: int) -> Array:
+    return array if runs == 1 else np.concatenate([array] * runs)
+
+
+def output_name(tensor: Tensor) -> str:
+    """Return what a row calls an output of a layer: first its `output`, then the final `state` and the final `c`."""
+    return ("output", "state", "c")[tensor.index]
+
+
+def make_tolerance(rtol: float | None, atol: float | None) -> Tolerance | None:
+    """Return the extra limit that somebody asked for, or None.
+
+    Raises:
+        InputError: only one of the two is given, or one is negative or not finite.
+    """
+    if rtol is None and atol is None:
+        return None
+    if rtol is None or atol is None:
+        given, missing = ("rtol", "atol") if atol is None else ("atol", "rtol")
+        raise InputError(
+            f"{given}: it came without {missing}; expected both or neither. Add {missing}, 0 if need be."
+        )
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not (isinstance(value, Real) and math.isfinite(value) and value >= 0.0):
+            raise InputError(f"{name}={value!r} came; expected a finite number from 0 up.")
+    return Tolerance(rtol, atol)

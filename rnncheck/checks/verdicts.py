@@ -1,0 +1,167 @@
+"""From what a comparison saw to a row with a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from rnncheck.checks.blocks import Place
+from rnncheck.checks.scores import Summary
+from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, GROWTH_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
+
+
+class Verdict(StrEnum):
+    """What a row or a report says; see the README, "How to read the table"."""
+
+    MATCH = "match"
+    UNDECIDABLE = "undecidable"
+    ERROR = "error"
+    MISMATCH = "mismatch"
+
+    @property
+    def severity(self) -> int:
+        """How bad it is: the worst verdict of several is the one with the highest severity."""
+        return list(Verdict).index(self)
+
+
+class Check(StrEnum):
+    """What a row compares; a metamorphic relation goes by its own name."""
+
+    STEP = "step"  # each step, or each layer, from what the implementation itself had before it
+    END_TO_END = "end_to_end"  # outputs of the whole run against the replay's own run
+    TOLERANCE = "tolerance"  # the same, with the --rtol and --atol that somebody asked for
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        layer: the layer that produced the numbers.
+        output: which of its numbers: `h` (the state after every step), `output` or `state` (the final one).
+        check: what was compared: one of `Check`, or the name of a metamorphic relation.
+        shape: the shape of what was compared; with several calls, their number comes first.
+        max_abs_diff: the largest |actual - expected|.
+        noise: the root mean square of the difference that rounding typically makes.
+        score_max: the largest |difference|/noise.
+        score_rms: the root mean square of |difference|/noise.
+        bound_use: the largest |difference|/bound; above 1 nothing but a fault explains it. None where no bound
+            is given.
+        worst: where score_max is, by name (call, n, t, unit).
+        first: the earliest place that rounding does not explain; None when nothing failed.
+        verdict: match, mismatch, undecidable or error.
+        proven: whether a mismatch is proven, by a bound exceeded or by NaN or infinity where a finite number is
+            expected.
+        decides: whether the overall verdict counts this row. An end-to-end row that is undecidable does not
+            when every step on the way to that output was checked.
+        detail: why a row is an error or a step undecidable, or that NaN came, in words; empty otherwise.
+    """
+
+    layer: str
+    output: str
+    check: str
+    shape: tuple[int, ...]
+    max_abs_diff: float
+    noise: float
+    score_max: float
+    score_rms: float
+    bound_use: float | None
+    worst: Place | None
+    first: Place | None
+    verdict: Verdict
+    proven: bool = False
+    decides: bool = True
+    detail: str = ""
+
+
+def judge(
+    summary: Summary,
+    *,
+    layer: str,
+    output: str,
+    check: str,
+    shape: tuple[int, ...],
+    steps_checked: bool = False,
+    growth: float = 0.0,
+) -> Row:
+    """Turn what a comparison saw into a row with a verdict.
+
+    Args:
+        summary: the sum over all blocks.
+        layer: the layer that produced the numbers.
+        output: which of its numbers.
+        check: what was compared.
+        shape: the shape of what was compared.
+        steps_checked: whether each step on the way to these numbers has a row of its own, and matches.
+        growth: how far a free-running replay amplified errors on the way, in units of u.
+    """
+    proven = summary.unmatched or (summary.bound_use or 0.0) > 1.0
+    verdict = _verdict(summary, check, proven=proven, growth=growth)
+    if verdict is Verdict.MISMATCH and check is Check.END_TO_END and steps_checked and not proven:
+        verdict = Verdict.UNDECIDABLE  # every step is right, so that errors must have lined up
+    return Row(
+        layer=layer,
+        output=output,
+        check=check,
+        shape=shape,
+        max_abs_diff=summary.max_abs_diff,
+        noise=summary.noise,
+        score_max=summary.score_max,
+        score_rms=summary.score_rms,
+        bound_use=summary.bound_use,
+        worst=summary.worst,
+        first=(summary.first or summary.worst) if verdict in FAILED else None,
+        verdict=verdict,
+        proven=proven and verdict is Verdict.MISMATCH and check is not Check.TOLERANCE,
+        decides=not (verdict is Verdict.UNDECIDABLE and steps_checked),
+        detail=_detail(summary, verdict, check),
+    )
+
+
+FAILED = (Verdict.MISMATCH, Verdict.ERROR)
+
+
+def _detail(summary: Summary, verdict: Verdict, check: str) -> str:
+    """Say in words what the numbers of a row cannot."""
+    if verdict is Verdict.ERROR:
+        before = ", from what was recorded before it" if check == Check.STEP else ""
+        return f"the equations give no finite number there{before}"
+    if verdict is Verdict.UNDECIDABLE and check == Check.STEP:
+        return "something on the way is too large for the format, so that nobody knows what rounding does there"
+    if verdict is Verdict.MISMATCH and summary.unmatched:
+        return "NaN or infinity came where a finite number is expected"
+    return ""
+
+
+def _verdict(summary: Summary, check: str, *, proven: bool, growth: float) -> Verdict:
+    of_runs = check not in set(Check)  # two runs of the implementation, which may agree where no other can be told
+    if of_runs and summary.max_abs_diff == 0.0 and not summary.unexpected:
+        return Verdict.MATCH
+    whole = of_runs or check == Check.END_TO_END
+    amplified = whole and growth > GROWTH_LIMIT
+    if summary.unexpected and not summary.unmatched and not amplified:
+        return Verdict.ERROR
+    if proven:
+        return Verdict.MISMATCH
+    if amplified:
+        return Verdict.UNDECIDABLE
+    on_average = check == Check.STEP and summary.count >= AVERAGE_COUNT and summary.score_rms > AVERAGE_LIMIT
+    if on_average or summary.score_max > SCORE_LIMIT:
+        return Verdict.MISMATCH
+    too_noisy = summary.noise_share > UNDECIDABLE_SHARE if whole else not math.isfinite(summary.noise_energy)
+    return Verdict.UNDECIDABLE if too_noisy else Verdict.MATCH
+
+
+def failed_row(*, layer: str, output: str, check: str, shape: tuple[int, ...], detail: str) -> Row:
+    """Return the row of something that could not be compared at all."""
+    nothing = Summary(max_abs_diff=math.nan, score_max=math.nan)
+    row = judge(nothing, layer=layer, output=output, check=check, shape=shape)
+    return replace(row, verdict=Verdict.ERROR, score_rms=math.nan, noise=math.nan, detail=detail)
+
+
+def worst(rows: Iterable[Row]) -> Verdict:
+    """Return the worst verdict of the rows that decide; `error` when there is no such row."""
+    verdicts = [row.verdict for row in rows if row.decides]
+    return max(verdicts, key=lambda verdict: verdict.severity, default=Verdict.ERROR)

@@ -1,0 +1,379 @@
+"""The activations, in textbook form, over plain arrays and `Rounded` alike.
+
+`ACTIVATIONS` holds every activation that Keras knows by name. Each is a function of the pre-activation x, whose
+last axis is the units, written with +, -, *, / and the elementary functions below.
+
+Source: the definitions of Keras 3.15, keras.activations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rnncheck.equations.operands import X, piecewise
+from rnncheck.network import Activation, Array
+from rnncheck.rounding import loops as kernels
+from rnncheck.rounding.accuracy import ACCURACY
+from rnncheck.rounding.rounded import Elementary, Rounded
+
+_SELU_ALPHA = 1.6732632423543772848170429916717
+
+
+_SELU_SCALE = 1.0507009873554804934193349852946
+
+
+# --- elementary functions: smooth, one variable, each with an accuracy of its own ---
+
+
+# Whether NumPy computes exp and tanh of float64 with AVX-512, faster than the compiled loop; without, it is several
+# times slower.
+_NUMPY_IS_FAST = not {"X86_V4", "AVX512_SKX"}.isdisjoint(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
+
+
+# exp of more overflows, or nearly.
+_LARGEST_EXPONENT = 708.0
+
+
+def _sigmoid(v: Array) -> Array:
+    """1/(1 + exp(-v)); where exp(-v) would overflow, it is right to less than `Precision.underflow` of float64."""
+    if not (_NUMPY_IS_FAST or kernels.are_spared()):
+        return _logistic(v, scale=-1.0, limit=_LARGEST_EXPONENT, constant=1.0, factor=0.0)
+    result: Array = np.negative(v, out=np.empty_like(v))
+    np.minimum(result, _LARGEST_EXPONENT, out=result)
+    np.exp(result, out=result)
+    result += 1.0
+    np.reciprocal(result, out=result)
+    return result
+
+
+def _tanh(v: Array) -> Array:
+    if not (_NUMPY_IS_FAST or kernels.are_spared()):
+        return _logistic(v, scale=2.0, limit=40.0, constant=0.0, factor=1.0)
+    return np.tanh(v)
+
+
+def _logistic(v: Array, *, scale: float, limit: float, constant: float, factor: float) -> Array:
+    value = np.empty(v.shape)
+    kernels.logistic(np.ascontiguousarray(v).reshape(-1), scale, limit, constant, factor, value.reshape(-1))
+    return value
+
+
+def _softplus(v: Array) -> Array:
+    """log(1 + exp(v)), without overflow."""
+    return np.maximum(v, 0.0) + np.log1p(np.exp(-np.abs(v)))
+
+
+_erf_of_each = np.frompyfunc(math.erf, 1, 1)
+
+
+def _erf(v: Array) -> Array:
+    return np.asarray(_erf_of_each(v), np.float64)
+
+
+def _within(largest: float, curvature: float) -> Callable[[Array, Any, Any], Any]:
+    """Return the `steepest` of a function with |f'| <= largest and |f''| <= curvature everywhere."""
+    return lambda v, slope, e: np.minimum(np.maximum(slope + curvature * e, 0.0), largest)  # np.clip is slow
+
+
+tanh = Elementary(
+    "tanh",
+    evaluate=_tanh,
+    slope=lambda v, f: 1.0 - np.square(f),
+    steepest=_within(1.0, 4.0 / math.sqrt(27.0)),
+    accuracy=ACCURACY["tanh"],
+    slope_by_value=(1.0, 0.0, -1.0),
+    largest=1.0,
+)
+
+
+sigmoid = Elementary(
+    "sigmoid",
+    evaluate=_sigmoid,
+    slope=lambda v, f: f * (1.0 - f),
+    steepest=_within(0.25, 1.0 / math.sqrt(108.0)),
+    accuracy=ACCURACY["sigmoid"],
+    least=0.4,  # an implementation may compute (1 + tanh(x/2))/2
+    slope_by_value=(0.0, 1.0, -1.0),
+    largest=1.0,
+)
+
+
+softplus = Elementary(
+    "softplus",
+    evaluate=_softplus,
+    slope=lambda v, f: _sigmoid(v),
+    steepest=_within(1.0, 0.25),
+    accuracy=ACCURACY["softplus"],
+    offset=1.0,  # an implementation may compute log(1 + exp(x)) as it stands
+)
+
+
+erf = Elementary(
+    "erf",
+    evaluate=_erf,
+    slope=lambda v, f: 2.0 / math.sqrt(math.pi) * np.exp(-np.square(v)),
+    steepest=_within(2.0 / math.sqrt(math.pi), math.sqrt(8.0 / (math.pi * math.e))),
+    accuracy=ACCURACY["erf"],
+)
+
+
+exp = Elementary(
+    "exp",
+    evaluate=np.exp,
+    slope=lambda v, f: f,
+    steepest=lambda v, slope, e: np.exp(v + e),
+    accuracy=ACCURACY["exp"],
+    slope_by_value=(0.0, 1.0, 0.0),
+)
+
+
+expm1 = Elementary(
+    "expm1",
+    evaluate=np.expm1,
+    slope=lambda v, f: np.exp(v),
+    steepest=lambda v, slope, e: np.exp(v + e),
+    accuracy=ACCURACY["expm1"],
+    offset=1.0,  # an implementation may compute exp(x) - 1
+)
+
+
+log = Elementary(
+    "log",
+    evaluate=np.log,
+    slope=lambda v, f: 1.0 / v,
+    steepest=lambda v, slope, e: 1.0 / np.maximum(v - e, 0.0),
+    accuracy=ACCURACY["log"],
+)
+
+
+sqrt = Elementary(
+    "sqrt",
+    evaluate=np.sqrt,
+    slope=lambda v, f: 0.5 / f,
+    steepest=lambda v, slope, e: 0.5 / np.sqrt(np.maximum(v - e, 0.0)),
+    accuracy=ACCURACY["sqrt"],
+)
+
+
+def _sum(x: X) -> X:
+    return x.sum() if isinstance(x, Rounded) else np.sum(x, axis=-1, keepdims=True)
+
+
+def _max(x: X) -> X:
+    return x.max() if isinstance(x, Rounded) else np.max(x, axis=-1, keepdims=True)
+
+
+def _sorted_prefix_sums(x: X) -> X:
+    if isinstance(x, Rounded):
+        return x.sorted_prefix_sums()
+    return np.cumsum(-np.sort(-x, axis=-1), axis=-1)
+
+
+def _clip(x: X, low: float, high: float) -> X:
+    return piecewise(x, low, low, piecewise(x, high, x, high))
+
+
+# --- the activations ---
+
+
+def relu(x: X) -> X:
+    """max(x, 0)."""
+    return piecewise(x, 0.0, 0.0, x)
+
+
+def leaky_relu(x: X, negative_slope: float = 0.2) -> X:
+    """x where x > 0, else negative_slope·x."""
+    return piecewise(x, 0.0, x * negative_slope, x)
+
+
+def relu6(x: X) -> X:
+    """min(max(x, 0), 6)."""
+    return _clip(x, 0.0, 6.0)
+
+
+def elu(x: X, alpha: float = 1.0) -> X:
+    """x where x > 0, else alpha·(exp(x) - 1)."""
+    return piecewise(x, 0.0, expm1(x) * alpha, x)
+
+
+def celu(x: X, alpha: float = 1.0) -> X:
+    """max(x, 0) + alpha·(exp(min(x, 0)/alpha) - 1)."""
+    return piecewise(x, 0.0, expm1(x / alpha) * alpha, x)
+
+
+def selu(x: X) -> X:
+    """scale·elu(x, alpha), with the two constants of self-normalising networks."""
+    return piecewise(x, 0.0, expm1(x) * (_SELU_SCALE * _SELU_ALPHA), x * _SELU_SCALE)
+
+
+def softsign(x: X) -> X:
+    """x/(1 + |x|)."""
+    return x / (piecewise(x, 0.0, -x, x) + 1.0)
+
+
+def squareplus(x: X, b: float = 4.0) -> X:
+    """(x + sqrt(x² + b))/2."""
+    return (x + sqrt(x * x + b)) * 0.5
+
+
+def soft_shrink(x: X, threshold: float = 0.5) -> X:
+    """x - threshold above it, x + threshold below minus it, 0 between."""
+    return piecewise(x, threshold, piecewise(x, -threshold, x + threshold, 0.0), x - threshold)
+
+
+def hard_shrink(x: X, threshold: float = 0.5) -> X:
+    """x where |x| > threshold, else 0; it jumps."""
+    return piecewise(x, threshold, piecewise(-x, threshold, 0.0, x, jumps=True), x, jumps=True)
+
+
+def tanh_shrink(x: X) -> X:
+    """x - tanh(x)."""
+    return x - tanh(x)
+
+
+def threshold(x: X, threshold: float, default_value: float) -> X:
+    """x where x > threshold, else default_value; it jumps."""
+    return piecewise(x, threshold, default_value, x, jumps=True)
+
+
+def sparse_plus(x: X) -> X:
+    """0 up to -1, (x + 1)²/4 up to 1, x above."""
+    return piecewise(x, 1.0, piecewise(x, -1.0, 0.0, (x + 1.0) * (x + 1.0) * 0.25), x)
+
+
+def sparse_sigmoid(x: X) -> X:
+    """0 up to -1, (x + 1)/2 up to 1, 1 above."""
+    return piecewise(x, 1.0, piecewise(x, -1.0, 0.0, (x + 1.0) * 0.5), 1.0)
+
+
+def hard_sigmoid(x: X) -> X:
+    """min(max(x + 3, 0), 6)/6, the Keras 3 definition."""
+    return _clip(x + 3.0, 0.0, 6.0) / 6.0
+
+
+def hard_sigmoid_keras2(x: X) -> X:
+    """min(max(0.2·x + 0.5, 0), 1), the Keras 2 definition.
+
+    Source: Keras 2.15, keras.backend.hard_sigmoid.
+    """
+    return _clip(x * 0.2 + 0.5, 0.0, 1.0)
+
+
+def hard_silu(x: X) -> X:
+    """x·hard_sigmoid(x)."""
+    return x * hard_sigmoid(x)
+
+
+def hard_tanh(x: X) -> X:
+    """min(max(x, -1), 1)."""
+    return _clip(x, -1.0, 1.0)
+
+
+def silu(x: X) -> X:
+    """x·sigmoid(x)."""
+    return x * sigmoid(x)
+
+
+def gelu(x: X, approximate: bool = False) -> X:
+    """x·(1 + erf(x/√2))/2, or its tanh approximation."""
+    if approximate:
+        return x * 0.5 * (tanh((x + x * x * x * 0.044715) * math.sqrt(2.0 / math.pi)) + 1.0)
+    return x * 0.5 * (erf(x * math.sqrt(0.5)) + 1.0)
+
+
+def glu(x: X) -> X:
+    """a·sigmoid(b) for the first half a and the second half b of the units."""
+    half = x.shape[-1] // 2
+    return x[..., :half] * sigmoid(x[..., half:])
+
+
+def mish(x: X) -> X:
+    """x·tanh(softplus(x))."""
+    return x * tanh(softplus(x))
+
+
+def exponential(x: X) -> X:
+    """exp(x)."""
+    return exp(x)
+
+
+def linear(x: X) -> X:
+    """x."""
+    return x
+
+
+def log_sigmoid(x: X) -> X:
+    """-softplus(-x)."""
+    return -softplus(-x)
+
+
+def softmax(x: X) -> X:
+    """exp(x - max x)/Σ exp(x - max x), over the units."""
+    powers = exp(x - _max(x))
+    return powers / _sum(powers)
+
+
+def log_softmax(x: X) -> X:
+    """(x - max x) - log Σ exp(x - max x), over the units."""
+    shifted = x - _max(x)
+    return shifted - log(_sum(exp(shifted)))
+
+
+def sparsemax(x: X) -> X:
+    """max(x - τ, 0), with τ the largest of ((sum of the k largest x) - 1)/k, over the units.
+
+    Source: Martins and Astudillo, From Softmax to Sparsemax, ICML 2016, algorithm 1; the support is the k at which
+    the quotient is largest.
+    """
+    counts = np.arange(1, x.shape[-1] + 1, dtype=np.float64)
+    return relu(x - _max((_sorted_prefix_sums(x) - 1.0) / counts))
+
+
+ACTIVATIONS: Mapping[str, Callable[..., X]] = {
+    "celu": celu,
+    "elu": elu,
+    "exponential": exponential,
+    "gelu": gelu,
+    "glu": glu,
+    "hard_shrink": hard_shrink,
+    "hard_sigmoid": hard_sigmoid,
+    "hard_silu": hard_silu,
+    "hard_tanh": hard_tanh,
+    "leaky_relu": leaky_relu,
+    "linear": linear,
+    "log_sigmoid": log_sigmoid,
+    "log_softmax": log_softmax,
+    "mish": mish,
+    "relu": relu,
+    "relu6": relu6,
+    "selu": selu,
+    "sigmoid": sigmoid,
+    "silu": silu,
+    "soft_shrink": soft_shrink,
+    "softmax": softmax,
+    "softplus": softplus,
+    "softsign": softsign,
+    "sparse_plus": sparse_plus,
+    "sparse_sigmoid": sparse_sigmoid,
+    "sparsemax": sparsemax,
+    "squareplus": squareplus,
+    "tanh": tanh,
+    "tanh_shrink": tanh_shrink,
+    "threshold": threshold,
+}
+
+
+# What files of Keras 2 mean by a name that has another meaning today; the reader gives these names.
+KERAS2_ACTIVATIONS: Mapping[str, Callable[..., X]] = {"hard_sigmoid_keras2": hard_sigmoid_keras2}
+
+
+_KNOWN = {**ACTIVATIONS, **KERAS2_ACTIVATIONS}
+
+
+def activate(activation: Activation, x: X) -> X:
+    """Apply an activation by its name and parameters, shapes (..., M) -> (..., M)."""
+    return (activation.function or _KNOWN[activation.name])(x, **activation.parameters)

@@ -1,0 +1,135 @@
+"""What a program may compute in, and which of it a run looks like.
+
+A format is a change of a Network, as a fault is: the changed Network says what a program in that format is expected
+to compute, and how much rounding may move it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rnncheck.equations.arithmetic import KERNELS
+from rnncheck.equations.cells import CELLS, cell_of
+from rnncheck.equations.changes import with_cell
+from rnncheck.equations.layers import operation_of
+from rnncheck.equations.operands import X
+from rnncheck.errors import InputError
+from rnncheck.network import Array, Layer, Network
+from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.rounding.products import Matrix
+from rnncheck.rounding.rounded import Rounded
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a program may compute in.
+
+    Attributes:
+        summary: what it is, for a reader.
+        change: network -> what is expected of it.
+        stored: the floating-point format in which its results are.
+    """
+
+    summary: str
+    change: Callable[[Network], Network]
+    stored: str = "float32"
+
+
+def _every_layer(change: Callable[[Layer], Layer]) -> Callable[[Network], Network]:
+    return lambda network: replace(network, layers=tuple(map(change, network.layers)))
+
+
+def _in(dtype: str) -> Callable[[Network], Network]:
+    """Return a change by which every layer computes in a dtype."""
+    return _every_layer(lambda layer: replace(layer, dtype=dtype))
+
+
+def _in_float64(network: Network) -> Network:
+    """Compute in float64, from inputs that nobody rounds before."""
+    inputs = tuple(replace(s, dtype="float64") if s.dtype in PRECISIONS else s for s in network.inputs)
+    return _in("float64")(replace(network, inputs=inputs))
+
+
+def _products(digits: int) -> Callable[[Network], Network]:
+    """Return a change by which the factors of products have so many digits, cut or rounded; the sums are float32."""
+    unit = 2.0**-digits
+
+    def coarse(x: X, kernel: Any) -> X:
+        """Return a factor with the error that both factors have; products with plain arrays are no analysis."""
+        if not isinstance(kernel, Matrix):
+            return x
+        lifted = x if isinstance(x, Rounded) else Rounded(x, 0.0, 0.0 if kernel.bounded else None, kernel.precision)
+        size = unit * np.abs(lifted.value)
+        error = None if lifted.error is None else lifted.bound + 2.0 * (2.0 * size)  # where both are cut off
+        return Rounded(lifted.value, lifted.variance + 2.0 * (np.square(size) / 3.0), error, lifted.precision)
+
+    def change(layer: Layer) -> Layer:
+        if layer.kind in CELLS:
+            cell = cell_of(layer)
+            return with_cell(
+                layer,
+                unit=unit,
+                project=lambda x, weights, options: cell.project(coarse(x, weights["kernel"]), weights, options),
+                gates=lambda projected, h, weights, options: cell.gates(
+                    projected, coarse(h, weights["recurrent_kernel"]), weights, options
+                ),
+            )
+        if not KERNELS & set(layer.weights):
+            return layer
+        operation = operation_of(layer)
+
+        def apply(inputs: Sequence[X], weights: Mapping[str, Any], options: Mapping[str, Any]) -> X:
+            return operation.apply([coarse(x, weights["kernel"]) for x in inputs], weights, options)
+
+        return replace(layer, equations=replace(operation, apply=apply))
+
+    return lambda network: _every_layer(change)(_in("float32")(network))
+
+
+def _int8_weights(network: Network) -> Network:
+    def change(layer: Layer) -> Layer:
+        kernels = {name: int8(weight) for name, weight in layer.weights.items() if name in KERNELS}
+        return replace(layer, weights={**layer.weights, **kernels})
+
+    return _every_layer(change)(_in("float32")(network))
+
+
+# From the finest to the coarsest; by the name that the command line takes.
+FORMATS: Mapping[str, Format] = {
+    "float64": Format("float64", _in_float64, "float64"),
+    "float32": Format("float32", _in("float32")),
+    "tf32": Format("TF32 products", _products(11)),
+    "float16": Format("float16", _in("float16"), "float16"),
+    "int8": Format("8-bit weights, a scale for each array", _int8_weights),
+    "bfloat16_products": Format("bfloat16 products, summed in float32", _products(8)),
+    "bfloat16": Format("bfloat16", _in("bfloat16"), "bfloat16"),
+}
+
+
+def in_format(network: Network, name: str) -> Network:
+    """Return what is expected of a program that computes in a format.
+
+    Raises:
+        InputError: there is no such format.
+    """
+    if not isinstance(name, str) or name not in FORMATS:
+        raise InputError(f"precision: {name!r} came; expected one of {', '.join(FORMATS)}.")
+    return FORMATS[name].change(network)
+
+
+def own_format(network: Network) -> str:
+    """Return what the network itself says that it computes in: its recurrent layers, where there are any."""
+    recurrent = [layer for layer in network.layers if layer.kind in CELLS]
+    dtypes = dict.fromkeys(layer.dtype for layer in recurrent or network.layers)
+    return " and ".join(dtypes)
+
+
+def int8(weight: Array) -> Array:
+    """Round to 255 levels from the largest weight to its negative."""
+    scale = np.abs(weight).max() / 127.0
+    levels: Array = np.rint(weight / scale) * scale if scale else weight
+    return levels.astype(weight.dtype)

@@ -1,0 +1,252 @@
+"""The replay: the equations run over time and over the graph.
+
+One engine serves two arithmetics. Over `PLAIN` it gives the float64 replay that the notebook did by hand; over
+an `Analysis` the same run carries noise (and bounds) along. In both, weights and inputs are first rounded to
+the precision that the layer computes in, as the implementation's own cast does.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from rnncheck.equations.arithmetic import PLAIN, Arithmetic, computing, receive_input, received, receiving
+from rnncheck.equations.cells import CELLS, cell_of, units
+from rnncheck.equations.layers import operation_of
+from rnncheck.equations.operands import Weights, X, choose
+from rnncheck.network import Array, Layer, Network, Tensor
+from rnncheck.rounding.precision import PRECISIONS, Precision
+from rnncheck.rounding.rounded import Rounded
+
+# How many numbers of x·kernel + bias are computed ahead of the recurrence, so that they stay in the cache; more
+# steps at once also mean that two threads get in each other's way less often.
+_AHEAD = 2**17
+
+
+States = Mapping[str, tuple[X, ...]]  # layer name -> its states, for layers that are stateful
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What the equations give in one call.
+
+    Attributes:
+        outputs: the model's outputs, in its order.
+        states: the states that stateful layers keep for the next call.
+        tensors: what every layer put out.
+        sequences: recurrent layer -> its state h after every step, (N, T, ..., M), in processing order; where asked
+            for.
+        growths: the largest noise that any state had at any step, as a share of the states' root mean square and
+            in units of u, for each run that the arithmetic does at once, (F,). 0 over plain arrays.
+    """
+
+    outputs: tuple[X, ...]
+    states: States = field(default_factory=dict)
+    tensors: Mapping[Tensor, X] = field(default_factory=dict)
+    sequences: Mapping[str, X] = field(default_factory=dict)
+    growths: Array = field(default_factory=partial(np.zeros, 1))
+
+    @property
+    def growth(self) -> float:
+        """How far errors were amplified on the way, in units of u: the largest of `growths`."""
+        return float(self.growths.max())
+
+
+def replay(
+    network: Network,
+    inputs: Sequence[Array],
+    *,
+    states: States | None = None,
+    arithmetic: Arithmetic = PLAIN,
+    every_step: bool = False,
+) -> Replayed:
+    """Run the network's equations on the inputs, step by step, from their own previous state.
+
+    Args:
+        network: what to run.
+        inputs: one array for each of `network.inputs`; sequences (N, T, D).
+        states: what an earlier call left in stateful layers; zeros at first.
+        arithmetic: `PLAIN` for values, `FREE_RUNNING` for values with their noise, `Emulation` for an
+            implementation's.
+        every_step: whether to keep the states after every step of every recurrent layer.
+
+    Returns:
+        The outputs, (N, K), (N, T, M), ... as the network declares them, and the states that stateful layers keep.
+    """
+    kept = dict(states or {})
+    values: dict[Tensor, X] = {
+        Tensor(spec.name): receive_input(array, spec.dtype)
+        for spec, array in zip(network.inputs, inputs, strict=True)
+    }
+    given = frozenset(values)
+    sequences: dict[str, X] = {}
+    growths = np.zeros(1)
+    with np.errstate(all="ignore"):
+        for layer in network.layers:
+            read = Reader(values, given, receiving(layer))
+            if layer.kind in CELLS:
+                scan = _scan(layer, read, kept.get(layer.name), arithmetic, every_step=every_step)
+                if every_step:
+                    sequences[layer.name] = scan.sequence
+                results = (scan.output, *scan.states) if layer.options["return_state"] else (scan.output,)
+                if layer.options["stateful"]:
+                    kept[layer.name] = scan.states
+                growths = np.maximum(growths, scan.growths)
+            else:
+                results = (_operate(layer, read, arithmetic),)
+            for index, result in enumerate(results):
+                values[Tensor(layer.name, index)] = result
+    outputs = tuple(values[tensor] for tensor in network.outputs)
+    growths = np.where(np.isnan(growths), np.inf, growths)
+    return Replayed(outputs, kept, {t: x for t, x in values.items() if t not in given}, sequences, growths)
+
+
+def processing_order(layer: Layer, sequence: X) -> X:
+    """Return a view of (N, T, ...) with the steps in the order in which the layer takes them."""
+    return sequence[:, ::-1] if layer.options["go_backwards"] else sequence
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads tensors as a layer receives them: cast to the layer's precision."""
+
+    values: Mapping[Tensor, X]
+    given: frozenset[Tensor]
+    precision: Precision
+
+    def __call__(self, tensor: Tensor) -> X:
+        """Return a whole tensor."""
+        return self.cast(tensor, self.values[tensor])
+
+    def cast(self, tensor: Tensor, part: X) -> X:
+        """Return a part of a tensor as the layer receives it."""
+        if isinstance(part, Rounded):
+            return part.to(self.precision)
+        return received(part, self.precision) if tensor in self.given else part
+
+
+def _operate(layer: Layer, read: Reader, arithmetic: Arithmetic) -> X:
+    """Run one layer that has no state."""
+    inputs = [read(tensor) for tensor in layer.inputs]
+    result = operate(layer, inputs, arithmetic, arithmetic.weights(layer))
+    return result if operation_of(layer).exact else arithmetic.store(result, PRECISIONS[layer.dtype])
+
+
+def operate(layer: Layer, inputs: Sequence[X], arithmetic: Arithmetic, weights: Weights) -> X:
+    """Return what a layer without a state makes of its inputs, which it has received.
+
+    Args:
+        layer: its kind is in `LAYERS`.
+        inputs: (N, ...) each.
+        arithmetic: what the numbers become.
+        weights: what `arithmetic.weights(layer)` gives.
+    """
+    operation = operation_of(layer)
+    if not operation.exact:
+        inputs = [arithmetic.lift(x, computing(layer)) for x in inputs]
+    result = operation.apply(inputs, weights, layer.options)
+    is_cast = isinstance(result, Rounded) and computing(layer) is not PRECISIONS[layer.dtype]
+    return result.to(PRECISIONS[layer.dtype]) if is_cast else result
+
+
+@dataclass(frozen=True)
+class _Scan:
+    output: X  # (N, T, ..., M) with return_sequences, else (N, ..., M)
+    states: tuple[X, ...]
+    sequence: X | None  # (N, T, ..., M), where asked for
+    growths: Array
+
+
+def _scan(
+    layer: Layer, read: Reader, kept: tuple[X, ...] | None, arithmetic: Arithmetic, *, every_step: bool
+) -> _Scan:
+    """Run one recurrent layer over the time axis.
+
+    Under a mask, a step that does not count keeps the states and repeats the previous output, which is zero before
+    the first step that counts.
+    """
+    cell, weights = cell_of(layer), arithmetic.weights(layer)
+    t_steps = read.values[layer.inputs[0]].shape[1]
+    mask = None if layer.mask is None else processing_order(layer, read.values[layer.mask])
+    states: tuple[X, ...] = ()
+    output = first = returned = None
+    outputs: list[X] = []
+    growths = np.zeros(1)
+    for t, projected in _projections(layer, read, weights):
+        states = states or _first_states(layer, read, kept, (*projected.shape[:-1], units(layer)))
+        after = cell.step(projected, states, weights, layer.options)
+        after = tuple(arithmetic.store(state, PRECISIONS[layer.dtype]) for state in after)
+        if mask is None:
+            states, output = after, after[0]
+        else:
+            counts = expanded(mask[:, t], after[0])
+            output = _output(layer, counts, after[0], first if cell.loop.repeats_first else output)
+            states = tuple(
+                choose(counts, new, cell.loop.passed(old, new) if cell.loop.passed else old)
+                for new, old in zip(after, states, strict=True)
+            )
+        first = output if first is None else first
+        returned = output if t == cell.loop.returned % t_steps else returned
+        if isinstance(states[0], Rounded):
+            growths = np.maximum(growths, _growths(states[0], cell.unit, arithmetic.runs))
+        if layer.options["return_sequences"] or every_step:
+            outputs.append(output)
+    sequence = stack(outputs) if outputs else None
+    return _Scan(sequence if layer.options["return_sequences"] else returned, states, sequence, growths)
+
+
+def _growths(h: Rounded, unit: float | None, runs: int) -> Array:
+    """Return the largest noise of a state as a share of the states' root mean square, in units of u, by run."""
+    value = h.value.reshape(runs, -1)
+    variance = h.variance.reshape(runs, -1).max(axis=1) if np.ndim(h.variance) else h.variance
+    mean_square = np.einsum("ri,ri->r", value, value) / value.shape[1]
+    shares: Array = np.sqrt(variance / np.maximum(mean_square, sys.float_info.min))
+    return shares / (unit or h.precision.unit)
+
+
+def _first_states(layer: Layer, read: Reader, kept: tuple[X, ...] | None, shape: tuple[int, ...]) -> tuple[X, ...]:
+    """Return the states before the first step, each (N, ..., M); a constant may stand for all samples."""
+    if layer.initial_state:
+        states = tuple(read(tensor) for tensor in layer.initial_state)
+        return tuple(h if isinstance(h, Rounded) else np.broadcast_to(h, shape) for h in states)
+    return kept or tuple(np.zeros(shape) for _ in cell_of(layer).states)
+
+
+def _projections(layer: Layer, read: Reader, weights: Weights) -> Iterator[tuple[int, X]]:
+    """Yield (t, the input's share of step t, shape (N, ...)), computed for many steps at once."""
+    (source,) = layer.inputs
+    x = processing_order(layer, read.values[source])
+    n, t_steps, *space, _ = x.shape
+    ahead = max(1, _AHEAD // (n * units(layer) * math.prod(space)))
+    for start in range(0, t_steps, ahead):
+        block = read.cast(source, time_major(x[:, start : start + ahead]))
+        projected = cell_of(layer).project(block, weights, layer.options)
+        for row in range(0, block.shape[0], n):
+            yield start + row // n, projected[row : row + n]
+
+
+def _output(layer: Layer, counts: Array, h: X, previous: X | None) -> X:
+    if previous is None or layer.options["zero_output_for_mask"]:
+        previous = np.zeros(h.shape)
+    return choose(counts, h, previous)
+
+
+def expanded(rows: Array, like: X) -> Array:
+    """Return (N,) or (N, T) with axes of length 1 appended, so that it stands beside `like`."""
+    return rows.reshape(rows.shape + (1,) * (len(like.shape) - rows.ndim))
+
+
+def time_major(x: X) -> X:
+    """Return (N, T, ...) as rows (T·N, ...), the samples of the first step first."""
+    n, t_steps, *rest = x.shape
+    return x.swapaxes(0, 1).reshape((t_steps * n, *rest))
+
+
+def stack(steps: list[X]) -> X:
+    """Return T arrays (N, ..., M) as one (N, T, ..., M)."""
+    return Rounded.stack(steps) if any(isinstance(s, Rounded) for s in steps) else np.stack(steps, axis=1)

@@ -1,0 +1,79 @@
+"""The shapes of a network's tensors, found by a run on zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from rnncheck.equations.arithmetic import PLAIN
+from rnncheck.equations.cells import CELLS, units
+from rnncheck.equations.layers import LAYERS
+from rnncheck.equations.replay import operate
+from rnncheck.errors import UnsupportedError
+from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
+from rnncheck.rounding import loops as kernels
+
+# The length of an axis that the model leaves open, long enough for a convolution's window.
+_OPEN = 64
+
+
+def rehearse(network: Network) -> Network:
+    """Return the network if shapes of weights, inputs and masks fit together.
+
+    Raises:
+        UnsupportedError: they do not.
+    """
+    constants = (len(layer.weights["value"]) for layer in network.layers if layer.kind == "Constant")
+    steps = (spec.shape[0] for spec in network.inputs if len(spec.shape) > 1 and spec.shape[0] is not None)
+    problems: dict[str, str] = {}
+    shapes(network, max(constants, default=1), next(steps, _OPEN), problems)
+    for layer, problem in problems.items():
+        raise UnsupportedError(f"layer {layer!r}: its shapes do not fit together ({problem}); expected such that do.")
+    return network
+
+
+def shapes(
+    network: Network, n: int, steps: int, problems: dict[str, str] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each layer's output, of those layers that can run on zeros of that size.
+
+    Args:
+        network: whose shapes.
+        n: N, where the model leaves it open.
+        steps: the length of other open axes.
+        problems: takes up why a layer cannot run; layers that read it are left out too.
+    """
+    values: dict[Tensor, Array] = {Tensor(spec.name): _zeros(spec, n, steps) for spec in network.inputs}
+    for layer in network.layers:
+        if all(tensor in values for tensor in layer.reads):
+            with np.errstate(all="ignore"), kernels.loaded_for(0):  # only shapes are asked
+                try:
+                    values |= _outputs(layer, values)
+                except (ValueError, IndexError) as error:  # the layer does not take this size
+                    if problems is not None:
+                        problems[layer.name] = str(error)
+    return {layer.name: values[Tensor(layer.name)].shape for layer in network.layers if Tensor(layer.name) in values}
+
+
+def _zeros(spec: InputSpec, n: int, steps: int) -> Array:
+    shape = (spec.samples or n, *(steps if size is None else size for size in spec.shape))
+    return np.zeros(shape, bool if spec.dtype == "bool" else np.float64)
+
+
+def _outputs(layer: Layer, values: Mapping[Tensor, Array]) -> dict[Tensor, Array]:
+    """Run a layer; of a recurrent one only the input's share of the first step, which has the shape of its gates."""
+    weights = PLAIN.weights(layer)
+    if layer.kind in LAYERS:
+        return {Tensor(layer.name): operate(layer, [values[tensor] for tensor in layer.inputs], PLAIN, weights)}
+    x = values[layer.inputs[0]]
+    cell = CELLS[layer.kind]
+    state = np.zeros((*cell.project(x[:, 0], weights, layer.options).shape[:-1], units(layer)))
+    if layer.mask is not None and values[layer.mask].shape != x.shape[:2]:
+        raise ValueError(f"a mask of shape {values[layer.mask].shape} came; expected (N, T) = {x.shape[:2]}")
+    for given in layer.initial_state:
+        np.broadcast_to(values[given], state.shape)
+    finals = {Tensor(layer.name, 1 + k): state for k in range(len(cell.states))}
+    steps = (len(state), x.shape[1], *state.shape[1:])
+    output = np.broadcast_to(state[:, np.newaxis], steps) if layer.options["return_sequences"] else state
+    return {Tensor(layer.name): output, **finals}

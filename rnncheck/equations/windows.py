@@ -1,0 +1,159 @@
+"""Windows over spatial axes: what convolutions and pooling read, as plain rearrangements of numbers.
+
+Spatial axes stand between any leading axes R and the channels C, which are last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rnncheck.equations.activations import activate
+from rnncheck.equations.operands import (
+    Inputs,
+    Options,
+    Weights,
+    X,
+    choose,
+    max_over,
+    move,
+    plain,
+    sum_over,
+    without_axis,
+)
+from rnncheck.network import Array
+
+# A step of 1 along each of the spatial axes, of which there are at most three.
+_ONES = (1, 1, 1)
+
+
+def convolve(
+    x: X,
+    kernel: Any,
+    kernel_size: Sequence[int],
+    strides: Sequence[int] = _ONES,
+    padding: str = "valid",
+    dilation_rate: Sequence[int] = _ONES,
+) -> X:
+    """Σ over the window of x·kernel: x (R, spatial..., C), kernel (k·C, K) -> (R, spatial'..., K).
+
+    The k places of the window come in the order of the spatial axes, the last one fastest, and the channels fastest
+    of all, so that Keras' kernel (k1, k2, ..., C, K) need only be reshaped. The sum stays open.
+
+    Args:
+        x: what the window runs over; leading axes are kept.
+        kernel: a plain matrix, or one of `rnncheck.rounding.products`.
+        kernel_size: the window's size along each spatial axis.
+        strides: the steps from one window to the next.
+        padding: `valid`, `same`, or `causal` for one spatial axis.
+        dilation_rate: the steps from one number of a window to the next.
+    """
+    read = move(x, lambda array: _patches(array, kernel_size, strides, padding, dilation_rate))
+    channels = x.shape[-1] * int(np.prod(kernel_size))
+    product = read.reshape((-1, channels)) @ kernel
+    return product.reshape((*read.shape[:-1], product.shape[-1]))
+
+
+def windows(length: int, size: int, stride: int, dilation: int, padding: str) -> Array:
+    """Return the places that each window reads, (L', size); below 0 or from `length` on it reads padding.
+
+    Source: TensorFlow 2.21, tf.nn.convolution, and Keras 3.15, Conv1D, for `causal`.
+    """
+    reach = (size - 1) * dilation + 1
+    if padding == "valid":
+        count, before = max((length - reach) // stride + 1, 0), 0
+    elif padding == "causal":
+        count, before = (length - 1) // stride + 1, reach - 1
+    else:
+        count = -(-length // stride)
+        before = max((count - 1) * stride + reach - length, 0) // 2
+    places: Array = stride * np.arange(count)[:, np.newaxis] + dilation * np.arange(size) - before
+    return places
+
+
+def _patches(
+    array: Array, kernel_size: Sequence[int], strides: Sequence[int], padding: str, dilation_rate: Sequence[int]
+) -> Array:
+    """Return (R, spatial..., C) as (R, spatial'..., kernel..., C), with zeros where a window reads padding."""
+    rank, leading = len(kernel_size), array.ndim - len(kernel_size) - 1
+    for place in reversed(range(rank)):
+        axis = leading + place
+        read = windows(array.shape[axis], kernel_size[place], strides[place], dilation_rate[place], padding)
+        array = _taken(array, read, axis)
+    outputs, sizes = (tuple(range(leading + part, leading + 2 * rank, 2)) for part in (0, 1))
+    ordered: Array = array.transpose(*range(leading), *outputs, *sizes, array.ndim - 1)
+    return ordered.reshape(*ordered.shape[: leading + rank], -1)
+
+
+def _taken(array: Array, places: Array, axis: int) -> Array:
+    """Return the numbers at some places of an axis, which becomes two; zero at places outside."""
+    length = array.shape[axis]
+    inside = (places >= 0) & (places < length)
+    taken = np.take(array, np.clip(places, 0, length - 1), axis)
+    if inside.all():
+        return taken
+    return np.where(inside.reshape(*inside.shape, *(1,) * (array.ndim - axis - 1)), taken, 0.0)
+
+
+def conv1d(inputs: Inputs, weights: Weights, options: Options) -> X:
+    """activation(Σ_j x_{stride·t + dilation·j - before}·kernel_j + bias): x (N, T, D) -> (N, T', K), kernel (k·D, K).
+
+    `before` is how far the padding reaches before the first step: see `rnncheck.equations.windows.windows`.
+    """
+    keys = ("kernel_size", "strides", "padding", "dilation_rate")
+    product = convolve(inputs[0], weights["kernel"], **{key: options[key] for key in keys})
+    return activate(options["activation"], product + weights["bias"] if "bias" in weights else product)
+
+
+# --- pooling ---
+
+
+def _pooled_places(x: X, options: Options) -> Array:
+    size, stride = (_first(options[key]) for key in ("pool_size", "strides"))
+    return windows(x.shape[1], size, stride, 1, options["padding"])
+
+
+def _first(option: Any) -> int:
+    return int(option[0] if isinstance(option, list | tuple) else option)
+
+
+def max_pooling1d(inputs: Inputs, weights: Weights, options: Options) -> X:
+    """max over the window's steps: x (N, T, D) -> (N, T', D)."""
+    del weights
+    (x,) = inputs
+    places = _pooled_places(x, options)
+    # A place outside is replaced by the window's nearest inside, which does not change its largest.
+    return without_axis(max_over(x[:, np.clip(places, 0, x.shape[1] - 1)], 2), 2)
+
+
+def average_pooling1d(inputs: Inputs, weights: Weights, options: Options) -> X:
+    """Mean over those of the window's steps that exist: x (N, T, D) -> (N, T', D)."""
+    del weights
+    (x,) = inputs
+    places = _pooled_places(x, options)
+    inside = (places >= 0) & (places < x.shape[1])
+    read = move(
+        x, lambda array: np.where(inside[..., np.newaxis], array[:, np.clip(places, 0, array.shape[1] - 1)], 0.0)
+    )
+    return without_axis(sum_over(read, 2), 2) / inside.sum(axis=1, dtype=np.float64)[:, np.newaxis]
+
+
+def global_max_pooling1d(inputs: Inputs, weights: Weights, options: Options) -> X:
+    """max over the steps: x (N, T, D) -> (N, D), or (N, 1, D) with keepdims."""
+    del weights
+    largest = max_over(inputs[0], 1)
+    return largest if options["keepdims"] else without_axis(largest, 1)
+
+
+def global_average_pooling1d(inputs: Inputs, weights: Weights, options: Options) -> X:
+    """Mean over the steps, or those that a mask (N, T) counts: x (N, T, D) -> (N, D), or (N, 1, D) with keepdims."""
+    del weights
+    x, *masks = inputs
+    if masks:
+        counts = plain(masks[0]).astype(bool)[..., np.newaxis]
+        mean = sum_over(choose(counts, x, np.zeros(1)), 1) / counts.sum(axis=1, keepdims=True, dtype=np.float64)
+    else:
+        mean = sum_over(x, 1) / float(x.shape[1])
+    return mean if options["keepdims"] else without_axis(mean, 1)

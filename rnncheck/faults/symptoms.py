@@ -1,0 +1,100 @@
+"""How the error of a run looks where nothing explains it: when it starts, whom it concerns, how it grows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rnncheck.checks.observed import observe
+from rnncheck.checks.steps import differences
+from rnncheck.checks.thresholds import SCORE_LIMIT
+from rnncheck.checks.verdicts import Check, Row
+from rnncheck.equations.cells import CELLS
+from rnncheck.network import Array, Layer, Network, Recording
+
+_STARTS = {
+    0: "wrong from the first step on: look at the input path",
+    1: "right at the first step, wrong from the second on: look at the recurrent path",
+}
+
+
+# From how much larger scores at the end than at the start are said to grow.
+_GROWS = 4.0
+
+
+def describe(network: Network, recordings: Sequence[Recording], failed: Sequence[Row]) -> str:
+    """Return how the error looks in the first layer that fails, in words; what to record where no step was seen.
+
+    Args:
+        network: the equations.
+        recordings: the run, one recording for each call.
+        failed: the rows that failed.
+    """
+    names = [row.layer for row in failed if row.check is Check.STEP]
+    if not names:
+        return _as_a_whole(failed)
+    layer = next(layer for layer in network.layers if layer.name in names)
+    seen = next(iter(differences(layer, observe(network, recordings)[:1])), None)
+    if seen is None or seen.value.ndim < 2:
+        return ""
+    what = [_what(seen.value), _when(seen.scores), *_whom(seen.scores), *_where(network, layer, names)]
+    said = "; ".join(part for part in what if part)
+    return f"layer {layer.name!r}: {said or 'every number is far off'}"
+
+
+def _as_a_whole(failed: Sequence[Row]) -> str:
+    """Say where recorded states first differ, or that there are none."""
+    states = next((row for row in failed if row.output == "h"), None)
+    if states is None:
+        return "no step was observed; record the states of every step to see where it goes wrong"
+    place = " ".join(f"{axis}={index}" for axis, index in (states.first or {}).items())
+    return (
+        f"layer {states.layer!r}: its states differ from {place} on; what its steps start from was not recorded, so "
+        "that a layer before it may be to blame"
+    )
+
+
+def _what(difference: Array) -> str:
+    """Say that one side has numbers that are none, where it is so."""
+    return "" if np.isfinite(difference).all() else "NaN or infinity stands on one side alone"
+
+
+def _when(scores: Array) -> str:
+    """Say at which step the error starts, and whether it grows."""
+    if scores.ndim < 3:
+        return ""
+    by_step = np.nanmax(np.where(np.isfinite(scores), scores, np.inf), axis=(0, *range(2, scores.ndim)))
+    (wrong,) = np.nonzero(by_step > SCORE_LIMIT)
+    if not wrong.size:
+        return "no single number is far off, all of them together are"
+    if len(wrong) == 1:
+        return f"wrong at step t={wrong[0]} alone"
+    text = _STARTS.get(int(wrong[0]), f"wrong from step t={wrong[0]} on")
+    early, late = np.array_split(by_step[wrong], 2)
+    return text + ("; it grows with time" if len(wrong) > 3 and np.median(late) > _GROWS * np.median(early) else "")
+
+
+def _whom(scores: Array) -> list[str]:
+    """Say which samples and units are concerned, where not all are."""
+    said = []
+    for axis, name in ((0, "sample"), (scores.ndim - 1, "unit")):
+        others = tuple(k for k in range(scores.ndim) if k != axis)
+        concerned = np.flatnonzero(~(scores <= SCORE_LIMIT).all(axis=others))  # an unknown score is none that fits
+        if 0 < len(concerned) < scores.shape[axis]:
+            few = ", ".join(map(str, concerned[:6])) + (", ..." if len(concerned) > 6 else "")
+            said.append(f"only {name}{'s' if len(concerned) > 1 else ''} {few} of {scores.shape[axis]}")
+    return said
+
+
+def _where(network: Network, layer: Layer, names: Sequence[str]) -> list[str]:
+    """Say that one direction of a Bidirectional alone is concerned, where it is so."""
+    wrapper = layer.name.rpartition("/")[0]
+    halves = [each.name for each in network.layers if wrapper and each.name.rpartition("/")[0] == wrapper]
+    recurrent = [name for name in halves if network.layer(name).kind in CELLS]
+    concerned = [name for name in recurrent if name in names]
+    return (
+        [f"only {layer.name!r} of {' and '.join(map(repr, recurrent))}"]
+        if 0 < len(concerned) < len(recurrent)
+        else []
+    )

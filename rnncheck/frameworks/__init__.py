@@ -1,0 +1,1 @@
+"""Models of frameworks become Networks and Recordings."""

@@ -1,0 +1,1 @@
+"""Keras: read, build, load and run its models."""

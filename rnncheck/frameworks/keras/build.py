@@ -1,0 +1,343 @@
+"""From a Case to a Keras model and its inputs.
+
+Weights and inputs follow one rule: whatever could be zero, equal or constant is not, so that a fault has
+something to show itself in. The one exception is `weights="keras"`, the notebook's own initialisers.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnncheck.cases.case import POLICIES, RANKS, STATES, Case
+from rnncheck.cases.inputs import make_mask
+from rnncheck.network import Array
+
+# What stands in the features of a step that a Masking layer is to leave out.
+MASK_VALUE = 0.5
+
+
+# How many ids an Embedding layer knows, 0 among them.
+VOCABULARY = 20
+
+
+# `threshold` has no defaults in Keras, so that its name alone cannot be called.
+THRESHOLD = {"threshold": 0.25, "default_value": -0.5}
+
+
+# Activations that do not limit the state: a smaller recurrent kernel keeps it moderate.
+_UNBOUNDED = {
+    "celu", "elu", "gelu", "hard_shrink", "hard_silu", "leaky_relu", "linear", "log_sigmoid", "mish", "relu", "relu6",
+    "selu", "silu", "soft_shrink", "softplus", "sparse_plus", "squareplus", "swish", "hard_swish", "tanh_shrink",
+    "threshold",
+}  # fmt: skip
+
+
+_STEEP = {"exponential", "log_softmax"}
+
+
+_CLASSES = {
+    "simple_rnn": "SimpleRNN",
+    "lstm": "LSTM",
+    "gru": "GRU",
+    **{name: f"ConvLSTM{rank}D" for name, rank in RANKS.items()},
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model and what to feed it.
+
+    Attributes:
+        case: what was asked for.
+        model: the Keras model.
+        calls: the inputs of one call, or of several in a row for a stateful model.
+    """
+
+    case: Case
+    model: Any
+    calls: tuple[tuple[Array, ...], ...]
+
+
+def build(case: Case) -> Built:
+    """Build the Keras model of a case, set its weights and make its inputs.
+
+    Args:
+        case: what to build.
+
+    Returns:
+        The model and its inputs: `(N, T, D)`, or ids `(N, T)` for an Embedding layer; with axes of space
+        `(N, T, ..., D)`, with S outer steps `(N, S, T, D)`. Then, where the case has them, the initial states
+        `(N, M)` or `(N, ..., M)`, and the mask `(N, T)` or `(N, S, T)`.
+    """
+    rng = np.random.default_rng(case.seed)
+    model = _model(case)
+    if case.weights == "random":
+        _set_random_weights(model, case, rng)
+    calls = tuple(_inputs(case, rng) for _ in range(2 if case.stateful else 1))
+    return Built(case, model, calls)
+
+
+def _model(case: Case) -> Any:
+    import keras
+
+    keras.utils.set_random_seed(case.seed)
+    x = _input(case, "inputs", _input_shape(case), "int32" if case.mask_from == "embedding" else _floats(case))
+    mask = _input(case, "mask", (*case.outer, case.T), "bool") if _has_mask_input(case) else None
+    inputs, outputs = [x], [_masked(case, x)]
+    for number in range(1, case.layers + 1):
+        states = _nested_states(case, number)
+        inputs += keras.tree.flatten(states)
+        outputs = _run(_wrapped(case, number), outputs[0], states, mask)
+    heads = 2 if case.bidirectional and case.merge_mode == "none" else 1
+    names = ("", "_backward")
+    read = [_head(case, name, h) for name, h in zip(names, outputs[:heads], strict=False)]
+    return keras.Model([*inputs, *([] if mask is None else [mask])], [*read, *outputs[heads:]], name="rnncheck_case")
+
+
+def _run(layer: Any, sequence: Any, states: list[Any], mask: Any) -> list[Any]:
+    """Run a layer; return its outputs, then its states."""
+    import keras
+
+    call = {}
+    if states:
+        call["initial_state"] = states[0] if len(states) == 1 and not isinstance(states[0], list) else states
+    if mask is not None:
+        call["mask"] = mask
+    return list(keras.tree.flatten(layer(sequence, **call)))
+
+
+def _input(case: Case, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+    import keras
+
+    return keras.Input(batch_shape=(case.N if case.stateful else None, *shape), dtype=dtype, name=name)
+
+
+def _floats(case: Case) -> str:
+    return "float32" if case.dtype.startswith("mixed") else POLICIES[case.dtype]
+
+
+def _has_mask_input(case: Case) -> bool:
+    return case.mask != "none" and case.mask_from == "input"
+
+
+def _input_shape(case: Case) -> tuple[int, ...]:
+    steps = (*case.outer, case.T)
+    return steps if case.mask_from == "embedding" else (*steps, *case.space, case.D)
+
+
+def _masked(case: Case, x: Any) -> Any:
+    """Put the layer in front of which the mask comes from, if there is one."""
+    import keras
+
+    if case.mask_from == "masking":
+        return keras.layers.Masking(MASK_VALUE, dtype=case.dtype, name="masking")(x)
+    if case.mask_from == "embedding":
+        return keras.layers.Embedding(VOCABULARY, case.D, mask_zero=True, dtype=case.dtype, name="embedding")(x)
+    return x
+
+
+def _head(case: Case, name: str, h: Any) -> Any:
+    import keras
+
+    if case.flatten:
+        h = keras.layers.Flatten(name="flatten" + name, dtype=case.dtype)(_without_mask(h))
+    return keras.layers.Dense(
+        case.K,
+        activation=_activation(case.dense_activation),
+        use_bias=case.use_bias,
+        dtype=case.dtype,
+        name="dense" + name,
+    )(h)
+
+
+def _without_mask(tensor: Any) -> Any:
+    """Drop the mask that Flatten would warn about losing."""
+    tensor._keras_mask = None
+    return tensor
+
+
+def _nested_states(case: Case, number: int) -> list[Any]:
+    """Return inputs for a layer's initial states as Keras nests them; none unless the case has them."""
+    if not case.initial_state:
+        return []
+    directions = ("", "_backward") if case.bidirectional else ("",)
+    after = "" if number == 1 else f"_{number}"
+    return [state for direction in directions for state in _states(case, number, direction + after)]
+
+
+def _states(case: Case, number: int, suffix: str) -> Iterator[Any]:
+    """Yield the states of one layer in one direction; those of a stack as one list for each cell."""
+    for place, (kind, units) in enumerate(zip(case.cell_kinds, case.cell_units, strict=True)):
+        cell = f"_{place}" if case.layer == "stacked" else ""
+        shape = (*case.space_after(number), units)
+        states = [_input(case, f"{state}0{cell}{suffix}", shape, _floats(case)) for state in STATES[kind]]
+        if case.layer == "stacked":
+            yield states
+        else:
+            yield from states
+
+
+def _wrapped(case: Case, number: int) -> Any:
+    """Return recurrent layer `number`, counted from 1 at the bottom, with its wrapper."""
+    import keras
+
+    after = "" if number == 1 else f"_{number}"
+    layer = _recurrent_layer(case, number, case.layer + after)
+    if case.wrapper == "time_distributed":
+        return keras.layers.TimeDistributed(layer, dtype=case.dtype, name="time_distributed" + after)
+    if case.bidirectional:
+        backward = (
+            _recurrent_layer(case, number, f"backward_{case.layer}{after}", own=True) if case.own_backward else None
+        )
+        merge_mode = None if case.merge_mode == "none" else case.merge_mode
+        return keras.layers.Bidirectional(
+            layer, merge_mode=merge_mode, backward_layer=backward, dtype=case.dtype, name="bidirectional" + after
+        )
+    return layer
+
+
+def _recurrent_layer(case: Case, number: int, name: str, *, own: bool = False) -> Any:
+    """Return a recurrent layer; `own` makes a backward layer to be given to Bidirectional."""
+    import keras
+
+    top = number == case.layers
+    options = {
+        "return_sequences": case.return_sequences or not top,
+        "return_state": case.return_state and top,
+        "go_backwards": case.go_backwards != own,
+        "stateful": case.stateful,
+        "unroll": case.unroll,
+        "zero_output_for_mask": case.zero_output_for_mask,
+        "dtype": case.dtype,
+        "name": name,
+    }
+    activation = case.activation
+    if own:
+        activation = "softsign" if activation != "softsign" else "tanh"
+    cells = list(zip(case.cell_kinds, case.cell_units, strict=True))
+    if case.layer in {"rnn", "stacked"}:
+        return keras.layers.RNN(_stack(case, [_cell(case, *cell, activation) for cell in cells]), **options)
+    ((kind, units),) = cells
+    layer_class = getattr(keras.layers, _CLASSES[case.layer])
+    return layer_class(units, **_cell_options(case, kind, activation), **_convolution_options(case), **options)
+
+
+def _stack(case: Case, cells: list[Any]) -> Any:
+    """Return what RNN takes: one cell, a list of cells, or StackedRNNCells where a list would compute in float32."""
+    import keras
+
+    if case.layer == "rnn":
+        return cells[0]
+    return cells if case.dtype == "float32" else keras.layers.StackedRNNCells(cells, dtype=case.dtype)
+
+
+def _cell(case: Case, kind: str, units: int, activation: str) -> Any:
+    import keras
+
+    cell_class = getattr(keras.layers, _CLASSES[kind] + "Cell")
+    return cell_class(units, **_cell_options(case, kind, activation), dtype=case.dtype)
+
+
+def _cell_options(case: Case, kind: str, activation: str) -> dict[str, Any]:
+    """Return the options that a cell and the layer of its own share."""
+    options = {
+        "activation": _activation(activation),
+        "use_bias": case.use_bias,
+        "recurrent_initializer": "orthogonal" if case.weights == "keras" else "zeros",  # no orthogonal in bfloat16
+        "dropout": case.dropout,
+        "recurrent_dropout": case.recurrent_dropout,
+    }
+    if kind != "simple_rnn":
+        options["recurrent_activation"] = _activation(case.recurrent_activation)
+    if kind == "lstm":
+        options["unit_forget_bias"] = case.unit_forget_bias
+    if kind == "gru":
+        options["reset_after"] = case.reset_after
+    return options
+
+
+def _convolution_options(case: Case) -> dict[str, Any]:
+    if not case.rank:
+        return {}
+    return {
+        "kernel_size": case.kernel_sizes,
+        "strides": case.strides,
+        "padding": case.padding,
+        "dilation_rate": case.dilation_rate,
+    }
+
+
+def _activation(name: str) -> Any:
+    import keras
+
+    function = keras.activations.get(name)
+    return functools.partial(function, **THRESHOLD) if name == "threshold" else function
+
+
+def _set_random_weights(model: Any, case: Case, rng: np.random.Generator) -> None:
+    """Set every weight: pre-activations of order 1, biases of order 0.3, recurrent kernels of a given norm."""
+    recurrent_scale, input_scale = _scales(case)
+    for weight in model.weights:
+        name, shape = weight.path.rsplit("/", 1)[-1], tuple(weight.shape)
+        if name == "recurrent_kernel":
+            value = recurrent_scale * _orthogonal(shape, rng)
+        elif name == "kernel":
+            value = input_scale * rng.normal(size=shape) / np.sqrt(math.prod(shape[:-1]))
+        elif name == "bias":
+            value = input_scale * rng.uniform(0.1, 0.5, size=shape) * rng.choice([-1.0, 1.0], size=shape)
+        elif name == "embeddings":
+            value = rng.normal(size=shape)
+        else:  # the states that a stateful layer keeps
+            continue
+        weight.assign(value.astype(np.float32))
+
+
+def _orthogonal(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Return a recurrent kernel (..., M, G·M) in which each of the G gates has orthonormal columns."""
+    rows, units = math.prod(shape[:-1]), shape[-2]
+    gates = [np.linalg.qr(rng.normal(size=(rows, units)))[0] for _ in range(shape[-1] // units)]
+    return np.concatenate(gates, axis=-1).reshape(shape)
+
+
+def _scales(case: Case) -> tuple[float, float]:
+    """Return the norm of the recurrent kernels and the size of everything else."""
+    if {case.activation, case.recurrent_activation} & _STEEP:
+        recurrent, other = 0.2 / np.sqrt(case.M), 0.3
+    elif case.recurrent_activation in _UNBOUNDED:  # gates above 1 make the state grow from step to step
+        recurrent, other = 0.3, 0.5
+    elif case.activation in _UNBOUNDED:
+        recurrent, other = 0.6, 1.0
+    else:
+        recurrent, other = 0.9, 1.0
+    return (recurrent if case.recurrent_scale is None else case.recurrent_scale), other
+
+
+def _inputs(case: Case, rng: np.random.Generator) -> tuple[Array, ...]:
+    arrays = [rng.normal(size=(case.N, *case.outer, case.T, *case.space, case.D)).astype(np.float32)]
+    arrays += _initial_states(case, rng)
+    if case.mask == "none":
+        return tuple(arrays)
+    mask = make_mask(case.mask, case.N * math.prod(case.outer), case.T, rng).reshape(case.N, *case.outer, case.T)
+    if case.mask_from == "masking":
+        arrays[0][~mask] = MASK_VALUE
+    elif case.mask_from == "embedding":
+        arrays[0] = np.where(mask, rng.integers(1, VOCABULARY, size=mask.shape), 0).astype(np.int32)
+    else:
+        arrays.append(mask)
+    return tuple(arrays)
+
+
+def _initial_states(case: Case, rng: np.random.Generator) -> Iterator[Array]:
+    """Yield the initial states in the order of the model's inputs; none unless the case has them."""
+    directions = 2 if case.bidirectional else 1
+    for number in range(1, case.layers + 1 if case.initial_state else 1):
+        for kind, units in directions * [*zip(case.cell_kinds, case.cell_units, strict=True)]:
+            for _ in STATES[kind]:
+                shape = (case.N, *case.space_after(number), units)
+                yield rng.normal(size=shape).astype(np.float32) * np.float32(0.5)

@@ -1,0 +1,365 @@
+"""Wrappers, stacks of cells and nested models, written out as the layers that the replay knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rnncheck.errors import InputError, UnsupportedError
+from rnncheck.frameworks.keras.config import masks
+from rnncheck.frameworks.keras.config.calls import (
+    Arguments,
+    Call,
+    Value,
+    bind,
+    first_mask,
+    flat,
+    flat_masks,
+    leaves,
+    tensors,
+)
+from rnncheck.frameworks.keras.config.description import Object, constant, options, precision
+from rnncheck.frameworks.keras.config.entries import ENTRIES
+from rnncheck.frameworks.keras.config.masks import AnyMask, Mask
+from rnncheck.network import Layer, Tensor
+
+_MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "concat": "Concatenate"}
+
+
+_OF_AN_RNN = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A layer that still lacks its weights, and the object that has them."""
+
+    layer: Layer
+    owner: Object | None
+
+
+RunModel = Callable[["Lowering", Object, Sequence[Value], str], list[Value]]
+
+
+class Lowering:
+    """Collects lowered layers, in an order in which each comes after what it reads.
+
+    Args:
+        run_model: lowers the layers of a model inside the model, see `graph.run_model`.
+    """
+
+    def __init__(self, run_model: RunModel) -> None:
+        self._run_model = run_model
+        self.layers: list[Lowered] = []
+        self.objects: dict[str, tuple[str, ...]] = {}
+        self._masks: dict[str, Tensor] = {}
+        self._stateful: set[tuple[str, ...]] = set()
+
+    def apply(self, found: Object, name: str, call: Call) -> list[Value]:
+        """Lower one call of a layer, in which every tensor is a `Value`; return its outputs.
+
+        Raises:
+            UnsupportedError: the call has something that rnncheck does not replay.
+        """
+        given = bind(found, call)
+        role = found.entry.role
+        if role == "layer":
+            return self._layer(found, name, given)
+        if role in {"recurrent", "rnn", "bidirectional"}:
+            return self._sequence_layer(found, name, given)
+        if role == "time_distributed":
+            return self._time_distributed(found, name, given)
+        raise UnsupportedError(f"layer {found.name!r}: {found.kind} is a cell; expected it inside an RNN layer.")
+
+    def add(self, layer: Layer, found: Object | None = None, *, owner: Object | None = None) -> Tensor:
+        """Add one layer that some object computes; return its first output."""
+        if found is not None:
+            self.objects[layer.name] = found.path
+        self.layers.append(Lowered(layer, owner))
+        return Tensor(layer.name)
+
+    def explicit(self, mask: AnyMask) -> Tensor | None:
+        """Return a mask as a tensor, adding what computes it."""
+        if not isinstance(mask, Mask):
+            return mask
+        if mask.name not in self._masks:
+            inputs = [self.explicit(each) for each in mask.inputs]
+            self._masks[mask.name] = self.add(
+                Layer(mask.name, mask.kind, tuple(t for t in inputs if t), mask.options, dtype=mask.dtype)
+            )
+        return self._masks[mask.name]
+
+    # --- layers without a state ---
+
+    def _layer(self, found: Object, name: str, given: Arguments) -> list[Value]:
+        values, read = tensors(found, given), options(found)
+        inputs = [value.tensor for value in values]
+        dtype = precision(found)
+        if found.kind == "Attention":
+            inputs += self._attention(found, given, values, inputs, read)
+        elif "mask" in found.entry.call and found.kind != "BatchNormalization":
+            inputs += [mask for mask in [self.explicit(first_mask(given.mask))] if mask]
+        layer = Layer(name, found.kind, tuple(inputs), read, dtype=dtype)
+        output = self.add(layer, found, owner=found if found.entry.weights else None)
+        return [Value(output, _output_mask(found, name, values, given.previous, layer))]
+
+    def _attention(
+        self, found: Object, given: Arguments, values: Sequence[Value], inputs: list[Tensor], read: dict[str, Any]
+    ) -> list[Tensor]:
+        """Return the inputs that Attention has besides those given: the value as key, and masks, named in `masks`."""
+        if given.values.get("return_attention_scores"):
+            raise UnsupportedError(
+                f"layer {found.name!r}: it is called with return_attention_scores=True; expected the output alone."
+            )
+        given_masks = given.mask if isinstance(given.mask, list) else [given.mask]
+        named = {
+            which: tensor
+            for which, mask in zip(("query", "value"), given_masks, strict=False)
+            if (tensor := self.explicit(mask)) is not None
+        }
+        read["use_causal_mask"] = bool(given.values.get("use_causal_mask"))
+        read["masks"] = tuple(named)
+        return [*([inputs[1]] if len(values) == 2 else []), *named.values()]
+
+    # --- recurrent layers ---
+
+    def _sequence_layer(self, found: Object, name: str, given: Arguments) -> list[Value]:
+        x, *states = tensors(found, given)
+        if states and not found.keras2:
+            raise UnsupportedError(f"layer {found.name!r}: it reads a list of tensors; expected one sequence.")
+        initial = [state.tensor for state in states] or self._states(found, name, given.values.get("initial_state"))
+        mask = first_mask(given.mask)
+        if found.entry.role == "bidirectional":
+            outputs = self._bidirectional(found, name, x.tensor, initial, mask)
+        else:
+            outputs = self._recurrent(found, name, x.tensor, initial, mask)
+        sequences = bool(_flag(found, "return_sequences"))
+        passed = first_mask(given.previous) if sequences else None
+        both = found.config.get("merge_mode", "") is None
+        return [Value(t, passed if k < 1 + both else None) for k, t in enumerate(outputs)]
+
+    def _states(self, found: Object, name: str, given: Any) -> list[Tensor]:
+        """Return the initial states; constants become layers that give them."""
+        states = []
+        for k, state in enumerate(flat(given)):
+            if isinstance(state, Value):
+                states.append(state.tensor)
+            elif (value := constant(state)) is not None:
+                layer = Layer(
+                    f"{name}/initial_state_{k}", "Constant", weights={"value": value}, dtype=precision(found)
+                )
+                states.append(self.add(layer))
+            else:
+                raise UnsupportedError(
+                    f"layer {found.name!r}: initial_state is {type(state).__name__}; expected tensors or arrays."
+                )
+        return states
+
+    def _recurrent(
+        self, found: Object, name: str, x: Tensor, initial: Sequence[Tensor], mask: AnyMask
+    ) -> list[Tensor]:
+        """Lower a recurrent layer or an RNN: one layer for each cell, each reading the one below.
+
+        All but the first read what is in processing order already, and the mask with it.
+        """
+        cells = _cells(found)
+        read = options(found)
+        flags = {flag: read[flag] for flag in _OF_AN_RNN}
+        self._check(found, cells, initial)
+        states = _dealt(cells, initial)
+        counts = self.explicit(mask)
+        finals: list[Tensor] = []
+        for k, cell in enumerate(cells):
+            last = k == len(cells) - 1
+            if k == 1 and flags["go_backwards"]:
+                flags = {**flags, "go_backwards": False}
+                counts = counts and self._reverse(f"{name}/reverse_mask", counts, precision(found))
+            layer = Layer(
+                name if last else f"{name}/{k}_{cell.name}",
+                cell.kind.removesuffix("Cell"),
+                (x,),
+                {**options(cell), **flags} | ({} if last else {"return_sequences": True}),
+                dtype=precision(cell),
+                mask=counts,
+                initial_state=tuple(states[k]),
+            )
+            x = self.add(layer, found if len(cells) == 1 else cell, owner=cell)
+            finals += [Tensor(layer.name, 1 + s) for s in range(_state_count(cell))]
+        return [x, *finals] if flags["return_state"] else [x]
+
+    def _check(self, found: Object, cells: Sequence[Object], initial: Sequence[Tensor]) -> None:
+        """Refuse what Keras or rnncheck cannot run."""
+        for cell in cells:
+            if cell is not found and cell.entry.role != "cell":
+                raise UnsupportedError(
+                    f"layer {found.name!r}: its cell {cell.name!r} is {cell.kind}; expected one of "
+                    f"{', '.join(kind for kind, entry in ENTRIES.items() if entry.role == 'cell')}."
+                )
+            if precision(cell) != precision(found):
+                raise UnsupportedError(
+                    f"layer {found.name!r}: it computes in {precision(found)}, its cell {cell.name!r} in "
+                    f"{precision(cell)}; expected the same."
+                )
+        expected = sum(map(_state_count, cells))
+        if len(initial) not in {0, expected}:
+            raise InputError(
+                f"layer {found.name!r}: initial_state has {len(initial)} tensors; expected {expected}, all of its "
+                "states."
+            )
+        if _flag(found, "stateful"):
+            if found.path in self._stateful:
+                raise UnsupportedError(
+                    f"layer {found.name!r}: it is stateful and used more than once; expected one use, after which it "
+                    "keeps its state."
+                )
+            if initial and found.keras2:
+                raise UnsupportedError(
+                    f"layer {found.name!r}: it is stateful and has an initial_state, of which Keras 2 takes now one, "
+                    "now the other; expected only one of them."
+                )
+            self._stateful.add(found.path)
+
+    def _reverse(self, name: str, sequence: Tensor, dtype: str) -> Tensor:
+        return self.add(Layer(name, "Reverse", (sequence,), dtype=dtype))
+
+    # --- wrappers ---
+
+    def _bidirectional(
+        self, found: Object, name: str, x: Tensor, initial: Sequence[Tensor], mask: AnyMask
+    ) -> list[Tensor]:
+        """Lower to the two halves, the second turned round, and what merges them.
+
+        Source: Keras 3.15, Bidirectional.call.
+        """
+        forward, backward = found.parts
+        for half in found.parts:
+            if half.entry.role not in {"recurrent", "rnn"}:
+                raise UnsupportedError(
+                    f"layer {found.name!r}: it wraps {half.kind}; expected a recurrent layer such as LSTM."
+                )
+        middle = len(initial) // 2
+        if len(initial) % 2:
+            raise InputError(
+                f"layer {found.name!r}: initial_state has {len(initial)} tensors; expected the forward layer's and "
+                "then the backward layer's."
+            )
+        y, *ends = self._recurrent(forward, f"{name}/{forward.name}", x, initial[:middle], mask)
+        y_rev, *ends_rev = self._recurrent(backward, f"{name}/{backward.name}", x, initial[middle:], mask)
+        dtype = precision(found)
+        if _flag(forward, "return_sequences"):
+            y_rev = self._reverse(f"{name}/reverse", y_rev, dtype)
+        mode = found.config.get("merge_mode", "concat")
+        if mode is None:
+            return [y, y_rev, *ends, *ends_rev]
+        if mode not in _MERGES:
+            raise UnsupportedError(
+                f"layer {found.name!r}: merge_mode={mode!r} is not replayed; expected one of {', '.join(_MERGES)}, "
+                "None."
+            )
+        read = {"axis": -1} if mode == "concat" else {}
+        return [self.add(Layer(name, _MERGES[mode], (y, y_rev), read, dtype=dtype), found), *ends, *ends_rev]
+
+    def _time_distributed(self, found: Object, name: str, given: Arguments) -> list[Value]:
+        """Lower to the inner layer on all steps at once: (N·T, ...).
+
+        Source: Keras 3.15, TimeDistributed.call, which runs it step by step, with a step of the mask each.
+        """
+        x, *others = tensors(found, given)
+        (inner,) = found.parts
+        _check_distributed(found, inner, others)
+        dtype = precision(found)
+        folded = self.add(Layer(f"{name}/fold", "FoldTime", (x.tensor,), dtype=dtype))
+        mask = self.explicit(first_mask(given.mask)) if _takes_mask(inner) else None
+        if mask is not None:
+            mask = self.add(Layer(f"{name}/fold_mask", "FoldTime", (mask,), dtype=dtype))
+        outputs = self.run(inner, f"{name}/{inner.name}", Call((Value(folded, mask),), {}))
+        if len(outputs) != 1:
+            raise UnsupportedError(
+                f"layer {found.name!r}: {inner.kind} inside it returns {len(outputs)} tensors; expected one."
+            )
+        unfolded = self.add(Layer(name, "UnfoldTime", (outputs[0].tensor, x.tensor), dtype=dtype), found)
+        return [Value(unfolded, first_mask(given.previous))]
+
+    def run(self, found: Object, name: str, call: Call) -> list[Value]:
+        """Lower one call of a layer or of a model inside the model."""
+        if not found.is_model:
+            return self.apply(found, name, call)
+        given = bind(found, call)
+        values = list(leaves(given.values["inputs"], Value))
+        inner_masks = flat_masks(given.mask, len(values))
+        inputs = [Value(v.tensor, v.mask if m is None else m) for v, m in zip(values, inner_masks, strict=True)]
+        return self._run_model(self, found, inputs, f"{name}/")
+
+
+def _takes_mask(inner: Object) -> bool:
+    return inner.is_model or ("mask" in inner.entry.call and inner.kind != "BatchNormalization")
+
+
+def _check_distributed(found: Object, inner: Object, others: Sequence[Value]) -> None:
+    if others:
+        raise UnsupportedError(f"layer {found.name!r}: it reads {1 + len(others)} tensors; expected one sequence.")
+    if not inner.is_model and precision(inner) != precision(found):
+        raise UnsupportedError(
+            f"layer {found.name!r}: it computes in {precision(found)}, {inner.name!r} inside it in "
+            f"{precision(inner)}; expected the same."
+        )
+    if _any(inner, lambda part: bool(_flag(part, "stateful"))):
+        raise UnsupportedError(
+            f"layer {found.name!r}: {inner.kind} {inner.name!r} inside TimeDistributed is stateful; expected it not "
+            "to be."
+        )
+    if found.keras2 and _any(inner, lambda part: part.kind == "Masking" or bool(part.config.get("mask_zero"))):
+        raise UnsupportedError(
+            f"layer {found.name!r}: {inner.kind} {inner.name!r} inside TimeDistributed makes a mask; expected it not "
+            "to."
+        )
+
+
+def _any(found: Object, claim: Any) -> bool:
+    return bool(claim(found)) or any(_any(part, claim) for part in found.parts)
+
+
+def _flag(found: Object, name: str) -> Any:
+    """Return a flag of a recurrent layer; that of the forward half for Bidirectional."""
+    while not found.is_model and found.entry.role == "bidirectional":
+        found = found.parts[0]
+    return found.config.get(name, False)
+
+
+def _cells(found: Object) -> Sequence[Object]:
+    """Return what steps through time: the layer itself, the cell of an RNN, or the cells of its stack."""
+    if found.entry.role == "recurrent":
+        return [found]
+    (cell,) = found.parts
+    return cell.parts if cell.kind == "StackedRNNCells" else [cell]
+
+
+def _state_count(cell: Object) -> int:
+    return 2 if "LSTM" in cell.kind else 1
+
+
+def _dealt(cells: Sequence[Object], states: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Deal the states of a stack to its cells, lowest first."""
+    left = list(states)
+    dealt = []
+    for cell in cells:
+        count = _state_count(cell)
+        dealt.append(left[:count])
+        left = left[count:]
+    return dealt
+
+
+def _output_mask(found: Object, name: str, values: Sequence[Value], previous: Any, layer: Layer) -> AnyMask:
+    """Return the mask of a layer's output, as its compute_mask gives it."""
+    x, rule = values[0].tensor, found.entry.masks
+    several = previous if isinstance(previous, list) else [previous]
+    if rule == "zeros" and layer.options["mask_zero"]:
+        return masks.nonzero(name, x)
+    if rule == "values":
+        return masks.differing(name, x, layer.options["mask_value"], layer.dtype)
+    if rule == "merge":
+        return masks.merged(name, several, keras2=found.keras2)
+    if rule == "concatenate":
+        inputs = [value.tensor for value in values]
+        return masks.concatenated(name, inputs, several, layer.options["axis"], keras2=found.keras2)
+    return first_mask(previous) if rule in {"pass", "first"} else None

@@ -1,0 +1,194 @@
+"""From a Keras model's own description and its weights to a Network, without Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rnncheck.errors import InputError, UnsupportedError
+from rnncheck.frameworks.keras.config.calls import Value, names_of_ends, read_ends
+from rnncheck.frameworks.keras.config.description import (
+    Config,
+    Object,
+    is_keras2,
+    name_of,
+    not_built,
+    own_weights,
+    precision_of,
+    read_model,
+)
+from rnncheck.frameworks.keras.config.entries import Weight
+from rnncheck.frameworks.keras.config.functional import run_model
+from rnncheck.frameworks.keras.config.lowering import Lowered, Lowering
+from rnncheck.frameworks.keras.config.weights import WeightStore
+from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read.
+
+    Attributes:
+        network: the model as plain data.
+        objects: for each of its layers that one object of the model computes, the object's path; see `weights.Owner`.
+            The cells of a stack have their own; layers that stand for what Keras does in between have none.
+    """
+
+    network: Network
+    objects: Mapping[str, tuple[str, ...]]
+
+
+def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) -> Reading:
+    """Read a model.
+
+    Args:
+        config: what `keras.saving.serialize_keras_object(model)` gives, or a model file holds.
+        weights: where the weights are.
+        keras_version: the version that wrote the description.
+
+    Raises:
+        UnsupportedError: it has a layer, an option or a structure that rnncheck does not replay.
+        InputError: the description or the weights are not what Keras writes.
+    """
+    try:
+        model = read_model(config, keras2=is_keras2(keras_version))
+        specs = input_specs(model)
+        lowering = Lowering(run_model)
+        outputs = run_model(lowering, model, [Value(Tensor(spec.name)) for spec in specs], "")
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"model: its description is not one that Keras writes ({type(error).__name__}: {error}); expected the "
+            "configuration of a Sequential or functional model."
+        ) from error
+    network = Network(
+        name=model.name,
+        inputs=tuple(specs),
+        layers=tuple(_with_weights(model, lowering.layers, weights)),
+        outputs=tuple(value.tensor for value in outputs),
+        output_names=names_of_ends(model.config.get("output_layers")),
+    )
+    return Reading(network, lowering.objects)
+
+
+# --- inputs ---
+
+
+def input_specs(model: Object) -> list[InputSpec]:
+    """Return what a model takes, in its order."""
+    described = {str(name_of(d)): d for d in model.config["layers"]}
+    if "input_layers" in model.config:
+        ends = read_ends(model.config["input_layers"])
+        return [_spec(end.layer, described[end.layer]["config"]) for end in ends]
+    first = model.config["layers"][0] if model.config["layers"] else {}
+    if first.get("class_name") == "InputLayer":
+        return [_spec(name_of(first), first["config"])]
+    shape = model.config.get("build_input_shape") or _first_shape(first)
+    if shape is None:
+        raise not_built(model.name, "Sequential")
+    return [_spec(f"{name_of(first)}_input", {"batch_shape": shape, "dtype": _first_dtype(first)})]
+
+
+def _first_shape(description: Config) -> Any:
+    """Return the input shape that the first layer of a Sequential model of Keras 2 carries; None where none does."""
+    config = description.get("config", {})
+    if (shape := config.get("batch_input_shape") or config.get("batch_shape")) is not None:
+        return shape
+    inner = config.get("layers") or [config["layer"]] if "layers" in config or "layer" in config else []
+    return _first_shape(inner[0]) if inner else None
+
+
+def _first_dtype(description: Config) -> Any:
+    return description.get("config", {}).get("dtype", "float32")
+
+
+def _spec(name: str, config: Config) -> InputSpec:
+    for option in ("sparse", "ragged"):
+        if config.get(option):
+            raise UnsupportedError(f"input {name!r}: {option}=True is not replayed; expected dense numbers.")
+    shape = config.get("batch_shape", config.get("batch_input_shape"))
+    if isinstance(shape, Mapping):
+        shape = shape.get("items", shape.get("config"))
+    if shape is None:
+        raise InputError(f"input {name!r}: its description has no shape; expected batch_shape.")
+    samples, *rest = (None if size is None else int(size) for size in shape)
+    dtype = config.get("dtype") or "float32"
+    if not isinstance(dtype, str):
+        dtype = precision_of(name, dtype)
+    return InputSpec(name, tuple(rest), dtype, samples)
+
+
+# --- weights ---
+
+
+def _with_weights(model: Object, lowered: Sequence[Lowered], store: WeightStore) -> list[Layer]:
+    owners = list(model.owners)
+    found = {owner.path: weights for owner, weights in zip(owners, store.read(owners), strict=True)}
+    return [
+        each.layer if each.owner is None else _filled(each.layer, each.owner, found.get(each.owner.weights_path, {}))
+        for each in lowered
+    ]
+
+
+def _filled(layer: Layer, owner: Object, weights: Mapping[str, Array]) -> Layer:
+    expected = own_weights(owner)
+    sizes: dict[str, Any] = {**layer.options, "M": layer.options.get("units"), "F": layer.options.get("filters")}
+    for weight in expected:
+        _check_shape(layer, weight, weights[weight.name], sizes)
+        _check_finite(layer.name, weight.name, weights[weight.name])
+    return replace(layer, weights={weight.name: weights[weight.name] for weight in expected})
+
+
+def _check_shape(layer: Layer, weight: Weight, array: Array, sizes: dict[str, Any]) -> None:
+    """Check a weight's shape; letters that stand for no option are what the first weight says."""
+    if weight.shape is None:
+        return
+    written = [axis.strip() for axis in weight.shape.split(",") if axis.strip()]
+    wanted: list[Any] = []
+    for axis in written:
+        factor, letter = _factor(axis)
+        size = sizes.get(letter) if letter else 1
+        if isinstance(size, tuple):
+            wanted += size
+        else:
+            wanted.append(size if size is None else factor * size)
+    fits = array.ndim == len(wanted) and all(w in {None, s} for w, s in zip(wanted, array.shape, strict=True))
+    if fits:
+        _learn(written, array, sizes)
+        return
+    letters = ", ".join(written) + ("," if len(written) == 1 else "")
+    numbers = ", ".join("any" if w is None else str(w) for w in wanted) + ("," if len(wanted) == 1 else "")
+    known = f"({letters}) = ({numbers})" if letters else "one number, ()"
+    raise InputError(
+        f"layer {layer.name!r}: {weight.name} has shape {array.shape}; expected {known}{_because(layer, weight)}."
+    )
+
+
+def _factor(axis: str) -> tuple[int, str]:
+    digits = axis[: len(axis) - len(axis.lstrip("0123456789"))]
+    return int(digits or 1), axis[len(digits) :]
+
+
+def _learn(written: Sequence[str], array: Array, sizes: dict[str, Any]) -> None:
+    for axis, size in zip(reversed(written), reversed(array.shape), strict=False):
+        if sizes.get(axis) is None:
+            sizes[axis] = size
+
+
+def _because(layer: Layer, weight: Weight) -> str:
+    """Say which sizes and options ask for a shape."""
+    size = layer.options.get("units", layer.options.get("filters"))
+    letter = "M" if "units" in layer.options else "F"
+    sized = f" for {letter}={size}" if size is not None else ""
+    chosen = [f"{name}={value!r}" for name, value in weight.when.items() if name != "use_bias"]
+    return f"{sized} with {', '.join(chosen)}" if chosen else sized
+
+
+def _check_finite(layer: str, name: str, array: Array) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise InputError(f"layer {layer!r}: {name} has {array[place]} at {list(place)}; expected finite weights.")

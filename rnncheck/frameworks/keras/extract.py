@@ -1,0 +1,209 @@
+"""From a Keras model in memory to a Network: its own description and its weights, read by `reader`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rnncheck.equations.activations import ACTIVATIONS
+from rnncheck.frameworks.keras.config.description import MODELS, not_built, not_replayed, unknown_options
+from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES
+from rnncheck.frameworks.keras.config.reader import Reading, read
+from rnncheck.frameworks.keras.config.weights import Owner, container_names
+from rnncheck.network import Activation, Array, Network
+
+# Where a wrapper holds what it wraps.
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "rnn": ("cell",),
+    "time_distributed": ("layer",),
+    "bidirectional": ("forward_layer", "backward_layer"),
+}
+
+
+def extract(model: Any) -> Network:
+    """Take the Network out of a Keras model.
+
+    Args:
+        model: a built Sequential or functional model.
+
+    Returns:
+        Its layers, weights and graph as plain data.
+
+    Raises:
+        UnsupportedError: the model is not built, or has a layer, an option or a structure that rnncheck does not
+            replay.
+        InputError: a weight is NaN or infinite.
+    """
+    return read_model(model).network
+
+
+def read_model(model: Any) -> Reading:
+    """Read a Keras model, as `extract` does, and say which of its objects computes each layer.
+
+    Raises:
+        UnsupportedError: as `extract`.
+        InputError: as `extract`.
+    """
+    import keras
+
+    if not getattr(model, "outputs", None):
+        raise not_built(getattr(model, "name", model), type(model).__name__)
+    inner = list(_layers_inside(model))
+    for layer in inner:
+        _refuse_unknown(layer)
+    return read(_description(model, inner), LiveStore(model), keras.__version__)
+
+
+class LiveStore:
+    """The weights of a Keras model in memory."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def read(self, owners: Sequence[Owner]) -> list[Mapping[str, Array]]:
+        """Return the weights of every owner by name."""
+        return [
+            {name: to_numpy(getattr(holder, name)) for name in owner.names}
+            for owner in owners
+            for holder in [find(self._model, owner.path)]
+        ]
+
+
+def find(model: Any, path: Sequence[str]) -> Any:
+    """Return the object of a Keras model at a path of `Reading.objects`."""
+    found, steps = model, iter(path)
+    for step in steps:
+        found = getattr(found, step)
+        if step in {"layers", "cells"}:
+            names = container_names([type(member).__name__ for member in found])
+            found = dict(zip(names, found, strict=True))[next(steps)]
+    return found
+
+
+def to_numpy(value: Any) -> Array:
+    """Return a Keras variable or array as a NumPy array; bfloat16, which NumPy lacks, as float32."""
+    import keras
+
+    array: Array = keras.ops.convert_to_numpy(value)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def constructor_arguments(layer_class: Any) -> set[str]:
+    """Return the names of a layer class' own constructor arguments."""
+    parameters = inspect.signature(layer_class.__init__).parameters.values()
+    return {p.name for p in parameters if p.kind not in {p.VAR_KEYWORD, p.VAR_POSITIONAL}} - {"self"}
+
+
+# --- what a description cannot say ---
+
+
+def _layers_inside(model: Any) -> Iterator[Any]:
+    """Yield every layer and cell that the model runs, those inside others after them."""
+    for layer in model.layers:
+        yield from _with_parts(layer)
+
+
+def _with_parts(layer: Any) -> Iterator[Any]:
+    yield layer
+    if _is_model(layer):
+        yield from _layers_inside(layer)
+        return
+    role = _role(layer)
+    parts = layer.cells if role == "stack" else [getattr(layer, name) for name in _PARTS.get(role, ())]
+    for part in parts:
+        yield from _with_parts(part)
+
+
+def _role(layer: Any) -> str:
+    """Return what a layer is to the reader; "" for what it does not know."""
+    kind = type(layer).__name__
+    return ENTRIES[kind].role if kind in ENTRIES and type(layer).__module__.startswith("keras.") else ""
+
+
+def _is_model(layer: Any) -> bool:
+    return type(layer).__name__ in MODELS and type(layer).__module__.startswith("keras.")
+
+
+def _refuse_unknown(layer: Any) -> None:
+    """Refuse a class by its name before Keras is asked to describe it, and arguments that a newer Keras may add."""
+    kind = type(layer).__name__
+    if _is_model(layer) or kind == "InputLayer":
+        return
+    if not _role(layer):
+        raise not_replayed(str(layer.name), kind)
+    if unknown := constructor_arguments(type(layer)) - ENTRIES[kind].known - COMMON:
+        raise unknown_options(str(layer.name), kind, unknown)
+
+
+def _description(model: Any, inner: Sequence[Any]) -> Mapping[str, Any]:
+    """Return what the model says of itself; a functional model in a class of its own, as a plain one."""
+    import keras
+
+    sequential = isinstance(model, keras.Sequential)
+    if not sequential and not _is_model(model):
+        model = keras.Model(model._inputs_struct, model._outputs_struct, name=model.name)
+    with _named_activations(inner) as stood_in:
+        described = keras.saving.serialize_keras_object(model)
+    named: Mapping[str, Any] = _restored(described, stood_in)
+    return {**named, "class_name": "Sequential"} if sequential else named
+
+
+@contextlib.contextmanager
+def _named_activations(layers: Sequence[Any]) -> Iterator[dict[str, Activation]]:
+    """For a while, put functions with a name of our own in place of those that Keras cannot describe or misnames."""
+    import keras
+
+    found: dict[str, Activation] = {}
+    kept = []
+    for layer in layers:
+        holder = layer.cell if _role(layer) == "recurrent" else layer
+        for attribute in ("activation", "recurrent_activation"):
+            function = vars(holder).get(attribute)
+            if function is None or isinstance(function, keras.layers.Layer) or _is_of_keras(function):
+                continue
+            name = f"rnncheck_activation_{len(found)}"
+            found[name] = _activation(function)
+            kept.append((holder, attribute, function))
+            setattr(holder, attribute, _stand_in(name))
+    try:
+        yield found
+    finally:
+        for holder, attribute, function in kept:
+            setattr(holder, attribute, function)
+
+
+def _is_of_keras(function: Any) -> bool:
+    return getattr(function, "__module__", "").startswith("keras.") and hasattr(function, "__name__")
+
+
+def _stand_in(name: str) -> Callable[[Any], Any]:
+    def function(x: Any) -> Any:
+        return x
+
+    function.__name__ = name
+    return function
+
+
+def _activation(function: Any) -> Activation:
+    """Return a function as an activation; a functools.partial of a Keras activation with its parameters."""
+    parameters: dict[str, Any] = {}
+    if isinstance(function, functools.partial) and not function.args:
+        function, parameters = function.func, dict(function.keywords)
+    name = getattr(function, "__name__", type(function).__name__)
+    if _is_of_keras(function):
+        return Activation(name, parameters)
+    return Activation(f"{function.__module__}.{name}" if name in ACTIVATIONS else name)
+
+
+def _restored(described: Any, partials: Mapping[str, Activation]) -> Any:
+    """Write the activations in place of what stood in for them."""
+    if isinstance(described, Mapping):
+        if described.get("class_name") == "function" and described.get("config") in partials:
+            return partials[described["config"]]
+        return {key: _restored(value, partials) for key, value in described.items()}
+    return [_restored(value, partials) for value in described] if isinstance(described, list) else described

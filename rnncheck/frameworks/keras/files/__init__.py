@@ -1,0 +1,1 @@
+"""Model files of Keras, opened without it."""

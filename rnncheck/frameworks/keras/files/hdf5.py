@@ -1,0 +1,300 @@
+"""Reading HDF5 that nobody vouches for: everything stays inside the one file, and within a limit of memory.
+
+Links that leave the file, arrays that lie elsewhere or declare more than the file holds, and filters that would be
+loaded from plug-ins are refused before HDF5 acts on them. Whatever HDF5 says about damage becomes an `InputError`.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnncheck.errors import InputError, RnncheckError, UnsupportedError
+from rnncheck.network import Array
+
+if TYPE_CHECKING:
+    import h5py
+
+
+# What the arrays of one model may take in memory, in bytes.
+MEMORY = 4 << 30
+
+
+# What one attribute may take: a model's description of many thousand layers is smaller.
+_ATTRIBUTE = 16 << 20
+
+
+# DEFLATE makes nothing smaller than this part of what it was.
+EXPANSION = 1100
+
+
+# How HDF5 begins a collection of texts, and how many bytes stand before the first text and before each.
+_HEAP, _HEAP_HEADER, _TEXT_HEADER = b"GCOL\x01\0\0\0", 16, 16
+
+
+_DEFLATE, _SHUFFLE, _CHECKSUM = 1, 2, 3
+
+
+_DAMAGE = (
+    OSError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+
+
+@contextmanager
+def reported_damage(where: str) -> Iterator[None]:
+    """Turn what libraries raise over a damaged file into an InputError.
+
+    Raises:
+        InputError: what is inside the block cannot be read.
+    """
+    try:
+        yield
+    except RnncheckError:
+        raise
+    except _DAMAGE as error:
+        raise InputError(
+            f"{where}: it cannot be read ({_first_line(error)}); expected a whole model file. "
+            f"It is damaged: copy it or save it again."
+        ) from error
+
+
+@contextmanager
+def open_hdf5(content: bytes, where: str) -> Iterator[Hdf5File]:
+    """Open the bytes of a file until the block ends.
+
+    Raises:
+        InputError: it is no HDF5, or damaged.
+    """
+    import h5py
+
+    with reported_damage(where):
+        _check_texts(content)
+        file = h5py.File(io.BytesIO(content), "r")
+    try:
+        yield Hdf5File(file, len(content), where)
+    finally:
+        with reported_damage(where):
+            file.close()
+
+
+class Hdf5File:
+    """An open file, from which groups, attributes and arrays are read under control.
+
+    Attributes:
+        root: the file's outermost group.
+        where: what messages call the file.
+    """
+
+    def __init__(self, root: h5py.Group, size: int, where: str) -> None:
+        self.root = root
+        self.where = where
+        self._size = size
+        self._memory = MEMORY
+
+    def group(self, parent: h5py.Group, path: str) -> h5py.Group | None:
+        """Return the group at a path below another, or None where there is none.
+
+        Raises:
+            InputError: something else lies there, or a link leads elsewhere.
+        """
+        import h5py
+
+        found = self._find(parent, path)
+        if found is not None and not isinstance(found, h5py.Group):
+            raise InputError(
+                f"{self.where}: {found.name} is no group; expected one. The file is damaged: save the model again."
+            )
+        return found
+
+    def members(self, group: h5py.Group) -> list[str]:
+        """Return the names of what a group holds.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        with reported_damage(self.where):
+            return [str(name) for name in group]
+
+    def address(self, group: h5py.Group) -> int:
+        """Return where in the file a group lies, by which it is known under any name.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        import h5py
+
+        with reported_damage(self.where):
+            return int(h5py.h5o.get_info(group.id).addr)
+
+    def attribute(self, group: h5py.Group, name: str) -> Any:
+        """Return an attribute, bytes as text, or None where there is none.
+
+        Raises:
+            InputError: it is no text, too large or damaged.
+        """
+        import h5py
+
+        with reported_damage(self.where):
+            if name not in group.attrs:
+                return None
+            declared = group.attrs.get_id(name)
+            if declared.shape != (0,) and h5py.check_string_dtype(declared.dtype) is None:
+                raise TypeError(f"attribute {name!r} is no text")
+            self._limit(math.prod(declared.shape) * declared.dtype.itemsize, _ATTRIBUTE, f"attribute {name!r}")
+            value = group.attrs[name]
+            return value.decode() if isinstance(value, bytes) else value
+
+    def names(self, group: h5py.Group, attribute: str) -> list[str] | None:
+        """Return a list of names, which Keras cuts into `attribute0`, `attribute1`, ... where it is long.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        value = self.attribute(group, attribute)
+        parts = [] if value is None else [value]
+        while value is None and (part := self.attribute(group, f"{attribute}{len(parts)}")) is not None:
+            parts.append(part)
+        with reported_damage(self.where):
+            names = [_text(name) for part in parts for name in np.atleast_1d(part)]
+        return names if parts else None
+
+    def array(self, parent: h5py.Group, path: str) -> Array:
+        """Return the numbers of an array; those of bfloat16, which NumPy lacks, as float32.
+
+        Raises:
+            InputError: there is none, it lies elsewhere, or it declares more than the file holds.
+            UnsupportedError: its numbers are no floating-point numbers.
+        """
+        import h5py
+
+        dataset = self._find(parent, path)
+        if not isinstance(dataset, h5py.Dataset):
+            raise InputError(
+                f"{self.where}: it has no array {path!r}; expected one. It is damaged: save the model again."
+            )
+        with reported_damage(self.where):
+            self._check_storage(dataset)
+            return _floats(dataset, f"{self.where}: {dataset.name}")
+
+    def _find(self, parent: h5py.Group, path: str) -> Any:
+        """Return what lies at a path, following links within the file only; None where there is nothing."""
+        import h5py
+
+        found: Any = parent
+        for name in path.split("/"):
+            with reported_damage(self.where):
+                if not name or not isinstance(found, h5py.Group) or name not in found:
+                    return None
+            found = self._member(found, name)
+        return found
+
+    def _member(self, group: h5py.Group, name: str) -> Any:
+        import h5py
+
+        with reported_damage(self.where):
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise InputError(
+                    f"{self.where}: {name!r} is a link to elsewhere; expected the weights themselves. "
+                    f"rnncheck follows no links: save the model again."
+                )
+            return group[name]
+
+    def _check_storage(self, dataset: h5py.Dataset) -> None:
+        where = f"{self.where}: {dataset.name}"
+        if dataset.external or dataset.is_virtual:
+            raise InputError(
+                f"{where} keeps its numbers in another file; expected them in this one. "
+                f"rnncheck opens no other file: save the model again."
+            )
+        properties = dataset.id.get_create_plist()
+        filters = [properties.get_filter(k)[0] for k in range(properties.get_nfilters())]
+        if not set(filters) <= {_DEFLATE, _SHUFFLE, _CHECKSUM} or filters.count(_DEFLATE) > 1:
+            raise InputError(
+                f"{where} is packed with the HDF5 filters {filters}; expected none, or gzip. Save the model again."
+            )
+        stored = min(dataset.id.get_storage_size(), self._size) * (EXPANSION if filters else 1)
+        declared = math.prod(dataset.shape) * dataset.dtype.itemsize
+        self._limit(declared, min(stored, self._memory), str(dataset.name))
+        self._memory -= declared
+
+    def _limit(self, declared: int, limit: int, what: str) -> None:
+        if declared > limit:
+            raise InputError(
+                f"{self.where}: {what} declares {declared} bytes; expected no more than the {limit} that the file "
+                f"can hold. It is damaged or made up: save the model again."
+            )
+
+
+def _check_texts(content: bytes) -> None:
+    """Check the lengths in every collection of texts, over which HDF5 stumbles into endless loops and crashes.
+
+    Raises:
+        ValueError: a length does not fit.
+
+    Source: HDF5 File Format Specification 3.0, III.E, "Global Heap".
+    """
+    start = content.find(_HEAP)
+    while start >= 0:
+        _check_heap(content, start)
+        start = content.find(_HEAP, start + 1)
+
+
+def _check_heap(content: bytes, start: int) -> None:
+    (size,) = struct.unpack_from("<Q", content, start + len(_HEAP))
+    end, at = start + size, start + _HEAP_HEADER
+    while at + _TEXT_HEADER <= end <= len(content):
+        index, length = struct.unpack_from("<H6xQ", content, at)
+        if index == 0 and length != end - at:
+            break
+        at += length if index == 0 else _TEXT_HEADER + -(-length // 8) * 8
+    if not at <= end <= len(content) or end - at >= _TEXT_HEADER:
+        raise ValueError("a text in it has an impossible length")
+
+
+def _floats(dataset: h5py.Dataset, where: str) -> Array:
+    """Return a dataset's numbers in this machine's byte order."""
+    dtype = dataset.dtype
+    if (
+        dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None
+    ):  # how h5py stores bfloat16: two opaque bytes
+        bits = np.frombuffer(dataset[()].tobytes(), "<u2").reshape(dataset.shape)
+        return (bits.astype(np.uint32) << 16).view(np.float32)
+    if dtype.kind != "f" or dtype.itemsize > 8:
+        raise UnsupportedError(
+            f"{where} holds {dtype} numbers; expected float16, bfloat16, float32 or float64. "
+            f"rnncheck does not replay quantised weights: save the model before they are quantised."
+        )
+    return np.asarray(dataset[()], dtype.newbyteorder("="))
+
+
+def _text(name: Any) -> str:
+    if isinstance(name, bytes):
+        return name.decode()
+    if isinstance(name, str):
+        return str(name)
+    raise TypeError(f"{type(name).__name__} where a name should be")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip("'\"").splitlines()
+    return (lines[0] if lines else type(error).__name__)[:160]

@@ -1,0 +1,317 @@
+"""Opening a `.keras` or `.h5` file without Keras: what it says about the model, and its weights.
+
+Nothing in the file is executed, unpickled or written to disk, and no size that it declares is believed before it is
+checked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rnncheck.errors import InputError, UnsupportedError
+from rnncheck.frameworks.keras.config.weights import WeightStore
+from rnncheck.frameworks.keras.files.hdf5 import EXPANSION, MEMORY, Hdf5File, open_hdf5, reported_damage
+from rnncheck.frameworks.keras.files.weights import ArchiveWeights, LegacyWeights
+
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+
+
+_TEXT = 16 << 20  # bytes of JSON; a model of many thousand layers takes less
+
+
+_ENCRYPTED = 1
+
+
+_DEPTH = 200  # of objects and lists in each other; a model takes about 10, and 6 more for each model inside a model
+
+
+_SAVE = "Save the whole model as a .keras file: model.save('model.keras')."
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file holds.
+
+    Attributes:
+        path: the file.
+        config: the model's own serialised object: `class_name`, `config` and what else Keras wrote.
+        keras_version: the Keras that wrote it, such as `3.15.1` or `2.12.0`; "" when the file does not say.
+        weights: gives the weights, and opens the file anew to do so.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    keras_version: str
+    weights: WeightStore
+
+
+def open_model(path: Path) -> ModelFile:
+    """Read what a `.keras` or `.h5` file says about its model; its first bytes tell which of them it is.
+
+    Raises:
+        InputError: it is no such file, damaged, or has no model in it.
+        UnsupportedError: the model is quantised, or its weights are kept in a way that rnncheck does not read.
+    """
+    head = _head(path)
+    if head.startswith(_ZIP):
+        return _open_archive(path)
+    if head.startswith(_HDF5):
+        return _open_legacy(path)
+    raise _no_model_file(path, head)
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of a file.
+
+    Raises:
+        InputError: there is no such file, or it is empty.
+    """
+    try:
+        if path.is_dir():
+            raise _directory(path)
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: it is a device or a pipe; expected a file. Give a .keras or .h5 file.")
+        with path.open("rb") as file:
+            head = file.read(64)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no such file; expected a .keras or .h5 file. Check the path.") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{path}: it cannot be read ({reason}); expected a .keras or .h5 file. Check the path."
+        ) from error
+    if not head:
+        raise InputError(f"{path}: the file is empty; expected a .keras or .h5 file. {_SAVE}")
+    return head
+
+
+def _directory(path: Path) -> InputError:
+    if (path / "saved_model.pb").exists():
+        return InputError(
+            f"{path}: it is a SavedModel directory; expected a .keras or .h5 file. Convert it with the Keras that "
+            f"wrote it: tf.keras.models.load_model('{path}').save('model.keras')."
+        )
+    if (path / _CONFIG).exists():
+        return InputError(
+            f"{path}: it is a model saved as a directory; expected a .keras or .h5 file. "
+            f"Load it with Keras and save it as a file: keras.saving.load_model('{path}').save('model.keras')."
+        )
+    return InputError(f"{path}: it is a directory; expected a .keras or .h5 file. Give the file in it.")
+
+
+def _no_model_file(path: Path, head: bytes) -> InputError:
+    what = "text" if head.isascii() and head.decode().replace("\n", " ").replace("\r", " ").isprintable() else "bytes"
+    return InputError(
+        f"{path}: it is neither a zip archive nor HDF5 but {what} beginning with {head[:12]!r}; "
+        f"expected a .keras or .h5 file with a model. {_SAVE}"
+    )
+
+
+def _open_archive(path: Path) -> ModelFile:
+    with _archive(path) as archive:
+        _check_members(path, archive)
+        config = _model_config(_json(path, archive, _CONFIG), f"{path}: {_CONFIG}")
+        version = _version(_json(path, archive, _METADATA).get("keras_version", ""), f"{path}: {_METADATA}")
+        _member(path, archive, _WEIGHTS, MEMORY)
+
+    @contextmanager
+    def opener() -> Iterator[Hdf5File]:
+        with _archive(path) as archive:
+            content = _read(path, archive, _WEIGHTS, MEMORY)
+        with open_hdf5(content, f"{path}: {_WEIGHTS}") as file:
+            yield file
+
+    with opener():
+        return ModelFile(path, config, version, ArchiveWeights(opener, numbered_anew=version.startswith("2.")))
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    with reported_damage(str(path)):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        yield archive
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
+    """Check the names of what is in an archive, and that it has a model and its weights.
+
+    Raises:
+        InputError: a name leads out of the archive, is there twice, or is missing.
+        UnsupportedError: the weights are kept in a way that rnncheck does not read.
+    """
+    names = archive.namelist()
+    for name in names:
+        parts = name.replace("\\", "/").split("/")
+        if ".." in parts or not parts[0] or ":" in parts[0]:
+            raise InputError(
+                f"{path}: it holds {name!r}, which leads out of the archive; expected names within it. "
+                f"It was not made by Keras: do not use it."
+            )
+    for name in ("model.weights.npz", "model.weights.json"):
+        if name in names and _WEIGHTS not in names:
+            raise UnsupportedError(
+                f"{path}: its weights are in {name}; expected {_WEIGHTS}. "
+                f"rnncheck reads no pickled or divided weights. {_SAVE}"
+            )
+    for name in (_CONFIG, _METADATA, _WEIGHTS):
+        if names.count(name) != 1:
+            raise InputError(
+                f"{path}: it holds {names.count(name) or 'no'} {name}; expected one, as in every .keras file. {_SAVE}"
+            )
+
+
+def _member(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> zipfile.ZipInfo:
+    """Return an archive's entry after a check of the size that it declares.
+
+    Raises:
+        InputError: it declares more than the file can hold, or more than the limit.
+    """
+    info = archive.getinfo(name)
+    if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} or info.flag_bits & _ENCRYPTED:
+        raise InputError(
+            f"{path}: {name} is encrypted or packed in an unusual way; expected it plain or deflated. {_SAVE}"
+        )
+    possible = min(limit, EXPANSION * min(info.compress_size, path.stat().st_size))
+    if info.file_size > possible:
+        raise InputError(
+            f"{path}: {name} declares {info.file_size} bytes; expected no more than the {possible} that it can hold. "
+            f"It is damaged or made up: save the model again."
+        )
+    return info
+
+
+def _read(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    info = _member(path, archive, name, limit)
+    with reported_damage(f"{path}: {name}"), archive.open(info) as file:
+        return file.read(info.file_size + 1)
+
+
+def _json(path: Path, archive: zipfile.ZipFile, name: str) -> Mapping[str, Any]:
+    return _parse(_read(path, archive, name, _TEXT), f"{path}: {name}")
+
+
+def _open_legacy(path: Path) -> ModelFile:
+    @contextmanager
+    def opener() -> Iterator[Hdf5File]:
+        if path.stat().st_size > MEMORY:
+            raise UnsupportedError(
+                f"{path}: it has {path.stat().st_size} bytes; expected no more than {MEMORY}. "
+                f"Save the model without its optimizer: model.save(..., include_optimizer=False)."
+            )
+        with reported_damage(str(path)):
+            content = path.read_bytes()
+        with open_hdf5(content, str(path)) as file:
+            yield file
+
+    with opener() as file:
+        text = file.attribute(file.root, "model_config")
+        if text is None:
+            raise _no_config(path, file)
+        version = file.attribute(file.root, "keras_version")
+        if version is None and (group := file.group(file.root, "model_weights")) is not None:
+            version = file.attribute(group, "keras_version")
+    where = f"{path}: model_config"
+    config = _model_config(_parse(text, where), where)
+    return ModelFile(path, config, _version(version or "", f"{path}: keras_version"), LegacyWeights(opener))
+
+
+def _no_config(path: Path, file: Hdf5File) -> InputError:
+    members = file.members(file.root)
+    if {"layers", "_layer_checkpoint_dependencies", "vars"} & set(members) or file.names(file.root, "layer_names"):
+        return InputError(
+            f"{path}: it has weights, but no model that they belong to; expected a model saved whole. {_SAVE}"
+        )
+    return InputError(
+        f"{path}: it is HDF5 without the attribute model_config; expected a model saved by Keras. {_SAVE}"
+    )
+
+
+def _parse(text: Any, where: str) -> Mapping[str, Any]:
+    """Return the JSON object that a text holds.
+
+    Raises:
+        InputError: it is no JSON, no object, or nested too deeply.
+    """
+    try:
+        value = json.loads(text)
+        value_depth = _depth(value)
+    except RecursionError:
+        value, value_depth = {}, _DEPTH + 1
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: it is no JSON ({error}); expected a description of a model. {_SAVE}") from error
+    if value_depth > _DEPTH:
+        raise InputError(f"{where}: it is nested more than {_DEPTH} deep; expected a description of a model. {_SAVE}")
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: it is {type(value).__name__}; expected an object. {_SAVE}")
+    return value
+
+
+def _depth(value: Any) -> int:
+    """Return how deeply objects and lists lie in each other.
+
+    Raises:
+        ValueError: a text in it has half a character, which could not be printed.
+    """
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        inner = [node for node in level if isinstance(node, dict | list)]
+        for node in level:
+            if isinstance(node, str):
+                node.encode()
+        level = [member for node in inner for member in (node if isinstance(node, list) else [*node, *node.values()])]
+    return depth
+
+
+def _model_config(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Check that a description is that of a model that is not quantised.
+
+    Raises:
+        InputError: it describes no model.
+        UnsupportedError: a layer is quantised.
+    """
+    if not isinstance(config.get("class_name"), str) or "config" not in config:
+        raise InputError(f"{where}: it has no class_name and config; expected the description of a model. {_SAVE}")
+    for node in _objects(config):
+        dtype = node.get("dtype")
+        policy = dtype.get("config") if isinstance(dtype, dict) else None
+        if isinstance(policy, dict) and "source_name" in policy:
+            raise UnsupportedError(
+                f"layer {node.get('name')!r}: its weights are quantised ({policy.get('mode')}); "
+                f"expected floating-point numbers. "
+                f"rnncheck does not replay quantised layers: save the model before quantize()."
+            )
+    return config
+
+
+def _objects(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield every object in a description, outer ones first."""
+    waiting: list[Any] = [config]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            yield node
+        if isinstance(node, dict | list):
+            waiting.extend(reversed(list(node.values()) if isinstance(node, dict) else node))
+
+
+def _version(value: Any, where: str) -> str:
+    if isinstance(value, str) and re.fullmatch(r"(\d+(\.\w+)*)?", value, re.ASCII):
+        return value
+    raise InputError(f"{where}: the version of Keras is {value!r}; expected a version such as '3.15.1'. {_SAVE}")

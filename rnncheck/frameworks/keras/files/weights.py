@@ -1,0 +1,289 @@
+"""The weights in Keras' two kinds of files, given to the objects that own them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from rnncheck.errors import InputError
+from rnncheck.frameworks.keras.config.weights import Owner
+from rnncheck.frameworks.keras.files.hdf5 import Hdf5File
+from rnncheck.network import Array
+
+if TYPE_CHECKING:
+    import h5py
+
+
+Path = tuple[str, ...]
+
+
+Opener = Callable[[], AbstractContextManager[Hdf5File]]
+
+
+# Attributes that hold a list of layers; in Keras before 2.15, layers were listed under the second name.
+_OLD_LAYERS = "_layer_checkpoint_dependencies"
+
+
+_CONTAINERS = ("layers", _OLD_LAYERS, "cells")
+
+
+# What a model keeps for its training.
+_TRAINING = ("optimizer", "metrics", "seed_generator")
+
+
+_NAMES_SHOWN = 12
+
+
+class Own(NamedTuple):
+    """The weights that a group has of its own: the group `vars` and the names in it."""
+
+    group: h5py.Group
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class ArchiveWeights:
+    """The `model.weights.h5` of a `.keras` file: a group for each object, with its weights as `vars/0`, `vars/1`, ...
+
+    An object's own weights come in the order in which it made them, the trainable ones first.
+
+    Attributes:
+        opener: opens the HDF5 file.
+        numbered_anew: whether the members of a list of layers have to be matched by their order. Keras 2 numbers them
+            in ways of its own: 2.12 and 2.13 count each layer that has weights twice, 2.14 and 2.15 leave out
+            layers that are saved elsewhere.
+
+    Source: `_save_state`, `_save_container_state` in keras/src/saving/saving_lib.py of Keras 2.12 to 3.15.
+    """
+
+    opener: Opener
+    numbered_anew: bool = False
+
+    def read(self, owners: Sequence[Owner]) -> list[Mapping[str, Array]]:
+        """Return the weights of every owner by name.
+
+        Raises:
+            InputError: weights are missing or left over.
+        """
+        keyed = _ranked if self.numbered_anew else _as_they_are
+        keys = keyed([owner.path for owner in owners])
+        with self.opener() as file:
+            groups = dict(_groups_with_weights(file))
+            paths = {key: path for path, key in keyed(groups).items()}
+            weights: list[Mapping[str, Array]] = [
+                _own_weights(file, groups.get(paths.get(keys[owner.path], ())), owner) for owner in owners
+            ]
+        _refuse_leftovers(groups, {paths[key] for key in keys.values()})
+        return weights
+
+
+@dataclass(frozen=True)
+class LegacyWeights:
+    """The `model_weights` of an `.h5` file: a flat list for each of the model's own layers.
+
+    The list has the trainable weights of all objects in the layer first, then the others. A weight that several
+    layers share is listed by each of them.
+
+    Attributes:
+        opener: opens the HDF5 file.
+
+    Source: `save_weights_to_hdf5_group` in keras/src/legacy/saving/legacy_h5_format.py of Keras 3.15.
+    """
+
+    opener: Opener
+
+    def read(self, owners: Sequence[Owner]) -> list[Mapping[str, Array]]:
+        """Return the weights of every owner by name.
+
+        Raises:
+            InputError: weights are missing or left over.
+        """
+        with self.opener() as file:
+            lists = _lists_of_weights(file)
+        members: dict[str, list[int]] = {}
+        for k, owner in enumerate(owners):
+            members.setdefault(owner.layer, []).append(k)
+        weights: list[dict[str, Array]] = [{} for _ in owners]
+        seen: dict[str, Array] = {}
+        for layer in [*lists, *(layer for layer in members if layer not in lists)]:
+            slots = _slots(owners, members.get(layer, []))
+            arrays = _without_shared(lists.get(layer, {}), len(slots), seen)
+            _check_list(layer, list(arrays), [name for _, name in slots])
+            for (k, name), array in zip(slots, arrays.values(), strict=True):
+                weights[k][name] = array
+        return [{name: weights[k][name] for name in owner.names} for k, owner in enumerate(owners)]
+
+
+def _groups_with_weights(file: Hdf5File) -> Iterator[tuple[Path, Own]]:
+    """Yield what every group has as weights of its own; what serves training is left out.
+
+    Raises:
+        InputError: the file is damaged, or a group contains itself.
+    """
+    waiting: list[tuple[Path, h5py.Group]] = [((), file.root)]
+    visited = set()
+    while waiting:
+        path, group = waiting.pop()
+        address = file.address(group)
+        if address in visited:
+            raise InputError(
+                f"{file.where}: {group.name} is there under two names; expected one. Save the model again."
+            )
+        visited.add(address)
+        for name in file.members(group):
+            child = file.group(group, name)
+            if child is None:
+                raise InputError(
+                    f"{file.where}: {name!r} is listed, but not there; expected a group. Save the model again."
+                )
+            if name == "vars":
+                names = file.members(child)
+                yield from [(path, Own(child, names))] if names else []
+            elif not _serves_training(path, name):
+                waiting.append(((*path, name), child))
+
+
+def _serves_training(path: Path, name: str) -> bool:
+    return name in _TRAINING and not (path and path[-1] in _CONTAINERS)
+
+
+def _own_weights(file: Hdf5File, own: Own | None, owner: Owner) -> dict[str, Array]:
+    """Read one owner's weights by name."""
+    names = _trainable_first(owner)
+    found = own.names if own else []
+    if sorted(found) != sorted(str(k) for k in range(len(names))):
+        raise _wrong_count(owner.layer, len(found), names, f" at {'/'.join(owner.path)}")
+    arrays = {name: file.array(own.group, str(k)) for k, name in enumerate(names)} if own else {}
+    return {name: arrays[name] for name in owner.names}
+
+
+def _trainable_first(owner: Owner) -> list[str]:
+    kinds = list(zip(owner.names, owner.trainable, strict=True))
+    return [name for name, trainable in kinds if trainable] + [name for name, trainable in kinds if not trainable]
+
+
+def _as_they_are(paths: Collection[Path]) -> dict[Path, Path]:
+    return {path: path for path in paths}
+
+
+def _ranked(paths: Collection[Path]) -> dict[Path, Path]:
+    """Return each path by one that does not depend on how the members of lists are numbered.
+
+    A member is told by its class and its rank among those of its class, in the same list, that have weights.
+    """
+    numbers: dict[tuple[Path, str], set[int]] = {}
+    for path in paths:
+        for parent, stem, number in _list_members(path):
+            numbers.setdefault((parent, stem), set()).add(number)
+    ranks = {
+        (parent, stem, number): rank
+        for (parent, stem), found in numbers.items()
+        for rank, number in enumerate(sorted(found))
+    }
+    return {path: _renumbered(path, ranks) for path in paths}
+
+
+def _list_members(path: Path) -> Iterator[tuple[Path, str, int]]:
+    """Yield for each list on a path: the path to the list, the member's class and its number."""
+    for k in range(1, len(path)):
+        if path[k - 1] in _CONTAINERS:
+            stem, number = _split(path[k])
+            yield path[:k], stem, number
+
+
+def _renumbered(path: Path, ranks: Mapping[tuple[Path, str, int], int]) -> Path:
+    names = ["layers" if name == _OLD_LAYERS else name for name in path]
+    for parent, stem, number in _list_members(path):
+        names[len(parent)] = f"{stem}#{ranks[parent, stem, number]}"
+    return tuple(names)
+
+
+def _split(member: str) -> tuple[str, int]:
+    """Return class and number of a member: lstm_cell_1 as lstm_cell and 1."""
+    stem, number = re.fullmatch(r"(.*?)(?:_(\d{1,9}))?", member, re.DOTALL).groups()  # type: ignore[union-attr] # it always matches
+    return stem, int(number or 0)
+
+
+def _lists_of_weights(file: Hdf5File) -> dict[str, dict[str, Array]]:
+    """Return the weights of each of the model's own layers by Keras' names for them, in the file's order.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    group = file.group(file.root, "model_weights")
+    layers = file.names(group, "layer_names") if group is not None else None
+    if layers is None:
+        raise InputError(
+            f"{file.where}: it describes a model, but has no weights of it; expected the group model_weights with "
+            f"the attribute layer_names. Save the whole model again with model.save(...)."
+        )
+    lists = {}
+    for layer in [*layers, "top_level_model_weights"]:
+        own = file.group(group, layer)
+        names = (file.names(own, "weight_names") if own is not None else None) or []
+        lists[layer] = {name: file.array(own, name) for name in names}
+    return lists
+
+
+def _slots(owners: Sequence[Owner], members: Sequence[int]) -> list[tuple[int, str]]:
+    """Return the owner's number and the weight's name for each weight of a layer, in the file's order."""
+    kinds = [(k, *kind) for k in members for kind in zip(owners[k].names, owners[k].trainable, strict=True)]
+    return [(k, name) for k, name, trainable in kinds if trainable] + [
+        (k, name) for k, name, trainable in kinds if not trainable
+    ]
+
+
+def _without_shared(own: Mapping[str, Array], expected: int, seen: dict[str, Array]) -> dict[str, Array]:
+    """Leave out what an earlier layer has listed, if the layer has too many weights; note those that are left."""
+    left = dict(own)
+    if len(own) != expected:
+        left = {name: array for name, array in own.items() if not _same(seen.get(name), array)}
+    seen.update(left)
+    return left
+
+
+def _same(one: Array | None, other: Array) -> bool:
+    return one is not None and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
+def _check_list(layer: str, found: Sequence[str], names: Sequence[str]) -> None:
+    """Check that a layer has as many weights as expected, and in the expected order as far as their names tell.
+
+    Raises:
+        InputError: it has not.
+    """
+    if len(found) != len(names):
+        raise _wrong_count(layer, len(found), names) if names else _leftover(f"layer {layer!r}", len(found))
+    last = [name.rsplit("/", 1)[-1].removesuffix(":0") for name in found]
+    if last != list(names) and sorted(last) == sorted(names):
+        raise InputError(
+            f"layer {layer!r}: the file lists {_shown(last)}; expected the order {_shown(names)}. "
+            f"Save the whole model again with model.save(...)."
+        )
+
+
+def _refuse_leftovers(groups: Mapping[Path, Own], taken: Collection[Path]) -> None:
+    for path in sorted(set(groups).difference(taken)):
+        raise _leftover("/".join(path) or "model", len(groups[path].names))
+
+
+def _wrong_count(layer: str, found: int, names: Sequence[str], where: str = "") -> InputError:
+    weights = "1 weight" if found == 1 else f"{found or 'no'} weights"
+    return InputError(
+        f"layer {layer!r}: the file has {weights}{where}; expected {len(names)}: {_shown(names)}. "
+        f"Save the whole model again with model.save(...)."
+    )
+
+
+def _leftover(where: str, count: int) -> InputError:
+    return InputError(
+        f"{where}: the file has {count} weight{'s' * (count > 1)} that no layer of the model takes; expected none. "
+        f"Save the whole model again with model.save(...)."
+    )
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMES_SHOWN]) + ", ..." * (len(names) > _NAMES_SHOWN)

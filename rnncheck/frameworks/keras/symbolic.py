@@ -1,0 +1,253 @@
+"""A Keras model's graph, run again on symbolic tensors, with each layer called in a way of its own.
+
+The probe that shows the states is such a run, and so are models that must compute the same in another way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rnncheck.network import Array
+
+# (the layer's name in the Network, the layer, args, kwargs) -> what is put out in its place.
+CallLayer = Callable[[str, Any, Any, Any], Any]
+
+
+def graph_of(model: Any) -> Any:
+    """Return the functional model that a Sequential one wraps, or the model itself."""
+    return getattr(model, "_functional", None) or model
+
+
+class GraphRun:
+    """Runs a model's graph again, layer after layer, as `call` says.
+
+    Names are those of the Network: of a nested model `model/layer`, of a layer's second use `layer@2`, of a
+    wrapper's inside `wrapper/layer`.
+    """
+
+    def __init__(self, call: CallLayer) -> None:
+        self._call_layer = call
+        self._uses: Counter[str] = Counter()
+        self._nodes: list[tuple[Any, int]] = []
+
+    def run(self, model: Any, inputs: Any, prefix: str = "") -> Any:
+        """Run one model, inputs and outputs in its own structure."""
+
+        def calling(operation: Any) -> Any:
+            return lambda *args, **kwargs: self._call(prefix, operation, args, kwargs)
+
+        return graph_of(model)._run_through_graph(inputs, operation_fn=calling)
+
+    def nested(self, name: str, model: Any, inputs: Any, mask: Any) -> Any:
+        """Run a model that is a layer of another one."""
+        import keras
+
+        for x, counts in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask), strict=False):
+            if counts is not None:
+                x._keras_mask = counts
+        return self.run(model, inputs, f"{name}/")
+
+    def forget(self) -> None:
+        """Take back what the run left in the model's layers."""
+        for operation, count in reversed(self._nodes):
+            del operation._inbound_nodes[count:]
+
+    def _call(self, prefix: str, operation: Any, args: Any, kwargs: Any) -> Any:
+        name = prefix + operation.name
+        self._uses[name] += 1
+        if self._uses[name] > 1:
+            name = f"{name}@{self._uses[name]}"
+        if hasattr(operation, "layers"):
+            return self.nested(name, operation, args[0], kwargs.get("mask"))
+        self._nodes.append((operation, len(operation._inbound_nodes)))
+        return self._call_layer(name, operation, args, kwargs)
+
+
+def fresh_inputs(model: Any, arrays: Sequence[Array]) -> Any:
+    """Return symbolic inputs of a model, in its own structure, whose shapes but for N are those of some arrays."""
+    import keras
+
+    given = zip(model.inputs, arrays, strict=True)
+    inputs = [keras.Input(batch_shape=(x.shape[0], *a.shape[1:]), dtype=x.dtype, name=x.name) for x, a in given]
+    return keras.tree.pack_sequence_as(graph_of(model)._inputs_struct, inputs)
+
+
+@contextlib.contextmanager
+def rewritten(model: Any, arrays: Sequence[Array], call: Callable[[Any, Any, Any], Any]) -> Iterator[Any]:
+    """Yield a model of the same layers, each called as `call` says.
+
+    Args:
+        model: a Keras model.
+        arrays: inputs that it is to run on.
+        call: (layer, args, kwargs) -> what is put out in its place.
+    """
+    import keras
+
+    graph_run = GraphRun(lambda name, layer, args, kwargs: call(layer, args, kwargs))
+    inputs = fresh_inputs(model, arrays)
+    try:
+        yield keras.Model(inputs, graph_run.run(model, inputs), name="rnncheck_rewritten")
+    finally:
+        graph_run.forget()
+
+
+def is_recurrent(layer: Any) -> bool:
+    """Whether a layer runs a cell, itself or, as a wrapper, inside."""
+    return hasattr(layer, "cell") or hasattr(layer, "forward_layer") or is_recurrent_inside(layer)
+
+
+def is_recurrent_inside(layer: Any) -> bool:
+    """Whether a layer is TimeDistributed around a recurrent one."""
+    return type(layer).__name__ == "TimeDistributed" and is_recurrent(layer.layer)
+
+
+def steps_axis(layer: Any) -> int:
+    """Return along which axis a recurrent layer takes its steps: 1, and inside of TimeDistributed 2."""
+    return 1 + steps_axis(layer.layer) if is_recurrent_inside(layer) else 1
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a recurrent layer, or a wrapper of one, was called with.
+
+    Attributes:
+        sequence: (N, T, ..., D).
+        initial_state: what it starts from, in the layer's own structure; None for zeros.
+        mask: (N, T), given or carried by the sequence; None without.
+    """
+
+    sequence: Any
+    initial_state: Any
+    mask: Any
+
+    @staticmethod
+    def of(layer: Any, args: Any, kwargs: Any) -> Arguments:
+        """Return them by name."""
+        sequence, *_ = (bound := inspect.signature(layer.call).bind(*args, **kwargs).arguments).values()
+        initial_state, mask = bound.get("initial_state"), bound.get("mask")
+        if mask is None and initial_state is None:  # Keras hands on no mask to a call with several tensors
+            mask = getattr(sequence, "_keras_mask", None)
+        return Arguments(sequence, initial_state, mask)
+
+    def half(self, *, first: bool) -> Arguments:
+        """Return those of one direction of Bidirectional."""
+        if self.initial_state is None:
+            return self
+        middle = len(self.initial_state) // 2
+        states = self.initial_state[:middle] if first else self.initial_state[middle:]
+        return replace(self, initial_state=list(states))
+
+
+# The arguments that say how a layer runs its cell, and of which size it is.
+_OF_A_CELL = (
+    "units", "filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "reset_after",
+)  # fmt: skip
+
+
+_RUNNING = (
+    *_OF_A_CELL, "go_backwards", "stateful", "unroll", "zero_output_for_mask", "use_cudnn",
+)  # fmt: skip
+
+
+def twin(layer: Any, name: str, cell: Any = None, **changed: Any) -> Any:
+    """Return a recurrent layer that runs the same cell in the same way, but for what is changed.
+
+    Args:
+        layer: the layer.
+        name: of the twin.
+        cell: what it runs in place of the layer's own cell, where that is a plain `RNN`.
+        changed: constructor arguments, such as return_sequences=True.
+    """
+    import keras
+
+    holders = {key: layer if hasattr(layer, key) else layer.cell for key in _RUNNING}
+    running = {key: getattr(holder, key) for key, holder in holders.items() if hasattr(holder, key)}
+    running |= {"dtype": layer.dtype_policy, "name": name, **changed}
+    if type(layer) is keras.layers.RNN:
+        unknown = (*_OF_A_CELL, "use_cudnn")
+        return keras.layers.RNN(
+            cell or layer.cell, **{key: value for key, value in running.items() if key not in unknown}
+        )
+    same = type(layer)(**running)
+    same.cell = layer.cell
+    return same
+
+
+class CutInTwo:
+    """Gives recurrent layers their sequence in two parts, one after the other, with the states handed over.
+
+    Left whole are Bidirectional and TimeDistributed, and layers under a mask: what these put out at a step that does
+    not count depends on the step before, which the second part does not know.
+
+    Attributes:
+        count: how many layers were cut.
+        missing: what a model lacks where none was.
+    """
+
+    missing = "every recurrent layer has a mask, a wrapper or a single step"
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, layer: Any, args: Any, kwargs: Any) -> Any:
+        """Call a layer."""
+        found = Arguments.of(layer, args, kwargs) if hasattr(layer, "cell") else None
+        if found is None or found.mask is not None or found.sequence.shape[1] < 2:
+            return layer(*args, **kwargs)
+        self.count += 1
+        return _in_two_parts(f"rnncheck_first_part_{self.count}", layer, found)
+
+
+def _in_two_parts(name: str, layer: Any, found: Arguments) -> Any:
+    import keras
+
+    middle = found.sequence.shape[1] // 2
+    parts = [found.sequence[:, :middle], found.sequence[:, middle:]]
+    first, second = reversed(parts) if layer.go_backwards else parts
+    start = found.initial_state
+    if start is None and layer.stateful:
+        start = layer.states
+    part = twin(layer, name, return_sequences=layer.return_sequences, return_state=True, stateful=False)
+    before, *states = part(first, initial_state=start)
+    after = layer(second, initial_state=states)
+    if not layer.return_sequences:
+        return after
+    output, *states = after if layer.return_state else [after]
+    whole = keras.ops.concatenate([before, output], axis=1)
+    return (whole, *states) if layer.return_state else whole
+
+
+class WithMasked:
+    """Replaces what recurrent layers are given at steps that do not count.
+
+    Attributes:
+        count: how many layers have a mask.
+        missing: what a model lacks where none has.
+    """
+
+    missing = "no recurrent layer has a mask"
+
+    def __init__(self, value: float) -> None:
+        self.count = 0
+        self._value = value
+
+    def __call__(self, layer: Any, args: Any, kwargs: Any) -> Any:
+        """Call a layer."""
+        found = Arguments.of(layer, args, kwargs) if is_recurrent(layer) else None
+        if found is None or found.mask is None:
+            return layer(*args, **kwargs)
+        self.count += 1
+        states = {} if found.initial_state is None else {"initial_state": found.initial_state}
+        return layer(self._replaced(found.sequence, found.mask), mask=found.mask, **states)
+
+    def _replaced(self, sequence: Any, mask: Any) -> Any:
+        import keras
+
+        for _ in sequence.shape[len(mask.shape) :]:
+            mask = keras.ops.expand_dims(mask, -1)
+        return keras.ops.where(mask, sequence, keras.ops.cast(self._value, sequence.dtype))

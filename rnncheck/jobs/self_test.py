@@ -1,0 +1,230 @@
+"""Proof that the checks can fail: every fault of the catalogue is caught somewhere, and no correct run is flagged.
+
+Keras runs cases of the built-in grid, the smallest of each kind, from the smallest on, until there is nothing left to
+catch. Each run is held against its network with every fault in it that has not been caught yet, as if the run were
+right and the network wrong: the difference is the same the other way round. The controls are correct runs of other
+kinds, which must match.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any
+
+from rnncheck.cases.case import Case
+from rnncheck.cases.grid import default_grid
+from rnncheck.checks.thresholds import SCORE_LIMIT
+from rnncheck.checks.verdicts import Check, Row, failed_row
+from rnncheck.equations.arithmetic import Emulation
+from rnncheck.errors import InputError
+from rnncheck.faults.catalogue import FAULTS
+from rnncheck.faults.catalogue.fault import Fault, injections
+from rnncheck.faults.emulation import (
+    Flushing,
+    Fused,
+    Summing,
+    emulate,
+    in_pairs,
+    last_to_first,
+    one_after_the_other,
+    with_sigmoid_by_tanh,
+)
+from rnncheck.faults.trial import failures, rows_against
+from rnncheck.frameworks.keras.environment import environment
+from rnncheck.frameworks.keras.paths import PATHS
+from rnncheck.frameworks.keras.session import forget_models, quiet_framework
+from rnncheck.frameworks.sources import CaseTask
+from rnncheck.jobs.job import Answer
+from rnncheck.jobs.processes import named_backends, run_everywhere
+from rnncheck.network import Network, Recording
+from rnncheck.report.self_test import Control, Outcome, SelfTest
+
+
+@dataclass
+class _Progress:
+    """Which faults are still to be caught, and what was found."""
+
+    faults: Sequence[Fault]
+    outcomes: dict[str, Outcome]
+    controls: dict[str, Control] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> list[Fault]:
+        return [fault for fault in self.faults if not self.outcomes[fault.name].caught]
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to catch, and every control has run on every cell."""
+        counts = [self.controls.get(name, Control(name, "")).runs for name in (*_IMPLEMENTATIONS, *_WAYS)]
+        return not self.pending and min(counts) == len(_CELLS)
+
+    def note(self, name: str, summary: str, case: Case, rows: Sequence[Row]) -> None:
+        self.controls[name] = self.controls.get(name, Control(name, summary)).after(str(case), rows)
+
+
+# (network, the inputs of each call) -> what an implementation records.
+Implementation = Callable[[Network, Sequence[Any]], Sequence[Recording]]
+
+
+def _summing(arithmetic: Callable[[], Emulation]) -> Implementation:
+    return lambda network, calls: emulate(network, calls, arithmetic())
+
+
+# Correct implementations other than Keras.
+_IMPLEMENTATIONS: Mapping[str, tuple[str, Implementation]] = {
+    "first to last": (
+        "products are summed from the first term to the last",
+        _summing(lambda: Summing(one_after_the_other)),
+    ),
+    "last to first": (
+        "products are summed from the last term to the first",
+        _summing(lambda: Summing(last_to_first)),
+    ),
+    "in pairs": ("products are summed pair by pair", _summing(lambda: Summing(in_pairs))),
+    "fused multiply-add": ("every product is added unrounded", _summing(Fused)),
+    "flush to zero": ("numbers below the smallest normal one are zero", _summing(Flushing)),
+    "sigmoid by tanh": (
+        "sigmoid is computed as (1 + tanh(x/2))/2",
+        lambda network, calls: emulate(with_sigmoid_by_tanh(network), calls),
+    ),
+}
+
+
+# Other ways of Keras to run the same model.
+_WAYS = ("call", "jit", "unroll", "all_true_mask", "batch_of_one")
+
+
+# What the controls are tried on.
+_CELLS = ("simple_rnn", "lstm", "gru")
+
+
+def named_faults(names: Sequence[str]) -> tuple[Fault, ...]:
+    """Return the faults of certain names or classes; the whole catalogue when none is given.
+
+    Raises:
+        InputError: a name is that of no fault and no class.
+    """
+    groups = tuple(dict.fromkeys(fault.group for fault in FAULTS))
+    known = {*groups, *(fault.name for fault in FAULTS)}
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, n=3)
+            raise InputError(
+                f"faults: {name!r} came; expected names of faults or classes. "
+                + (f"Close to it: {', '.join(close)}. " if close else "")
+                + f"Classes: {', '.join(groups)}."
+            )
+    return tuple(fault for fault in FAULTS if not names or {fault.name, fault.group} & set(names))
+
+
+def self_test(
+    faults: Sequence[Fault] = FAULTS, seed: int = 0, track: Callable[[Sequence[Case]], Iterable[Case]] = iter
+) -> SelfTest:
+    """Run the self-test.
+
+    Args:
+        faults: what is to be caught.
+        seed: of the cases' weights and inputs.
+        track: goes over the cases, and may show how far it has come.
+    """
+    outcomes = {fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in faults}
+    progress = _Progress(faults, outcomes)
+    controls: list[Case] = []
+    for case in track(_cases(seed)):
+        if progress.done:
+            break
+        with _run(case) as (model, network, calls, recordings):
+            progress.note("Keras", "Keras as it is", case, rows_against(network, recordings))
+            _try_faults(progress, case, network, recordings)
+            if _is_control(case):
+                _try_controls(progress, case, model, network, calls)
+                controls.append(case)
+    _try_other_backends(progress, controls)
+    return SelfTest(tuple(progress.outcomes.values()), tuple(progress.controls.values()))
+
+
+def _cases(seed: int) -> list[Case]:
+    """Return the smallest case of each kind of the built-in grid, smallest first."""
+    kinds: dict[tuple[Any, ...], Case] = {}
+    for case in sorted(default_grid(seed), key=lambda case: case.N * case.T * case.M):
+        kinds.setdefault(_kind(case), case)
+    return list(kinds.values())
+
+
+def _kind(case: Case) -> tuple[Any, ...]:
+    """Return what distinguishes cases as far as faults can tell."""
+    flags = (case.return_state, case.go_backwards, case.stateful, case.initial_state, case.flatten, case.reset_after)
+    usual = (case.activation == "tanh", case.recurrent_activation == "sigmoid", case.dense_activation == "linear")
+    return (case.layer, case.wrapper, case.merge_mode, case.layers, case.mask, *flags, *usual)
+
+
+def _try_faults(progress: _Progress, case: Case, network: Network, recordings: Sequence[Recording]) -> None:
+    """Hold a run against its network with each fault that was not caught yet."""
+    twice = recordings if len(recordings) > 1 else (*recordings, *recordings)  # nothing may last from call to call
+    for injection in injections(network, progress.pending):
+        outcome = progress.outcomes[injection.fault.name]
+        if outcome.caught:
+            continue
+        failed = failures(rows_against(injection.network, twice))
+        if not failed:
+            progress.outcomes[outcome.fault] = replace(outcome, hidden=outcome.hidden + 1)
+            continue
+        worst = max(failed, key=lambda row: row.score_max)
+        progress.outcomes[outcome.fault] = replace(
+            outcome,
+            caught=True,
+            check=str(worst.check),
+            layer=injection.layer,
+            margin=worst.score_max / SCORE_LIMIT,
+            case=str(case),
+        )
+
+
+def _is_control(case: Case) -> bool:
+    """Whether other correct implementations are tried on a case: a plain one of each cell."""
+    plain = Case(layer=case.layer, **{size: getattr(case, size) for size in "NTDMK"}, seed=case.seed)
+    return case == plain and case.layer in _CELLS
+
+
+def _try_controls(progress: _Progress, case: Case, model: Any, network: Network, calls: Sequence[Any]) -> None:
+    """Try correct implementations other than Keras, and other ways of Keras to run a model."""
+    from rnncheck.frameworks.keras.run import record
+
+    for name, (summary, implementation) in _IMPLEMENTATIONS.items():
+        progress.note(name, summary, case, rows_against(network, implementation(network, calls)))
+    for path in (PATHS[name] for name in _WAYS):
+        rows = rows_against(network, record(model, network, calls, path))
+        progress.note(path.name, path.summary, case, rows)
+
+
+def _try_other_backends(progress: _Progress, cases: Sequence[Case]) -> None:
+    """Try Keras' other backends, as far as they are installed, on the cases of the controls."""
+    others = [name for name in named_backends(["all"]) if name != environment()["backend"]]
+    for case, answers in zip(cases, run_everywhere(others, [CaseTask(case) for case in cases]), strict=True):
+        for backend, answer in zip(others, answers, strict=True):
+            rows = _rows_of(answer, case)
+            progress.note(backend, f"Keras runs on {backend}", case, rows)
+
+
+def _rows_of(answer: Answer, case: Case) -> Sequence[Row]:
+    if answer.network is None or not answer.recordings:
+        said = answer.error or "; ".join(run.error for run in answer.runs)
+        return [failed_row(layer=case.layer, output="all", check=Check.END_TO_END, shape=(), detail=said)]
+    return rows_against(answer.network, answer.recordings)
+
+
+@contextlib.contextmanager
+def _run(case: Case) -> Iterator[tuple[Any, Network, Sequence[Any], tuple[Recording, ...]]]:
+    """Build and run a case; forget the model afterwards."""
+    from rnncheck.frameworks.keras.build import build
+    from rnncheck.frameworks.keras.extract import extract
+    from rnncheck.frameworks.keras.run import record
+
+    with quiet_framework():
+        built = build(case)
+        network = extract(built.model)
+        yield built.model, network, built.calls, record(built.model, network, built.calls)
+    forget_models()

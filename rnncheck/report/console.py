@@ -1,0 +1,62 @@
+"""What is printed: results on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+_Item = TypeVar("_Item")
+
+
+def with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) -> Iterator[_Item]:
+    """Yield the items, or as many results, with a progress bar where a person is watching."""
+    results = items if results is None else results
+    if len(items) == 1 or not sys.stderr.isatty():
+        yield from results
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(results, "checking", len(items), console=Console(stderr=True), transient=True)
+
+
+def print_result(show: Callable[[Console], None], width: int = 118) -> None:
+    """Print something; a reader that has left, such as `head`, has seen what it wanted.
+
+    Args:
+        show: prints it to a console.
+        width: in columns, where no terminal has one.
+    """
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    rendered = io.StringIO()
+    columns = shutil.get_terminal_size().columns if terminal else width
+    show(Console(file=rendered, force_terminal=terminal or None, width=columns, highlight=False))
+    try:
+        sys.stdout.write(rendered.getvalue())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """Send stdout nowhere, so that what could not be written is not tried again when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def accept_any_output() -> None:
+    """Print signs that the encoding of stdout lacks as `?`, and nothing where there is no stdout."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - closed with the process
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")

@@ -1,0 +1,82 @@
+"""Writing results: a file is there whole, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rnncheck.errors import InputError
+from rnncheck.report.report import Report
+
+# What the usual file systems take.
+_LONGEST_NAME = 255
+
+
+def check_writable(path: Path) -> None:
+    """Find out early whether a result can be written.
+
+    Raises:
+        InputError: the path cannot be written.
+    """
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise InputError(f"{path}: the name is longer than {_LONGEST_NAME} bytes; expected a shorter one.")
+    if path.is_dir():
+        raise InputError(f"{path}: it is a directory; expected the name of a file to write.")
+    if not path.parent.is_dir():
+        raise InputError(
+            f"{path}: the directory {path.parent} does not exist; expected one that does. Create it first."
+        )
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"{path}: it cannot be written; expected a place with write permission.")
+
+
+def write_json(result: Report | Mapping[str, Any], path: Path) -> None:
+    """Write a report, or what a self-test has for JSON."""
+
+    def write(part: Path) -> None:
+        document = result if isinstance(result, Mapping) else result.to_dict()
+        part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+    _write_whole(path, write)
+
+
+def write_csv(report: Report, path: Path) -> None:
+    """Write one line for each row as CSV."""
+    _write_whole(path, lambda part: report.to_frame().to_csv(part, index=False))
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside the file and move it into place, so that no half of it is ever seen.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    part: Path | None = None
+    try:
+        if (path.exists() and not path.is_file()) or path.is_relative_to("/dev"):
+            write(path)  # a device or a pipe, such as /dev/stdout, is not replaced
+            return
+        path = path.resolve()  # what a link points to is replaced, not the link
+        handle, name = tempfile.mkstemp(prefix=".rnncheck-", dir=path.parent)
+        os.close(handle)
+        part = Path(name)
+        write(part)
+        part.chmod(path.stat().st_mode if path.exists() else 0o666 & ~_umask())
+        part.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: it cannot be written ({error.strerror or error}); expected a writable place."
+        ) from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

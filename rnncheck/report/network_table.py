@@ -1,0 +1,186 @@
+"""Shows a Network: its layers, shapes, parameters and options, and the equations that will be checked."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from itertools import takewhile
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from rnncheck.equations.cells import CELLS
+from rnncheck.equations.layers import HELPERS, LAYERS
+from rnncheck.equations.shapes import shapes
+from rnncheck.frameworks.keras.config.entries import ENTRIES
+from rnncheck.network import InputSpec, Layer, Network, Tensor
+
+# Two sizes of N and T each: how an axis grows with them says what it is. T has many divisors, because of strides.
+_SMALL, _LARGE = (2, 60), (3, 120)
+
+
+# Keras' own defaults, where they are not what an option means that a file leaves out (`entries.Entry.defaults`).
+_CONVOLUTION = {"strides": 1, "padding": "valid", "dilation_rate": 1}
+
+
+_KERAS_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "GRU": {"reset_after": True},
+    "ConvLSTM1D": _CONVOLUTION,
+    "ConvLSTM2D": _CONVOLUTION,
+    "ConvLSTM3D": _CONVOLUTION,
+    "Dense": {"activation": "linear"},
+    "Conv1D": {**_CONVOLUTION, "activation": "linear"},
+    "MaxPooling1D": {"pool_size": 2, "padding": "valid"},
+    "AveragePooling1D": {"pool_size": 2, "padding": "valid"},
+    "Attention": {"use_causal_mask": False, "masks": ()},
+}
+
+
+def print_network(network: Network, console: Console, title: str) -> None:
+    """Print a table of the layers, the number of parameters, and the equations of the kinds of layers there are.
+
+    Args:
+        network: what to show.
+        console: where.
+        title: what to call it.
+    """
+    console.print(Text(title, "bold"))
+    console.print(_layers_table(network))
+    console.print(Text(f"{network.parameters:,} parameters; outputs: {_names(network.outputs)}"))
+    for kind in dict.fromkeys(layer.kind for layer in network.layers if layer.kind not in HELPERS):
+        console.print(Text(f"\n{kind}", "bold"))
+        for line in equations(kind):
+            console.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
+
+
+def _layers_table(network: Network) -> Table:
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    for column in ("layer", "kind", "output", "parameters", "reads", "options other than the default"):
+        justify: Any = "right" if column == "parameters" else "left"
+        whole = column in {"layer", "kind", "output"}  # cut only where the others cannot give way
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=whole)
+    for spec in network.inputs:
+        table.add_row(Text(spec.name), "Input", _input_shape(spec), "0", "", Text(spec.dtype))
+    shapes = output_shapes(network)
+    for layer in network.layers:
+        table.add_row(
+            Text(layer.name),
+            layer.kind,
+            shapes[layer.name],
+            f"{layer.parameters:,}",
+            Text(_names(layer.reads)),
+            Text(", ".join(changed_options(layer))),
+        )
+    return table
+
+
+def _names(tensors: tuple[Tensor, ...]) -> str:
+    return ", ".join(map(str, tensors))
+
+
+def changed_options(layer: Layer) -> Iterator[str]:
+    """Yield the options of a layer that are not Keras' defaults, as `name=value`."""
+    defaults = keras_defaults(layer.kind)
+    for name, value in layer.options.items():
+        follows_pool = name == "strides" and "pool_size" in layer.options and _same(value, layer.options["pool_size"])
+        if not follows_pool and (name not in defaults or not _same(value, defaults[name])):
+            yield f"{name}={value}"
+    if layer.dtype != "float32" and layer.kind not in HELPERS:
+        yield f"dtype={layer.dtype}"
+
+
+def keras_defaults(kind: str) -> Mapping[str, Any]:
+    """Return what Keras 3 takes for the options of a layer that nobody gives."""
+    entry = ENTRIES.get(kind)
+    return {**(entry.defaults if entry else {}), **_KERAS_DEFAULTS.get(kind, {})}
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Whether an option is its default; one number stands for the same along every axis."""
+    parts, default_parts = (each if isinstance(each, list | tuple) else [each] for each in (value, default))
+    if len(default_parts) == 1:
+        default_parts = [default_parts[0]] * len(parts)
+    return list(map(str, parts)) == list(map(str, default_parts))
+
+
+# --- shapes ---
+
+
+def _input_shape(spec: InputSpec) -> str:
+    n = "N" if spec.samples is None else str(spec.samples)
+    return _written([n, *("T" if size is None else str(size) for size in spec.shape)])
+
+
+def output_shapes(network: Network) -> dict[str, str]:
+    """Return the shape of every layer's output in letters, found by running the equations on two sizes.
+
+    `?` stands for an output that not every size has, such as the sum of an open axis and one of length 10.
+    """
+    small, large = (shapes(network, n, steps) for n, steps in (_SMALL, _LARGE))
+    return {
+        layer.name: _lettered(small[layer.name], large[layer.name])
+        if layer.name in small and layer.name in large
+        else "?"
+        for layer in network.layers
+    }
+
+
+def _lettered(small: tuple[int, ...], large: tuple[int, ...]) -> str:
+    if len(small) != len(large):
+        return "?"
+    rows = _rows(small[0], large[0])
+    return _written([rows, *map(_axis, small[1:], large[1:])])
+
+
+def _written(axes: list[str]) -> str:
+    return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+
+
+def _rows(small: int, large: int) -> str:
+    """Name the first axis: a number, N, or N·T, or several times that."""
+    (n, t_steps), (more_n, more_steps) = _SMALL, _LARGE
+    if small == large:
+        return str(small)
+    for name, one, other in (("N·T", n * t_steps, more_n * more_steps), ("N", n, more_n)):
+        if small % one == 0 and small // one * other == large:
+            return _times(Fraction(small // one), name)
+    return "?"
+
+
+def _axis(small: int, large: int) -> str:
+    """Name another axis: a number, or so many times T and a number."""
+    slope = Fraction(large - small, _LARGE[1] - _SMALL[1])
+    rest = small - slope * _SMALL[1]
+    if slope == 0:
+        return str(small)
+    return _times(slope, "T") + (f"{int(rest):+d}" if rest else "")
+
+
+def _times(factor: Fraction, name: str) -> str:
+    """Write 3T, T/2, 3T/2."""
+    top = "" if factor.numerator == 1 else str(factor.numerator)
+    return f"{top}{name}" + ("" if factor.denominator == 1 else f"/{factor.denominator}")
+
+
+# --- equations ---
+
+
+def equations(kind: str) -> list[str]:
+    """Return what is computed by a kind of layer, in plain text, as its function in the code says it."""
+    if kind in CELLS:
+        cell = CELLS[kind]
+        parts: list[Any] = [cell.gates, *([] if cell.memory is None else [cell.memory]), cell.output]
+    else:
+        parts = [LAYERS[kind].apply]
+    return [line for part in parts for line in _first_paragraphs(part)]
+
+
+def _first_paragraphs(function: Any) -> list[str]:
+    """Return a docstring down to where it speaks of shapes of arguments, of errors or of sources."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    others = ("Source:", "Args:", "Raises:", "projected (")
+    return [" ".join(each.split()) for each in takewhile(lambda each: not each.startswith(others), paragraphs)]

@@ -1,0 +1,1 @@
+"""How far can rounding carry a number?"""

@@ -1,0 +1,526 @@
+"""Arithmetic that knows how far rounding can carry a result.
+
+`Rounded` runs through the same equations as a plain float64 array and carries three numbers for each of its
+elements:
+
+- `value`: the float64 result v;
+- `bound` e: no evaluation in the implementation's precision, in any summation order, with or without fused
+  multiply-add, differs from v by more. Worst case, and a proof;
+- `noise` q: one standard deviation of the difference that rounding typically makes.
+
+With u the unit roundoff, w = u²/3 the variance of one relative rounding error, γ_k = k·u/(1 - k·u), and n terms
+in a sum or a dot product:
+
+    a + b    e = ea + eb + u(|v| + ea + eb)                 q² = qa² + qb² + w·v²
+    sums     e = Σea + γ_k·Σ(|a| + ea), any order           (k roundings at most on the way of a term)
+    a * b    e = |a|eb + |b|ea + ea·eb + u(...) + tiny      q² = (a² + 9qa²)qb² + (b² + 9qb²)qa² + w·v²
+    a @ W    e = ea|W| + γ_n(|a| + ea)|W| + n·tiny          q² = qa²·W² + w·((n+1)/6·Q - Q/n + (n+1)/3·v² + Q)
+             with γ_{n+1} and 3w·v² more where products may be truncated: an error up to 2u, of variance (2u)²/3
+    a @ b    e, q² as for a @ W, with what both factors inherit as for a * b
+    max      e = the largest ea of those that may be it     q² = qa² of the largest
+    f(a)     e = L·ea + c·u(|f| + L·ea) + tiny              q² = (f'(v)·qa)² + (k·u·f)² + tiny²
+
+where Q = a²·W², L is the largest |f'| on [v - ea, v + ea] (and takes the place of f' where errors run freely, on
+[v - 3qa, v + 3qa], because a chaotic run outgrows any one slope), and c and k are how accurate implementations of f
+were seen to be (`rounding.accuracy`). The variance of a sum is that of the rounding accumulated over a random
+order of summation: a partial sum of k of the n terms, drawn at random, has the mean square
+k(n-k)/(n(n-1))·Q + k(k-1)/(n(n-1))·v², and the terms above are its sum over k = 2 ... n.
+
+tiny is `Precision.underflow`: products, functions and casts may flush to zero. Sums do not have it, since in gradual
+underflow they are exact where it would count.
+
+Where f(a) or a * b may exceed the largest number of the format, its variance is infinite: the implementation may hold
+an infinity there, and whatever follows from that may be right.
+
+What only moves numbers (`Rounded.move`) moves e and q² with them; zeros that it adds are exact.
+
+A sum stays open until something else than + and moving is done to it, because an implementation may take the terms
+of x·W + h·U + b in any order, across the two products: its bound is γ_k of all their magnitudes together.
+
+Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., lemma 3.1, sections 3.1, 3.3 and 4.2;
+Higham and Mary, A new approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41 (2019).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnncheck.network import Array
+from rnncheck.rounding.precision import Precision
+
+# An argument counts as near a jump or bend when its bound reaches it. Where no bound is carried, this many
+# standard deviations stand for the bound; it is the score at which a single number counts as wrong.
+REACH = 8.0
+
+
+# Products, and f(a) where errors run freely, take the largest slope within so many standard deviations of a.
+SPREAD = 3.0
+
+
+# What a product takes of its factors' variances together: both factors' three deviations, (3q)² each.
+CROSS = 2.0 * SPREAD**2
+
+
+Operand = Any  # a Rounded, an exact array, or a Python number
+
+
+# The error and the variance of a number that has none.
+EXACT = 0.0
+
+
+@dataclass(frozen=True)
+class Elementary:
+    """A smooth function of one variable, as the rule for f(a) needs it.
+
+    Attributes:
+        name: the key of its constants in `rnncheck.rounding.accuracy`.
+        evaluate: v -> f(v) in float64.
+        slope: (v, f) -> f'(v).
+        steepest: (v, |f'(v)|, e) -> an upper limit of |f'| on [v - e, v + e]; |f'(v)| and e may stand for all v.
+        accuracy: precision name -> (c, k), worst and typical error of implementations, in units of u·|f|.
+        offset: what is added to |f| in that unit, for a function that implementations may compute as a
+            difference.
+        least: the |f| below which errors need not fall with it, for such a function in part of its range.
+        slope_by_value: (p0, p1, p2) where f' = p0 + p1·f + p2·f²; None where it is no such polynomial.
+        largest: at least every |f|.
+    """
+
+    name: str
+    evaluate: Callable[[Array], Array]
+    slope: Callable[[Array, Array], Array]
+    steepest: Callable[[Array, Any, Any], Any]
+    accuracy: Mapping[str, tuple[float, float]]
+    offset: float = 0.0
+    least: float = 0.0
+    slope_by_value: tuple[float, float, float] | None = None
+    largest: float = math.inf
+
+    def __call__(self, x: Operand) -> Any:
+        """Apply the function to a plain array or to a `Rounded`."""
+        return x.apply(self) if isinstance(x, Rounded) else self.evaluate(np.asarray(x, np.float64))
+
+    def size(self, value: Array) -> Array:
+        """Return what errors are in proportion to."""
+        size: Array = np.abs(value)
+        if self.offset:
+            size = size + self.offset
+        return np.maximum(size, self.least) if self.least else size
+
+
+class Rounded:
+    """Values with a worst-case bound and a typical size of their rounding error.
+
+    Attributes:
+        value: float64 array.
+        variance: noise², same shape.
+        error: what the bound inherits: the bound itself once the sum is closed. None where no bound is carried.
+        magnitude: sum of the absolute terms of an open sum; None when closed.
+        roundings: how many roundings a term of the open sum meets at most; 0 when closed.
+        precision: the implementation's number format.
+    """
+
+    __slots__ = ("error", "magnitude", "precision", "roundings", "value", "variance")
+    # NumPy hands `array + rounded` to `Rounded.__radd__` instead of looping over the elements.
+    __array_ufunc__ = None
+
+    def __init__(
+        self,
+        value: Array,
+        variance: Any,
+        error: Any,
+        precision: Precision,
+        magnitude: Any = None,
+        roundings: int = 0,
+    ) -> None:
+        self.value = value
+        self.variance = variance
+        self.error = error
+        self.precision = precision
+        self.magnitude = magnitude
+        self.roundings = roundings
+
+    @property
+    def noise(self) -> Array:
+        """One standard deviation of the rounding error, same shape as `value`."""
+        noise: Array = np.sqrt(self._full(self.variance)) + self.precision.underflow
+        return noise
+
+    @property
+    def bound(self) -> Any:
+        """The worst-case rounding error, same shape as `value`; None where it is not carried."""
+        if self.error is None or self.roundings == 0:
+            return self.error
+        if self.roundings == 1:
+            return self._round_off(self.value, self.error) - self.precision.underflow
+        gamma = self.precision.gamma(self.roundings)
+        return gamma * self.magnitude + (1.0 + gamma) * self.error
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the value."""
+        return self.value.shape
+
+    @property
+    def _reach(self) -> Array:
+        """How far from `value` the implementation's number may lie."""
+        bound = self.bound
+        return REACH * self.noise if bound is None else bound
+
+    def _like(self, value: Array, variance: Any, error: Any) -> Rounded:
+        bounded = self.error is not None
+        return Rounded(value, variance, error if bounded else None, self.precision)
+
+    def _full(self, part: Any) -> Array:
+        """Return error or variance with one number for each element."""
+        is_full = isinstance(part, np.ndarray) and part.shape == self.value.shape
+        return part if is_full else np.broadcast_to(part, self.value.shape)
+
+    def _fresh_variance(self, value: Array, *inherited: Any) -> Array:
+        """Return w·v², the variance of one rounding, plus what is inherited."""
+        variance = self.precision.unit_variance * np.square(value)
+        for part in inherited:
+            if not is_nothing(part):
+                variance = variance + part
+        return variance
+
+    def lift(self, operand: Operand) -> Rounded:
+        """Return an operand as Rounded: arrays as exact, a Python number as the format holds it."""
+        if isinstance(operand, Rounded):
+            return operand
+        if isinstance(operand, int | float):
+            return self._constant(np.float64(operand), self._is_inexact(operand))
+        if hasattr(operand, "for_rows"):  # weights of several networks, each for rows of its own
+            operand = operand.for_rows(len(self.value))
+        return self._like(np.asarray(operand, np.float64), EXACT, EXACT)
+
+    def _constant(self, numbers: Any, roundings: Any) -> Rounded:
+        """Return constants that the implementation holds after so many roundings, at most 2."""
+        if not (roundings if isinstance(roundings, int) else roundings.any()):
+            return self._like(np.asarray(numbers), EXACT, EXACT)
+        variance = roundings * self.precision.unit_variance * np.square(numbers)
+        gammas = [self.precision.gamma(count) for count in range(3)]
+        gamma = gammas[roundings] if isinstance(roundings, int) else np.choose(roundings, gammas)
+        return self._like(np.asarray(numbers), variance, gamma * np.abs(numbers))
+
+    def _is_inexact(self, numbers: Any) -> Any:
+        """Whether the implementation's format rounds these numbers, as 0 or 1."""
+        if isinstance(numbers, int | float):
+            return int(self.precision.rounds(float(numbers)))
+        return (self.precision.round(numbers) != numbers).astype(int)
+
+    def __add__(self, operand: Operand) -> Rounded:
+        other = self.lift(operand)
+        value = self.value + other.value
+        variance = self._fresh_variance(value, self.variance, other.variance)
+        if self.error is None:
+            return self._like(value, variance, None)
+        return Rounded(
+            value,
+            variance,
+            self.error + other.error,
+            self.precision,
+            self._terms() + other._terms(),
+            self.roundings + other.roundings + 1,
+        )
+
+    def _terms(self) -> Any:
+        return np.abs(self.value) if self.magnitude is None else self.magnitude
+
+    def __neg__(self) -> Rounded:
+        return self._like(-self.value, self.variance, self.bound)
+
+    def __sub__(self, operand: Operand) -> Rounded:
+        return self + -self.lift(operand)
+
+    def __rsub__(self, operand: Operand) -> Rounded:
+        return (-self).__add__(operand)
+
+    def __mul__(self, operand: Operand) -> Rounded:
+        other = self.lift(operand)
+        value = self.value * other.value
+        variance = self._fresh_variance(value, _product_variance(self, other, np.multiply))
+        if self.error is None:
+            return self._like(value, self._in_range(value, variance), None)
+        ea, eb = self.bound, other.bound
+        error = EXACT if is_nothing(eb) else np.abs(self.value) * eb
+        if not is_nothing(ea):
+            error = error + (np.abs(other.value) + eb) * ea
+        error = self._round_off(value, error)
+        return self._like(value, self._in_range(value, variance), error)
+
+    def __truediv__(self, operand: Operand) -> Rounded:
+        if isinstance(operand, int | float | np.ndarray):  # it may multiply by the rounded reciprocal
+            numbers = np.asarray(operand, np.float64)
+            is_power_of_two = np.abs(np.frexp(numbers)[0]) == 0.5
+            quotient = self * self._constant(1.0 / numbers, self._is_inexact(numbers) + ~is_power_of_two)
+            quotient.value = self.value / numbers
+            return quotient
+        other = self.lift(operand)
+        value = self.value / other.value
+        inherited = (self.variance + np.square(value) * other.variance) / np.square(other.value)
+        variance = self._fresh_variance(value, inherited)
+        if self.error is None:
+            return self._like(value, variance, None)
+        clearance = np.maximum(np.abs(other.value) - other.bound, 0.0)
+        error = (self.bound + np.abs(value) * other.bound) / clearance
+        return self._like(value, variance, self._round_off(value, error))
+
+    def __rtruediv__(self, operand: Operand) -> Rounded:
+        return self.lift(operand) / self
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def __matmul__(self, matrix: Any) -> Rounded:
+        if isinstance(matrix, Rounded | np.ndarray):
+            return self._times(self.lift(matrix))
+        product: Rounded = self.value @ matrix
+        bound = None if self.error is None else self.bound
+        variance = EXACT if is_nothing(self.variance) else self._full(self.variance) @ matrix.squared
+        if bound is None:
+            return self._like(product.value, product.variance + variance, None)
+        error = EXACT if is_nothing(bound) else matrix.magnitude(self._full(bound))
+        return product if is_nothing(variance) and is_nothing(error) else product.inheriting(variance, error)
+
+    def inheriting(self, variance: Any, error: Any) -> Rounded:
+        """Return the same numbers with more variance and error that they inherit; an open sum stays open."""
+        magnitude, roundings = self.magnitude, self.roundings
+        return Rounded(self.value, self.variance + variance, self.error + error, self.precision, magnitude, roundings)
+
+    def __rmatmul__(self, operand: Operand) -> Rounded:
+        return self.lift(operand) @ self
+
+    def _times(self, other: Rounded) -> Rounded:
+        """Return the product of two stacks of matrices, (..., R, n) and (..., n, M) -> (..., R, M)."""
+        a, b, n = self.value, other.value, self.shape[-1]
+        value = a @ b
+        energy = np.square(a) @ np.square(b)
+        of_value, of_energy = product_weights(self.precision, n)
+        variance = self.precision.unit_variance * (of_value * np.square(value) + of_energy * energy)
+        variance = variance + _product_variance(self, other, np.matmul)
+        if self.error is None:
+            return self._like(value, variance, None)
+        ea, eb = self._full(self.bound), other._full(other.bound)
+        error = np.abs(a) @ eb + ea @ (np.abs(b) + eb) + n * self.precision.underflow
+        roundings = product_roundings(self.precision, n)
+        return Rounded(value, variance, error, self.precision, np.abs(a) @ np.abs(b), roundings)
+
+    def _round_off(self, value: Array, error: Any) -> Any:
+        """Add the rounding of one operation to the error that it inherits: e + u(|v| + e) + tiny."""
+        unit = self.precision.unit
+        return unit * np.abs(value) + ((1.0 + unit) * error + self.precision.underflow)
+
+    def apply(self, function: Elementary) -> Rounded:
+        """Return f(self) by the rule for f(a)."""
+        c, k = function.accuracy[self.precision.name]
+        unit = self.precision.unit
+        value = function.evaluate(self.value)
+        slope = function.slope(self.value, value)
+        size = function.size(value)
+        if self.error is None:  # over many steps the noise may outgrow what one slope describes
+            slope = function.steepest(self.value, slope, SPREAD * np.sqrt(self.variance))
+        variance = np.square(slope) * self.variance + np.square(k * unit * size) + self.precision.least_variance
+        if function.largest >= self.precision.largest:
+            variance = self._in_range(value, variance)
+        bound = self.bound
+        if bound is None:
+            return self._like(value, variance, None)
+        steepest = function.steepest(self.value, slope, bound)
+        error = (1.0 + c * unit) * steepest * bound + c * unit * size + self.precision.underflow
+        return self._like(value, variance, error)
+
+    def _in_range(self, value: Array, variance: Array) -> Array:
+        """Return the variance of a result, infinite where the implementation may hold an infinity."""
+        return np.where(np.abs(value) + REACH * np.sqrt(variance) > self.precision.largest, np.inf, variance)
+
+    def branch(self, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> Rounded:
+        """Return `above` where self > at, else `below`.
+
+        Where the implementation's number may lie on the other side, both branches are right. Across a bend the
+        steeper branch limits the difference. Across a jump it may be the whole gap, and bound and noise reach over
+        it.
+        """
+        low, high = self.lift(below), self.lift(above)
+        is_above = self.value > at
+        reach = self._reach + self.precision.unit * abs(at) * self._is_inexact(at)
+        near = np.abs(self.value - at) <= reach
+        gap = np.where(near, np.abs(high.value - low.value), 0.0) if jumps else EXACT
+
+        def widened(of_low: Any, of_high: Any, gap: Any) -> Array:
+            own, other = np.where(is_above, of_high, of_low), np.where(is_above, of_low, of_high)
+            wider: Array = np.where(near, np.maximum(own, other + gap), own)
+            return wider
+
+        value = np.where(is_above, high.value, low.value)
+        variance = widened(low.variance, high.variance, np.square(gap))
+        error = None if self.error is None else widened(low.bound, high.bound, gap)
+        return self._like(value, variance, error)
+
+    def sum(self, axis: int | tuple[int, ...] = -1) -> Rounded:
+        """Return the sum over some axes, in any order; the axes stay, with length 1."""
+        value = self.value.sum(axis, keepdims=True)
+        n = self.value.size // max(value.size, 1)
+        energy = np.square(self.value).sum(axis, keepdims=True)
+        variance = self._full(self.variance).sum(axis, keepdims=True)
+        variance = variance + _summation_variance(self.precision, n, energy, value)
+        if self.error is None:
+            return self._like(value, variance, None)
+        error = self._full(self.bound).sum(axis, keepdims=True)
+        reach = np.abs(self.value).sum(axis, keepdims=True) + error
+        return self._like(value, variance, error + self.precision.gamma(n - 1) * reach)
+
+    def max(self, axis: int = -1) -> Rounded:
+        """Return the largest element over an axis; the axis stays, with length 1."""
+        place = np.expand_dims(self.value.argmax(axis), axis)
+        value = np.take_along_axis(self.value, place, axis)
+        variance = np.take_along_axis(self._full(self.variance), place, axis)
+        if self.error is None:
+            return self._like(value, variance, None)
+        bound = self._full(self.bound)
+        least = (self.value - bound).max(axis, keepdims=True)
+        candidates = np.where(self.value + bound >= least, bound, EXACT)  # those that may be the largest
+        return self._like(value, variance, candidates.max(axis, keepdims=True))
+
+    def sorted_prefix_sums(self) -> Rounded:
+        """Return the sums of the 1, 2, ..., n largest elements over the last axis.
+
+        Sorting moves no element by more than the largest error among them.
+        """
+        ordered = -np.sort(-self.value, axis=-1)
+        counts = np.arange(1, self.shape[-1] + 1)
+        value = np.cumsum(ordered, axis=-1)
+        variance = self._full(self.variance).max(axis=-1, keepdims=True) * counts
+        energy = np.cumsum(np.square(ordered), axis=-1)
+        variance = variance + _summation_variance(self.precision, counts, energy, value)
+        if self.error is None:
+            return self._like(value, variance, None)
+        error = self._full(self.bound).max(axis=-1, keepdims=True) * counts
+        gamma = self.precision.gamma(self.shape[-1] - 1)
+        reach = np.cumsum(np.abs(ordered), axis=-1) + error
+        return self._like(value, variance, error + gamma * reach)
+
+    def __getitem__(self, key: Any) -> Rounded:
+        return self.move(lambda array: array[key])
+
+    @staticmethod
+    def where(condition: Array, a: Operand, b: Operand) -> Rounded:
+        """Return `a` where the condition holds, else `b`; one of them is a `Rounded`, the other may be exact."""
+        rounded = a if isinstance(a, Rounded) else b
+        a, b = rounded.lift(a), rounded.lift(b)
+        return rounded._like(
+            np.where(condition, a.value, b.value),
+            np.where(condition, a.variance, b.variance),
+            None if rounded.error is None else np.where(condition, a.bound, b.bound),
+        )
+
+    @staticmethod
+    def stack(steps: list[Operand]) -> Rounded:
+        """Return T results (N, M), some of which may be exact, as one (N, T, M)."""
+        return Rounded.join(steps, lambda arrays: np.stack(arrays, axis=1))
+
+    @staticmethod
+    def join(parts: Sequence[Operand], together: Callable[[list[Array]], Array]) -> Rounded:
+        """Return several results, some of which may be exact, as one: what `together` makes of a list of arrays."""
+        rounded = next(part for part in parts if isinstance(part, Rounded))
+        lifted = [rounded.lift(part) for part in parts]
+        variance = together([part._full(part.variance) for part in lifted])
+        error = None if rounded.error is None else together([part._full(part.bound) for part in lifted])
+        return rounded._like(together([part.value for part in lifted]), variance, error)
+
+    def swapaxes(self, first: int, second: int) -> Rounded:
+        """Return the same numbers with two axes exchanged."""
+        return self.move(lambda array: array.swapaxes(first, second))
+
+    def reshape(self, shape: tuple[int, ...]) -> Rounded:
+        """Return the same numbers in another shape."""
+        return self.move(lambda array: array.reshape(shape))
+
+    def covering(self, other: Rounded) -> Rounded:
+        """Return the same numbers with a bound that also holds where they are computed in the way of `other`."""
+        if self.error is None:
+            return self
+        error = np.maximum(self.bound, other.bound + np.abs(other.value - self.value))
+        return self._like(self.value, self.variance, error)
+
+    def to(self, precision: Precision) -> Rounded:
+        """Return the same numbers as an operation in another precision receives them.
+
+        Casting to a coarser format, or one of smaller range, rounds once more.
+        """
+        rounded = Rounded(self.value, self.variance, self.bound, precision)
+        if precision.digits >= self.precision.digits and precision.underflow <= self.precision.underflow:
+            return rounded
+        rounded.variance = self.variance + precision.unit_variance * np.square(self.value)
+        if self.error is not None:
+            rounded.error = rounded._round_off(self.value, rounded.error)
+        return rounded
+
+    def move(self, change: Callable[[Array], Array]) -> Rounded:
+        """Return what `change` makes of the array, and of bound and noise with it.
+
+        It may place the numbers anew, leave some out, repeat some and put zeros between them, but not compute. An
+        open sum stays open, and one bound for all stays one.
+        """
+
+        def moved(part: Any) -> Any:
+            return part if part is None or is_nothing(part) else change(self._full(part))
+
+        def bounding(part: Any) -> Any:
+            return change(self._full(part)) if getattr(part, "ndim", 0) else part
+
+        return Rounded(
+            change(self.value),
+            moved(self.variance),
+            bounding(self.error),
+            self.precision,
+            bounding(self.magnitude),
+            self.roundings,
+        )
+
+
+def is_nothing(part: Any) -> bool:
+    """Whether an error or a variance is that of exact numbers."""
+    return isinstance(part, float) and part == EXACT
+
+
+def _product_variance(a: Rounded, b: Rounded, times: Callable[[Any, Any], Any]) -> Any:
+    """The variance that a product inherits from its factors.
+
+    Where a factor is close to zero, what the other's error does is as large as the factor's own.
+    """
+    inherited = EXACT
+    if not is_nothing(b.variance):
+        inherited = times(np.square(a.value), b._full(b.variance))
+    if not is_nothing(a.variance):
+        energy = np.square(b.value) + CROSS * b._full(b.variance)
+        inherited = inherited + times(a._full(a.variance), energy)
+    return inherited
+
+
+def summation_weights(n: Any) -> tuple[Any, Any]:
+    """Return what v² and Q weigh, in units of w, in the variance of summing n terms in a random order."""
+    return (n + 1) / 3.0, (n + 1) / 6.0 - 1.0 / n
+
+
+def product_weights(precision: Precision, n: int) -> tuple[float, float]:
+    """Return what v² and Q weigh, in units of w, in the variance of a sum of n products, each rounded too."""
+    of_value, of_energy = summation_weights(n)
+    return of_value + 3.0 * precision.truncates_products, of_energy + 1.0
+
+
+def product_roundings(precision: Precision, n: int) -> int:
+    """Return how many roundings a term of a sum of n products meets at most."""
+    return n + precision.truncates_products
+
+
+def _summation_variance(precision: Precision, n: Any, energy: Array, value: Array) -> Array:
+    """The variance of summing n terms in a random order; `energy` is the sum of their squares."""
+    of_value, of_energy = summation_weights(n)
+    squares = of_energy * energy + of_value * np.square(value)
+    variance: Array = precision.unit_variance * np.maximum(squares, 0.0)  # not below zero by a last digit
+    return variance
