@@ -35,19 +35,23 @@ def with_cell(layer: Layer, **parts: Any) -> Layer:
     return replace(layer, equations=replace(cell_of(layer), **parts))
 
 
-def feeding(change: Callable[[Any], Any]) -> Callable[[Layer], Layer]:
-    """Return a change by which every step starts from another h."""
+def with_gates(layer: Layer, change: Callable[..., tuple[Any, ...]]) -> Layer:
+    """Return a recurrent layer with other gates: `change(*gates)`, of those that its cell computes."""
+    cell = cell_of(layer)
+    return with_cell(
+        layer, gates=lambda projected, h, weights, options: change(*cell.gates(projected, h, weights, options))
+    )
 
-    def changed(layer: Layer) -> Layer:
-        cell = cell_of(layer)
-        parts: dict[str, Callable[..., Any]] = {
-            "gates": lambda projected, h, weights, options: cell.gates(projected, change(h), weights, options)
-        }
-        if cell.memory is None:
-            parts["output"] = lambda gates, h, options: cell.output(gates, change(h), options)
-        return with_cell(layer, **parts)
 
-    return changed
+def with_state_fed(layer: Layer, change: Callable[[Any], Any]) -> Layer:
+    """Return a recurrent layer whose steps start from `change(h)` in place of h."""
+    cell = cell_of(layer)
+    fed = with_cell(
+        layer, gates=lambda projected, h, weights, options: cell.gates(projected, change(h), weights, options)
+    )
+    if cell.memory is not None:
+        return fed
+    return with_cell(fed, output=lambda gates, h, options: cell.output(gates, change(h), options))
 
 
 def moving(change: Callable[..., Array]) -> Operation:

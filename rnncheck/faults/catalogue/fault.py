@@ -1,22 +1,40 @@
 """What a fault is: a named way to get a recurrent network wrong, as a change of its Network.
 
 A fault changes one layer, or the graph around it. The changed Network says what the faulty implementation would
-compute, so that the same object serves three ways: held against a correct run it must be caught, held against a wrong
+compute, so the same object serves three ways: held against a correct run it must be caught, held against a wrong
 run it may explain it, and held against a user's run it tells whether the user's inputs could have shown it.
+
+A fault is a function of what it changes, entered where it stands. Its name is the fault's, and the first line of its
+docstring the summary that users see:
+
+    @fault("masks", of_mask, hidden_by=[NO_SAMPLE_PADDED, PADS_THE_END])
+    def mask_as_length(mask: Array) -> Array:
+        "the mask is taken for a length: so many steps from the first on count"
+        return np.arange(mask.shape[1]) < mask.sum(axis=1, keepdims=True)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
 
 from rnncheck.equations.cells import CELLS
-from rnncheck.equations.changes import with_layer
+from rnncheck.equations.changes import masked_through, read_through, with_layer, with_weights
 from rnncheck.faults.catalogue.causes import Cause
-from rnncheck.network import Layer, Network
+from rnncheck.network import Array, Layer, Network
 
 # (network, layer) -> the network with the fault in that layer; None where the layer cannot have it.
 Change = Callable[[Network, Layer], Network | None]
+
+# A function of what a fault changes -> the change of the network. The function may return None where it cannot.
+Form = Callable[[Callable[..., Any]], Change]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+WITH_WEIGHTS = (*CELLS, "Dense")
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,109 @@ class Fault:
     summary: str
     change: Change
     hidden_by: tuple[Cause, ...] = ()
+
+
+# All faults, in the order in which they are entered.
+ENTERED: list[Fault] = []
+
+
+def fault(
+    group: str,
+    of: Form,
+    *,
+    kinds: Collection[str] = CELLS,
+    when: Callable[[Layer], bool] | None = None,
+    hidden_by: Sequence[Cause] = (),
+    name: str = "",
+    summary: str = "",
+) -> Callable[[_Function], _Function]:
+    """Enter a function in the catalogue as a fault; the function stays what it is.
+
+    Args:
+        group: the fault's class.
+        of: what the function changes: one of the forms below.
+        kinds: the kinds of layers that can have it.
+        when: whether a layer of these kinds can have it; every one when None.
+        hidden_by: what keeps it from showing, the likeliest first.
+        name: the fault's name, for one of a family; the function's own when empty.
+        summary: what users read, for one of a family; the first line of the function's docstring when empty.
+    """
+
+    def enter(function: _Function) -> _Function:
+        change = of(function)
+
+        def changed(network: Network, layer: Layer) -> Network | None:
+            possible = layer.kind in kinds and (when is None or when(layer))
+            return change(network, layer) if possible else None
+
+        says = summary or (function.__doc__ or "").partition("\n")[0]
+        ENTERED.append(Fault(name or function.__name__, group, says, changed, tuple(hidden_by)))
+        return function
+
+    return enter
+
+
+def of_network(change: Change) -> Change:
+    """Make a fault of a function (network, layer) -> network."""
+    return change
+
+
+def of_layer(change: Callable[[Layer], Layer | None]) -> Change:
+    """Make a fault of a function of the layer."""
+
+    def changed(network: Network, layer: Layer) -> Network | None:
+        new = change(layer)
+        return None if new is None else with_layer(network, new)
+
+    return changed
+
+
+def of_weights(*names: str) -> Form:
+    """Make a fault of a function of a weight, which it may write to: of each that is named, or of each there is."""
+
+    def form(change: Callable[[Array], Array | None]) -> Change:
+        def changed(layer: Layer) -> Layer | None:
+            if not set(names) <= set(layer.weights):
+                return None
+            given = {name: change(np.array(layer.weights[name])) for name in names or layer.weights}
+            new = {name: weight for name, weight in given.items() if weight is not None}
+            return with_weights(layer, **new) if len(new) == len(given) else None
+
+        return of_layer(changed)
+
+    return form
+
+
+def of_mask(change: Callable[[Array], Array]) -> Change:
+    """Make a fault of a function of the mask (N, T) that a layer goes by."""
+    return lambda network, layer: masked_through(network, layer, change)
+
+
+def of_inputs(change: Callable[[Array], Array]) -> Change:
+    """Make a fault of a function of what a layer reads, (N, T, ...)."""
+    return lambda network, layer: read_through(network, layer, change)
+
+
+def shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a layer's weights by name."""
+    return {name: weight.shape for name, weight in layer.weights.items()}
+
+
+def halves(network: Network, layer: Layer) -> list[Layer]:
+    """Return the recurrent layers in the wrapper that a layer stands in; none for a layer that stands alone."""
+    wrapper = layer.name.rpartition("/")[0]
+    inside = (each for each in network.layers if wrapper and each.name.rpartition("/")[0] == wrapper)
+    return [each for each in inside if each.kind in CELLS]
+
+
+def masked(layer: Layer) -> bool:
+    """Whether a layer has a mask."""
+    return layer.mask is not None
+
+
+def goes_backwards(layer: Layer) -> bool:
+    """Whether a recurrent layer takes the steps from last to first."""
+    return bool(layer.options["go_backwards"])
 
 
 @dataclass(frozen=True)
@@ -64,19 +185,9 @@ def injections(network: Network, faults: Sequence[Fault], layers: Sequence[str] 
         faults: which to make.
         layers: the names of the layers to make them in; all when None.
     """
-    for fault in faults:
+    for each in faults:
         for layer in network.layers:
             if layers is None or layer.name in layers:
-                changed = fault.change(network, layer)
+                changed = each.change(network, layer)
                 if changed is not None:
-                    yield Injection(fault, layer.name, changed)
-
-
-def in_layer(change: Callable[[Layer], Layer | None], kinds: Sequence[str] = tuple(CELLS)) -> Change:
-    """Return a change of one layer of certain kinds, those that are recurrent unless said otherwise."""
-
-    def changed(network: Network, layer: Layer) -> Network | None:
-        new = change(layer) if layer.kind in kinds else None
-        return None if new is None else with_layer(network, new)
-
-    return changed
+                    yield Injection(each, layer.name, changed)

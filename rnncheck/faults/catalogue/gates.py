@@ -4,145 +4,93 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnncheck.equations.cells import GRU_GATES, LSTM_GATES, units
+from rnncheck.equations.cells import GRU_GATES, LSTM_GATES, split, units
 from rnncheck.equations.changes import LSTMS, with_weights
 from rnncheck.faults.catalogue.causes import CONSTANT_WEIGHTS, ONE_STEP, ZERO_BIAS
-from rnncheck.faults.catalogue.fault import Fault, in_layer
+from rnncheck.faults.catalogue.fault import fault, of_layer, of_weights
 from rnncheck.network import Array, Layer
 
-# Other libraries' orders, as Keras' names of the gates: kinds, order, whose it is.
-_ORDERS = (
-    (LSTMS, "iofc", "ONNX's"),
-    (LSTMS, "ifoc", "Core ML's"),
-    (LSTMS, "icfo", "that of TensorFlow 1's cells"),
-    (LSTMS, "fico", "OpenVINO's"),
-    (LSTMS, "cfoi", "that of older Deeplearning4j"),
-    (("GRU",), "rzh", "torch's and cuDNN's"),
-    (("GRU",), "hzr", "the last gate first"),
-)
+# Other libraries' orders, as Keras' names of the gates, and whose they are.
+_LSTM_ORDERS = {
+    "iofc": "ONNX's",
+    "ifoc": "Core ML's",
+    "icfo": "that of TensorFlow 1's cells",
+    "fico": "OpenVINO's",
+    "cfoi": "that of older Deeplearning4j",
+}
+_GRU_ORDERS = {"rzh": "torch's and cuDNN's", "hzr": "the last gate first"}
 
 
-def gates_of(layer: Layer) -> tuple[str, ...]:
-    """Return the names of a layer's gates, in the order of Keras' blocks; one for SimpleRNN."""
-    return LSTM_GATES if "LSTM" in layer.kind else GRU_GATES if layer.kind == "GRU" else ("h",)
+def _enter_order(order: str, whose: str, own: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+    def read_in_order(weight: Array) -> Array:
+        """Return a weight whose blocks, in Keras' order, are taken to be in another."""
+        block = dict(zip(order, split(weight, tuple(order)), strict=True))
+        return np.concatenate([block[gate] for gate in own], axis=-1)
 
-
-def blocks(layer: Layer, gates: str) -> Array:
-    """Return the columns of the blocks that are named, one after the other."""
-    own, m = gates_of(layer), units(layer)
-    return np.concatenate([np.arange(own.index(gate) * m, (own.index(gate) + 1) * m) for gate in gates])
-
-
-def with_columns(
-    layer: Layer, columns: Array, names: tuple[str, ...] = ("kernel", "recurrent_kernel", "bias")
-) -> Layer:
-    """Return the layer with the columns of its weights in another order."""
-    return with_weights(layer, **{name: layer.weights[name][..., columns] for name in names if name in layer.weights})
-
-
-def _taken_for(layer: Layer, order: str) -> Array:
-    """Return which columns each gate gets where Keras' blocks are taken to be in another order."""
-    own, m = gates_of(layer), units(layer)
-    return np.concatenate([np.arange(order.index(gate) * m, (order.index(gate) + 1) * m) for gate in own])
-
-
-def _in_order(kinds: tuple[str, ...], order: str, whose: str) -> tuple[Fault, Fault]:
-    spelled = ", ".join(order)
-    return (
-        Fault(
-            f"gate_order_{order}",
-            "gate order",
-            f"the gates are read in the order {spelled}: {whose}",
-            in_layer(lambda layer: with_columns(layer, _taken_for(layer, order)), kinds),
-            (CONSTANT_WEIGHTS,),
-        ),
-        Fault(
-            f"bias_gate_order_{order}",
-            "gate order",
-            f"the bias alone is read in the order {spelled}: {whose}",
-            in_layer(
-                lambda layer: (
-                    with_columns(layer, _taken_for(layer, order), ("bias",)) if "bias" in layer.weights else None
-                ),
-                kinds,
-            ),
-            (ZERO_BIAS, CONSTANT_WEIGHTS),
-        ),
-    )
-
-
-def _split_by_input_dim(layer: Layer) -> Layer | None:
-    """Cut the blocks every D columns: gate k gets the columns k·D ... k·D + M - 1."""
-    kernel, m, gates = layer.weights["kernel"], units(layer), len(gates_of(layer))
-    d = kernel.shape[-2]
-    if d == m or gates == 1:
-        return None
-    columns = (np.arange(gates)[:, np.newaxis] * d + np.arange(m)).reshape(-1) % (gates * m)
-    return with_columns(layer, columns)
-
-
-def _recurrent_kernel_transposed(layer: Layer) -> Layer:
-    """Take each gate's block of U (..., M, M) for its transpose."""
-    kernel, m = layer.weights["recurrent_kernel"], units(layer)
-    parts = np.split(kernel, kernel.shape[-1] // m, axis=-1)
-    return with_weights(layer, recurrent_kernel=np.concatenate([part.swapaxes(-1, -2) for part in parts], axis=-1))
-
-
-def _coupled(layer: Layer) -> Layer | None:
-    """Make f = 1 - i, which is what these activations give of -z_i."""
-    if layer.options["recurrent_activation"].name not in {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}:
-        return None
-
-    def coupled(weight: Array) -> Array:
-        new = np.array(weight)
-        new[..., blocks(layer, "f")] = -weight[..., blocks(layer, "i")]
-        return new
-
-    return with_weights(layer, **{name: coupled(weight) for name, weight in layer.weights.items()})
-
-
-def _reshaped(name: str, layer: Layer) -> Layer | None:
-    """Read the memory of a transposed matrix, row after row, as if it were not transposed."""
-    weight = layer.weights[name]
-    rows = weight.reshape(-1, weight.shape[-1])
-    return None if 1 in rows.shape else with_weights(layer, **{name: rows.T.reshape(weight.shape)})
-
-
-FAULTS = (
-    *(fault for order in _ORDERS for fault in _in_order(*order)),
-    Fault(
-        "split_by_input_dim",
+    told = f"read in the order {', '.join(order)}: {whose}"
+    fault(
         "gate order",
-        "the gates' blocks are cut every D columns instead of every M",
-        in_layer(_split_by_input_dim),
-        (CONSTANT_WEIGHTS,),
-    ),
-    Fault(
-        "recurrent_kernel_transposed",
-        "transposes",
-        "each gate's block of the recurrent kernel is taken for its transpose",
-        in_layer(_recurrent_kernel_transposed),
-        (ONE_STEP, CONSTANT_WEIGHTS),
-    ),
-    Fault(
-        "kernel_reshaped",
-        "transposes",
-        "the kernel is reshaped where it had to be transposed",
-        in_layer(lambda layer: _reshaped("kernel", layer)),
-        (CONSTANT_WEIGHTS,),
-    ),
-    Fault(
-        "recurrent_kernel_reshaped",
-        "transposes",
-        "the recurrent kernel is reshaped where it had to be transposed",
-        in_layer(lambda layer: _reshaped("recurrent_kernel", layer)),
-        (ONE_STEP, CONSTANT_WEIGHTS),
-    ),
-    Fault(
-        "input_and_forget_coupled",
-        "options",
-        "the forget gate is one minus the input gate: ONNX's input_forget, which nobody asked for",
-        in_layer(_coupled, LSTMS),
-        (ONE_STEP,),
-    ),
-)
+        of_weights(),
+        kinds=kinds,
+        hidden_by=[CONSTANT_WEIGHTS],
+        name=f"gate_order_{order}",
+        summary=f"the gates are {told}",
+    )(read_in_order)
+    fault(
+        "gate order",
+        of_weights("bias"),
+        kinds=kinds,
+        hidden_by=[ZERO_BIAS, CONSTANT_WEIGHTS],
+        name=f"bias_gate_order_{order}",
+        summary=f"the bias alone is {told}",
+    )(read_in_order)
+
+
+for _order, _whose in _LSTM_ORDERS.items():
+    _enter_order(_order, _whose, LSTM_GATES, LSTMS)
+for _order, _whose in _GRU_ORDERS.items():
+    _enter_order(_order, _whose, GRU_GATES, ("GRU",))
+
+
+@fault("gate order", of_layer, hidden_by=[CONSTANT_WEIGHTS])
+def split_by_input_dim(layer: Layer) -> Layer | None:
+    """the gates' blocks are cut every D columns instead of every M"""
+    d, columns = layer.weights["kernel"].shape[-2:]
+    m = units(layer)
+    if m in {d, columns}:
+        return None
+    taken = (np.arange(columns // m)[:, np.newaxis] * d + np.arange(m)).reshape(-1) % columns
+    return with_weights(layer, **{name: weight[..., taken] for name, weight in layer.weights.items()})
+
+
+@fault("transposes", of_weights("recurrent_kernel"), hidden_by=[ONE_STEP, CONSTANT_WEIGHTS])
+def recurrent_kernel_transposed(kernel: Array) -> Array:
+    """each gate's block of the recurrent kernel is transposed"""
+    m, columns = kernel.shape[-2:]
+    return np.concatenate([block.swapaxes(-1, -2) for block in np.split(kernel, columns // m, axis=-1)], axis=-1)
+
+
+@fault("transposes", of_weights("kernel"), hidden_by=[CONSTANT_WEIGHTS])
+def kernel_reshaped(kernel: Array) -> Array | None:
+    """the kernel is reshaped where it should be transposed"""
+    rows = kernel.reshape(-1, kernel.shape[-1])
+    return None if 1 in rows.shape else rows.T.reshape(kernel.shape)
+
+
+@fault("transposes", of_weights("recurrent_kernel"), hidden_by=[ONE_STEP, CONSTANT_WEIGHTS])
+def recurrent_kernel_reshaped(kernel: Array) -> Array | None:
+    """the recurrent kernel is reshaped where it should be transposed"""
+    return kernel_reshaped(kernel)
+
+
+def _is_a_sigmoid(layer: Layer) -> bool:
+    """Whether recurrent_activation(-x) is 1 - recurrent_activation(x)."""
+    return layer.options["recurrent_activation"].name in {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}
+
+
+@fault("options", of_weights(), kinds=LSTMS, when=_is_a_sigmoid, hidden_by=[ONE_STEP])
+def input_and_forget_coupled(weight: Array) -> Array:
+    """the forget gate is one minus the input gate, as with ONNX's input_forget"""
+    i, f, _, _ = split(weight, LSTM_GATES)
+    f[...] = -i
+    return weight

@@ -7,19 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from rnncheck.equations.cells import CELLS, cell_of
-from rnncheck.equations.changes import feeding, with_cell, with_options, with_weights
+from rnncheck.equations.cells import cell_of
+from rnncheck.equations.changes import with_cell, with_options, with_state_fed, with_weights
 from rnncheck.equations.formats import int8
 from rnncheck.equations.operands import Weights, X
 from rnncheck.faults.catalogue.causes import ONE_STEP
-from rnncheck.faults.catalogue.fault import Change, Fault, in_layer
+from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, fault, of_layer, of_weights
 from rnncheck.network import Activation, Array, Layer
 from rnncheck.rounding.accuracy import ACCURACY
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.rounded import Elementary, Rounded
-
-_WITH_WEIGHTS = (*CELLS, "Dense")
-
 
 _TF32, _BFLOAT16 = 11, 8  # significant binary digits
 
@@ -37,47 +34,43 @@ def _wide(layer: Layer) -> bool:
     return layer.dtype in {"float32", "float64"}
 
 
-def _each_weight(change: Callable[[Array], Array]) -> Change:
-    def changed(layer: Layer) -> Layer | None:
-        if not _wide(layer):
-            return None
-        return with_weights(layer, **{name: change(weight) for name, weight in layer.weights.items()})
-
-    return in_layer(changed, _WITH_WEIGHTS)
+@fault("precision", of_layer, when=_wide)
+def tf32_products(layer: Layer) -> Layer:
+    """the factors of products are rounded to TF32"""
+    return _with_coarse_products(layer, _TF32)
 
 
-def _through(name: str) -> Callable[[Array], Array]:
-    def rounded(weight: Array) -> Array:
-        result: Array = PRECISIONS[name].round(weight).astype(weight.dtype)
-        return result
-
-    return rounded
+@fault("precision", of_layer, when=_wide)
+def bfloat16_products(layer: Layer) -> Layer:
+    """the factors of products are rounded to bfloat16"""
+    return _with_coarse_products(layer, _BFLOAT16)
 
 
-def _coarse_products(digits: int) -> Change:
+def _with_coarse_products(layer: Layer, digits: int) -> Layer:
     """Round both factors of the products with the kernel and with the recurrent kernel."""
-
-    def change(layer: Layer) -> Layer | None:
-        if not _wide(layer):
-            return None
-        cell = cell_of(layer)
-        kernels = {
-            name: kept(layer.weights[name].astype(np.float64), digits) for name in ("kernel", "recurrent_kernel")
-        }
-        return with_cell(
-            with_weights(layer, **kernels),
-            project=lambda x, weights, options: cell.project(kept(x, digits), weights, options),
-            gates=lambda projected, h, weights, options: cell.gates(projected, kept(h, digits), weights, options),
-        )
-
-    return in_layer(change)
+    cell = cell_of(layer)
+    kernels = {name: kept(layer.weights[name].astype(np.float64), digits) for name in ("kernel", "recurrent_kernel")}
+    return with_cell(
+        with_weights(layer, **kernels),
+        project=lambda x, weights, options: cell.project(kept(x, digits), weights, options),
+        gates=lambda projected, h, weights, options: cell.gates(projected, kept(h, digits), weights, options),
+    )
 
 
-def _state_rounded(layer: Layer) -> Layer | None:
-    """Hand h to the next step through bfloat16."""
-    if not _wide(layer):
-        return None
-    return feeding(lambda h: kept(h, _BFLOAT16))(layer)
+@fault("precision", of_layer, kinds=("SimpleRNN", "LSTM", "GRU"), when=_wide)
+def float16_accumulation(layer: Layer) -> Layer:
+    """products are added up in float16, from the first term to the last"""
+    cell = cell_of(layer)
+
+    def summing(weights: Weights) -> Weights:
+        names = ("kernel", "recurrent_kernel")
+        return {**weights, **{name: _SumsInFloat16(weights[name], layer.weights[name]) for name in names}}
+
+    return with_cell(
+        layer,
+        project=lambda x, weights, options: cell.project(x, summing(weights), options),
+        gates=lambda projected, h, weights, options: cell.gates(projected, h, summing(weights), options),
+    )
 
 
 class _SumsInFloat16:
@@ -103,20 +96,55 @@ class _SumsInFloat16:
         return product + (total - (product.value if isinstance(product, Rounded) else product))
 
 
-def _summed_in_float16(layer: Layer) -> Layer | None:
-    if not _wide(layer):
-        return None
-    cell = cell_of(layer)
+@fault("precision", of_weights(), kinds=WITH_WEIGHTS, when=_wide)
+def float16_weights(weight: Array) -> Array:
+    """the weights are held in float16"""
+    return PRECISIONS["float16"].round(weight).astype(weight.dtype)
 
-    def summing(weights: Weights) -> Weights:
-        names = ("kernel", "recurrent_kernel")
-        return {**weights, **{name: _SumsInFloat16(weights[name], layer.weights[name]) for name in names}}
 
-    return with_cell(
-        layer,
-        project=lambda x, weights, options: cell.project(x, summing(weights), options),
-        gates=lambda projected, h, weights, options: cell.gates(projected, h, summing(weights), options),
-    )
+@fault("precision", of_weights(), kinds=WITH_WEIGHTS, when=_wide)
+def bfloat16_weights(weight: Array) -> Array:
+    """the weights are held in bfloat16"""
+    return PRECISIONS["bfloat16"].round(weight).astype(weight.dtype)
+
+
+@fault("precision", of_weights(), kinds=WITH_WEIGHTS, when=_wide)
+def int8_weights(weight: Array) -> Array:
+    """the weights are held in 8 bits"""
+    return int8(weight)
+
+
+@fault("precision", of_layer, when=_wide, hidden_by=[ONE_STEP])
+def state_in_bfloat16(layer: Layer) -> Layer:
+    """h is handed from step to step in bfloat16"""
+    return with_state_fed(layer, lambda h: kept(h, _BFLOAT16))
+
+
+@fault("precision", of_layer)
+def tanh_polynomial(layer: Layer) -> Layer | None:
+    """tanh is a polynomial with an error of 4e-6"""
+    return _with_approximate(layer, "tanh", _polynomial, lambda v, f: 1.0 - f * f)
+
+
+@fault("precision", of_layer)
+def tanh_pade(layer: Layer) -> Layer | None:
+    """tanh is a quotient of polynomials with an error of 1e-4"""
+    return _with_approximate(layer, "tanh", _pade, lambda v, f: 1.0 - f * f)
+
+
+@fault("precision", of_layer)
+def sigmoid_table(layer: Layer) -> Layer | None:
+    """sigmoid comes from a table of 256 entries"""
+    return _with_approximate(layer, "sigmoid", _table, lambda v, f: f * (1.0 - f))
+
+
+def _with_approximate(
+    layer: Layer, of: str, evaluate: Callable[[Array], Array], slope: Callable[[Array, Array], Array]
+) -> Layer | None:
+    """Replace an activation by an approximation, which has the slope of what it approximates."""
+    function = Elementary(of, evaluate, slope, lambda v, slope, e: slope + e, ACCURACY[of])
+    options = [key for key, value in layer.options.items() if isinstance(value, Activation) and value.name == of]
+    return with_options(layer, **dict.fromkeys(options, Activation(of, function=function))) if options else None
 
 
 _SERIES = np.polynomial.Chebyshev.interpolate(np.tanh, 57, domain=[-6.5, 6.5])
@@ -141,59 +169,3 @@ def _pade(v: Array) -> Array:
 def _table(v: Array) -> Array:
     """The nearest of 256 entries between -8 and 8: sigmoid to 8e-3."""
     return 1.0 / (1.0 + np.exp(-np.rint(np.clip(v, -8.0, 8.0) * 16.0) / 16.0))
-
-
-def _approximate(of: str, evaluate: Callable[[Array], Array]) -> Change:
-    """Replace an activation by an approximation, which has the slope of what it approximates."""
-    slopes: dict[str, Callable[[Array, Array], Array]] = {
-        "tanh": lambda v, f: 1.0 - f * f,
-        "sigmoid": lambda v, f: f * (1.0 - f),
-    }
-    function = Elementary(of, evaluate, slopes[of], lambda v, slope, e: slope + e, ACCURACY[of])
-    activation = Activation(of, function=function)
-
-    def change(layer: Layer) -> Layer | None:
-        options = [key for key, value in layer.options.items() if isinstance(value, Activation) and value.name == of]
-        return with_options(layer, **dict.fromkeys(options, activation)) if options else None
-
-    return in_layer(change)
-
-
-FAULTS = (
-    Fault("tf32_products", "precision", "the factors of products are rounded to TF32", _coarse_products(_TF32)),
-    Fault(
-        "bfloat16_products",
-        "precision",
-        "the factors of products are rounded to bfloat16",
-        _coarse_products(_BFLOAT16),
-    ),
-    Fault(
-        "float16_accumulation",
-        "precision",
-        "products are added up in float16, from the first term to the last",
-        in_layer(_summed_in_float16, ("SimpleRNN", "LSTM", "GRU")),
-    ),
-    Fault("float16_weights", "precision", "the weights are held in float16", _each_weight(_through("float16"))),
-    Fault("bfloat16_weights", "precision", "the weights are held in bfloat16", _each_weight(_through("bfloat16"))),
-    Fault("int8_weights", "precision", "the weights are held in 8 bits", _each_weight(int8)),
-    Fault(
-        "state_in_bfloat16",
-        "precision",
-        "h is handed from step to step in bfloat16",
-        in_layer(_state_rounded),
-        (ONE_STEP,),
-    ),
-    Fault(
-        "tanh_polynomial",
-        "precision",
-        "tanh is a polynomial with an error of 4e-6",
-        _approximate("tanh", _polynomial),
-    ),
-    Fault(
-        "tanh_pade",
-        "precision",
-        "tanh is a quotient of polynomials with an error of 1e-4",
-        _approximate("tanh", _pade),
-    ),
-    Fault("sigmoid_table", "precision", "sigmoid comes from a table of 256 entries", _approximate("sigmoid", _table)),
-)
