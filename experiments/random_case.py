@@ -119,7 +119,7 @@ class _Draw:
             "dropout": 0.3 if self.sometimes(0.2) else 0.0,
             "recurrent_dropout": 0.3 if self.sometimes(0.2) else 0.0,
             "flatten": self.sometimes(0.2),
-            "dense_activation": self.one_of(tuple(ACTIVATIONS)) if self.sometimes(0.3) else "linear",
+            "dense_activation": self.one_of(sorted(ACTIVATIONS)) if self.sometimes(0.3) else "linear",
             "weights": "keras" if self.sometimes(0.05) else "random",
         }
 
@@ -141,7 +141,7 @@ class _Draw:
         return bool(self.rng.random() < share)
 
     def activation(self) -> str:
-        return str(self.one_of([name for name in ACTIVATIONS if name != "glu"]))
+        return str(self.one_of([name for name in sorted(ACTIVATIONS) if name != "glu"]))
 
     def one_of(self, choices: Sequence[Any], weights: Sequence[float] = ()) -> Any:
         """Draw one of the choices, as often as its weight says."""

@@ -41,7 +41,7 @@ from rnncheck.report.report import Entry, Report
 
 DEFAULTS = {field.name: field.default for field in fields(Case)}
 
-_NAMES = (*ACTIVATIONS, *ALIASES)
+_NAMES = (*sorted(ACTIVATIONS), *ALIASES)
 
 # What each option is drawn from, besides its default, which is drawn as often as all the others together. The plain
 # values come first, since Hypothesis shrinks towards the first. Small sizes suffice, and few layers and cells: Keras

@@ -133,7 +133,7 @@ def test_id_beyond_the_table_of_an_inner_embedding_is_refused(call):
     )
     arguments = [rnncheck.extract(model), np.full((1, 2), 9.0), np.zeros((1, 2, 2))]
 
-    with pytest.raises(InputError, match="Embedding: an input of 9 came; expected whole numbers from 0 to 2"):
+    with pytest.raises(InputError, match="Embedding: got an input of 9; expected whole numbers from 0 to 2"):
         getattr(rnncheck, call)(*arguments[: 3 if call == "compare" else 2])
 
 

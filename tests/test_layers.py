@@ -769,6 +769,15 @@ def test_expand_dims_adds_an_axis_of_length_one(x):
     assert apply("ExpandDims", x, options={"axis": 1}).shape == (3, 1, 4, 2)
 
 
+def test_weight_that_an_equation_does_not_take_is_refused(x):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'bias'"):
+        apply("Flatten", x, weights={"bias": np.ones(2)})
+
+
+def test_option_that_changes_no_number_is_left_out(x):
+    np.testing.assert_array_equal(apply("Reverse", x, options={"trainable": False}), apply("Reverse", x))
+
+
 ONE, OTHER = np.array([[True, True], [False, False]]), np.array([[True, False], [True, False]])
 DECISIONS = {
     "NotEqual": (lambda: apply("NotEqual", np.array([[0.5, 0.0]]), options={"value": 0.5}), [[False, True]]),
@@ -820,7 +829,7 @@ def test_exact_layers_take_rounded_numbers_of_a_free_run(rng, kind):
 
 @pytest.mark.parametrize("number", [-1, 9])
 def test_embedding_refuses_an_id_outside_its_table(number):
-    message = f"Embedding: an input of {number} came; expected whole numbers from 0 to 8, the rows of its table."
+    message = f"Embedding: got an input of {number}; expected whole numbers from 0 to 8, the rows of its table."
 
     with pytest.raises(OutsideTableError, match=re.escape(message)):
         apply("Embedding", np.array([[0, number]]), weights={"embeddings": np.zeros((9, 4))})

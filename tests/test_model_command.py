@@ -367,8 +367,7 @@ def test_ids_that_are_computed_and_lie_outside_the_table_are_named(rnncheck_comm
 
     refused(
         done,
-        "Embedding: an input of -2 came; expected whole numbers from 0 to 6, the rows of its table. Give it such "
-        "numbers.",
+        "Embedding: got an input of -2; expected whole numbers from 0 to 6, the rows of its table.",
     )
 
 

@@ -936,8 +936,8 @@ def test_mask_of_outer_steps_does_not_fit_a_recurrent_layer_inside_time_distribu
         rehearse(read_model(model).network)
 
     assert str(refused.value) == (
-        "layer 'a/b': its shapes do not fit together (a mask of shape (4,) came; expected (N, T) = (4, 5)); expected "
-        "such that do."
+        "layer 'a/b': got shapes that do not fit together (a mask of shape (4,) for (N, T) = (4, 5)); expected ones "
+        "that do."
     )
 
 

@@ -1,7 +1,10 @@
 """The activations, in textbook form, over plain arrays and `Rounded` alike.
 
 `ACTIVATIONS` holds every activation that Keras knows by name. Each is a function of the pre-activation x, whose
-last axis is the units, written with +, -, *, / and the elementary functions below.
+last axis is the units, and takes parameters by keyword. To add one, write and decorate it:
+
+    @activation
+    def relu(x): ...
 
 Source: the definitions of Keras 3.15, keras.activations.
 """
@@ -14,19 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from rnncheck.equations.operands import X, piecewise
+from rnncheck.equations.operands import X, max_over, piecewise, sum_over
 from rnncheck.network import Activation, Array
 from rnncheck.rounding import loops as kernels
 from rnncheck.rounding.accuracy import ACCURACY
 from rnncheck.rounding.rounded import Elementary, Rounded
 
 _SELU_ALPHA = 1.6732632423543772848170429916717
-
-
 _SELU_SCALE = 1.0507009873554804934193349852946
-
-
-# --- elementary functions: smooth, one variable, each with an accuracy of its own ---
 
 
 # Whether NumPy computes exp and tanh of float64 with AVX-512, faster than the compiled loop; without, it is several
@@ -159,97 +157,105 @@ sqrt = Elementary(
 )
 
 
-def _sum(x: X) -> X:
-    return x.sum() if isinstance(x, Rounded) else np.sum(x, axis=-1, keepdims=True)
+# By Keras' name, which is the function's.
+ACTIVATIONS: dict[str, Callable[..., X]] = {each.name: each for each in (sigmoid, softplus, tanh)}
 
 
-def _max(x: X) -> X:
-    return x.max() if isinstance(x, Rounded) else np.max(x, axis=-1, keepdims=True)
-
-
-def _sorted_prefix_sums(x: X) -> X:
-    if isinstance(x, Rounded):
-        return x.sorted_prefix_sums()
-    return np.cumsum(-np.sort(-x, axis=-1), axis=-1)
+def activation(function: Callable[..., X]) -> Callable[..., X]:
+    """Register a function as the activation of its name."""
+    ACTIVATIONS[function.__name__] = function
+    return function
 
 
 def _clip(x: X, low: float, high: float) -> X:
     return piecewise(x, low, low, piecewise(x, high, x, high))
 
 
-# --- the activations ---
-
-
+@activation
 def relu(x: X) -> X:
     """max(x, 0)."""
     return piecewise(x, 0.0, 0.0, x)
 
 
-def leaky_relu(x: X, negative_slope: float = 0.2) -> X:
+@activation
+def leaky_relu(x: X, *, negative_slope: float = 0.2) -> X:
     """x where x > 0, else negative_slope·x."""
     return piecewise(x, 0.0, x * negative_slope, x)
 
 
+@activation
 def relu6(x: X) -> X:
     """min(max(x, 0), 6)."""
     return _clip(x, 0.0, 6.0)
 
 
-def elu(x: X, alpha: float = 1.0) -> X:
+@activation
+def elu(x: X, *, alpha: float = 1.0) -> X:
     """x where x > 0, else alpha·(exp(x) - 1)."""
     return piecewise(x, 0.0, expm1(x) * alpha, x)
 
 
-def celu(x: X, alpha: float = 1.0) -> X:
+@activation
+def celu(x: X, *, alpha: float = 1.0) -> X:
     """max(x, 0) + alpha·(exp(min(x, 0)/alpha) - 1)."""
     return piecewise(x, 0.0, expm1(x / alpha) * alpha, x)
 
 
+@activation
 def selu(x: X) -> X:
     """scale·elu(x, alpha), with the two constants of self-normalising networks."""
     return piecewise(x, 0.0, expm1(x) * (_SELU_SCALE * _SELU_ALPHA), x * _SELU_SCALE)
 
 
+@activation
 def softsign(x: X) -> X:
     """x/(1 + |x|)."""
     return x / (piecewise(x, 0.0, -x, x) + 1.0)
 
 
-def squareplus(x: X, b: float = 4.0) -> X:
+@activation
+def squareplus(x: X, *, b: float = 4.0) -> X:
     """(x + sqrt(x² + b))/2."""
     return (x + sqrt(x * x + b)) * 0.5
 
 
-def soft_shrink(x: X, threshold: float = 0.5) -> X:
+@activation
+def soft_shrink(x: X, *, threshold: float = 0.5) -> X:
     """x - threshold above it, x + threshold below minus it, 0 between."""
     return piecewise(x, threshold, piecewise(x, -threshold, x + threshold, 0.0), x - threshold)
 
 
-def hard_shrink(x: X, threshold: float = 0.5) -> X:
+@activation
+def hard_shrink(x: X, *, threshold: float = 0.5) -> X:
     """x where |x| > threshold, else 0; it jumps."""
     return piecewise(x, threshold, piecewise(-x, threshold, 0.0, x, jumps=True), x, jumps=True)
 
 
+@activation
 def tanh_shrink(x: X) -> X:
     """x - tanh(x)."""
     return x - tanh(x)
 
 
-def threshold(x: X, threshold: float, default_value: float) -> X:
+@activation
+def threshold(x: X, *, threshold: float, default_value: float) -> X:
     """x where x > threshold, else default_value; it jumps."""
     return piecewise(x, threshold, default_value, x, jumps=True)
 
 
+@activation
 def sparse_plus(x: X) -> X:
     """0 up to -1, (x + 1)²/4 up to 1, x above."""
     return piecewise(x, 1.0, piecewise(x, -1.0, 0.0, (x + 1.0) * (x + 1.0) * 0.25), x)
 
 
+@activation
 def sparse_sigmoid(x: X) -> X:
     """0 up to -1, (x + 1)/2 up to 1, 1 above."""
     return piecewise(x, 1.0, piecewise(x, -1.0, 0.0, (x + 1.0) * 0.5), 1.0)
 
 
+@activation
 def hard_sigmoid(x: X) -> X:
     """min(max(x + 3, 0), 6)/6, the Keras 3 definition."""
     return _clip(x + 3.0, 0.0, 6.0) / 6.0
@@ -263,113 +269,91 @@ def hard_sigmoid_keras2(x: X) -> X:
     return _clip(x * 0.2 + 0.5, 0.0, 1.0)
 
 
+@activation
 def hard_silu(x: X) -> X:
     """x·hard_sigmoid(x)."""
     return x * hard_sigmoid(x)
 
 
+@activation
 def hard_tanh(x: X) -> X:
     """min(max(x, -1), 1)."""
     return _clip(x, -1.0, 1.0)
 
 
+@activation
 def silu(x: X) -> X:
     """x·sigmoid(x)."""
     return x * sigmoid(x)
 
 
-def gelu(x: X, approximate: bool = False) -> X:
+@activation
+def gelu(x: X, *, approximate: bool = False) -> X:
     """x·(1 + erf(x/√2))/2, or its tanh approximation."""
     if approximate:
         return x * 0.5 * (tanh((x + x * x * x * 0.044715) * math.sqrt(2.0 / math.pi)) + 1.0)
     return x * 0.5 * (erf(x * math.sqrt(0.5)) + 1.0)
 
 
+@activation
 def glu(x: X) -> X:
     """a·sigmoid(b) for the first half a and the second half b of the units."""
     half = x.shape[-1] // 2
     return x[..., :half] * sigmoid(x[..., half:])
 
 
+@activation
 def mish(x: X) -> X:
     """x·tanh(softplus(x))."""
     return x * tanh(softplus(x))
 
 
+@activation
 def exponential(x: X) -> X:
     """exp(x)."""
     return exp(x)
 
 
+@activation
 def linear(x: X) -> X:
     """x."""
     return x
 
 
+@activation
 def log_sigmoid(x: X) -> X:
     """-softplus(-x)."""
     return -softplus(-x)
 
 
+@activation
 def softmax(x: X) -> X:
     """exp(x - max x)/Σ exp(x - max x), over the units."""
-    powers = exp(x - _max(x))
-    return powers / _sum(powers)
+    powers = exp(x - max_over(x, -1))
+    return powers / sum_over(powers, -1)
 
 
+@activation
 def log_softmax(x: X) -> X:
     """(x - max x) - log Σ exp(x - max x), over the units."""
-    shifted = x - _max(x)
-    return shifted - log(_sum(exp(shifted)))
+    shifted = x - max_over(x, -1)
+    return shifted - log(sum_over(exp(shifted), -1))
 
 
+@activation
 def sparsemax(x: X) -> X:
     """max(x - τ, 0), with τ the largest of ((sum of the k largest x) - 1)/k, over the units.
 
     Source: Martins and Astudillo, From Softmax to Sparsemax, ICML 2016, algorithm 1; the support is the k at which
     the quotient is largest.
     """
+    sums = x.sorted_prefix_sums() if isinstance(x, Rounded) else np.cumsum(-np.sort(-x, axis=-1), axis=-1)
     counts = np.arange(1, x.shape[-1] + 1, dtype=np.float64)
-    return relu(x - _max((_sorted_prefix_sums(x) - 1.0) / counts))
-
-
-ACTIVATIONS: Mapping[str, Callable[..., X]] = {
-    "celu": celu,
-    "elu": elu,
-    "exponential": exponential,
-    "gelu": gelu,
-    "glu": glu,
-    "hard_shrink": hard_shrink,
-    "hard_sigmoid": hard_sigmoid,
-    "hard_silu": hard_silu,
-    "hard_tanh": hard_tanh,
-    "leaky_relu": leaky_relu,
-    "linear": linear,
-    "log_sigmoid": log_sigmoid,
-    "log_softmax": log_softmax,
-    "mish": mish,
-    "relu": relu,
-    "relu6": relu6,
-    "selu": selu,
-    "sigmoid": sigmoid,
-    "silu": silu,
-    "soft_shrink": soft_shrink,
-    "softmax": softmax,
-    "softplus": softplus,
-    "softsign": softsign,
-    "sparse_plus": sparse_plus,
-    "sparse_sigmoid": sparse_sigmoid,
-    "sparsemax": sparsemax,
-    "squareplus": squareplus,
-    "tanh": tanh,
-    "tanh_shrink": tanh_shrink,
-    "threshold": threshold,
-}
+    return relu(x - max_over((sums - 1.0) / counts, -1))
 
 
 # What files of Keras 2 mean by a name that has another meaning today; the reader gives these names.
 KERAS2_ACTIVATIONS: Mapping[str, Callable[..., X]] = {"hard_sigmoid_keras2": hard_sigmoid_keras2}
-
 
 _KNOWN = {**ACTIVATIONS, **KERAS2_ACTIVATIONS}
 

@@ -3,20 +3,23 @@
 Every function runs on plain float64 arrays, which gives the replay, and on `Rounded`, which gives bound and
 noise as well. R is any number of rows: N at one step of the replay, or all N·T steps at once in the step check.
 
-A recurrent layer is a `Cell`: four functions, from the input to the new states. To add one, write them and enter
-them in `CELLS`. The layers without states are in `rnncheck.equations.layers`.
+A recurrent layer is a `Cell`: three or four functions, from the input to the new states, which take weights and
+options by keyword, under Keras' names. To add one, write them and `register` them. The layers without states are in
+`rnncheck.equations.layers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any
 
 from rnncheck.equations.activations import activate
 from rnncheck.equations.layers import affine
-from rnncheck.equations.operands import Options, Weights, X
+from rnncheck.equations.operands import Options, Weights, X, keywords
 from rnncheck.equations.windows import convolve
-from rnncheck.network import Layer, Network
+from rnncheck.network import Activation, Layer, Network
 
 Gates = tuple[X, ...]
 
@@ -39,8 +42,6 @@ class Loop:
 
 # The order of the gates' blocks in Keras' kernels and biases.
 LSTM_GATES = ("i", "f", "c", "o")
-
-
 GRU_GATES = ("z", "r", "h")
 
 
@@ -51,7 +52,7 @@ class Cell:
     Attributes:
         states: the names of the states: h, which is also the output, then the memory c where there is one.
         project: (x (R, D), weights, options) -> the share of the step that depends on the input alone.
-        gates: (projected, h, weights, options) -> what is computed from the input and the h before.
+        gates: (projected, h, weights, options) -> what is computed from the input and the previous h.
         memory: (gates, c) -> the new c, which is gates[0]*c + gates[1], so that it can be run over many
             steps at once. None without a memory.
         output: (gates, h or the new c, options) -> the new h.
@@ -76,6 +77,50 @@ class Cell:
         return self.output(gates, c, options), c
 
 
+CELLS: dict[str, Cell] = {}
+
+
+def register(
+    *kinds: str,
+    states: tuple[str, ...],
+    project: Callable[..., X],
+    gates: Callable[..., Gates],
+    output: Callable[..., X],
+    memory: Callable[[Gates, X], X] | None = None,
+) -> None:
+    """Register the step of one or several kinds of recurrent layers; see `Cell` for the parts.
+
+    Args:
+        kinds: Keras' class names.
+        states: the names of the states.
+        project: takes x.
+        gates: takes projected and h.
+        output: takes the gates, and h or the new c.
+        memory: takes the gates and c.
+    """
+    cell = Cell(states, _part(project, 1), _part(gates, 2), _part(output, 2), memory)
+    CELLS.update(dict.fromkeys(kinds, cell))
+
+
+def _part(function: Callable[..., Any], arrays: int) -> Callable[..., Any]:
+    """Return a part of a cell that takes its arrays, then weights and options as mappings, of which it needs some."""
+    names = keywords(function)
+
+    @wraps(function)
+    def part(*arguments: Any) -> Any:
+        if not names:
+            return function(*arguments[:arrays])
+        named = {name: given[name] for given in arguments[arrays:] for name in names if name in given}
+        return function(*arguments[:arrays], **named)
+
+    return part
+
+
+def cell_of(layer: Layer) -> Cell:
+    """Return the equations of a recurrent layer: its own, or those of its kind."""
+    return layer.equations or CELLS[layer.kind]
+
+
 def units(layer: Layer) -> int:
     """Return M of a recurrent layer: recurrent_kernel is (..., M, gates·M)."""
     return int(layer.weights["recurrent_kernel"].shape[-2])
@@ -86,42 +131,39 @@ def widest(network: Network) -> int:
     return max((units(layer) for layer in network.layers if layer.kind in CELLS), default=1)
 
 
-def split(z: X, names: tuple[str, ...]) -> Gates:
+def split(z: X, gates: int) -> Gates:
     """Cut (..., G·M) into G blocks (..., M), one for each gate."""
-    m = z.shape[-1] // len(names)
-    return tuple(z[..., k * m : (k + 1) * m] for k in range(len(names)))
+    m = z.shape[-1] // gates
+    return tuple(z[..., k * m : (k + 1) * m] for k in range(gates))
 
 
-def project(x: X, weights: Weights, options: Options) -> X:
+def project(x: X, *, kernel: Any, bias: Any = None) -> X:
     """x·kernel + bias: x (R, D), kernel (D, G·M), bias (G·M,) -> (R, G·M)."""
-    del options
-    return affine(x, weights)
+    return affine(x, kernel, bias)
 
 
-# --- SimpleRNN ---
-
-
-def simple_rnn_gates(projected: X, h: X, weights: Weights, options: Options) -> Gates:
+def simple_rnn_gates(projected: X, h: X, *, recurrent_kernel: Any, activation: Activation) -> Gates:
     """a_t = activation(x_t·kernel + bias + h_{t-1}·recurrent_kernel).
 
     projected (R, M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, M) -> (R, M).
 
     Source: Elman, Finding Structure in Time, Cognitive Science 14 (1990); Keras 3.15, SimpleRNNCell.call.
     """
-    return (activate(options["activation"], projected + h @ weights["recurrent_kernel"]),)
+    return (activate(activation, projected + h @ recurrent_kernel),)
 
 
-def simple_rnn_output(gates: Gates, h: X, options: Options) -> X:
+def simple_rnn_output(gates: Gates, h: X) -> X:  # noqa: ARG001 - the h before counts in a GRU
     """h_t = a_t."""
-    del h, options
     (a,) = gates
     return a
 
 
-# --- LSTM ---
+register("SimpleRNN", states=("h",), project=project, gates=simple_rnn_gates, output=simple_rnn_output)
 
 
-def lstm_gates(projected: X, h: X, weights: Weights, options: Options) -> Gates:
+def lstm_gates(
+    projected: X, h: X, *, recurrent_kernel: Any, activation: Activation, recurrent_activation: Activation
+) -> Gates:
     """f_t, i_t, o_t = recurrent_activation(x_t·W + b + h_{t-1}·U), g_t = activation(x_t·W_c + b_c + h_{t-1}·U_c).
 
     projected (R, 4M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, 4M), blocks i f c o -> f_t, i_t*g_t and
@@ -130,15 +172,15 @@ def lstm_gates(projected: X, h: X, weights: Weights, options: Options) -> Gates:
     Source: Hochreiter and Schmidhuber, Long Short-Term Memory, Neural Computation 9 (1997); Gers, Schmidhuber and
     Cummins (2000) for f; Keras 3.15, LSTMCell.call.
     """
-    return _lstm_activations(projected + h @ weights["recurrent_kernel"], options)
+    return _lstm_activations(projected + h @ recurrent_kernel, activation, recurrent_activation)
 
 
-def _lstm_activations(z: X, options: Options) -> Gates:
-    z_i, z_f, z_c, z_o = split(z, LSTM_GATES)
-    i = activate(options["recurrent_activation"], z_i)
-    f = activate(options["recurrent_activation"], z_f)
-    g = activate(options["activation"], z_c)
-    o = activate(options["recurrent_activation"], z_o)
+def _lstm_activations(z: X, activation: Activation, recurrent_activation: Activation) -> Gates:
+    z_i, z_f, z_c, z_o = split(z, 4)
+    i = activate(recurrent_activation, z_i)
+    f = activate(recurrent_activation, z_f)
+    g = activate(activation, z_c)
+    o = activate(recurrent_activation, z_o)
     return f, i * g, o
 
 
@@ -148,23 +190,30 @@ def lstm_memory(gates: Gates, c: X) -> X:
     return f * c + i_times_g
 
 
-def lstm_output(gates: Gates, c: X, options: Options) -> X:
+def lstm_output(gates: Gates, c: X, *, activation: Activation) -> X:
     """h_t = o_t*activation(c_t)."""
     *_, o = gates
-    return o * activate(options["activation"], c)
+    return o * activate(activation, c)
 
 
-# --- GRU ---
+register("LSTM", states=("h", "c"), project=project, gates=lstm_gates, memory=lstm_memory, output=lstm_output)
 
 
-def gru_project(x: X, weights: Weights, options: Options) -> X:
+def gru_project(x: X, *, kernel: Any, bias: Any = None, reset_after: bool) -> X:
     """x·kernel + bias, with the first of the two rows of bias where reset_after has two: -> (R, 3M)."""
-    if "bias" in weights and options["reset_after"]:
-        return x @ weights["kernel"] + weights["bias"][0]
-    return affine(x, weights)
+    return affine(x, kernel, bias[0] if reset_after and bias is not None else bias)
 
 
-def gru_gates(projected: X, h: X, weights: Weights, options: Options) -> Gates:
+def gru_gates(
+    projected: X,
+    h: X,
+    *,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    activation: Activation,
+    recurrent_activation: Activation,
+    reset_after: bool,
+) -> Gates:
     """z_t, r_t = recurrent_activation(x_t·W + b + h_{t-1}·U), g_t = activation(x_t·W_h + b_h + s_t).
 
     With reset_after, s_t = r_t*(h_{t-1}·U_h + b_rh), with a second bias b_r in z_t and r_t too; without,
@@ -176,70 +225,67 @@ def gru_gates(projected: X, h: X, weights: Weights, options: Options) -> Gates:
     with; Keras 3.15, GRUCell.call.
     """
     m = h.shape[-1]
-    kernel = weights["recurrent_kernel"]
-    x_h = projected[..., 2 * m :]
-    if options["reset_after"]:
-        inner = h @ kernel
-        if "bias" in weights:
-            inner = inner + weights["bias"][1]
-        z, r = _update_and_reset(projected[..., : 2 * m] + inner[..., : 2 * m], options)
-        return z, activate(options["activation"], x_h + r * inner[..., 2 * m :])
-    z, r = _update_and_reset(projected[..., : 2 * m] + h @ kernel[:, : 2 * m], options)
-    return z, activate(options["activation"], x_h + (r * h) @ kernel[:, 2 * m :])
+    x_zr, x_h = projected[..., : 2 * m], projected[..., 2 * m :]
+    if reset_after:
+        inner = h @ recurrent_kernel if bias is None else h @ recurrent_kernel + bias[1]
+        z, r = (activate(recurrent_activation, a) for a in split(x_zr + inner[..., : 2 * m], 2))
+        s = r * inner[..., 2 * m :]
+    else:
+        z, r = (activate(recurrent_activation, a) for a in split(x_zr + h @ recurrent_kernel[:, : 2 * m], 2))
+        s = (r * h) @ recurrent_kernel[:, 2 * m :]
+    return z, activate(activation, x_h + s)
 
 
-def _update_and_reset(pre_activations: X, options: Options) -> Gates:
-    z, r = split(pre_activations, GRU_GATES[:2])
-    return activate(options["recurrent_activation"], z), activate(options["recurrent_activation"], r)
-
-
-def gru_output(gates: Gates, h: X, options: Options) -> X:
+def gru_output(gates: Gates, h: X) -> X:
     """h_t = z_t*h_{t-1} + (1 - z_t)*g_t."""
-    del options
     z, g = gates
     return z * h + (1.0 - z) * g
 
 
-# --- ConvLSTM ---
+register("GRU", states=("h",), project=gru_project, gates=gru_gates, output=gru_output)
 
 
-def conv_lstm_project(x: X, weights: Weights, options: Options) -> X:
+def conv_lstm_project(
+    x: X,
+    *,
+    kernel: Any,
+    bias: Any = None,
+    kernel_size: Sequence[int],
+    strides: Sequence[int],
+    padding: str,
+    dilation_rate: Sequence[int],
+) -> X:
     """x_t∗kernel + bias: x (R, ..., D) -> (R, ...', 4M), over one, two or three axes of space."""
-    product = convolve(
-        x,
-        weights["kernel"],
-        options["kernel_size"],
-        strides=options["strides"],
-        padding=options["padding"],
-        dilation_rate=options["dilation_rate"],
-    )
-    return product + weights["bias"] if "bias" in weights else product
+    product = convolve(x, kernel, kernel_size, strides, padding, dilation_rate)
+    return product if bias is None else product + bias
 
 
-def conv_lstm_gates(projected: X, h: X, weights: Weights, options: Options) -> Gates:
+def conv_lstm_gates(
+    projected: X,
+    h: X,
+    *,
+    recurrent_kernel: Any,
+    kernel_size: Sequence[int],
+    activation: Activation,
+    recurrent_activation: Activation,
+) -> Gates:
     """The gates of LSTM, with convolutions ∗ for products: i_t = recurrent_activation(x_t∗W_i + b_i + h_{t-1}∗U_i).
 
     projected (R, ...', 4M), h (R, ...', M); the convolution of h has strides 1 and padding "same".
 
     Source: Shi et al., Convolutional LSTM Network, NIPS 2015, without the peepholes; Keras 3.15, ConvLSTMCell.call.
     """
-    inner = convolve(h, weights["recurrent_kernel"], options["kernel_size"], padding="same")
-    return _lstm_activations(projected + inner, options)
+    inner = convolve(h, recurrent_kernel, kernel_size, padding="same")
+    return _lstm_activations(projected + inner, activation, recurrent_activation)
 
 
-_CONV_LSTM = Cell(("h", "c"), conv_lstm_project, conv_lstm_gates, lstm_output, lstm_memory)
-
-
-CELLS: Mapping[str, Cell] = {
-    "SimpleRNN": Cell(("h",), project, simple_rnn_gates, simple_rnn_output),
-    "LSTM": Cell(("h", "c"), project, lstm_gates, lstm_output, lstm_memory),
-    "GRU": Cell(("h",), gru_project, gru_gates, gru_output),
-    "ConvLSTM1D": _CONV_LSTM,
-    "ConvLSTM2D": _CONV_LSTM,
-    "ConvLSTM3D": _CONV_LSTM,
-}
-
-
-def cell_of(layer: Layer) -> Cell:
-    """Return the equations of a recurrent layer: its own, or those of its kind."""
-    return layer.equations or CELLS[layer.kind]
+register(
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
+    states=("h", "c"),
+    project=conv_lstm_project,
+    gates=conv_lstm_gates,
+    memory=lstm_memory,
+    output=lstm_output,
+)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnncheck.equations.operands import Options, Weights, X, piecewise
+from rnncheck.equations.layers import layer
+from rnncheck.equations.operands import X, piecewise, sum_over
 from rnncheck.network import Array
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.rounded import Elementary, Rounded
@@ -31,53 +32,66 @@ rsqrt = Elementary(
 )
 
 
-def layer_normalization(inputs: Sequence[X], weights: Weights, options: Options) -> X:
+@layer("LayerNormalization", casts_inputs=False, casts_weights=False)
+def layer_normalization(
+    x: X,
+    *,
+    gamma: Array | None = None,
+    beta: Array | None = None,
+    axis: int | Sequence[int],
+    epsilon: float,
+    rms_scaling: bool,
+) -> X:
     """gamma·(x - mean)/sqrt(variance + epsilon) + beta, mean and variance over `axis`; shapes (..., M) -> (..., M).
 
     With rms_scaling, gamma·x/sqrt(variance + epsilon).
 
     Source: Ba, Kiros and Hinton, Layer Normalization, arXiv:1607.06450 (2016), equation 4.
     """
-    (x,) = inputs
-    axes, shape = _normalised(x, options["axis"])
+    axes, shape = _normalised(x, axis)
     mean = _mean(x, axes)
     centred = x - mean
     variance = _mean(centred * centred, axes)
     if isinstance(variance, Rounded):
         variance = variance.covering(_mean(x * x, axes) - mean * mean)
-    scale = rsqrt(variance + options["epsilon"])
-    if "gamma" in weights:
-        scale = scale * weights["gamma"].reshape(shape)
-    if options["rms_scaling"]:
-        return x * scale
-    return _scaled(x, mean, scale, weights["beta"].reshape(shape) if "beta" in weights else None)
+    scale = _scale(variance, epsilon, gamma, shape)
+    return x * scale if rms_scaling else _scaled(x, mean, scale, beta, shape)
 
 
-def batch_normalization(inputs: Sequence[X], weights: Weights, options: Options) -> X:
+@layer("BatchNormalization", casts_weights=False)
+def batch_normalization(
+    x: X,
+    *,
+    gamma: Array | None = None,
+    beta: Array | None = None,
+    moving_mean: Array,
+    moving_variance: Array,
+    axis: int | Sequence[int],
+    epsilon: float,
+) -> X:
     """gamma·(x - moving_mean)/sqrt(moving_variance + epsilon) + beta along `axis`: shapes (..., M) -> (..., M).
 
     Source: Ioffe and Szegedy, Batch Normalization, ICML 2015, algorithm 2, line 11.
     """
-    (x,) = inputs
-    _, shape = _normalised(x, options["axis"])
-    mean, variance = (weights[name].reshape(shape) for name in ("moving_mean", "moving_variance"))
-    if isinstance(x, Rounded):
-        variance = x.lift(variance)
-    scale = rsqrt(variance + options["epsilon"])
-    if "gamma" in weights:
-        scale = scale * weights["gamma"].reshape(shape)
-    return _scaled(x, mean, scale, weights["beta"].reshape(shape) if "beta" in weights else None)
+    _, shape = _normalised(x, axis)
+    variance = moving_variance.reshape(shape)
+    scale = _scale(x.lift(variance) if isinstance(x, Rounded) else variance, epsilon, gamma, shape)
+    return _scaled(x, moving_mean.reshape(shape), scale, beta, shape)
 
 
-def _scaled(x: X, mean: X, scale: X, beta: Array | None) -> X:
+def _scale(variance: X, epsilon: float, gamma: Array | None, shape: tuple[int, ...]) -> X:
+    scale = rsqrt(variance + epsilon)
+    return scale if gamma is None else scale * gamma.reshape(shape)
+
+
+def _scaled(x: X, mean: X, scale: X, beta: Array | None, shape: tuple[int, ...]) -> X:
     """(x - mean)·scale + beta, in the form that rounds most, and that Keras uses: x·scale + (beta - mean·scale)."""
-    return x * scale - mean * scale if beta is None else x * scale + (beta - mean * scale)
+    return x * scale - mean * scale if beta is None else x * scale + (beta.reshape(shape) - mean * scale)
 
 
 def unit_length(x: X, axis: int) -> X:
     """x/max(‖x‖, 1e-7) over an axis."""
-    square = x * x
-    squared = square.sum(axis) if isinstance(square, Rounded) else square.sum(axis, keepdims=True)
+    squared = sum_over(x * x, axis)
     return x * piecewise(squared, _SHORTEST**2, 1.0 / _SHORTEST, rsqrt(squared))
 
 
@@ -90,5 +104,4 @@ def _normalised(x: X, axis: int | Sequence[int]) -> tuple[tuple[int, ...], tuple
 
 def _mean(x: X, axes: tuple[int, ...]) -> X:
     """Mean over some axes, which stay, with length 1."""
-    total = x.sum(axes) if isinstance(x, Rounded) else np.sum(x, axes, keepdims=True)
-    return total / float(np.prod([x.shape[axis] for axis in axes]))
+    return sum_over(x, axes) / float(np.prod([x.shape[axis] for axis in axes]))

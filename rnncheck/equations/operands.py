@@ -1,8 +1,9 @@
-"""What equations compute on: plain float64 arrays or `Rounded` numbers, by the same words."""
+"""What equations compute on: plain float64 arrays or `Rounded` numbers, by the same functions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from rnncheck.network import Array
 from rnncheck.rounding.rounded import Operand, Rounded
 
-# --- what is not smooth: where a function has pieces, and what runs over the units ---
+X = Any  # a plain float64 array or a Rounded
+Weights = Mapping[str, Any]  # name -> a plain array; kernels may be a `rounding.products.Matrix`
+Options = Mapping[str, Any]
 
 
 def piecewise(x: X, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> X:
@@ -21,27 +24,12 @@ def piecewise(x: X, at: float, below: Operand, above: Operand, *, jumps: bool = 
 
 
 def move(x: X, change: Callable[[Array], Array]) -> X:
-    """Return the numbers of x where `change` puts them, plain or `Rounded`."""
+    """Return the numbers of x where `change` puts them."""
     return x.move(change) if isinstance(x, Rounded) else change(np.asarray(x))
 
 
-X = Any  # a plain float64 array or a Rounded
-
-
-Weights = Mapping[str, Any]  # name -> plain array or products.Matrix
-
-
-Options = Mapping[str, Any]
-
-
-Inputs = Sequence[X]
-
-
-Apply = Callable[[Inputs, Weights, Options], X]
-
-
 def plain(x: X) -> Array:
-    """Return the numbers alone: ids and masks have no rounding."""
+    """Return the values alone: ids and masks have no rounding."""
     return np.asarray(x.value if isinstance(x, Rounded) else x)
 
 
@@ -52,16 +40,22 @@ def choose(condition: Array, chosen: X, other: X) -> X:
     return np.where(condition, chosen, other)
 
 
-def sum_over(x: X, axis: int) -> X:
-    """Sum over an axis, which stays, with length 1."""
-    return x.sum(axis) if isinstance(x, Rounded) else np.sum(x, axis, keepdims=True)
+def sum_over(x: X, axes: int | tuple[int, ...]) -> X:
+    """Sum over some axes, which stay with length 1."""
+    return x.sum(axes) if isinstance(x, Rounded) else np.sum(x, axes, keepdims=True)
 
 
 def max_over(x: X, axis: int) -> X:
-    """Return the largest over an axis, which stays, with length 1."""
+    """Return the largest over an axis, which stays with length 1."""
     return x.max(axis) if isinstance(x, Rounded) else np.max(x, axis, keepdims=True)
 
 
 def without_axis(x: X, axis: int) -> X:
     """Return x without an axis of length 1."""
     return move(x, lambda array: array.squeeze(axis))
+
+
+def keywords(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the weights and options that an equation takes, which are its keyword-only parameters."""
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)

@@ -19,7 +19,7 @@ _OPEN = 64
 
 
 def rehearse(network: Network) -> Network:
-    """Return the network if shapes of weights, inputs and masks fit together.
+    """Return the network if the shapes of weights, inputs and masks fit together.
 
     Raises:
         UnsupportedError: they do not.
@@ -29,7 +29,9 @@ def rehearse(network: Network) -> Network:
     problems: dict[str, str] = {}
     shapes(network, max(constants, default=1), next(steps, _OPEN), problems)
     for layer, problem in problems.items():
-        raise UnsupportedError(f"layer {layer!r}: its shapes do not fit together ({problem}); expected such that do.")
+        raise UnsupportedError(
+            f"layer {layer!r}: got shapes that do not fit together ({problem}); expected ones that do."
+        )
     return network
 
 
@@ -42,12 +44,12 @@ def shapes(
         network: whose shapes.
         n: N, where the model leaves it open.
         steps: the length of other open axes.
-        problems: takes up why a layer cannot run; layers that read it are left out too.
+        problems: filled with why a layer cannot run; layers that read its output are left out too.
     """
     values: dict[Tensor, Array] = {Tensor(spec.name): _zeros(spec, n, steps) for spec in network.inputs}
     for layer in network.layers:
         if all(tensor in values for tensor in layer.reads):
-            with np.errstate(all="ignore"), kernels.loaded_for(0):  # only shapes are asked
+            with np.errstate(all="ignore"), kernels.loaded_for(0):  # only the shapes matter
                 try:
                     values |= _outputs(layer, values)
                 except (ValueError, IndexError) as error:  # the layer does not take this size
@@ -70,7 +72,7 @@ def _outputs(layer: Layer, values: Mapping[Tensor, Array]) -> dict[Tensor, Array
     cell = CELLS[layer.kind]
     state = np.zeros((*cell.project(x[:, 0], weights, layer.options).shape[:-1], units(layer)))
     if layer.mask is not None and values[layer.mask].shape != x.shape[:2]:
-        raise ValueError(f"a mask of shape {values[layer.mask].shape} came; expected (N, T) = {x.shape[:2]}")
+        raise ValueError(f"a mask of shape {values[layer.mask].shape} for (N, T) = {x.shape[:2]}")
     for given in layer.initial_state:
         np.broadcast_to(values[given], state.shape)
     finals = {Tensor(layer.name, 1 + k): state for k in range(len(cell.states))}

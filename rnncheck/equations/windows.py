@@ -11,19 +11,9 @@ from typing import Any
 import numpy as np
 
 from rnncheck.equations.activations import activate
-from rnncheck.equations.operands import (
-    Inputs,
-    Options,
-    Weights,
-    X,
-    choose,
-    max_over,
-    move,
-    plain,
-    sum_over,
-    without_axis,
-)
-from rnncheck.network import Array
+from rnncheck.equations.layers import layer
+from rnncheck.equations.operands import X, choose, max_over, move, plain, sum_over, without_axis
+from rnncheck.network import Activation, Array
 
 # A step of 1 along each of the spatial axes, of which there are at most three.
 _ONES = (1, 1, 1)
@@ -97,63 +87,65 @@ def _taken(array: Array, places: Array, axis: int) -> Array:
     return np.where(inside.reshape(*inside.shape, *(1,) * (array.ndim - axis - 1)), taken, 0.0)
 
 
-def conv1d(inputs: Inputs, weights: Weights, options: Options) -> X:
+@layer("Conv1D")
+def conv1d(
+    x: X,
+    *,
+    kernel: Any,
+    bias: Any = None,
+    activation: Activation,
+    kernel_size: Sequence[int],
+    strides: Sequence[int],
+    padding: str,
+    dilation_rate: Sequence[int],
+) -> X:
     """activation(Σ_j x_{stride·t + dilation·j - before}·kernel_j + bias): x (N, T, D) -> (N, T', K), kernel (k·D, K).
 
     `before` is how far the padding reaches before the first step: see `rnncheck.equations.windows.windows`.
     """
-    keys = ("kernel_size", "strides", "padding", "dilation_rate")
-    product = convolve(inputs[0], weights["kernel"], **{key: options[key] for key in keys})
-    return activate(options["activation"], product + weights["bias"] if "bias" in weights else product)
+    product = convolve(x, kernel, kernel_size, strides, padding, dilation_rate)
+    return activate(activation, product if bias is None else product + bias)
 
 
-# --- pooling ---
+def _pooled(x: X, pool_size: int | Sequence[int], strides: int | Sequence[int], padding: str) -> tuple[X, Array]:
+    """Return what each window reads, (N, T', size, D), and which of its places exist, (T', size).
+
+    A place outside is replaced by the window's nearest inside.
+    """
+    size, stride = (int(np.ravel(option)[0]) for option in (pool_size, strides))
+    length = x.shape[1]
+    places = windows(length, size, stride, 1, padding)
+    return x[:, np.clip(places, 0, length - 1)], (places >= 0) & (places < length)
 
 
-def _pooled_places(x: X, options: Options) -> Array:
-    size, stride = (_first(options[key]) for key in ("pool_size", "strides"))
-    return windows(x.shape[1], size, stride, 1, options["padding"])
-
-
-def _first(option: Any) -> int:
-    return int(option[0] if isinstance(option, list | tuple) else option)
-
-
-def max_pooling1d(inputs: Inputs, weights: Weights, options: Options) -> X:
+@layer("MaxPooling1D", exact=True)
+def max_pooling1d(x: X, *, pool_size: Any, strides: Any, padding: str) -> X:
     """max over the window's steps: x (N, T, D) -> (N, T', D)."""
-    del weights
-    (x,) = inputs
-    places = _pooled_places(x, options)
-    # A place outside is replaced by the window's nearest inside, which does not change its largest.
-    return without_axis(max_over(x[:, np.clip(places, 0, x.shape[1] - 1)], 2), 2)
+    read, _ = _pooled(x, pool_size, strides, padding)
+    return without_axis(max_over(read, 2), 2)
 
 
-def average_pooling1d(inputs: Inputs, weights: Weights, options: Options) -> X:
+@layer("AveragePooling1D")
+def average_pooling1d(x: X, *, pool_size: Any, strides: Any, padding: str) -> X:
     """Mean over those of the window's steps that exist: x (N, T, D) -> (N, T', D)."""
-    del weights
-    (x,) = inputs
-    places = _pooled_places(x, options)
-    inside = (places >= 0) & (places < x.shape[1])
-    read = move(
-        x, lambda array: np.where(inside[..., np.newaxis], array[:, np.clip(places, 0, array.shape[1] - 1)], 0.0)
-    )
+    read, inside = _pooled(x, pool_size, strides, padding)
+    read = move(read, lambda array: np.where(inside[..., np.newaxis], array, 0.0))
     return without_axis(sum_over(read, 2), 2) / inside.sum(axis=1, dtype=np.float64)[:, np.newaxis]
 
 
-def global_max_pooling1d(inputs: Inputs, weights: Weights, options: Options) -> X:
+@layer("GlobalMaxPooling1D", exact=True)
+def global_max_pooling1d(x: X, *, keepdims: bool) -> X:
     """max over the steps: x (N, T, D) -> (N, D), or (N, 1, D) with keepdims."""
-    del weights
-    largest = max_over(inputs[0], 1)
-    return largest if options["keepdims"] else without_axis(largest, 1)
+    largest = max_over(x, 1)
+    return largest if keepdims else without_axis(largest, 1)
 
 
-def global_average_pooling1d(inputs: Inputs, weights: Weights, options: Options) -> X:
+@layer("GlobalAveragePooling1D")
+def global_average_pooling1d(x: X, mask: X = None, *, keepdims: bool) -> X:
     """Mean over the steps, or those that a mask (N, T) counts: x (N, T, D) -> (N, D), or (N, 1, D) with keepdims."""
-    del weights
-    x, *masks = inputs
-    if masks:
-        counts = plain(masks[0]).astype(bool)[..., np.newaxis]
-        mean = sum_over(choose(counts, x, np.zeros(1)), 1) / counts.sum(axis=1, keepdims=True, dtype=np.float64)
-    else:
+    if mask is None:
         mean = sum_over(x, 1) / float(x.shape[1])
-    return mean if options["keepdims"] else without_axis(mean, 1)
+    else:
+        counts = plain(mask).astype(bool)[..., np.newaxis]
+        mean = sum_over(choose(counts, x, np.zeros(1)), 1) / counts.sum(axis=1, keepdims=True, dtype=np.float64)
+    return mean if keepdims else without_axis(mean, 1)

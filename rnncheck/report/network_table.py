@@ -166,11 +166,8 @@ def _times(factor: Fraction, name: str) -> str:
     return f"{top}{name}" + ("" if factor.denominator == 1 else f"/{factor.denominator}")
 
 
-# --- equations ---
-
-
 def equations(kind: str) -> list[str]:
-    """Return what is computed by a kind of layer, in plain text, as its function in the code says it."""
+    """Return the equations of a kind of layer, as the docstrings of its functions have them."""
     if kind in CELLS:
         cell = CELLS[kind]
         parts: list[Any] = [cell.gates, *([] if cell.memory is None else [cell.memory]), cell.output]
@@ -180,7 +177,7 @@ def equations(kind: str) -> list[str]:
 
 
 def _first_paragraphs(function: Any) -> list[str]:
-    """Return a docstring down to where it speaks of shapes of arguments, of errors or of sources."""
+    """Return a docstring up to where it describes the shapes of arguments, errors or sources."""
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     others = ("Source:", "Args:", "Raises:", "projected (")
     return [" ".join(each.split()) for each in takewhile(lambda each: not each.startswith(others), paragraphs)]
