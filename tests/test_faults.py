@@ -11,7 +11,6 @@ import pytest
 import rnncheck
 from rnncheck.cases.case import NOTEBOOK, Case
 from rnncheck.checks.verdicts import Verdict
-from rnncheck.equations.cells import LSTM_GATES
 from rnncheck.equations.changes import with_layer, with_weights
 from rnncheck.faults.blind_spots import blind_spots
 from rnncheck.faults.catalogue import FAULTS
@@ -74,9 +73,6 @@ def diagnosed(network, recordings, faults=FAULTS):
     return diagnose(network, recordings, rows_against(network, recordings), faults)
 
 
-# --- the catalogue ---
-
-
 def test_catalogue_has_at_least_fifty_faults_of_ten_classes():
     assert len(NAMES) == len(FAULTS) >= 50
     assert len({fault.group for fault in FAULTS}) >= 10
@@ -86,9 +82,6 @@ def test_summaries_are_one_line_without_a_stop():
     for fault in FAULTS:
         assert 0 < len(fault.summary) < 100, fault.name
         assert not fault.summary.endswith("."), fault.name
-
-
-# --- a fault is caught ---
 
 
 @pytest.mark.parametrize(
@@ -142,36 +135,6 @@ def test_fault_explains_its_own_run(name):
         assert failures(rows_against(injection.network, emulate(injection.network, calls))) == []
 
 
-@pytest.mark.parametrize("order", ["iofc", "icfo"])
-def test_gate_order_is_that_of_the_name(order):
-    """The block that Keras has at place k is taken for the gate that the name has there."""
-    network, _ = found("lstm")
-    layer = network.layer("lstm")
-    m = layer.options["units"]
-
-    (injection,) = injections(network, [NAMES[f"gate_order_{order}"]])
-
-    for name, weight in injection.network.layer("lstm").weights.items():
-        for k, gate in enumerate(LSTM_GATES):
-            place = order.index(gate)
-            np.testing.assert_array_equal(
-                weight[..., k * m : (k + 1) * m], layer.weights[name][..., place * m : (place + 1) * m]
-            )
-
-
-def test_transposed_recurrent_kernel_is_transposed_block_by_block():
-    network, _ = found("gru")
-    layer = network.layer("gru")
-    m = layer.options["units"]
-
-    (injection,) = injections(network, [NAMES["recurrent_kernel_transposed"]])
-
-    changed = injection.network.layer("gru").weights["recurrent_kernel"]
-    for k in range(3):
-        block = slice(k * m, (k + 1) * m)
-        np.testing.assert_array_equal(changed[:, block], layer.weights["recurrent_kernel"][:, block].T)
-
-
 def test_fault_leaves_the_network_as_it_was():
     network, _ = found("bidirectional")
     weights = {(layer.name, name): np.array(w) for layer in network.layers for name, w in layer.weights.items()}
@@ -180,9 +143,6 @@ def test_fault_leaves_the_network_as_it_was():
 
     for (layer, name), weight in weights.items():
         np.testing.assert_array_equal(network.layer(layer).weights[name], weight)
-
-
-# --- diagnosis ---
 
 
 def same_numbers(first, second, calls):
@@ -329,9 +289,6 @@ def test_what_nothing_explains_is_described():
     assert diagnosis.shape == "layer 'gru': wrong from step t=3 on; only sample 2 of 4"
 
 
-# --- blind spots ---
-
-
 def spots_of(network, calls):
     recordings = emulate(network, calls)
     return recordings, {(spot.fault, spot.layer): spot for spot in blind_spots(network, recordings, FAULTS)}
@@ -363,9 +320,6 @@ def test_blind_spots_are_what_no_verdict_shows_and_nothing_else(name):
     for injection in injections(network, FAULTS):
         shown = bool(failures(rows_against(network, emulate(injection.network, calls))))
         assert shown != ((injection.fault.name, injection.layer) in spots), str(injection)
-
-
-# --- reports ---
 
 
 def lstm_report(**changes):

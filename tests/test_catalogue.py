@@ -1,0 +1,550 @@
+"""What the faults of the catalogue mean, written out a second time: loops over samples and steps, in plain NumPy.
+
+`lstm` and `gru` are implementations as somebody may have written them. A fault is what one of them computes with one
+thing done wrong, and the replay of the changed network must give the same numbers.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import ml_dtypes
+import numpy as np
+import pytest
+from reference import DOUBLE, make_bidirectional, make_inputs, make_network, make_recurrent, replaced
+
+from rnncheck.checks.observed import observe
+from rnncheck.equations.activations import activate
+from rnncheck.equations.replay import replay
+from rnncheck.faults.catalogue import FAULTS, injections
+from rnncheck.faults.catalogue.causes import PADS_THE_END
+from rnncheck.faults.emulation import emulate
+from rnncheck.network import Network, Tensor
+
+NAMES = {fault.name: fault for fault in FAULTS}
+N, T, D, M = 4, 5, 3, 6
+BACK = range(T - 1, -1, -1)
+
+MASK = np.array([[0, 1, 0, 1, 1], [1, 1, 0, 1, 0], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]], bool)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an implementation gets: W (D, G·M), U (M, G·M), b, the inputs, the initial states, which steps count."""
+
+    W: np.ndarray
+    U: np.ndarray
+    b: np.ndarray
+    x: np.ndarray
+    h0: np.ndarray
+    c0: np.ndarray
+    counts: np.ndarray
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def loop(step, x, states, counts, *, times=range(T), zero_output=False, passed=None, repeats_first=False):
+    """Outputs (N, T, M), in the order of the times; a step that does not count keeps the states and the output."""
+    outputs = np.zeros((N, T, M))
+    for n in range(N):
+        now, output = [state[n] for state in states], np.zeros(M)
+        for k, t in enumerate(times):
+            after = step(x[n, t], *now)
+            if counts[n, t]:
+                now, output = after, after[0]
+            else:
+                now = passed(now, after) if passed else now
+                output = np.zeros(M) if zero_output else outputs[n, 0] if repeats_first and k else output
+            outputs[n, k] = output
+    return outputs
+
+
+def blocks(z, order):
+    """The blocks of M columns, by the names of the gates."""
+    return {gate: z[..., k * M : (k + 1) * M] for k, gate in enumerate(order)}
+
+
+def lstm(
+    given,
+    *,
+    order="ifco",
+    bias_order="ifco",
+    dot=np.matmul,
+    sigma=sigmoid,
+    act=np.tanh,
+    forget=None,
+    out=None,
+    before=lambda h, c: (h, c),
+    **of_loop,
+):
+    def step(x, h, c):
+        h, c = before(h, c)
+        z, bias = blocks(dot(x, given.W) + dot(h, given.U), order), blocks(given.b, bias_order)
+        i, o = sigma(z["i"] + bias["i"]), sigma(z["o"] + bias["o"])
+        f = forget(z["f"] + bias["f"], i) if forget else sigma(z["f"] + bias["f"])
+        c = f * c + i * act(z["c"] + bias["c"])
+        return (out(o, c) if out else o * act(c)), c
+
+    return loop(step, given.x, (given.h0, given.c0), given.counts, **of_loop)
+
+
+def gru(
+    given,
+    *,
+    order="zrh",
+    bias_order="zrh",
+    sigma=sigmoid,
+    act=np.tanh,
+    reset_after=True,
+    keep=lambda z, h, g: z * h + (1.0 - z) * g,
+    before=lambda h: h,
+):
+    def step(x, h):
+        h = before(h)
+        z, inner = blocks(x @ given.W, order), blocks(h @ given.U, order)
+        bias, own = (blocks(row, bias_order) for row in given.b)
+        update = sigma(z["z"] + bias["z"] + inner["z"] + own["z"])
+        reset = sigma(z["r"] + bias["r"] + inner["r"] + own["r"])
+        after = reset * (inner["h"] + own["h"])
+        recurrent = after if reset_after else (reset * h) @ blocks(given.U, order)["h"] + own["h"]
+        return (keep(update, h, act(z["h"] + bias["h"] + recurrent)),)
+
+    return loop(step, given.x, (given.h0,), given.counts)
+
+
+def every_weight(given, change):
+    return replace(given, W=change(given.W), U=change(given.U), b=change(given.b))
+
+
+def transposed(U):
+    """Each gate's block with the entries (i, j) and (j, i) exchanged."""
+    new = np.empty_like(U)
+    for column in range(U.shape[1]):
+        block, j = divmod(column, M)
+        for i in range(M):
+            new[i, column] = U[j, block * M + i]
+    return new
+
+
+def reshaped(weight):
+    """Memory that holds one column after the other, read row after row."""
+    memory = [weight[i, j] for j in range(weight.shape[1]) for i in range(weight.shape[0])]
+    return np.array(memory).reshape(weight.shape)
+
+
+def cut_every_d(weight):
+    """Gate k has the columns from k·D on, from the first again behind the last."""
+    columns = weight.shape[-1]
+    return np.stack([weight[..., (k * D + j) % columns] for k in range(columns // M) for j in range(M)], axis=-1)
+
+
+def units_rotated(weight):
+    """Unit j of every gate has the weights of unit j - 1."""
+    columns = range(weight.shape[-1])
+    return np.stack([weight[..., k // M * M + (k - 1) % M] for k in columns], axis=-1)
+
+
+def one_off(weight, amount):
+    new = weight.copy()
+    new[..., 3][(0,) * (weight.ndim - 1)] += amount
+    return new
+
+
+def without(array, place):
+    new = array.copy()
+    new[place] = 0.0
+    return new
+
+
+def clipped(function):
+    return lambda x: function(np.minimum(np.maximum(x, -1.0), 1.0))
+
+
+@np.vectorize
+def tf32(number):
+    mantissa, exponent = math.frexp(number)
+    return round(mantissa * 2.0**11) * 2.0 ** (exponent - 11)
+
+
+def float16(array):
+    return array.astype(np.float16).astype(np.float64)
+
+
+def bfloat16(array):
+    return array.astype(ml_dtypes.bfloat16).astype(np.float64)
+
+
+def of_255_levels(weight):
+    level = max(abs(number) for number in weight.reshape(-1)) / 127.0
+    return np.array([round(number / level) * level for number in weight.reshape(-1)]).reshape(weight.shape)
+
+
+def sum_in_float16(row, weight):
+    totals = np.zeros(weight.shape[1])
+    for a, others in zip(row, weight, strict=True):
+        totals = float16(totals + a * others)
+    return totals
+
+
+def read_as_time_major(x):
+    """x[n, t] is row t·N + n of the memory's rows of D numbers."""
+    rows = x.reshape(-1, D)
+    return np.array([[rows[t * N + n] for t in range(T)] for n in range(N)])
+
+
+def with_mask(rule):
+    """What an LSTM computes whose mask is what a rule makes of each sample's list."""
+    return lambda g: lstm(replace(g, counts=np.array([rule(list(row)) for row in g.counts])))
+
+
+LSTM_ORDERS = ("iofc", "ifoc", "icfo", "fico", "cfoi")
+AMOUNTS = (0.001, 0.0001, 1e-05)
+
+LSTM = {
+    **{f"gate_order_{o}": lambda g, o=o: lstm(g, order=o, bias_order=o) for o in LSTM_ORDERS},
+    **{f"bias_gate_order_{o}": lambda g, o=o: lstm(g, bias_order=o) for o in LSTM_ORDERS},
+    "split_by_input_dim": lambda g: lstm(every_weight(g, cut_every_d)),
+    "recurrent_kernel_transposed": lambda g: lstm(replace(g, U=transposed(g.U))),
+    "kernel_reshaped": lambda g: lstm(replace(g, W=reshaped(g.W))),
+    "recurrent_kernel_reshaped": lambda g: lstm(replace(g, U=reshaped(g.U))),
+    "input_and_forget_coupled": lambda g: lstm(g, forget=lambda z, i: 1.0 - i),
+    "bias_dropped": lambda g: lstm(replace(g, b=0.0 * g.b)),
+    "bias_doubled": lambda g: lstm(replace(g, b=g.b + g.b)),
+    "forget_bias_added": lambda g: lstm(g, forget=lambda z, i: sigmoid(z + 1.0)),
+    "forget_bias_missing": lambda g: lstm(g, forget=lambda z, i: sigmoid(z - 1.0)),
+    "forget_bias_after_sigmoid": lambda g: lstm(g, forget=lambda z, i: sigmoid(z) + 1.0),
+    "hard_sigmoid_of_keras2": lambda g: lstm(g, sigma=lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0)),
+    "hard_sigmoid_of_keras3": lambda g: lstm(g, sigma=lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0)),
+    "activation_missing": lambda g: lstm(g, act=lambda x: x),
+    "sigmoid_for_tanh": lambda g: lstm(g, act=sigmoid),
+    "no_activation_on_memory": lambda g: lstm(g, out=lambda o, c: o * c),
+    "activation_misplaced": lambda g: lstm(g, out=lambda o, c: np.tanh(o * c)),
+    "activated_twice": lambda g: lstm(g, out=lambda o, c: np.tanh(o * np.tanh(c))),
+    "pre_activations_clipped": lambda g: lstm(g, sigma=clipped(sigmoid), act=clipped(np.tanh)),
+    "state_not_carried": lambda g: lstm(g, before=lambda h, c: (0.0 * h, 0.0 * c)),
+    "memory_not_carried": lambda g: lstm(g, before=lambda h, c: (h, 0.0 * c)),
+    "state_halved": lambda g: lstm(g, before=lambda h, c: (h / 2.0, c)),
+    "initial_state_ignored": lambda g: lstm(replace(g, h0=0.0 * g.h0, c0=0.0 * g.c0)),
+    "initial_states_swapped": lambda g: lstm(replace(g, h0=g.c0, c0=g.h0)),
+    "time_reversed": lambda g: lstm(g, times=BACK),
+    "off_by_one_state": lambda g: np.concatenate([np.zeros((N, 1, M)), lstm(g)[:, :-1]], axis=1),
+    "time_and_batch_swapped": lambda g: lstm(replace(g, x=read_as_time_major(g.x))),
+    "reversed_along_batch": lambda g: lstm(replace(g, x=np.array([g.x[N - 1 - n] for n in range(N)]))),
+    "features_reversed": lambda g: lstm(replace(g, x=np.stack([g.x[..., D - 1 - d] for d in range(D)], axis=-1))),
+    "inputs_late_by_one": lambda g: lstm(
+        replace(g, x=np.stack([0.0 * g.x[:, 0], *(g.x[:, t - 1] for t in range(1, T))], axis=1))
+    ),
+    "sample_0_repeated": lambda g: lstm(replace(g, x=np.array([g.x[0]] * N))),
+    "only_first_sample_right": lambda g: lstm(replace(g, x=without(g.x, slice(1, None)))),
+    "stale_buffer": lambda g: lstm(replace(g, x=np.array([g.x[n - 1] for n in range(N)]))),
+    "units_cut_at_block": lambda g: lstm(replace(g, U=without(g.U, slice(4, None)))),  # a block of 4 of 6 units
+    "weights_not_loaded": lambda g: lstm(replace(g, W=0.0 * g.W)),
+    "recurrent_kernel_not_loaded": lambda g: lstm(replace(g, U=0.0 * g.U)),
+    "recurrent_rows_rotated": lambda g: lstm(replace(g, U=np.array([g.U[i - 1] for i in range(M)]))),
+    "kernel_rows_rotated": lambda g: lstm(replace(g, W=np.array([g.W[i - 1] for i in range(D)]))),
+    "units_rotated": lambda g: lstm(every_weight(g, units_rotated)),
+    "last_column_missing": lambda g: lstm(replace(g, W=without(g.W, (slice(None), -1)))),
+    **{f"kernel_off_by_{a}": lambda g, a=a: lstm(replace(g, W=one_off(g.W, a))) for a in AMOUNTS},
+    **{f"recurrent_kernel_off_by_{a}": lambda g, a=a: lstm(replace(g, U=one_off(g.U, a))) for a in AMOUNTS},
+    **{f"bias_off_by_{a}": lambda g, a=a: lstm(replace(g, b=one_off(g.b, a))) for a in (0.001, 1e-06)},
+    "tf32_products": lambda g: lstm(g, dot=lambda a, weight: tf32(a) @ tf32(weight)),
+    "bfloat16_products": lambda g: lstm(g, dot=lambda a, weight: bfloat16(a) @ bfloat16(weight)),
+    "float16_accumulation": lambda g: lstm(g, dot=sum_in_float16),
+    "float16_weights": lambda g: lstm(every_weight(g, float16)),
+    "bfloat16_weights": lambda g: lstm(every_weight(g, bfloat16)),
+    "int8_weights": lambda g: lstm(every_weight(g, of_255_levels)),
+    "state_in_bfloat16": lambda g: lstm(g, before=lambda h, c: (bfloat16(h), c)),
+    "sigmoid_table": lambda g: lstm(g, sigma=lambda x: sigmoid(np.round(16.0 * np.clip(x, -8.0, 8.0)) / 16.0)),
+}
+
+MASKED = {
+    "mask_ignored": with_mask(lambda row: [True] * T),
+    "mask_inverted": with_mask(lambda row: [not counts for counts in row]),
+    "mask_shifted_by_one": with_mask(lambda row: [True, *row[:-1]]),
+    "mask_of_other_sample": lambda g: lstm(replace(g, counts=np.array([g.counts[n - 1] for n in range(N)]))),
+    "mask_as_length": with_mask(lambda row: [t < sum(row) for t in range(T)]),
+    "holes_filled": with_mask(lambda row: [any(row[: t + 1]) and any(row[t:]) for t in range(T)]),
+    "fully_masked_row": with_mask(lambda row: row if any(row) else [True] * T),
+    "last_output_from_masked_step": with_mask(lambda row: [*row[:-1], True]),
+    "first_step_skipped": with_mask(lambda row: [False, *row[1:]]),
+    "mask_zeroes_state": lambda g: lstm(g, passed=lambda before, after: [np.zeros(M)] * 2),
+    "state_updates_under_mask": lambda g: lstm(g, passed=lambda before, after: after),
+    "mask_repeats_first": lambda g: lstm(g, repeats_first=True),
+    "mask_by_multiplication": lambda g: lstm(
+        replace(g, x=g.x * g.counts[:, :, np.newaxis], counts=np.ones((N, T), bool))
+    ),
+    "zero_output_for_mask_flipped": lambda g: lstm(g, zero_output=True),
+}
+
+BACKWARD = {
+    "go_backwards_ignored": lstm,
+    "output_turned_round": lambda g: lstm(g, times=BACK)[:, ::-1],
+    "first_step_skipped": lambda g: lstm(replace(g, counts=without(g.counts, (slice(None), -1))), times=BACK),
+    "reverse_over_padding": lambda g: lstm(
+        replace(g, counts=np.array([[T - 1 - t < sum(row) for t in range(T)] for row in g.counts])), times=BACK
+    ),
+}
+
+GRU = {
+    **{f"gate_order_{o}": lambda g, o=o: gru(g, order=o, bias_order=o) for o in ("rzh", "hzr")},
+    **{f"bias_gate_order_{o}": lambda g, o=o: gru(g, bias_order=o) for o in ("rzh", "hzr")},
+    "reset_after_flipped": lambda g: gru(replace(g, b=(g.b[0] + g.b[1], 0.0 * g.b[1])), reset_after=False),
+    "gru_biases_merged": lambda g: gru(
+        replace(g, b=(g.b[0] + without(g.b[1], slice(2 * M)), without(g.b[1], slice(2 * M, None))))
+    ),
+    "recurrent_bias_dropped": lambda g: gru(replace(g, b=(g.b[0], 0.0 * g.b[1]))),
+    "input_bias_dropped": lambda g: gru(replace(g, b=(0.0 * g.b[0], g.b[1]))),
+    "bias_rows_swapped": lambda g: gru(replace(g, b=(g.b[1], g.b[0]))),
+    "update_gate_inverted": lambda g: gru(g, keep=lambda z, h, candidate: (1.0 - z) * h + z * candidate),
+    "state_not_carried": lambda g: gru(g, before=lambda h: 0.0 * h),
+    "split_by_input_dim": lambda g: gru(every_weight(g, cut_every_d)),
+    "units_rotated": lambda g: gru(every_weight(g, units_rotated)),
+}
+
+
+def softsign(x):
+    return x / (1.0 + abs(x))
+
+
+def hard_sigmoid(x):
+    return np.clip(x / 6.0 + 0.5, 0.0, 1.0)
+
+
+def reset_before(given, *, reset_after=False, sigma=hard_sigmoid, act=softsign):
+    """A GRU with one bias and other activations than the default."""
+    both = replace(given, b=(given.b, 0.0 * given.b))
+    return gru(both, reset_after=reset_after, sigma=sigma, act=act)
+
+
+RESET_BEFORE = {
+    "reset_after_flipped": lambda g: reset_before(g, reset_after=True),
+    "recurrent_activation_lost": lambda g: reset_before(g, sigma=sigmoid),
+    "activation_lost": lambda g: reset_before(g, act=np.tanh),
+    "hard_sigmoid_of_keras2": lambda g: reset_before(g, sigma=lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0)),
+}
+
+# name -> (options of the network, the right implementation, what the faults make of it)
+SETTINGS = {
+    "lstm": ({"kind": "LSTM"}, lstm, LSTM),
+    "masked": ({"kind": "LSTM", "mask": True}, lstm, MASKED),
+    "backward": ({"kind": "LSTM", "mask": True, "go_backwards": True}, lambda g: lstm(g, times=BACK), BACKWARD),
+    "gru": ({"kind": "GRU"}, gru, GRU),
+    "reset_before": (
+        {"kind": "GRU", "reset_after": False, "activation": "softsign", "recurrent_activation": "hard_sigmoid"},
+        reset_before,
+        RESET_BEFORE,
+    ),
+}
+
+
+def given_to(setting, **options):
+    """The network of a setting, its inputs, and the same for the implementations here."""
+    network = a_network(initial_state=True, **{"return_sequences": True, **SETTINGS[setting][0], **options})
+    inputs = make_inputs(network, N)
+    if network.layers[0].mask:
+        inputs = (*inputs[:-1], MASK)
+    arrays = {spec.name: array for spec, array in zip(network.inputs, inputs, strict=True)}
+    weights = [network.layers[0].weights[name] for name in ("kernel", "recurrent_kernel", "bias")]
+    starts = [arrays[name] for name in ("h0", "c0") if name in arrays]
+    counts = arrays.get("mask", np.ones((N, T), bool))
+    return network, inputs, Given(*weights, arrays["inputs"], starts[0], starts[-1], counts)
+
+
+def a_network(*, K=None, **options):
+    return make_network(**{"T": T, "D": D, "M": M, "K": K, **DOUBLE, **options})
+
+
+def outputs_of(network, inputs):
+    return replay(network, inputs).outputs
+
+
+def with_fault(network, name, layer="rnn"):
+    (injection,) = injections(network, [NAMES[name]], [layer])
+    return injection.network
+
+
+def assert_same(actual, expected):
+    np.testing.assert_allclose(actual, expected, rtol=0.0, atol=1e-14)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_implementation_without_a_fault_is_the_replay(setting):
+    network, inputs, given = given_to(setting)
+    _, right, _ = SETTINGS[setting]
+
+    assert_same(outputs_of(network, inputs)[0], right(given))
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"), [(setting, name) for setting, (*_, faults) in SETTINGS.items() for name in faults]
+)
+def test_fault_computes_what_the_faulty_implementation_does(setting, name):
+    network, inputs, given = given_to(setting)
+    _, right, faults = SETTINGS[setting]
+
+    expected = faults[name](given)
+
+    assert_same(outputs_of(with_fault(network, name), inputs)[0], expected)
+    assert np.abs(expected - right(given)).max() > 1e-8
+
+
+def test_layer_that_returns_one_step_returns_another():
+    late, inputs, given = given_to("lstm", return_sequences=False)
+    backward, *_ = given_to("lstm", return_sequences=False, go_backwards=True)
+
+    assert_same(outputs_of(with_fault(late, "off_by_one_state"), inputs)[0], lstm(given)[:, -2])
+    assert_same(
+        outputs_of(with_fault(backward, "backward_last_step_for_first"), inputs)[0], lstm(given, times=BACK)[:, 0]
+    )
+
+
+def test_calls_of_a_stateful_layer_are_one_long_sequence_and_others_start_anew():
+    networks = {flag: a_network(kind="GRU", stateful=flag, return_sequences=True) for flag in (True, False)}
+    calls = [make_inputs(networks[True], N, seed) for seed in (1, 2)]
+    (both,) = outputs_of(
+        a_network(kind="GRU", return_sequences=True), (np.concatenate([x for (x,) in calls], axis=1),)
+    )
+
+    lost = emulate(with_fault(networks[True], "state_lost_between_calls"), calls)
+    kept = emulate(with_fault(networks[False], "state_kept_between_calls"), calls)
+
+    assert_same(lost[1].outputs[0], outputs_of(networks[False], calls[1])[0])
+    assert_same(np.concatenate([each.outputs[0] for each in kept], axis=1), both)
+
+
+def test_dense_without_its_bias_or_its_activation():
+    network = a_network(K=2, dense_activation="sigmoid")
+    inputs = make_inputs(network, N)
+    (h,) = outputs_of(a_network(), inputs)
+    weights = network.layer("dense").weights
+
+    no_bias, no_activation = (
+        outputs_of(with_fault(network, name, "dense"), inputs)[0]
+        for name in ("dense_bias_dropped", "dense_activation_lost")
+    )
+
+    assert_same(no_bias, sigmoid(h @ weights["kernel"]))
+    assert_same(no_activation, h @ weights["kernel"] + weights["bias"])
+
+
+def test_flatten_in_other_order_puts_unit_by_unit():
+    network = a_network(flatten=True)
+    inputs = make_inputs(network, N)
+    (h,) = outputs_of(a_network(return_sequences=True), inputs)
+
+    (flat,) = outputs_of(with_fault(network, "flatten_in_other_order", "flatten"), inputs)
+
+    assert_same(flat, [[h[n, t, j] for j in range(M) for t in range(T)] for n in range(N)])
+
+
+@pytest.mark.parametrize(("name", "error"), [("tanh_polynomial", 4e-6), ("tanh_pade", 1e-4)])
+def test_approximate_tanh_has_the_error_that_its_summary_says(name, error):
+    layer = with_fault(a_network(), name).layer("rnn")
+    x = np.linspace(-20.0, 20.0, 40_001)
+
+    largest = np.abs(activate(layer.options["activation"], x) - np.tanh(x)).max()
+
+    assert error / 2.0 < largest < error * 1.2
+    assert f"{error:.0e}".replace("e-0", "e-") in NAMES[name].summary
+
+
+FORWARD, BACKWARD_HALF = "both/forward", "both/backward"
+
+
+def swap(outputs, a, b):
+    outputs = list(outputs)
+    outputs[a], outputs[b] = outputs[b], outputs[a]
+    return outputs
+
+
+OF_OUTPUTS = {
+    ("halves_swapped", "both"): lambda y, *states: [np.concatenate([y[..., M:], y[..., :M]], axis=-1), *states],
+    ("output_not_turned_round", "both/reverse"): lambda y, *states: [
+        np.concatenate([y[..., :M], y[:, ::-1, M:]], axis=-1),
+        *states,
+    ],
+    ("final_states_swapped", FORWARD): lambda *outputs: swap(outputs, 1, 2),
+    ("final_states_swapped", BACKWARD_HALF): lambda *outputs: swap(outputs, 3, 4),
+    ("bidirectional_states_reordered", FORWARD): lambda *outputs: swap(outputs, 1, 3),
+}
+
+
+@pytest.mark.parametrize(("name", "layer"), OF_OUTPUTS)
+def test_fault_of_bidirectional_puts_its_outputs_elsewhere(name, layer):
+    network = make_bidirectional(T=T, D=D, M=M, merge_mode="concat")
+    inputs = make_inputs(network, N)
+
+    wrong = outputs_of(with_fault(network, name, layer), inputs)
+
+    for actual, expected in zip(wrong, OF_OUTPUTS[name, layer](*outputs_of(network, inputs)), strict=True):
+        assert_same(actual, expected)
+
+
+@pytest.mark.parametrize("name", ["backward_uses_forward_weights", "weights_of_other_layer"])
+def test_backward_half_with_the_weights_of_the_forward_half(name):
+    network = make_bidirectional(T=T, D=D, M=M, merge_mode="sum")
+    inputs = make_inputs(network, N)
+    alike = replaced(network, BACKWARD_HALF, **network.layer(FORWARD).weights)
+
+    assert_same(outputs_of(with_fault(network, name, BACKWARD_HALF), inputs)[0], outputs_of(alike, inputs)[0])
+
+
+@pytest.mark.parametrize(("mode", "other"), [("sum", "ave"), ("ave", "sum"), ("mul", "sum")])
+def test_merge_mode_confused_is_the_other_mode(mode, other):
+    network, correct = (make_bidirectional(T=T, D=D, M=M, merge_mode=each) for each in (mode, other))
+    inputs = make_inputs(network, N)
+
+    wrong = outputs_of(with_fault(network, "merge_mode_confused", "both"), inputs)
+
+    assert_same(wrong[0], outputs_of(correct, inputs)[0])
+
+
+def test_initial_states_of_the_other_half():
+    network = make_bidirectional(T=T, D=D, M=M, merge_mode="concat", initial_state=True)
+    x, *states = make_inputs(network, N)
+
+    wrong = outputs_of(with_fault(network, "initial_state_of_other_layer", BACKWARD_HALF), (x, *states))
+
+    assert_same(wrong[0], outputs_of(network, (x, *states[:2], *states[:2]))[0])
+
+
+def test_layers_of_different_size_cannot_exchange_their_initial_states():
+    rng = np.random.default_rng(0)
+    layers = [
+        make_recurrent(f"rnn{m}", rng, D=D, M=m, initial_state=(Tensor(f"h{m}"),), **DOUBLE) for m in (M, M + 1)
+    ]
+
+    assert not list(injections(Network("two", (), tuple(layers), ()), [NAMES["initial_state_of_other_layer"]]))
+
+
+def test_every_fault_is_stated_here():
+    stated = {name for *_, faults in SETTINGS.values() for name in faults} | {name for name, _ in OF_OUTPUTS}
+    others = {
+        "backward_last_step_for_first", "state_lost_between_calls", "state_kept_between_calls", "dense_bias_dropped",
+        "dense_activation_lost", "flatten_in_other_order", "tanh_polynomial", "tanh_pade",
+        "backward_uses_forward_weights", "weights_of_other_layer", "merge_mode_confused",
+        "initial_state_of_other_layer",
+    }  # fmt: skip
+
+    assert stated | others == set(NAMES)
+    assert not stated & others
+
+
+@pytest.mark.parametrize(
+    ("mask", "holds"),
+    [
+        ([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], True),
+        ([[1, 1, 1, 1, 1], [0, 0, 0, 0, 0]], True),
+        ([[1, 1, 1, 0, 0], [1, 0, 1, 0, 0]], False),
+        ([[0, 1, 1, 1, 1], [1, 1, 1, 1, 1]], False),
+        ([[0, 0, 0, 0, 0], [0, 1, 0, 0, 0]], False),
+    ],
+    ids=["right", "whole", "hole", "left", "both"],
+)
+def test_mask_that_pads_the_end_only_is_told_from_others(mask, holds):
+    network = a_network(mask=True)
+    inputs = (*make_inputs(network, 2)[:-1], np.array(mask, bool))
+    (call, *_) = observe(network, emulate(network, [inputs]))
+
+    assert PADS_THE_END.holds(network.layers[0], call) is holds
