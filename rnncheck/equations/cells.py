@@ -131,10 +131,10 @@ def widest(network: Network) -> int:
     return max((units(layer) for layer in network.layers if layer.kind in CELLS), default=1)
 
 
-def split(z: X, gates: int) -> Gates:
+def split(z: X, names: tuple[str, ...]) -> Gates:
     """Cut (..., G·M) into G blocks (..., M), one for each gate."""
-    m = z.shape[-1] // gates
-    return tuple(z[..., k * m : (k + 1) * m] for k in range(gates))
+    m = z.shape[-1] // len(names)
+    return tuple(z[..., k * m : (k + 1) * m] for k in range(len(names)))
 
 
 def project(x: X, *, kernel: Any, bias: Any = None) -> X:
@@ -176,7 +176,7 @@ def lstm_gates(
 
 
 def _lstm_activations(z: X, activation: Activation, recurrent_activation: Activation) -> Gates:
-    z_i, z_f, z_c, z_o = split(z, 4)
+    z_i, z_f, z_c, z_o = split(z, LSTM_GATES)
     i = activate(recurrent_activation, z_i)
     f = activate(recurrent_activation, z_f)
     g = activate(activation, z_c)
@@ -228,10 +228,12 @@ def gru_gates(
     x_zr, x_h = projected[..., : 2 * m], projected[..., 2 * m :]
     if reset_after:
         inner = h @ recurrent_kernel if bias is None else h @ recurrent_kernel + bias[1]
-        z, r = (activate(recurrent_activation, a) for a in split(x_zr + inner[..., : 2 * m], 2))
+        z, r = (activate(recurrent_activation, a) for a in split(x_zr + inner[..., : 2 * m], GRU_GATES[:2]))
         s = r * inner[..., 2 * m :]
     else:
-        z, r = (activate(recurrent_activation, a) for a in split(x_zr + h @ recurrent_kernel[:, : 2 * m], 2))
+        z, r = (
+            activate(recurrent_activation, a) for a in split(x_zr + h @ recurrent_kernel[:, : 2 * m], GRU_GATES[:2])
+        )
         s = (r * h) @ recurrent_kernel[:, 2 * m :]
     return z, activate(activation, x_h + s)
 
