@@ -41,7 +41,7 @@ def dense_bias_dropped(bias: Array) -> Array:
 @fault("bias", of_weights("bias"), kinds=LSTMS, hidden_by=[ONE_STEP])
 def forget_bias_added(bias: Array) -> Array:
     """1 is added to the forget gate's bias once more"""
-    _, f, _, _ = split(bias, len(LSTM_GATES))
+    _, f, _, _ = split(bias, LSTM_GATES)
     f += 1.0
     return bias
 
@@ -49,7 +49,7 @@ def forget_bias_added(bias: Array) -> Array:
 @fault("bias", of_weights("bias"), kinds=LSTMS, hidden_by=[ONE_STEP])
 def forget_bias_missing(bias: Array) -> Array:
     """the 1 in the forget gate's bias is left out"""
-    _, f, _, _ = split(bias, len(LSTM_GATES))
+    _, f, _, _ = split(bias, LSTM_GATES)
     f -= 1.0
     return bias
 
@@ -74,7 +74,7 @@ def reset_after_flipped(layer: Layer) -> Layer:
 @fault("GRU variants", of_weights("bias"), kinds=_GRU, when=_has_two_rows, hidden_by=[ZERO_RECURRENT_BIAS])
 def gru_biases_merged(bias: Array) -> Array:
     """the candidate's recurrent bias is added outside the reset gate"""
-    _, _, (of_inputs, recurrent) = split(bias, len(GRU_GATES))
+    _, _, (of_inputs, recurrent) = split(bias, GRU_GATES)
     of_inputs += recurrent
     recurrent[...] = 0.0
     return bias

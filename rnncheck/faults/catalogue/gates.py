@@ -24,7 +24,7 @@ _GRU_ORDERS = {"rzh": "torch's and cuDNN's", "hzr": "the last gate first"}
 def _enter_order(order: str, whose: str, own: tuple[str, ...], kinds: tuple[str, ...]) -> None:
     def read_in_order(weight: Array) -> Array:
         """Return a weight whose blocks, in Keras' order, are taken to be in another."""
-        block = dict(zip(order, split(weight, len(order)), strict=True))
+        block = dict(zip(order, split(weight, tuple(order)), strict=True))
         return np.concatenate([block[gate] for gate in own], axis=-1)
 
     told = f"read in the order {', '.join(order)}: {whose}"
@@ -91,6 +91,6 @@ def _is_a_sigmoid(layer: Layer) -> bool:
 @fault("options", of_weights(), kinds=LSTMS, when=_is_a_sigmoid, hidden_by=[ONE_STEP])
 def input_and_forget_coupled(weight: Array) -> Array:
     """the forget gate is one minus the input gate, as with ONNX's input_forget"""
-    i, f, _, _ = split(weight, len(LSTM_GATES))
+    i, f, _, _ = split(weight, LSTM_GATES)
     f[...] = -i
     return weight
