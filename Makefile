@@ -1,71 +1,98 @@
-# `make verify` and `make test` each work as the first command in a fresh clone: they create .venv when needed.
+# `make verify` and `make test` each work as the first command in a fresh clone: they install what they need into .venv.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+MAIN := $(VENV)/.main# the package with TensorFlow: the main job
+DEV := $(VENV)/.dev# besides it the other frameworks, the tests, the linters and the documentation
+
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV) rnncheck pytest_rnncheck.py# on all cores, unlike pip
+LOCK := $(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --annotation-style line --no-emit-index-url \
+	--no-emit-find-links --no-emit-trusted-host --build-deps-for editable --constraint .ci/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify test check fixtures bench calibrate power compare diagnose backends scan memory lock clean
+.PHONY: help install verify test test-long check docs lock fixtures bench calibrate power compare diagnose backends scan \
+	memory mutate clean
 
 help:  ## Print what there is.
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(INSTALLED): requirements.lock pyproject.toml
-	@echo "installing into $(VENV) (once; a few minutes)"
+$(MAIN): requirements.lock pyproject.toml
+	@echo "installing into $(VENV) (once, a minute)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "rnncheck needs Python 3.11 or newer; found $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-compile -r requirements.lock
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV) rnncheck pytest_rnncheck.py || true  # on all cores, as pip does not
+	@$(PIP) -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@$(COMPILE) || true
 	@touch $@
 
-install: $(INSTALLED)  ## Create .venv with the pinned versions; does nothing when nothing changed.
+$(DEV): $(MAIN) requirements-dev.lock
+	@echo "installing what tests, linters and documentation need (once, a minute)"
+	@$(PIP) -r requirements-dev.lock
+	@$(COMPILE) || true
+	@touch $@
 
-verify: $(INSTALLED)  ## The main job: run the built-in grid and print the table.
+install: $(DEV)  ## Create .venv with everything pinned; does nothing when nothing changed.
+
+verify: $(MAIN)  ## The main job: run the built-in grid and print the table.
 	@$(BIN)/rnncheck verify
 
-test: $(INSTALLED)  ## Run the tests.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(DEV)  ## Run the tests and print which lines of the package they reach (five minutes).
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
-check: $(INSTALLED)  ## Lint and type-check; edits nothing.
+test-long: $(DEV)  ## Run what takes long: random models, the documentation's commands, environments (an hour).
+	@$(BIN)/python -m pytest -m long -n 2 --dist load
+
+check: $(DEV)  ## Lint, type-check, and compare the lock files with pyproject.toml; edits nothing.
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
+	@$(BIN)/python -m experiments.locks
 
-fixtures: $(INSTALLED)  ## Write the fixtures; the only thing that does.
+docs: $(DEV)  ## Build the documentation into docs/_build; a warning is an error.
+	@$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+lock: $(DEV)  ## Renew the pins in both lock files.
+	@$(LOCK) --extra tensorflow --output-file requirements.lock pyproject.toml
+	@$(LOCK) --extra all,dev,docs --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements-dev.lock  # whichever build an index has
+
+fixtures: $(DEV)  ## Write the fixtures; the only thing that does.
 	@$(BIN)/python -m experiments.fixtures
 
-bench: $(INSTALLED)  ## Print speed as ratios, measured in one run.
+bench: $(DEV)  ## Print speed as ratios, measured in one run.
 	@$(BIN)/python -m experiments.bench
 
-calibrate: $(INSTALLED)  ## Correct code passes: 3,000 random cases, 10^8 numbers (about half an hour).
+calibrate: $(DEV)  ## Correct code passes: 3,000 random cases, 10^8 numbers (about half an hour).
 	@$(BIN)/python -m experiments.calibrate
 
-power: $(INSTALLED)  ## Wrong code fails: which faults which check sees.
+power: $(DEV)  ## Wrong code fails: which faults which check sees.
 	@$(BIN)/python -m experiments.power
 
-compare: $(INSTALLED)  ## Wrong code fails, beside the rules people use: false alarms and misses.
+compare: $(DEV)  ## Wrong code fails, beside the rules people use: false alarms and misses.
 	@$(BIN)/python -m experiments.comparison
 
-diagnose: $(INSTALLED)  ## The right fault is named, on random models.
+diagnose: $(DEV)  ## The right fault is named, on random models.
 	@$(BIN)/python -m experiments.diagnosis
 
-backends: $(INSTALLED)  ## Fifty cases of the grid on every backend of Keras (five minutes).
+backends: $(DEV)  ## Fifty cases of the grid on every backend of Keras (five minutes).
 	@$(BIN)/python -m experiments.backends
 
-scan: $(INSTALLED)  ## Measure how accurate activations are (about half an hour).
+scan: $(DEV)  ## Measure how accurate activations are (about half an hour).
 	@$(BIN)/python -m experiments.activations
 
-memory: $(INSTALLED)  ## Measure memory and time of checking a million steps.
+memory: $(DEV)  ## Measure memory and time of checking a million steps.
 	@$(BIN)/python -m experiments.memory
 
-lock: $(INSTALLED)  ## Renew the pins in requirements.lock.
-	@$(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --extra dev --no-emit-index-url --no-emit-find-links \
-		--no-emit-trusted-host --output-file requirements.lock pyproject.toml
-	@sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock  # whichever build an index has
+mutate: $(DEV)  ## Change the package at random, 150 times: the tests must notice (hours).
+	@$(BIN)/python -m experiments.mutate --count 150 --seed 0
 
-clean:  ## Remove what was installed and cached.
-	@rm -rf $(VENV) .venv-keras2 .mypy_cache .ruff_cache .pytest_cache
+clean:  ## Remove what was installed, built and cached.
+	@rm -rf $(VENV) .venv-keras2 .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* \
+		dist docs/_build

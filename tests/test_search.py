@@ -16,6 +16,7 @@ from rnncheck.report.report import Entry
 FIRST, COUNT, BLOCK = 100_000, 150, 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", range(FIRST, FIRST + COUNT, BLOCK))
 def test_random_cases_match(first):
     entries = [verify_case(random_case(seed, numbers=5_000)) for seed in range(first, first + BLOCK)]
@@ -24,6 +25,7 @@ def test_random_cases_match(first):
     assert not failed, "\n\n".join(failed)
 
 
+@pytest.mark.long
 def test_searched_cases_match():
     search(examples=25)
 

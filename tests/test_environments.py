@@ -1,0 +1,161 @@
+"""The wheel in environments of its own: without extras, with the oldest versions, the newest, and with JAX alone."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from experiments.locks import ROOT, floors, project
+
+pytestmark = pytest.mark.long
+
+FIXTURES = ROOT / "fixtures"
+PORT = ["--outputs", FIXTURES / "port" / "outputs.csv", "--states", FIXTURES / "port" / "states.csv"]
+SINE = [FIXTURES / "sine.keras", "--inputs", FIXTURES / "sine_inputs.npy"]
+MEGABYTE = 1e6
+NOBODY = 65534
+
+# An LSTM of 64 units over 8 samples of 200 steps: 102,400 numbers of states.
+LARGE = """
+import numpy as np
+import rnncheck
+from rnncheck import Activation, InputSpec, Layer, Network, Tensor
+
+rng = np.random.default_rng(0)
+draw = lambda *shape: (rng.normal(size=shape) / 8).astype(np.float32)
+options = dict.fromkeys(["go_backwards", "stateful", "return_state", "zero_output_for_mask"], False)
+options |= {"units": 64, "use_bias": True, "return_sequences": True}
+options |= {"activation": Activation("tanh"), "recurrent_activation": Activation("sigmoid")}
+weights = {"kernel": draw(3, 256), "recurrent_kernel": draw(64, 256), "bias": draw(256)}
+lstm = Layer("lstm", "LSTM", (Tensor("inputs"),), options, weights)
+network = Network("large", (InputSpec("inputs", (200, 3), "float32"),), (lstm,), (Tensor("lstm"),))
+inputs = rng.normal(size=(8, 200, 3)).astype(np.float32)
+expected = rnncheck.replay(network, inputs, every_step=True)
+states = expected.sequences["lstm"].astype(np.float32)
+report = rnncheck.compare(network, inputs, expected.outputs[0].astype(np.float32), states=states)
+assert report.verdict == rnncheck.Verdict.MATCH, report
+assert report.to_frame().shape[0] == 2
+assert report._repr_html_().startswith("<")
+print(states.size, report.verdict.value)
+"""
+
+
+class Environment:
+    """A virtual environment with the wheel. Commands run outside the checkout, as nobody when this is root."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.home = folder / "home"
+        self.python = folder / "bin" / "python"
+
+    def run(self, *words, **more):
+        env = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COVERAGE", "KERAS"))
+        }
+        env |= {"HOME": str(self.home), **more}
+        user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+        words = [str(word) for word in words]
+        return subprocess.run(words, cwd=self.home, env=env, capture_output=True, text=True, check=False, **user)
+
+    def rnncheck(self, *words, **more):
+        return self.run(self.python, "-m", "rnncheck", *words, **more)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, ROOT], check=True)
+    (path,) = folder.glob("rnncheck-*.whl")
+    return path
+
+
+@pytest.fixture
+def install(wheel):
+    """Return a function that installs the wheel with extras into an environment, which is removed at the end."""
+    folders = []
+
+    def installed(extras="", constraints=()):
+        folder = Path(tempfile.mkdtemp())
+        folders.append(folder)
+        folder.chmod(0o755)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        environment = Environment(folder)
+        (folder / "constraints.txt").write_text("\n".join(constraints))
+        packages = [f"{wheel}{extras}", "-c", folder / "constraints.txt"]
+        subprocess.run([environment.python, "-m", "pip", "install", "-q", *packages], check=True)
+        environment.home.mkdir()
+        if os.geteuid() == 0:
+            os.chown(environment.home, NOBODY, NOBODY)
+        return environment
+
+    yield installed
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
+def version(environment, package):
+    shown = environment.run(
+        environment.python, "-c", f"import importlib.metadata as m; print(m.version('{package}'))"
+    )
+    return shown.stdout.strip()
+
+
+def test_light_install_is_small_and_compares(install):
+    light = install()
+
+    size = sum(path.stat().st_size for path in light.folder.rglob("*") if path.is_file() and not path.is_symlink())
+    assert size <= 220 * MEGABYTE, f"{size / MEGABYTE:.0f} MB"
+
+    large = light.run(light.python, "-c", LARGE)
+    assert (large.returncode, large.stdout) == (0, "102400 match\n"), large.stderr
+
+    compared = light.rnncheck("compare", *SINE, *PORT, "--json", "sine.json", "--csv", "sine.csv")
+    assert compared.returncode == 0, compared.stderr
+    assert compared.stdout.endswith("3,088 numbers compared: 1 match\n")
+    assert json.loads((light.home / "sine.json").read_text())["cases"][0]["verdict"] == "match"
+    assert len(list(csv.reader((light.home / "sine.csv").open()))) == 4
+
+    shown = light.rnncheck("show", FIXTURES / "sine.keras")
+    assert shown.returncode == 0, shown.stderr
+    assert "1,169 parameters; outputs: next_value" in shown.stdout
+
+
+@pytest.mark.parametrize("words", [["verify"], ["verify", *SINE], ["faults"]], ids=["grid", "model", "faults"])
+def test_light_install_says_which_extra_a_command_needs(install, words):
+    refused = install().rnncheck(*words)
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "pip install 'rnncheck[tensorflow]'" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_grid_matches_with_the_oldest_versions_that_are_allowed(install):
+    oldest = install("[tensorflow]", floors(project()))
+
+    done = oldest.rnncheck("verify")
+
+    assert version(oldest, "keras") == "3.10.0"
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_grid_matches_with_the_newest_versions_that_are_allowed(install):
+    newest = install("[tensorflow]")
+
+    done = newest.rnncheck("verify")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_grid_matches_with_jax_and_without_tensorflow(install):
+    alone = install("[jax]")
+
+    done = alone.rnncheck("verify", KERAS_BACKEND="jax")
+
+    assert version(alone, "tensorflow") == ""
+    assert done.returncode == 0, done.stdout + done.stderr
