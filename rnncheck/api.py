@@ -35,6 +35,7 @@ def verify(
     paths: Sequence[str] = ("predict",),
     metamorphic: bool = False,
     backends: Sequence[str] = (),
+    blind_spots: bool = True,
 ) -> Report:
     """Check whether a Keras model computes what its equations say.
 
@@ -53,6 +54,8 @@ def verify(
         metamorphic: whether to make runs besides that must give the same numbers; see `rnncheck.checks.relations`.
         backends: Keras' backends to run on, each in a process of its own: names, or `["all"]` for those that are
             installed. None for this process alone.
+        blind_spots: whether to look for the faults that a run which matches could not have shown; for a case,
+            nobody does.
 
     Returns:
         A report with an entry for each backend and path.
@@ -78,7 +81,7 @@ def verify(
             source = Source.of(model)
             if named and source.loaded is not None:
                 source = saved(source, Path(stack.enter_context(tempfile.TemporaryDirectory())))
-            work = work_on(source, inputs, seed, samples, steps, tolerance, how)
+            work = work_on(source, inputs, seed, samples, steps, tolerance, how, with_blind_spots=blind_spots)
         if not named:
             return Report(environment(), work.verify())
         cross_check = CrossCheck(named)
@@ -98,6 +101,7 @@ def compare(
     atol: float | None = None,
     seed: int = 0,
     metamorphic: bool = False,
+    blind_spots: bool = True,
 ) -> Report:
     """Check what any program computed against the equations of a network.
 
@@ -117,6 +121,7 @@ def compare(
         atol: absolute tolerance of an extra check, together with rtol.
         seed: of random inputs.
         metamorphic: whether a function is called again where it must give the same; see `rnncheck.checks.relations`.
+        blind_spots: whether to look for the faults that arrays which match could not have shown.
 
     Raises:
         InputError: an array does not fit the network, the precision is unknown, or there are arrays only where a
@@ -139,7 +144,8 @@ def compare(
             "in the place of outputs, which can be called."
         )
     recording = make_recording(source.network, inputs, outputs, {} if states is None else states)
-    return Report(environment(), (compared(source, recording, precision, tolerance, related),))
+    entry = compared(source, recording, precision, tolerance, related, with_blind_spots=blind_spots)
+    return Report(environment(), (entry,))
 
 
 def replay(network: Any, inputs: Any, *, every_step: bool = False) -> Replayed:

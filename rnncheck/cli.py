@@ -216,7 +216,8 @@ def verify(
     how = how_to_run(paths, metamorphic=metamorphic)
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:
-        works = [_read_verification(model, inputs, seed, given, tolerance, how)]
+        shown = json_path is not None or not quiet
+        works = [_read_verification(model, inputs, seed, given, tolerance, how, with_blind_spots=shown)]
     elif inputs is not None:
         raise InputError("--inputs: it came without MODEL; expected a .keras or .h5 file to feed them to.")
     else:
@@ -256,7 +257,14 @@ def _deliver(
 
 
 def _read_verification(
-    path: Path, inputs: Path | None, seed: int, given: dict[str, Any], tolerance: Tolerance | None, how: How
+    path: Path,
+    inputs: Path | None,
+    seed: int,
+    given: dict[str, Any],
+    tolerance: Tolerance | None,
+    how: How,
+    *,
+    with_blind_spots: bool,
 ) -> Work:
     """Read a model file; of the options that describe a case only the number of samples and of steps apply."""
     foreign = sorted(set(given) - {"N", "T"})
@@ -270,7 +278,14 @@ def _read_verification(
         )
     sizes = {name: given.get(name, [None])[0] for name in ("N", "T")}
     return read_verification(
-        path, inputs, seed=seed, samples=sizes["N"], steps=sizes["T"], tolerance=tolerance, how=how
+        path,
+        inputs,
+        seed=seed,
+        samples=sizes["N"],
+        steps=sizes["T"],
+        tolerance=tolerance,
+        how=how,
+        with_blind_spots=with_blind_spots,
     )
 
 
@@ -312,7 +327,15 @@ def compare(
 
     tolerance = make_tolerance(rtol, atol)
     _check_targets(json_path, csv_path, (model, inputs, outputs, states))
-    check = read_comparison(model, inputs, outputs, states, precision=precision, tolerance=tolerance)
+    check = read_comparison(
+        model,
+        inputs,
+        outputs,
+        states,
+        precision=precision,
+        tolerance=tolerance,
+        with_blind_spots=json_path is not None or not quiet,
+    )
     report = Report(environment(), (check(),))
     _deliver(report, json_path, csv_path, everything=everything, quiet=quiet)
 

@@ -100,6 +100,21 @@ def test_states_of_the_only_recurrent_layer_need_no_name(network, recording, for
     assert report.verdict == "match"
 
 
+def test_blind_spots_are_looked_for_unless_nobody_asks(network, recording):
+    (entry,) = rnncheck.compare(network, X, recording.outputs).entries
+    (unasked,) = rnncheck.compare(network, X, recording.outputs, blind_spots=False).entries
+
+    assert "state_kept_between_calls" in {spot.fault for spot in entry.blind_spots}
+    assert (unasked.blind_spots, unasked.rows, unasked.precision) == ((), entry.rows, entry.precision)
+
+
+def test_report_is_data(network, recording):
+    (entry,) = rnncheck.compare(network, X, recording.outputs).entries
+
+    assert vars(entry).keys() == set(rnncheck.Entry.__dataclass_fields__)
+    assert isinstance(entry.blind_spots, tuple)
+
+
 @pytest.mark.parametrize("states", [{}, None])
 def test_no_states_are_no_states(network, recording, states):
     assert len(rnncheck.compare(network, X, recording.outputs, states=states).rows) == 1

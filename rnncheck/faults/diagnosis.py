@@ -8,7 +8,7 @@ where there are none, the shape of the error is described.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -244,7 +244,9 @@ def _stored(recordings: Sequence[Recording]) -> str:
     return "float64"
 
 
-def likely_format(network: Network, recordings: Sequence[Recording], mapper: Mapper = map) -> str | None:
+def likely_format(
+    network: Network, recordings: Sequence[Recording], known: Mapping[str, Sequence[Row]], mapper: Mapper = map
+) -> str | None:
     """Return the finest format that explains a run down to rounding; None where none does, or where none can be told.
 
     Formats whose results would be stored as this run's are come first: numbers that all have 11 digits are float16,
@@ -253,15 +255,18 @@ def likely_format(network: Network, recordings: Sequence[Recording], mapper: Map
     Args:
         network: the equations, in any precision.
         recordings: the run, one recording for each call.
+        known: the rows of the run in some of the formats, by name.
         mapper: `map`, or a function like it that uses several threads.
     """
     few = few_samples(network, recordings)
     stored = _stored(recordings)
     for name, each in sorted(FORMATS.items(), key=lambda pair: pair[1].stored != stored):
-        changed = each.change(network)
-        if few is not recordings and failures(rows_against(changed, few, mapper)):
-            continue
-        rows = rows_against(changed, recordings, mapper)
+        rows = known.get(name)
+        if rows is None:
+            changed = each.change(network)
+            if few is not recordings and failures(rows_against(changed, few, mapper)):
+                continue
+            rows = rows_against(changed, recordings, mapper)
         if explains(rows):
             return name
         if worst(rows) is Verdict.UNDECIDABLE:

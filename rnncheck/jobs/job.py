@@ -24,8 +24,7 @@ from rnncheck.checks.steps import sees
 from rnncheck.checks.verdicts import Row, Verdict, worst
 from rnncheck.equations.formats import in_format, own_format
 from rnncheck.errors import InputError, NotApplicableError, RnncheckError, described
-from rnncheck.faults.catalogue import FAULTS
-from rnncheck.faults.explain import FormatQuestion, Insight
+from rnncheck.faults.explain import Reasons, explain
 from rnncheck.frameworks.keras.paths import PATHS, named_paths
 from rnncheck.frameworks.keras.session import quiet_framework
 from rnncheck.frameworks.recorded import lengths_of, read_recording, state_specs
@@ -134,16 +133,18 @@ class Judged:
         rows: the comparisons.
         notes: what they rest on, and what was not run.
         path: the name of the path; empty where nobody asked for paths.
-        insight: what lies behind the rows; None where nothing could be compared.
+        reasons: what lies behind the rows.
     """
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     path: str = ""
-    insight: Insight | None = None
+    reasons: Reasons = field(default_factory=Reasons)
 
 
-def judged(given: Answer, name: str, tolerance: Tolerance | None, how: How) -> Iterator[Judged]:
+def judged(
+    given: Answer, name: str, tolerance: Tolerance | None, how: How, *, with_blind_spots: bool
+) -> Iterator[Judged]:
     """Yield what came of each path that was run; one row that says why where nothing was."""
     missing = [f"path `{run.path}` was not run: {run.not_applicable}" for run in given.runs if run.not_applicable]
     runs = [run for run in given.runs if not run.not_applicable]
@@ -158,20 +159,16 @@ def judged(given: Answer, name: str, tolerance: Tolerance | None, how: How) -> I
             yield Judged((failed_whole(name, run.error),), notes, path)
             continue
         rows, said = check(network, run.recordings, tolerance, run.related)
-        insight = _insight(network, run.recordings, of_the_equations(rows))
-        yield Judged(rows, (*notes, *said), path, insight)
+        known = of_the_equations(rows)
+        stated = own_format(network) if worst(known) is Verdict.MISMATCH else ""
+        reasons = explain(network, run.recordings, known, stated=stated, with_blind_spots=with_blind_spots)
+        yield Judged(rows, (*notes, *said), path, reasons)
 
 
 def _on_path(network: Network, path: str) -> Network:
     """Return what is expected on a path: its products may have another format than the model says."""
     name = PATHS[path].format
     return in_format(network, name) if name else network
-
-
-def _insight(network: Network, recordings: Sequence[Recording], rows: Sequence[Row]) -> Insight:
-    """Return what lies behind the rows of a run in Keras; what it computed in is asked where it does not match."""
-    asked = FormatQuestion(network, own_format(network)) if worst(rows) is Verdict.MISMATCH else None
-    return Insight(network, recordings, rows, FAULTS, asked)
 
 
 def worth_recording(network: Network, recording: Recording) -> list[str]:
@@ -218,6 +215,7 @@ def read_verification(
     steps: int | None = None,
     tolerance: Tolerance | None = None,
     how: How = ONCE,
+    with_blind_spots: bool = True,
 ) -> Work:
     """Read a model file and the inputs of another file, or draw random ones; return what there is to verify.
 
@@ -231,6 +229,7 @@ def read_verification(
         steps: T of random inputs where the model leaves it open.
         tolerance: a limit to check besides.
         how: how to run it.
+        with_blind_spots: whether to look for the faults that the run could not have shown.
 
     Raises:
         InputError: a file cannot be read, or the inputs do not fit the model.
@@ -238,11 +237,11 @@ def read_verification(
     """
     source = Source.of(path)
     if inputs is None:
-        return work_on(source, None, seed, samples, steps, tolerance, how)
+        return work_on(source, None, seed, samples, steps, tolerance, how, with_blind_spots=with_blind_spots)
     source = source.noting(taken_for_granted(inputs, source.network.inputs))
     given = read_arrays(inputs, source.network.inputs)
     with told_of(inputs):
-        return work_on(source, given, seed, samples, steps, tolerance, how)
+        return work_on(source, given, seed, samples, steps, tolerance, how, with_blind_spots=with_blind_spots)
 
 
 def work_on(
@@ -253,6 +252,8 @@ def work_on(
     steps: int | None,
     tolerance: Tolerance | None,
     how: How,
+    *,
+    with_blind_spots: bool = True,
 ) -> Work:
     """Check the inputs that are given, or draw random ones; a stateful model is called twice in a row."""
     if source.task is None:
@@ -265,11 +266,12 @@ def work_on(
     else:
         arrays, drawn_from = random_inputs(source.network, seed, samples, steps), seed
     calls = (arrays, arrays) if source.network.stateful else (arrays,)
-    return Work(source.task(calls, how), partial(_model_entries, source, tolerance, drawn_from, how))
+    judge = partial(_model_entries, source, tolerance, drawn_from, how, with_blind_spots)
+    return Work(source.task(calls, how), judge)
 
 
 def _model_entries(
-    source: Source, tolerance: Tolerance | None, seed: int | None, how: How, given: Answer
+    source: Source, tolerance: Tolerance | None, seed: int | None, how: How, with_blind_spots: bool, given: Answer
 ) -> tuple[Entry, ...]:
     return tuple(
         Entry(
@@ -279,9 +281,9 @@ def _model_entries(
             model=source.name,
             notes=(*source.notes, *found.notes),
             path=found.path,
-            insight=found.insight,
+            **found.reasons._asdict(),
         )
-        for found in judged(given, source.name, tolerance, how)
+        for found in judged(given, source.name, tolerance, how, with_blind_spots=with_blind_spots)
     )
 
 
@@ -293,6 +295,7 @@ def read_comparison(
     *,
     precision: str | None = None,
     tolerance: Tolerance | None = None,
+    with_blind_spots: bool = True,
 ) -> Callable[[], Entry]:
     """Read a model file and what a program was given and computed; return what checks it.
 
@@ -303,6 +306,7 @@ def read_comparison(
         states: likewise, the state h after every step of some or all recurrent layers.
         precision: what the program computes in; what the file says when None.
         tolerance: a limit to check besides.
+        with_blind_spots: whether to look for the faults that the arrays could not have shown.
 
     Raises:
         InputError: a file cannot be read, or an array does not fit the model.
@@ -311,7 +315,7 @@ def read_comparison(
     source = Source.of(path)
     recording = read_recording(source.network, inputs, outputs, states)
     source = source.noting(taken_for_granted(inputs, source.network.inputs))
-    return partial(compared, source, recording, precision, tolerance)
+    return partial(compared, source, recording, precision, tolerance, with_blind_spots=with_blind_spots)
 
 
 def compared(
@@ -320,6 +324,8 @@ def compared(
     precision: str | None,
     tolerance: Tolerance | None,
     related: Sequence[Related] = (),
+    *,
+    with_blind_spots: bool = True,
 ) -> Entry:
     """Check what a program recorded."""
     network = source.network
@@ -330,8 +336,15 @@ def compared(
     known = of_the_equations(rows)
     notes = (*source.notes, *notes, *_advice(network, recording, known))
     stated = precision or own_format(source.network)
-    insight = Insight(network, (recording,), known, FAULTS, FormatQuestion(source.network, stated))
-    return Entry(source.name, rows, model=source.name, notes=notes, insight=insight)
+    reasons = explain(
+        network,
+        (recording,),
+        known,
+        stated=stated,
+        unchanged=source.network,
+        with_blind_spots=with_blind_spots,
+    )
+    return Entry(source.name, rows, model=source.name, notes=notes, **reasons._asdict())
 
 
 def _advice(network: Network, recording: Recording, rows: Sequence[Row]) -> Iterator[str]:
@@ -360,9 +373,9 @@ def _case_entries(case: Case, tolerance: Tolerance | None, how: How, given: Answ
             reproduce=reproduce_command(case) + _how_words(found.path, how),
             notes=found.notes,
             path=found.path,
-            insight=found.insight if worst(found.rows) is Verdict.MISMATCH else None,
+            **found.reasons._asdict(),
         )
-        for found in judged(given, case.layer, tolerance, how)
+        for found in judged(given, case.layer, tolerance, how, with_blind_spots=False)
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rnncheck.faults.blind_spots import BlindSpot
     from rnncheck.faults.diagnosis import Diagnosis
-    from rnncheck.faults.explain import FormatFound, FoundOut, Insight
+    from rnncheck.faults.explain import FormatFound
 
 
 EXIT_CODES = {Verdict.MATCH: 0, Verdict.MISMATCH: 1, Verdict.ERROR: 2, Verdict.UNDECIDABLE: 3}
@@ -36,8 +36,9 @@ class Entry:
         notes: what a reader of the rows must know besides.
         backend: the Keras backend that it ran on, where several were asked for; else empty.
         path: the way in which Keras computed it, where others were asked for; else empty.
-        insight: why the rows do not match, or what they could not have shown; found out when somebody asks. None
-            for cases that match, and where nothing could be compared.
+        diagnosis: why it does not match; None if it does.
+        blind_spots: the faults that a run which matches could not have shown; empty if nobody asked.
+        precision: what it was computed in, as far as its numbers tell; None if nobody asked.
     """
 
     name: str
@@ -49,22 +50,9 @@ class Entry:
     notes: tuple[str, ...] = ()
     backend: str = ""
     path: str = ""
-    insight: Insight | FoundOut | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def diagnosis(self) -> Diagnosis | None:
-        """Why it does not match; None where it does."""
-        return None if self.insight is None else self.insight.diagnosis
-
-    @property
-    def blind_spots(self) -> tuple[BlindSpot, ...]:
-        """The faults that a user's own run could not have shown."""
-        return () if self.insight is None else self.insight.blind_spots
-
-    @property
-    def precision(self) -> FormatFound | None:
-        """What it was computed in, as far as its numbers tell; None where nobody asks."""
-        return None if self.insight is None else self.insight.precision
+    diagnosis: Diagnosis | None = None
+    blind_spots: tuple[BlindSpot, ...] = ()
+    precision: FormatFound | None = None
 
     @property
     def verdict(self) -> Verdict:
