@@ -456,14 +456,14 @@ def test_subclassed_model_is_refused():
     model(np.zeros((1, 4, 3), np.float32))
 
     assert refusal(model) == (
-        "model 'own': Own without a graph of layers came; expected a built Sequential or functional model. "
+        "model 'own': got Own without a graph of layers; expected a built Sequential or functional model. "
         "Build it by giving it an Input."
     )
 
 
 def test_model_that_is_not_built_is_refused():
     assert refusal(keras.Sequential([layers.SimpleRNN(5)], name="model")) == (
-        "model 'model': Sequential without a graph of layers came; expected a built Sequential or functional model. "
+        "model 'model': got Sequential without a graph of layers; expected a built Sequential or functional model. "
         "Build it by giving it an Input."
     )
 
@@ -471,7 +471,7 @@ def test_model_that_is_not_built_is_refused():
 @pytest.mark.parametrize("thing", [None, "model.keras", 3], ids=repr)
 def test_thing_that_is_no_model_is_refused(thing):
     assert refusal(thing) == (
-        f"model {thing!r}: {type(thing).__name__} without a graph of layers came; expected a built Sequential or "
+        f"model {thing!r}: got {type(thing).__name__} without a graph of layers; expected a built Sequential or "
         "functional model. Build it by giving it an Input."
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rnncheck import InputError, UnsupportedError
-from rnncheck.frameworks.keras.config.weights import Owner, container_names
+from rnncheck.frameworks.keras.config.owners import Owner, container_names
 from rnncheck.frameworks.keras.files.modelfile import open_model
 
 h5py = pytest.importorskip("h5py")

@@ -453,6 +453,25 @@ def test_masks_of_a_sequential_model_are_those_that_its_functional_twin_records(
     assert sorted(found) == sorted(lines(recorded))
 
 
+@pytest.mark.parametrize(
+    ("call", "seen"),
+    [
+        pytest.param(lambda layer, x, mask: layer(x, mask=mask), "mask", id="by-name"),
+        pytest.param(lambda layer, x, mask: layer(x, None, mask), "inner/masking/mask", id="by-position"),
+    ],
+)
+def test_next_layer_sees_a_mask_only_if_it_was_given_by_name(call, seen):
+    x, mask = keras.Input((4, 3), name="x"), keras.Input((4,), name="mask", dtype="bool")
+    masked_x = layers.Masking(name="masking")(x)
+    h = call(layers.GRU(3, return_sequences=True, name="first"), masked_x, mask)
+    assert h._keras_mask is (mask if seen == "mask" else masked_x._keras_mask)  # what Keras itself hands on
+    inner = keras.Model([x, mask], h, name="inner")
+
+    network = read_model(keras.Model([x, mask], layers.GRU(2, name="second")(inner([x, mask])), name="model")).network
+
+    assert [str(network.layer(name).mask) for name in ("inner/first", "second")] == ["mask", seen]
+
+
 def test_merged_mask_counts_what_any_input_counts():
     def merged(x, y):
         return layers.Add(name="merge")([layers.Masking(name="a")(x), layers.Masking(name="b")(y)])
@@ -677,8 +696,8 @@ def changed(**options):
             UnsupportedError,
             "time_major=True is not replayed for LSTM; expected time_major=False.",
         ),
-        ({"units": -1}, InputError, "units=-1 came; expected a positive integer."),
-        ({"return_sequences": "yes"}, InputError, "return_sequences='yes' came; expected True or False."),
+        ({"units": -1}, InputError, "got units=-1; expected a positive integer."),
+        ({"return_sequences": "yes"}, InputError, "got return_sequences='yes'; expected True or False."),
     ],
     ids=["unknown", "time-major", "size", "flag"],
 )
@@ -689,6 +708,18 @@ def test_option_that_is_not_known_is_refused(options, kind, said):
         read(described, LiveStore(model), "3.15.1")
 
     assert str(refused.value) == f"layer 'a': {said}"
+
+
+@pytest.mark.parametrize("size", [[3, 0], [], ["3", 3]], ids=str)
+def test_kernel_size_that_is_none_is_refused(size):
+    model = functional(layers.ConvLSTM2D(5, (3, 3), name="a"), (4, 6, 6, 2))
+    described = copy.deepcopy(keras.saving.serialize_keras_object(model))
+    described["config"]["layers"][1]["config"]["kernel_size"] = size
+
+    with pytest.raises(InputError) as refused:
+        read(described, LiveStore(model), "3.15.1")
+
+    assert str(refused.value) == f"layer 'a': got kernel_size={tuple(size)!r}; expected positive integers."
 
 
 def spoiled(model, path, value):
@@ -716,7 +747,7 @@ def spoiled(model, path, value):
             ["x", 0, 3],
             "model 'model': output 3 of layer 'x' is read; expected one of its 1.",
         ),
-        (("inbound_nodes",), 3, "layer 'a': inbound_nodes is int; expected a list of calls."),
+        (("inbound_nodes",), 3, "layer 'a': got inbound_nodes=3; expected a list of calls."),
         (
             ("config",),
             None,
@@ -825,6 +856,68 @@ def test_old_leaky_relu_has_its_slope_under_another_name():
     ).network
 
     assert network.layer("leaky").options == {"negative_slope": 0.25}
+
+
+def test_old_sequential_model_may_be_a_list_of_layers():
+    members = [old("GRU", "gru", batch_input_shape=[None, 4, 3], **RNN)]
+
+    network = read({"class_name": "Sequential", "config": members}, Given(3), "2.2.0").network
+
+    assert lines(network) == ["gru: GRU(gru_input)", "-> gru"]
+
+
+def test_file_without_a_version_is_of_keras_2_if_it_is_written_so():
+    members = [old("GRU", "gru", batch_input_shape=[None, 4, 3], **RNN)]
+
+    network = read({"class_name": "Sequential", "config": {"name": "m", "layers": members}}, Given(3), "").network
+
+    assert str(network.layer("gru").options["recurrent_activation"]) == "hard_sigmoid_keras2"
+
+
+def test_second_layer_of_an_old_bidirectional_goes_the_other_way_than_the_first():
+    gru = old("GRU", "gru", **RNN, go_backwards=True)
+    members = [old("Bidirectional", "both", batch_input_shape=[None, 4, 3], layer=gru, merge_mode="sum")]
+
+    network = read(
+        {"class_name": "Sequential", "config": {"name": "m", "layers": members}}, Given(3), "2.12.0"
+    ).network
+
+    assert lines(network) == [
+        "both/forward_gru: GRU(both_input) | go_backwards",
+        "both/backward_gru: GRU(both_input)",
+        "both: Add(both/forward_gru, both/backward_gru)",
+        "-> both",
+    ]
+
+
+def test_old_reference_may_lack_the_arguments():
+    model = old_functional(
+        old_input("x"),
+        old("Flatten", "flatten", [[["x", 0, 0]]], data_format="channels_last"),
+        inputs=[["x", 0, 0]],
+        outputs=[["flatten", 0, 0]],
+    )
+
+    assert lines(read(model, Given(1), "2.2.4").network) == ["flatten: Flatten(x)", "-> flatten"]
+
+
+@pytest.mark.parametrize("node", [[["x", 0]], [["x", 0, 0, {}, 1]], [[0, 0, 0]]], ids=str)
+def test_old_call_in_no_form_of_keras_2_is_refused(node):
+    model = old_functional(old_input("x"), old("Flatten", "a", [node]), inputs=[["x", 0, 0]], outputs=[["a", 0, 0]])
+
+    with pytest.raises(InputError) as refused:
+        read(model, Given(1), "2.12.0")
+
+    assert str(refused.value) == (
+        f"layer 'a': got inbound_nodes with {node}; expected the calls that Keras 2 writes."
+    )
+
+
+def test_name_of_keras_2_hard_sigmoid_is_no_activation_of_keras_3():
+    model, described = changed(recurrent_activation="hard_sigmoid_keras2")
+
+    with pytest.raises(UnsupportedError, match=r"^layer 'a': activation 'hard_sigmoid_keras2' is not one that "):
+        read(described, LiveStore(model), "3.15.1")
 
 
 def test_mask_beside_states_counts_in_keras_2():

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from rnncheck.equations.activations import ACTIVATIONS
-from rnncheck.frameworks.keras.config.description import MODELS, not_built, not_replayed, unknown_options
-from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES
+from rnncheck.equations.activations import ACTIVATIONS, KERAS2_ACTIVATIONS
+from rnncheck.frameworks.keras.config.description import not_built, not_replayed, unknown_options
+from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES, MODELS
+from rnncheck.frameworks.keras.config.owners import Owner, container_names
 from rnncheck.frameworks.keras.config.reader import Reading, read
-from rnncheck.frameworks.keras.config.weights import Owner, container_names
 from rnncheck.network import Activation, Array, Network
 
 # Where a wrapper holds what it wraps.
@@ -97,9 +97,6 @@ def constructor_arguments(layer_class: Any) -> set[str]:
     """Return the names of a layer class' own constructor arguments."""
     parameters = inspect.signature(layer_class.__init__).parameters.values()
     return {p.name for p in parameters if p.kind not in {p.VAR_KEYWORD, p.VAR_POSITIONAL}} - {"self"}
-
-
-# --- what a description cannot say ---
 
 
 def _layers_inside(model: Any) -> Iterator[Any]:
@@ -197,7 +194,7 @@ def _activation(function: Any) -> Activation:
     name = getattr(function, "__name__", type(function).__name__)
     if _is_of_keras(function):
         return Activation(name, parameters)
-    return Activation(f"{function.__module__}.{name}" if name in ACTIVATIONS else name)
+    return Activation(f"{function.__module__}.{name}" if name in {*ACTIVATIONS, *KERAS2_ACTIVATIONS} else name)
 
 
 def _restored(described: Any, partials: Mapping[str, Activation]) -> Any:

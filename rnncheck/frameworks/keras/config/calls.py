@@ -1,7 +1,6 @@
-"""How a description writes the graph of a model: which layer is called with which tensors.
+"""How a description writes the graph of a model: which layer is called with which tensors, and under which masks.
 
-Keras 3 writes `{"args": [...], "kwargs": {...}}` with a `__keras_tensor__` for every tensor, Keras 2
-`[["layer", node, tensor, kwargs], ...]`. A node is one call of a layer.
+A call of a layer, a node to Keras, is `{"args": [...], "kwargs": {...}}` with a `__keras_tensor__` for every tensor.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnncheck.errors import InputError, UnsupportedError
-from rnncheck.frameworks.keras.config.description import Object, constant
+from rnncheck.frameworks.keras.config.description import Object
 from rnncheck.frameworks.keras.config.masks import AnyMask
+from rnncheck.frameworks.keras.config.values import constant
 from rnncheck.network import Tensor
 
 
@@ -27,8 +27,16 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Value:
+    """A tensor with the mask that Keras attaches to it."""
+
+    tensor: Tensor
+    mask: AnyMask = None
+
+
+@dataclass(frozen=True)
 class Call:
-    """The arguments of one call, in which every tensor is a `Reference`.
+    """The arguments of one call, in which every tensor is a `Reference`, and a `Value` once it is known.
 
     Attributes:
         args: by position.
@@ -43,6 +51,10 @@ class Call:
         """Every tensor that the call reads."""
         yield from leaves((self.args, self.kwargs))
 
+    def mapped(self, change: Callable[[Reference], Any]) -> Call:
+        """Return the call with every reference replaced."""
+        return Call(tuple(_mapped(list(self.args), change)), _mapped(self.kwargs, change))
+
 
 def leaves(structure: Any, kind: type = Reference) -> Iterator[Any]:
     """Yield what is of a kind in nested lists and dictionaries, in Keras' order: dictionaries by sorted keys."""
@@ -56,79 +68,47 @@ def leaves(structure: Any, kind: type = Reference) -> Iterator[Any]:
             yield from leaves(item, kind)
 
 
-def mapped(structure: Any, change: Callable[[Reference], Any]) -> Any:
-    """Return the structure with every reference replaced."""
+def _mapped(structure: Any, change: Callable[[Reference], Any]) -> Any:
     if isinstance(structure, Reference):
         return change(structure)
     if isinstance(structure, Mapping):
-        return {key: mapped(value, change) for key, value in structure.items()}
-    return [mapped(item, change) for item in structure] if isinstance(structure, list | tuple) else structure
+        return {key: _mapped(value, change) for key, value in structure.items()}
+    return [_mapped(item, change) for item in structure] if isinstance(structure, list | tuple) else structure
 
 
 def read_calls(name: str, inbound: Any) -> list[Call]:
     """Read the calls of one layer.
 
     Raises:
-        InputError: they are written in a form that no Keras writes.
+        InputError: they are no list.
     """
     if not isinstance(inbound, list | tuple):
-        raise InputError(f"layer {name!r}: inbound_nodes is {type(inbound).__name__}; expected a list of calls.")
-    return [_keras3_call(node) if isinstance(node, Mapping) else _keras2_call(name, node) for node in inbound]
-
-
-def _keras3_call(node: Mapping[str, Any]) -> Call:
-    return Call(tuple(_revived(item) for item in node["args"]), {k: _revived(v) for k, v in node["kwargs"].items()})
+        raise InputError(f"layer {name!r}: got inbound_nodes={inbound!r}; expected a list of calls.")
+    return [
+        Call(tuple(map(_revived, node["args"])), {key: _revived(value) for key, value in node["kwargs"].items()})
+        for node in inbound
+    ]
 
 
 def _revived(value: Any) -> Any:
     if isinstance(value, Mapping):
         if value.get("class_name") == "__keras_tensor__":
-            return Reference(*_history(value["config"]["keras_history"]), value["config"].get("dtype"))
+            layer, node, index = value["config"]["keras_history"]
+            return Reference(str(layer), int(node), int(index), value["config"].get("dtype"))
         if "class_name" in value:
             return value
         return {key: _revived(item) for key, item in value.items()}
     return [_revived(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _history(written: Any) -> tuple[str, int, int]:
-    layer, node, index = written
-    return str(layer), int(node), int(index)
-
-
-def _keras2_call(name: str, node: Any) -> Call:
-    """Read `[["layer", node, tensor, kwargs], ...]`; a mapping of such lists stands for a dictionary of tensors."""
-    if _is_keras2_reference(node):
-        node = [node]
-    if not all(_is_keras2_reference(item) for item in node):
-        raise InputError(
-            f"layer {name!r}: inbound_nodes has {str(node)[:80]}; expected the calls that Keras 2 writes."
-        )
-    kwargs: Mapping[str, Any] = next((item[3] for item in node if len(item) > 3 and item[3]), {})
-    inputs = [Reference(*_history(item[:3])) for item in node]
-    first = inputs[0] if len(inputs) == 1 else inputs
-    return Call((first,), {key: _keras2_value(value) for key, value in kwargs.items()})
-
-
-def _is_keras2_reference(value: Any) -> bool:
+def is_reference(written: Any) -> bool:
+    """Whether something is `[layer, node, tensor]`, behind which Keras 2 may write arguments."""
     return (
-        isinstance(value, list | tuple)
-        and len(value) in {3, 4}
-        and isinstance(value[0], str)
-        and all(isinstance(number, int) for number in value[1:3])
+        isinstance(written, list | tuple)
+        and len(written) in {3, 4}
+        and isinstance(written[0], str)
+        and all(isinstance(number, int) for number in written[1:3])
     )
-
-
-def _keras2_value(value: Any) -> Any:
-    if _is_keras2_reference(value):
-        return Reference(*_history(value[:3]))
-    return [_keras2_value(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def names_of_ends(written: Any) -> tuple[str, ...]:
-    """Return what the model calls its outputs, in Keras' order, where it returns a mapping of them; else nothing."""
-    if not isinstance(written, Mapping) or any(len(read_ends(end)) != 1 for end in written.values()):
-        return ()
-    return tuple(sorted(written))
 
 
 def read_ends(written: Any) -> list[Reference]:
@@ -137,24 +117,21 @@ def read_ends(written: Any) -> list[Reference]:
     Raises:
         InputError: they are written in a form that no Keras writes.
     """
-    if _is_keras2_reference(written):
-        return [Reference(*_history(written[:3]))]
+    if is_reference(written):
+        layer, node, index, *_ = written
+        return [Reference(layer, node, index)]
     if isinstance(written, Mapping):
         return [end for key in sorted(written) for end in read_ends(written[key])]
     if not isinstance(written, list | tuple):
-        raise InputError(f"model: an input or output is written as {written!r}; expected [layer, node, tensor].")
+        raise InputError(f"model: got an input or output written as {written!r}; expected [layer, node, tensor].")
     return [end for item in written for end in read_ends(item)]
 
 
-_MODEL_CALL = ("inputs", "training", "mask")
-
-
-@dataclass(frozen=True)
-class Value:
-    """A tensor with the mask that Keras attaches to it."""
-
-    tensor: Tensor
-    mask: AnyMask = None
+def names_of_ends(written: Any) -> tuple[str, ...]:
+    """Return what the model calls its outputs, in Keras' order, where it returns a mapping of them; else nothing."""
+    if not isinstance(written, Mapping) or any(len(read_ends(end)) != 1 for end in written.values()):
+        return ()
+    return tuple(sorted(written))
 
 
 @dataclass(frozen=True)
@@ -172,36 +149,36 @@ class Arguments:
     previous: Any
 
 
-def bind(found: Object, call: Call) -> Arguments:
+def bind(found: Object, call: Call, *, keras2: bool) -> Arguments:
     """Bind a call's arguments to names, and find the masks as Keras does.
 
     Keras 3 takes a mask from the tensors only where one argument has tensors; Keras 2 always does.
 
+    Raises:
+        UnsupportedError: an argument is not replayed.
+        InputError: there are too many.
+
     Source: Keras 3.15, Layer.__call__, steps 6 and 7; Keras 2.15, Layer._get_input_masks.
     """
-    names = _MODEL_CALL if found.is_model else found.entry.call
+    names = found.entry.call
     if unknown := {name for name, value in call.kwargs.items() if value is not None} - set(names):
         raise UnsupportedError(
             f"layer {found.name!r}: it is called with {', '.join(sorted(unknown))}, which rnncheck does not know; "
             f"expected only {', '.join(names)}."
         )
     if len(call.args) > len(names):
-        raise InputError(
-            f"layer {found.name!r}: it is called with {len(call.args)} arguments; expected {len(names)}."
-        )
+        raise InputError(f"layer {found.name!r}: got a call with {len(call.args)} arguments; expected {len(names)}.")
     values = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
     if values.get("training"):
         raise UnsupportedError(
             f"layer {found.name!r}: it is called with training=True; expected inference, in which dropout is "
             "inactive."
         )
-    first, mask, named = values.get(names[0]), _masks_given(found, values.get("mask")), "mask" in call.kwargs
-    if "mask" in names and mask is None:
-        alone = sum(_has_tensors(value) for value in values.values()) == 1
-        if alone or found.keras2:
-            mask, named = _masks_of(first), True
-    previous = mask if (named or found.keras2) and mask is not None else _masks_of(first)
-    return Arguments(values, mask, previous)
+    carried = _masks_of(values.get(names[0]))
+    mask, named = _masks_given(found, values.get("mask")), keras2 or "mask" in call.kwargs
+    if mask is None and "mask" in names and (keras2 or sum(map(_has_tensors, values.values())) == 1):
+        mask, named = carried, True
+    return Arguments(values, mask, mask if named and mask is not None else carried)
 
 
 def _masks_given(found: Object, mask: Any) -> Any:
@@ -217,7 +194,7 @@ def _masks_given(found: Object, mask: Any) -> Any:
 
 def _has_tensors(value: Any) -> bool:
     """Whether Keras 3 counts an argument among those with tensors."""
-    if isinstance(value, list) and not _numbers(value):
+    if isinstance(value, list):
         return len(value) > 0 and all(each is None or _has_tensors(each) for each in flat(value))
     return isinstance(value, Value) or constant(value) is not None
 
@@ -234,16 +211,9 @@ def flat(structure: Any) -> list[Any]:
     """Return the leaves of nested lists; None inside a list is one, alone it is nothing."""
     if structure is None:
         return []
-    if isinstance(structure, list) and not _numbers(structure):
+    if isinstance(structure, list):
         return [leaf for each in structure for leaf in (flat(each) if each is not None else [None])]
     return [structure]
-
-
-def _numbers(structure: list[Any]) -> bool:
-    """Whether a list is an array (N, M) that Keras 2 wrote as nested lists."""
-    return bool(structure) and all(
-        isinstance(row, list) and all(isinstance(number, int | float) for number in row) for row in structure
-    )
 
 
 def flat_masks(mask: Any, count: int) -> list[AnyMask]:

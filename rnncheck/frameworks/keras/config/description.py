@@ -1,41 +1,20 @@
-"""What a Keras model says of itself (its JSON configuration), one object at a time: class, options, precision.
+"""What a Keras model says of itself (its JSON configuration): objects with their classes, options and precisions.
 
 What rnncheck does not know is refused, by the layer's and the option's name. Nothing in a description is executed.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from rnncheck.equations.activations import ACTIVATIONS, KERAS2_ACTIVATIONS
 from rnncheck.errors import InputError, UnsupportedError
-from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES, OPERATIONS, Entry, Weight
-from rnncheck.frameworks.keras.config.weights import Owner, container_names
-from rnncheck.network import Activation, Array
-from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES, MODELS, OPERATIONS, Entry, Weight
+from rnncheck.frameworks.keras.config.owners import Owner, container_names
+from rnncheck.frameworks.keras.config.values import read_options, read_precision
 
 Config = Mapping[str, Any]
-
-
-MODEL = "model"  # the kind of the whole model, whatever its class
-
-
-MODELS = frozenset({"Functional", "Sequential", "Model"})
-
-
-ALIASES = {None: "linear", "swish": "silu", "hard_swish": "hard_silu"}
-
-
-# Options that files of Keras 2 call by another name.
-_OLD_NAMES = {"LeakyReLU": {"alpha": "negative_slope"}}
-
-
-_COMPUTES = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -45,37 +24,45 @@ class Object:
     Attributes:
         name: its own name.
         kind: its class.
+        entry: what is known of its class.
         config: its options as they were written.
-        path: how to reach it from the model; see `weights.Owner`.
+        path: how to reach it from the model; see `owners.Owner`.
         root: the name of the model's own layer that it belongs to.
         trainable: whether it and everything around it may be trained.
-        keras2: whether Keras 2 wrote it.
+        options: those that change a number; none for a model.
+        precision: what it computes in.
         parts: the objects inside it: a model's layers, an RNN's cell, a Bidirectional's two halves.
     """
 
     name: str
     kind: str
+    entry: Entry
     config: Config
     path: tuple[str, ...]
     root: str
     trainable: bool
-    keras2: bool
+    options: Mapping[str, Any]
+    precision: str
     parts: tuple[Object, ...] = ()
-
-    @property
-    def entry(self) -> Entry:
-        """What is known of its class."""
-        return ENTRIES[self.kind]
 
     @property
     def is_model(self) -> bool:
         """Whether it is a model: the whole one, or one inside it."""
-        return self.kind not in ENTRIES
+        return self.entry.role == "model"
+
+    @property
+    def weights(self) -> list[Weight]:
+        """The weights that it has with its options."""
+        return [
+            weight
+            for weight in self.entry.weights
+            if all(self.options[name] == value for name, value in weight.when.items())
+        ]
 
     @property
     def owners(self) -> Iterator[Owner]:
         """Every object in it that has weights, in order."""
-        if not self.is_model and (weights := own_weights(self)):
+        if weights := self.weights:
             yield Owner(
                 names=tuple(weight.name for weight in weights),
                 trainable=tuple(weight.trainable and self.trainable for weight in weights),
@@ -91,50 +78,41 @@ class Object:
         return (*self.path, "cell") if self.entry.role == "recurrent" else self.path
 
 
-def own_weights(found: Object) -> list[Weight]:
-    """Return the weights that an object has with its options."""
-    read = {name: found.config.get(name, default) for name, default in found.entry.defaults.items()}
-    return [w for w in found.entry.weights if all(read[name] == value for name, value in w.when.items())]
-
-
-def read_model(description: Config, *, keras2: bool) -> Object:
-    """Read the description of a whole model.
+def read_model(description: Config) -> Object:
+    """Read the description of a whole model in the form of Keras 3.
 
     Raises:
         UnsupportedError: it has no graph of layers, or a layer or an option that is not replayed.
         InputError: it is not what Keras writes.
     """
-    kind, config = _class(description), _config(description)
+    kind, config = _class(description), config_of(description)
     name = str(config.get("name", kind))
     if "layers" not in config or (kind != "Sequential" and "input_layers" not in config):
         raise not_built(name, kind)
-    model = Object(name, MODEL, config, (), "", config.get("trainable") is not False, keras2)
+    trainable = config.get("trainable") is not False
+    model = Object(name, kind, MODELS["Functional"], config, (), "", trainable, options={}, precision="")
     return replace(model, parts=tuple(_members(model, config["layers"], "layers")))
-
-
-def is_keras2(keras_version: str) -> bool:
-    """Whether a Keras of the time before 3 wrote something."""
-    return keras_version.split(".", maxsplit=1)[0] in {"1", "2"}
 
 
 def not_built(name: Any, kind: str) -> UnsupportedError:
     """Return the refusal of what is no graph of layers."""
     return UnsupportedError(
-        f"model {name!r}: {kind} without a graph of layers came; expected a built Sequential or functional model. "
+        f"model {name!r}: got {kind} without a graph of layers; expected a built Sequential or functional model. "
         "Build it by giving it an Input."
     )
 
 
 def name_of(description: Config) -> str:
     """Return the name of what is described."""
-    return str(description.get("name") or _config(description).get("name"))
+    return str(description.get("name") or config_of(description).get("name"))
 
 
-def _class(description: Config) -> str:
-    return str(description["class_name"])
+def config_of(description: Config) -> Config:
+    """Return the options of what is described.
 
-
-def _config(description: Config) -> Config:
+    Raises:
+        InputError: it has none.
+    """
     config = description.get("config")
     if not isinstance(config, Mapping):
         raise InputError(
@@ -144,16 +122,25 @@ def _config(description: Config) -> Config:
     return config
 
 
+def is_of_keras(description: Config) -> bool:
+    """Whether a class is Keras' own, as far as the description says; an `.h5` file gives no module."""
+    return str(description.get("module", "keras")).split(".", maxsplit=1)[0] in {"keras", "tf_keras"}
+
+
 def is_operation(description: Config) -> bool:
     """Whether it is a function of Keras between layers, such as those that compute masks.
 
-    An `.h5` file gives no module; there an operation is what lacks the options that every layer has.
+    Where no module is given, an operation is what lacks the options that every layer has.
     """
     module = description.get("module")
     if module is not None:
         return str(module).startswith(("keras.src.ops", "keras.ops"))
-    kind, config = _class(description), _config(description)
+    kind, config = _class(description), config_of(description)
     return "trainable" not in config and (kind in OPERATIONS or (kind in ENTRIES and "dtype" not in config))
+
+
+def _class(description: Config) -> str:
+    return str(description["class_name"])
 
 
 def _members(model: Object, descriptions: Sequence[Config], container: str) -> Iterator[Object]:
@@ -171,42 +158,39 @@ def _part(parent: Object, description: Config, *steps: str) -> Object:
         UnsupportedError: its class or an option of it is not replayed.
     """
     kind = _class(description)
-    name = str(description.get("name") or _config(description).get("name", kind))
-    module = str(description.get("module", "keras"))
-    if kind not in {*ENTRIES, *MODELS} or not module.startswith(("keras", "tf_keras")):
+    name = str(description.get("name") or config_of(description).get("name", kind))
+    entry, config = ENTRIES.get(kind) or MODELS.get(kind), config_of(description)
+    if entry is None or not is_of_keras(description) or (kind in MODELS and "layers" not in config):
         raise not_replayed(name, kind)
-    config = _config(description)
-    if kind in MODELS and "layers" not in config:
-        raise not_replayed(name, kind)
+    if kind in ENTRIES:
+        _refuse_unknown(name, kind, entry, config)
     found = Object(
         name=name,
         kind=kind,
+        entry=entry,
         config=config,
         path=(*parent.path, *steps),
         root=parent.root or name,
         trainable=parent.trainable and config.get("trainable") is not False,
-        keras2=parent.keras2,
+        options=read_options(name, kind, entry, config),
+        precision=read_precision(name, config.get("dtype")) if kind in ENTRIES else "",
     )
-    if kind in ENTRIES:
-        _refuse_unknown(found)
     return replace(found, parts=tuple(_parts(found)))
 
 
 def _parts(found: Object) -> Iterator[Object]:
     config = found.config
-    if found.is_model:
-        yield from _members(found, config["layers"], "layers")
-    elif found.entry.role == "rnn":
-        cell = config["cell"]
-        if isinstance(cell, list | tuple):
-            cell = {"class_name": "StackedRNNCells", "config": {"name": "stacked_rnn_cells", "cells": cell}}
-        yield _part(found, cell, "cell")
-    elif found.entry.role == "stack":
-        yield from _members(found, config["cells"], "cells")
-    elif found.entry.role == "time_distributed":
-        yield _part(found, config["layer"], "layer")
-    elif found.entry.role == "bidirectional":
-        yield from _halves(found)
+    match found.entry.role:
+        case "model":
+            yield from _members(found, config["layers"], "layers")
+        case "rnn":
+            yield _part(found, config["cell"], "cell")
+        case "stack":
+            yield from _members(found, config["cells"], "cells")
+        case "time_distributed":
+            yield _part(found, config["layer"], "layer")
+        case "bidirectional":
+            yield from _halves(found)
 
 
 def _halves(found: Object) -> Iterator[Object]:
@@ -214,21 +198,17 @@ def _halves(found: Object) -> Iterator[Object]:
 
     Source: Keras 3.15 and 2.15, Bidirectional.__init__.
     """
-    forward = found.config["layer"]
-    name, direction = str(_config(forward)["name"]), _config(forward).get("go_backwards", False)
-    base = name.removeprefix("forward_")
-    backward = found.config.get("backward_layer") or _with(
-        forward,
-        name=f"backward_{name.removeprefix('backward_')}",
-        go_backwards=not direction if found.keras2 else True,
-    )
-    zero_output = {"zero_output_for_mask": bool(_config(forward).get("return_sequences", False))}
-    yield _part(found, _with(forward, name=f"forward_{base}", **zero_output), "forward_layer")
-    yield _part(found, _with(backward, **zero_output), "backward_layer")
-
-
-def _with(description: Config, **options: Any) -> Config:
-    return {**description, "config": {**_config(description), **options}}
+    layer = found.config["layer"]
+    name, config = str(config_of(layer)["name"]), config_of(layer)
+    zero_output = {"zero_output_for_mask": bool(config.get("return_sequences", False))}
+    forward = {**config, "name": f"forward_{name.removeprefix('forward_')}"}
+    if backward_layer := found.config.get("backward_layer"):
+        backward = config_of(backward_layer)
+    else:
+        backward_layer = layer
+        backward = {**config, "name": f"backward_{name.removeprefix('backward_')}", "go_backwards": True}
+    yield _part(found, {**layer, "config": {**forward, **zero_output}}, "forward_layer")
+    yield _part(found, {**backward_layer, "config": {**backward, **zero_output}}, "backward_layer")
 
 
 def not_replayed(name: str, kind: str) -> UnsupportedError:
@@ -239,19 +219,17 @@ def not_replayed(name: str, kind: str) -> UnsupportedError:
     )
 
 
-def _refuse_unknown(found: Object) -> None:
+def _refuse_unknown(name: str, kind: str, entry: Entry, config: Config) -> None:
     """Refuse what the entry refuses, and every option that a newer Keras may have added."""
-    entry, config = found.entry, found.config
-    for name, accepted in entry.refused.items():
-        value = config.get(name, accepted)
+    for option, accepted in entry.refused.items():
+        value = config.get(option, accepted)
         if value != accepted:
+            shown = value["class_name"] if isinstance(value, Mapping) and "class_name" in value else repr(value)
             raise UnsupportedError(
-                f"layer {found.name!r}: {name}={_shown(value)} is not replayed for {found.kind}; expected "
-                f"{name}={accepted!r}."
+                f"layer {name!r}: {option}={shown} is not replayed for {kind}; expected {option}={accepted!r}."
             )
-    old_names = _OLD_NAMES.get(found.kind, {})
-    if unknown := set(config) - entry.known - COMMON - set(entry.older) - set(old_names):
-        raise unknown_options(found.name, found.kind, unknown)
+    if unknown := set(config) - entry.known - COMMON:
+        raise unknown_options(name, kind, unknown)
 
 
 def unknown_options(name: str, kind: str, unknown: set[str]) -> UnsupportedError:
@@ -260,162 +238,3 @@ def unknown_options(name: str, kind: str, unknown: set[str]) -> UnsupportedError
         f"layer {name!r}: this Keras' {kind} takes {', '.join(sorted(unknown))}, which rnncheck does not know; "
         "expected an older Keras. See the versions in pyproject.toml."
     )
-
-
-def _shown(value: Any) -> str:
-    return str(value["class_name"]) if isinstance(value, Mapping) and "class_name" in value else repr(value)
-
-
-def options(found: Object) -> dict[str, Any]:
-    """Return the options that change a number, by Keras' names.
-
-    Raises:
-        UnsupportedError: an activation is not replayed.
-        InputError: an option is missing.
-    """
-    entry = found.entry
-    old_names = {new: old for old, new in _OLD_NAMES.get(found.kind, {}).items()}
-    read = {}
-    for name in (*entry.checked, *entry.inherited):
-        written = name if name in found.config else old_names.get(name, name)
-        if written not in found.config and name not in entry.defaults:
-            raise InputError(
-                f"layer {found.name!r}: its description has no {name}; expected one, as Keras writes it."
-            )
-        value = found.config.get(written, entry.defaults.get(name))
-        read[name] = activation(found, value) if name.endswith("activation") else plain(value)
-        _check_form(found, name, read[name])
-    return _normalised(found.kind, read)
-
-
-def _check_form(found: Object, name: str, value: Any) -> None:
-    for names, claim, words in _FORMS:
-        if name in names and not claim(value):
-            raise InputError(f"layer {found.name!r}: {name}={value!r} came; expected {words}.")
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _are_sizes(value: Any) -> bool:
-    return _is_size(value) or (isinstance(value, tuple) and all(map(_is_size, value)) and bool(value))
-
-
-# What damaged files may have in place of an option, and would stop the replay.
-_FORMS: tuple[tuple[frozenset[str], Callable[[Any], bool], str], ...] = (
-    (frozenset({"units", "filters", "n", "groups", "input_dim", "output_dim"}), _is_size, "a positive integer"),
-    (frozenset({"kernel_size", "dilation_rate", "pool_size"}), _are_sizes, "positive integers"),
-    (frozenset({"strides"}), lambda value: value is None or _are_sizes(value), "positive integers"),
-    (frozenset({"padding"}), lambda value: value in {"valid", "same", "causal"}, "valid, same or causal"),
-    (
-        frozenset({
-            "use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask",
-            "reset_after", "center", "scale", "keepdims", "mask_zero", "use_scale", "normalize", "rms_scaling",
-        }),
-        lambda value: isinstance(value, bool),
-        "True or False",
-    ),
-    (
-        frozenset({"epsilon", "alpha", "negative_slope", "mask_value"}),
-        lambda value: isinstance(value, int | float),
-        "a number",
-    ),
-)  # fmt: skip
-
-
-def _normalised(kind: str, read: dict[str, Any]) -> dict[str, Any]:
-    """Write options that Keras accepts in several forms in one."""
-    for name in ("kernel_size", "strides", "dilation_rate"):
-        if kind == "Conv1D" and isinstance(read.get(name), int):
-            read[name] = (read[name],)
-    if kind == "BatchNormalization" and isinstance(read["axis"], tuple) and len(read["axis"]) == 1:
-        read["axis"] = read["axis"][0]
-    return read
-
-
-def plain(value: Any) -> Any:
-    """Return a written value as plain data: lists as tuples, arrays as arrays, numbers as numbers."""
-    if isinstance(value, Mapping) and value.get("class_name") in {"__numpy__", "__tensor__"}:
-        array = np.asarray(value["config"]["value"], dtype=value["config"].get("dtype"))
-        return array.item() if array.ndim == 0 else array
-    if isinstance(value, Mapping) and value.get("class_name") in {"__tuple__", "TensorShape"}:
-        value = value.get("items", value.get("config"))
-    return tuple(plain(item) for item in value) if isinstance(value, list | tuple) else value
-
-
-def activation(found: Object, value: Any) -> Activation:
-    """Return an activation by name; one with parameters of its own comes as an `Activation`.
-
-    Raises:
-        UnsupportedError: rnncheck does not replay it, or not with these parameters.
-    """
-    given = value if isinstance(value, Activation) else Activation(_activation_name(value))
-    name, parameters = given.name, given.parameters
-    if name not in ACTIVATIONS:
-        raise UnsupportedError(
-            f"layer {found.name!r}: activation {name!r} is not one that rnncheck replays. Supported: "
-            f"{', '.join(sorted(ACTIVATIONS))}."
-        )
-    signature = inspect.signature(ACTIVATIONS[name]).parameters
-    known = set(signature) - {"x"}
-    if unknown := ", ".join(sorted(set(parameters) - known)):
-        raise UnsupportedError(
-            f"layer {found.name!r}: activation {name!r} with {unknown} is not replayed; expected only "
-            f"{', '.join(sorted(known)) or 'the activation without parameters'}."
-        )
-    needed = {n for n in known if signature[n].default is inspect.Parameter.empty}
-    if not needed <= set(parameters):
-        raise UnsupportedError(
-            f"layer {found.name!r}: activation {name!r} came without {', '.join(sorted(needed - set(parameters)))}; "
-            "expected functools.partial with all of them."
-        )
-    in_keras2 = f"{name}_keras2"
-    return Activation(in_keras2 if found.keras2 and in_keras2 in KERAS2_ACTIVATIONS else name, parameters)
-
-
-def _activation_name(value: Any) -> str:
-    """Return the name of an activation; of a function or layer that is none of Keras', what it is called there."""
-    if not isinstance(value, Mapping):
-        return str(ALIASES.get(value, value))
-    if value.get("class_name") == "function":
-        return str(value.get("config"))
-    return "<lambda>" if value.get("class_name") == "__lambda__" else str(value.get("class_name", "<lambda>"))
-
-
-def precision(found: Object) -> str:
-    """Return the precision that a layer computes in.
-
-    Raises:
-        UnsupportedError: rnncheck knows no such precision, or the layer is quantised.
-    """
-    return precision_of(found.name, found.config.get("dtype"))
-
-
-def precision_of(name: str, policy: Any) -> str:
-    """Return the precision of a dtype policy as it is written; float32 where none is.
-
-    Raises:
-        UnsupportedError: rnncheck knows no such precision.
-    """
-    if isinstance(policy, Mapping):
-        inner = policy.get("config", {})
-        if "source_name" in inner:
-            inner = {"name": f"{inner.get('mode')}_from_{inner['source_name']}"}
-        policy = inner.get("name", policy.get("class_name"))
-    policy = policy or "float32"
-    dtype = _COMPUTES.get(policy, policy)
-    if dtype not in PRECISIONS:
-        raise UnsupportedError(
-            f"layer {name!r}: dtype policy {policy!r} is not replayed; expected one that computes in "
-            f"{', '.join(PRECISIONS)}."
-        )
-    return str(dtype)
-
-
-def constant(value: Any) -> Array | None:
-    """Return what a call passes in place of a tensor as an array; None where it is none."""
-    value = plain(value)
-    if isinstance(value, tuple):
-        value = np.asarray(value)
-    return value if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" else None

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Role = Literal["layer", "recurrent", "rnn", "cell", "stack", "bidirectional", "time_distributed"]
-
+Role = Literal["model", "layer", "recurrent", "rnn", "cell", "stack", "bidirectional", "time_distributed"]
 
 Masks = Literal["pass", "stop", "zeros", "values", "recurrent", "merge", "concatenate", "first"]
 
@@ -44,8 +43,7 @@ class Entry:
         refused: constructor arguments that rnncheck does not replay, with the only value it accepts.
         inherited: options that no constructor argument names, checked all the same.
         parts: constructor arguments that are layers or cells of their own.
-        older: names that only files of Keras 2 have and that change no number.
-        defaults: what an absent option means; files of Keras 2 omit some.
+        defaults: what an absent option means; old files omit some.
         weights: in the order in which Keras creates them.
         call: the arguments of its `call`, in order.
         masks: what becomes of a mask: "pass" it on, "stop" it, make one of ids that are not "zeros" or of "values"
@@ -59,7 +57,6 @@ class Entry:
     refused: Mapping[str, Any] = field(default_factory=dict)
     inherited: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
-    older: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     weights: tuple[Weight, ...] = ()
     call: tuple[str, ...] = ("inputs",)
@@ -71,27 +68,20 @@ class Entry:
         return {*self.checked, *self.same_numbers, *self.refused, *self.inherited, *self.parts}
 
 
-# What every layer may have in its description, and what files of Keras 2 add to it.
+# What every layer may have in its description.
 COMMON = frozenset({
-    "name", "trainable", "dtype", "autocast", "dynamic", "batch_input_shape", "batch_shape", "input_shape",
-    "input_dtype", "activity_regularizer", "registered_name",
+    "name", "trainable", "dtype", "autocast", "batch_shape", "input_shape", "activity_regularizer", "registered_name",
 })  # fmt: skip
-
 
 _RECURRENT_CALL = ("sequences", "initial_state", "mask", "training")
 
-
 _FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful")
-
 
 _NO_FLAGS = {**dict.fromkeys(_FLAGS, False), "zero_output_for_mask": False}
 
-
 _OLD_RNN = {"time_major": False, "num_constants": None}
 
-
 _CHANNELS = {"data_format": "channels_last"}
-
 
 _NOT_QUANTISED = {"lora_rank": None, "lora_alpha": None, "quantization_config": None}
 
@@ -103,9 +93,7 @@ def _training_only(*weights: str) -> tuple[str, ...]:
 
 _OF_A_CELL = (*_training_only("kernel", "recurrent", "bias"), "dropout", "recurrent_dropout", "seed")
 
-
 _CONVOLUTION = ("filters", "kernel_size", "strides", "padding", "dilation_rate")
-
 
 _OF_DENSE = _training_only("kernel", "bias")
 
@@ -117,19 +105,15 @@ def _gates(count: int, size: str = "M", before: str = "") -> tuple[Weight, Weigh
 
 _BIAS = {"use_bias": True}
 
-
 _SIMPLE_RNN = (*_gates(1), Weight("bias", "M", _BIAS))
 
-
 _LSTM = (*_gates(4), Weight("bias", "4M", _BIAS))
-
 
 _GRU = (
     *_gates(3),
     Weight("bias", "2, 3M", {"use_bias": True, "reset_after": True}),
     Weight("bias", "3M", {"use_bias": True, "reset_after": False}),
 )
-
 
 _CELLS: Mapping[str, Mapping[str, Any]] = {
     "SimpleRNN": {
@@ -159,7 +143,7 @@ _CELLS: Mapping[str, Mapping[str, Any]] = {
 
 
 def _cell(kind: str) -> Entry:
-    return Entry(role="cell", older=("implementation",), call=("inputs", "states", "training"), **_CELLS[kind])
+    return Entry(role="cell", call=("inputs", "states", "training"), **_CELLS[kind])
 
 
 def _recurrent(kind: str) -> Entry:
@@ -170,7 +154,6 @@ def _recurrent(kind: str) -> Entry:
         same_numbers=("unroll", *cell["same_numbers"], "activity_regularizer", "use_cudnn"),
         refused=_OLD_RNN,
         inherited=("zero_output_for_mask",),
-        older=("implementation", "input_dim", "input_length"),
         defaults={**cell["defaults"], **_NO_FLAGS},
         weights=cell["weights"],
         call=_RECURRENT_CALL,
@@ -191,7 +174,6 @@ def _conv_lstm() -> Entry:
         same_numbers=("unroll", *_OF_A_CELL, "unit_forget_bias", "activity_regularizer"),
         refused={**_CHANNELS, **_OLD_RNN},
         inherited=("zero_output_for_mask",),
-        older=("implementation",),
         defaults={"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True, **_NO_FLAGS},
         weights=(*_gates(4, "F", "kernel_size, "), Weight("bias", "4F", _BIAS)),
         call=_RECURRENT_CALL,
@@ -280,7 +262,6 @@ ENTRIES: Mapping[str, Entry] = {
         checked=("input_dim", "output_dim", "mask_zero"),
         same_numbers=(*_training_only("embeddings"), "weights"),
         refused={**_NOT_QUANTISED, "sparse": False},
-        older=("input_length",),
         defaults={"mask_zero": False},
         weights=(Weight("embeddings", "input_dim, output_dim"),),
         masks="zeros",
@@ -315,7 +296,6 @@ ENTRIES: Mapping[str, Entry] = {
             "renorm_momentum",
         ),
         refused={"renorm": False, "virtual_batch_size": None, "adjustment": None},
-        older=("fused",),
         defaults={"axis": -1, "epsilon": 1e-3, "center": True, "scale": True},
         weights=(
             Weight("gamma", "C", {"scale": True}),
@@ -366,6 +346,10 @@ ENTRIES: Mapping[str, Entry] = {
     ),
 }
 
+
+_MODEL = Entry(role="model", call=("inputs", "training", "mask"))
+
+MODELS: Mapping[str, Entry] = {"Functional": _MODEL, "Sequential": _MODEL, "Model": _MODEL}
 
 # Operations that Keras 3 records where it computes masks, with the options that each takes from its description.
 OPERATIONS: Mapping[str, Mapping[str, Any]] = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rnncheck.errors import InputError, UnsupportedError
-from rnncheck.frameworks.keras.config.calls import Call, Reference, Value, leaves, mapped, read_calls, read_ends
+from rnncheck.frameworks.keras.config.calls import Call, Reference, Value, leaves, read_calls, read_ends
 from rnncheck.frameworks.keras.config.description import Config, Object, is_operation, name_of
 from rnncheck.frameworks.keras.config.entries import OPERATIONS
 from rnncheck.frameworks.keras.config.lowering import Lowering
@@ -47,13 +48,22 @@ class _Graph:
         """Lower every call that the outputs depend on; return the outputs."""
         ends = read_ends(self._model.config["input_layers"])
         if len(ends) != len(inputs):
-            raise InputError(f"model {self._model.name!r}: {len(inputs)} inputs came; expected {len(ends)}.")
+            raise InputError(f"model {self._model.name!r}: got {len(inputs)} inputs; expected {len(ends)}.")
         for end, value in zip(ends, inputs, strict=True):
             self._values[end.layer, 0] = [value]
-        outputs = [self._own(end, of_model=True) for end in read_ends(self._model.config["output_layers"])]
+        outputs = list(map(self._of_call, read_ends(self._model.config["output_layers"])))
         for end in outputs:
             self._resolve((end.layer, end.node))
         return [self._value(end) for end in outputs]
+
+    def _of_call(self, end: Reference) -> Reference:
+        """Count the calls of a functional model from 0: where outputs are listed, its own graph counts as the first.
+
+        Source: Keras 3.15, Functional.get_config and functional_from_config.
+        """
+        part = self._parts.get(end.layer)
+        own_graph = part is not None and part.is_model and "input_layers" in part.config
+        return replace(end, node=end.node - own_graph)
 
     def _resolve(self, wanted: tuple[str, int]) -> None:
         """Lower a call after those that it reads from."""
@@ -83,21 +93,7 @@ class _Graph:
                 f"model {self._model.name!r}: call {node} of layer {name!r} is read; expected one of its "
                 f"{len(calls)} calls."
             )
-        call = calls[node]
-        args = mapped(list(call.args), self._own)
-        return Call(tuple(args), mapped(call.kwargs, self._own))
-
-    def _own(self, reference: Reference, *, of_model: bool = False) -> Reference:
-        """Count the calls of a model inside the model from 0: some descriptions count its own graph as the first.
-
-        Source: Keras 3.15, Functional.get_config and functional_from_config; Keras 2.15, _should_skip_first_node.
-        """
-        part = self._parts.get(reference.layer)
-        if part is None or not part.is_model or not (of_model or part.keras2):
-            return reference
-        if part.kind == "Sequential" and not (part.keras2 and _begins_with_input(part)):
-            return reference
-        return Reference(reference.layer, reference.node - 1, reference.index)
+        return calls[node]
 
     def _value(self, reference: Reference) -> Value:
         outputs = self._values[reference.layer, reference.node]
@@ -111,18 +107,13 @@ class _Graph:
     def _lower(self, key: tuple[str, int], call: Call) -> list[Value]:
         name, node = key
         lowered = f"{self._prefix}{name}{f'@{node + 1}' if node else ''}"
-        call = Call(tuple(mapped(list(call.args), self._value)), mapped(call.kwargs, self._value))
+        call = call.mapped(self._value)
         if not is_operation(self._described[name]):
             return self._lowering.run(self._parts[name], lowered, call)
         if self._described[name]["class_name"] == "ConvertToTensor":
             return list(leaves(call.args, Value))
         layer = _operation(lowered, self._described[name], self._calls[name][node], call)
         return [Value(self._lowering.add(layer))]
-
-
-def _begins_with_input(model: Object) -> bool:
-    layers = model.config["layers"]
-    return bool(layers) and layers[0]["class_name"] == "InputLayer"
 
 
 def _operation(lowered: str, description: Config, written: Call, call: Call) -> Layer:

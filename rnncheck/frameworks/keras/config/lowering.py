@@ -19,9 +19,10 @@ from rnncheck.frameworks.keras.config.calls import (
     leaves,
     tensors,
 )
-from rnncheck.frameworks.keras.config.description import Object, constant, options, precision
+from rnncheck.frameworks.keras.config.description import Object
 from rnncheck.frameworks.keras.config.entries import ENTRIES
 from rnncheck.frameworks.keras.config.masks import AnyMask, Mask
+from rnncheck.frameworks.keras.config.values import constant
 from rnncheck.network import Layer, Tensor
 
 _MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "concat": "Concatenate"}
@@ -45,11 +46,13 @@ class Lowering:
     """Collects lowered layers, in an order in which each comes after what it reads.
 
     Args:
-        run_model: lowers the layers of a model inside the model, see `graph.run_model`.
+        run_model: lowers the layers of a model inside the model, see `functional.run_model`.
+        keras2: whether masks go where Keras 2 would hand them.
     """
 
-    def __init__(self, run_model: RunModel) -> None:
+    def __init__(self, run_model: RunModel, *, keras2: bool) -> None:
         self._run_model = run_model
+        self._keras2 = keras2
         self.layers: list[Lowered] = []
         self.objects: dict[str, tuple[str, ...]] = {}
         self._masks: dict[str, Tensor] = {}
@@ -61,7 +64,7 @@ class Lowering:
         Raises:
             UnsupportedError: the call has something that rnncheck does not replay.
         """
-        given = bind(found, call)
+        given = bind(found, call, keras2=self._keras2)
         role = found.entry.role
         if role == "layer":
             return self._layer(found, name, given)
@@ -89,19 +92,32 @@ class Lowering:
             )
         return self._masks[mask.name]
 
-    # --- layers without a state ---
-
     def _layer(self, found: Object, name: str, given: Arguments) -> list[Value]:
-        values, read = tensors(found, given), options(found)
+        values, read = tensors(found, given), dict(found.options)
         inputs = [value.tensor for value in values]
-        dtype = precision(found)
+        dtype = found.precision
         if found.kind == "Attention":
             inputs += self._attention(found, given, values, inputs, read)
         elif "mask" in found.entry.call and found.kind != "BatchNormalization":
             inputs += [mask for mask in [self.explicit(first_mask(given.mask))] if mask]
         layer = Layer(name, found.kind, tuple(inputs), read, dtype=dtype)
         output = self.add(layer, found, owner=found if found.entry.weights else None)
-        return [Value(output, _output_mask(found, name, values, given.previous, layer))]
+        return [Value(output, self._output_mask(found, name, values, given.previous, layer))]
+
+    def _output_mask(self, found: Object, name: str, values: Sequence[Value], previous: Any, layer: Layer) -> AnyMask:
+        """Return the mask of a layer's output, as its compute_mask gives it."""
+        x, rule = values[0].tensor, found.entry.masks
+        several = previous if isinstance(previous, list) else [previous]
+        if rule == "zeros" and layer.options["mask_zero"]:
+            return masks.nonzero(name, x)
+        if rule == "values":
+            return masks.differing(name, x, layer.options["mask_value"], layer.dtype)
+        if rule == "merge":
+            return masks.merged(name, several, keras2=self._keras2)
+        if rule == "concatenate":
+            inputs = [value.tensor for value in values]
+            return masks.concatenated(name, inputs, several, layer.options["axis"], keras2=self._keras2)
+        return first_mask(previous) if rule in {"pass", "first"} else None
 
     def _attention(
         self, found: Object, given: Arguments, values: Sequence[Value], inputs: list[Tensor], read: dict[str, Any]
@@ -121,13 +137,11 @@ class Lowering:
         read["masks"] = tuple(named)
         return [*([inputs[1]] if len(values) == 2 else []), *named.values()]
 
-    # --- recurrent layers ---
-
     def _sequence_layer(self, found: Object, name: str, given: Arguments) -> list[Value]:
         x, *states = tensors(found, given)
-        if states and not found.keras2:
+        if states:
             raise UnsupportedError(f"layer {found.name!r}: it reads a list of tensors; expected one sequence.")
-        initial = [state.tensor for state in states] or self._states(found, name, given.values.get("initial_state"))
+        initial = self._states(found, name, given.values.get("initial_state"))
         mask = first_mask(given.mask)
         if found.entry.role == "bidirectional":
             outputs = self._bidirectional(found, name, x.tensor, initial, mask)
@@ -135,7 +149,7 @@ class Lowering:
             outputs = self._recurrent(found, name, x.tensor, initial, mask)
         sequences = bool(_flag(found, "return_sequences"))
         passed = first_mask(given.previous) if sequences else None
-        both = found.config.get("merge_mode", "") is None
+        both = found.options.get("merge_mode", "") is None
         return [Value(t, passed if k < 1 + both else None) for k, t in enumerate(outputs)]
 
     def _states(self, found: Object, name: str, given: Any) -> list[Tensor]:
@@ -146,7 +160,7 @@ class Lowering:
                 states.append(state.tensor)
             elif (value := constant(state)) is not None:
                 layer = Layer(
-                    f"{name}/initial_state_{k}", "Constant", weights={"value": value}, dtype=precision(found)
+                    f"{name}/initial_state_{k}", "Constant", weights={"value": value}, dtype=found.precision
                 )
                 states.append(self.add(layer))
             else:
@@ -163,8 +177,7 @@ class Lowering:
         All but the first read what is in processing order already, and the mask with it.
         """
         cells = _cells(found)
-        read = options(found)
-        flags = {flag: read[flag] for flag in _OF_AN_RNN}
+        flags = {flag: found.options[flag] for flag in _OF_AN_RNN}
         self._check(found, cells, initial)
         states = _dealt(cells, initial)
         counts = self.explicit(mask)
@@ -173,13 +186,13 @@ class Lowering:
             last = k == len(cells) - 1
             if k == 1 and flags["go_backwards"]:
                 flags = {**flags, "go_backwards": False}
-                counts = counts and self._reverse(f"{name}/reverse_mask", counts, precision(found))
+                counts = counts and self._reverse(f"{name}/reverse_mask", counts, found.precision)
             layer = Layer(
                 name if last else f"{name}/{k}_{cell.name}",
                 cell.kind.removesuffix("Cell"),
                 (x,),
-                {**options(cell), **flags} | ({} if last else {"return_sequences": True}),
-                dtype=precision(cell),
+                {**cell.options, **flags} | ({} if last else {"return_sequences": True}),
+                dtype=cell.precision,
                 mask=counts,
                 initial_state=tuple(states[k]),
             )
@@ -195,10 +208,10 @@ class Lowering:
                     f"layer {found.name!r}: its cell {cell.name!r} is {cell.kind}; expected one of "
                     f"{', '.join(kind for kind, entry in ENTRIES.items() if entry.role == 'cell')}."
                 )
-            if precision(cell) != precision(found):
+            if cell.precision != found.precision:
                 raise UnsupportedError(
-                    f"layer {found.name!r}: it computes in {precision(found)}, its cell {cell.name!r} in "
-                    f"{precision(cell)}; expected the same."
+                    f"layer {found.name!r}: it computes in {found.precision}, its cell {cell.name!r} in "
+                    f"{cell.precision}; expected the same."
                 )
         expected = sum(map(_state_count, cells))
         if len(initial) not in {0, expected}:
@@ -212,7 +225,7 @@ class Lowering:
                     f"layer {found.name!r}: it is stateful and used more than once; expected one use, after which it "
                     "keeps its state."
                 )
-            if initial and found.keras2:
+            if initial and self._keras2:
                 raise UnsupportedError(
                     f"layer {found.name!r}: it is stateful and has an initial_state, of which Keras 2 takes now one, "
                     "now the other; expected only one of them."
@@ -221,8 +234,6 @@ class Lowering:
 
     def _reverse(self, name: str, sequence: Tensor, dtype: str) -> Tensor:
         return self.add(Layer(name, "Reverse", (sequence,), dtype=dtype))
-
-    # --- wrappers ---
 
     def _bidirectional(
         self, found: Object, name: str, x: Tensor, initial: Sequence[Tensor], mask: AnyMask
@@ -245,10 +256,10 @@ class Lowering:
             )
         y, *ends = self._recurrent(forward, f"{name}/{forward.name}", x, initial[:middle], mask)
         y_rev, *ends_rev = self._recurrent(backward, f"{name}/{backward.name}", x, initial[middle:], mask)
-        dtype = precision(found)
+        dtype = found.precision
         if _flag(forward, "return_sequences"):
             y_rev = self._reverse(f"{name}/reverse", y_rev, dtype)
-        mode = found.config.get("merge_mode", "concat")
+        mode = found.options["merge_mode"]
         if mode is None:
             return [y, y_rev, *ends, *ends_rev]
         if mode not in _MERGES:
@@ -266,8 +277,8 @@ class Lowering:
         """
         x, *others = tensors(found, given)
         (inner,) = found.parts
-        _check_distributed(found, inner, others)
-        dtype = precision(found)
+        self._check_distributed(found, inner, others)
+        dtype = found.precision
         folded = self.add(Layer(f"{name}/fold", "FoldTime", (x.tensor,), dtype=dtype))
         mask = self.explicit(first_mask(given.mask)) if _takes_mask(inner) else None
         if mask is not None:
@@ -280,11 +291,32 @@ class Lowering:
         unfolded = self.add(Layer(name, "UnfoldTime", (outputs[0].tensor, x.tensor), dtype=dtype), found)
         return [Value(unfolded, first_mask(given.previous))]
 
+    def _check_distributed(self, found: Object, inner: Object, others: Sequence[Value]) -> None:
+        if others:
+            raise UnsupportedError(
+                f"layer {found.name!r}: it reads {1 + len(others)} tensors; expected one sequence."
+            )
+        if not inner.is_model and inner.precision != found.precision:
+            raise UnsupportedError(
+                f"layer {found.name!r}: it computes in {found.precision}, {inner.name!r} inside it in "
+                f"{inner.precision}; expected the same."
+            )
+        if _any(inner, lambda part: bool(_flag(part, "stateful"))):
+            raise UnsupportedError(
+                f"layer {found.name!r}: {inner.kind} {inner.name!r} inside TimeDistributed is stateful; expected a "
+                "layer that is not."
+            )
+        if self._keras2 and _any(inner, lambda part: part.kind == "Masking" or bool(part.options.get("mask_zero"))):
+            raise UnsupportedError(
+                f"layer {found.name!r}: {inner.kind} {inner.name!r} inside TimeDistributed makes a mask; expected a "
+                "layer that makes none."
+            )
+
     def run(self, found: Object, name: str, call: Call) -> list[Value]:
         """Lower one call of a layer or of a model inside the model."""
         if not found.is_model:
             return self.apply(found, name, call)
-        given = bind(found, call)
+        given = bind(found, call, keras2=self._keras2)
         values = list(leaves(given.values["inputs"], Value))
         inner_masks = flat_masks(given.mask, len(values))
         inputs = [Value(v.tensor, v.mask if m is None else m) for v, m in zip(values, inner_masks, strict=True)]
@@ -295,35 +327,15 @@ def _takes_mask(inner: Object) -> bool:
     return inner.is_model or ("mask" in inner.entry.call and inner.kind != "BatchNormalization")
 
 
-def _check_distributed(found: Object, inner: Object, others: Sequence[Value]) -> None:
-    if others:
-        raise UnsupportedError(f"layer {found.name!r}: it reads {1 + len(others)} tensors; expected one sequence.")
-    if not inner.is_model and precision(inner) != precision(found):
-        raise UnsupportedError(
-            f"layer {found.name!r}: it computes in {precision(found)}, {inner.name!r} inside it in "
-            f"{precision(inner)}; expected the same."
-        )
-    if _any(inner, lambda part: bool(_flag(part, "stateful"))):
-        raise UnsupportedError(
-            f"layer {found.name!r}: {inner.kind} {inner.name!r} inside TimeDistributed is stateful; expected it not "
-            "to be."
-        )
-    if found.keras2 and _any(inner, lambda part: part.kind == "Masking" or bool(part.config.get("mask_zero"))):
-        raise UnsupportedError(
-            f"layer {found.name!r}: {inner.kind} {inner.name!r} inside TimeDistributed makes a mask; expected it not "
-            "to."
-        )
-
-
 def _any(found: Object, claim: Any) -> bool:
     return bool(claim(found)) or any(_any(part, claim) for part in found.parts)
 
 
 def _flag(found: Object, name: str) -> Any:
     """Return a flag of a recurrent layer; that of the forward half for Bidirectional."""
-    while not found.is_model and found.entry.role == "bidirectional":
+    while found.entry.role == "bidirectional":
         found = found.parts[0]
-    return found.config.get(name, False)
+    return found.options.get(name, False)
 
 
 def _cells(found: Object) -> Sequence[Object]:
@@ -347,19 +359,3 @@ def _dealt(cells: Sequence[Object], states: Sequence[Tensor]) -> list[list[Tenso
         dealt.append(left[:count])
         left = left[count:]
     return dealt
-
-
-def _output_mask(found: Object, name: str, values: Sequence[Value], previous: Any, layer: Layer) -> AnyMask:
-    """Return the mask of a layer's output, as its compute_mask gives it."""
-    x, rule = values[0].tensor, found.entry.masks
-    several = previous if isinstance(previous, list) else [previous]
-    if rule == "zeros" and layer.options["mask_zero"]:
-        return masks.nonzero(name, x)
-    if rule == "values":
-        return masks.differing(name, x, layer.options["mask_value"], layer.dtype)
-    if rule == "merge":
-        return masks.merged(name, several, keras2=found.keras2)
-    if rule == "concatenate":
-        inputs = [value.tensor for value in values]
-        return masks.concatenated(name, inputs, several, layer.options["axis"], keras2=found.keras2)
-    return first_mask(previous) if rule in {"pass", "first"} else None

@@ -13,17 +13,16 @@ from rnncheck.frameworks.keras.config.calls import Value, names_of_ends, read_en
 from rnncheck.frameworks.keras.config.description import (
     Config,
     Object,
-    is_keras2,
     name_of,
     not_built,
-    own_weights,
-    precision_of,
     read_model,
 )
 from rnncheck.frameworks.keras.config.entries import Weight
 from rnncheck.frameworks.keras.config.functional import run_model
 from rnncheck.frameworks.keras.config.lowering import Lowered, Lowering
-from rnncheck.frameworks.keras.config.weights import WeightStore
+from rnncheck.frameworks.keras.config.owners import WeightStore
+from rnncheck.frameworks.keras.config.upgrade import is_keras2, upgraded
+from rnncheck.frameworks.keras.config.values import plain, read_precision
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
 
 
@@ -33,7 +32,7 @@ class Reading:
 
     Attributes:
         network: the model as plain data.
-        objects: for each of its layers that one object of the model computes, the object's path; see `weights.Owner`.
+        objects: for each of its layers that one object of the model computes, the object's path; see `owners.Owner`.
             The cells of a stack have their own; layers that stand for what Keras does in between have none.
     """
 
@@ -54,9 +53,10 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) ->
         InputError: the description or the weights are not what Keras writes.
     """
     try:
-        model = read_model(config, keras2=is_keras2(keras_version))
+        keras2 = is_keras2(config, keras_version)
+        model = read_model(upgraded(config) if keras2 else config)
         specs = input_specs(model)
-        lowering = Lowering(run_model)
+        lowering = Lowering(run_model, keras2=keras2)
         outputs = run_model(lowering, model, [Value(Tensor(spec.name)) for spec in specs], "")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
@@ -75,54 +75,30 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) ->
     return Reading(network, lowering.objects)
 
 
-# --- inputs ---
-
-
 def input_specs(model: Object) -> list[InputSpec]:
     """Return what a model takes, in its order."""
-    described = {str(name_of(d)): d for d in model.config["layers"]}
+    described = {name_of(layer): layer for layer in model.config["layers"]}
     if "input_layers" in model.config:
-        ends = read_ends(model.config["input_layers"])
-        return [_spec(end.layer, described[end.layer]["config"]) for end in ends]
-    first = model.config["layers"][0] if model.config["layers"] else {}
-    if first.get("class_name") == "InputLayer":
-        return [_spec(name_of(first), first["config"])]
-    shape = model.config.get("build_input_shape") or _first_shape(first)
-    if shape is None:
-        raise not_built(model.name, "Sequential")
-    return [_spec(f"{name_of(first)}_input", {"batch_shape": shape, "dtype": _first_dtype(first)})]
-
-
-def _first_shape(description: Config) -> Any:
-    """Return the input shape that the first layer of a Sequential model of Keras 2 carries; None where none does."""
-    config = description.get("config", {})
-    if (shape := config.get("batch_input_shape") or config.get("batch_shape")) is not None:
-        return shape
-    inner = config.get("layers") or [config["layer"]] if "layers" in config or "layer" in config else []
-    return _first_shape(inner[0]) if inner else None
-
-
-def _first_dtype(description: Config) -> Any:
-    return description.get("config", {}).get("dtype", "float32")
+        names = [end.layer for end in read_ends(model.config["input_layers"])]
+    else:
+        names = list(described)[:1]
+        if not names or described[names[0]]["class_name"] != "InputLayer":
+            raise not_built(model.name, "Sequential")
+    return [_spec(name, described[name]["config"]) for name in names]
 
 
 def _spec(name: str, config: Config) -> InputSpec:
     for option in ("sparse", "ragged"):
         if config.get(option):
             raise UnsupportedError(f"input {name!r}: {option}=True is not replayed; expected dense numbers.")
-    shape = config.get("batch_shape", config.get("batch_input_shape"))
-    if isinstance(shape, Mapping):
-        shape = shape.get("items", shape.get("config"))
+    shape = plain(config.get("batch_shape"))
     if shape is None:
         raise InputError(f"input {name!r}: its description has no shape; expected batch_shape.")
     samples, *rest = (None if size is None else int(size) for size in shape)
     dtype = config.get("dtype") or "float32"
     if not isinstance(dtype, str):
-        dtype = precision_of(name, dtype)
+        dtype = read_precision(name, dtype)
     return InputSpec(name, tuple(rest), dtype, samples)
-
-
-# --- weights ---
 
 
 def _with_weights(model: Object, lowered: Sequence[Lowered], store: WeightStore) -> list[Layer]:
@@ -135,7 +111,7 @@ def _with_weights(model: Object, lowered: Sequence[Lowered], store: WeightStore)
 
 
 def _filled(layer: Layer, owner: Object, weights: Mapping[str, Array]) -> Layer:
-    expected = own_weights(owner)
+    expected = owner.weights
     sizes: dict[str, Any] = {**layer.options, "M": layer.options.get("units"), "F": layer.options.get("filters")}
     for weight in expected:
         _check_shape(layer, weight, weights[weight.name], sizes)

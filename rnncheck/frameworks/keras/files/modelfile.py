@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rnncheck.errors import InputError, UnsupportedError
-from rnncheck.frameworks.keras.config.weights import WeightStore
+from rnncheck.frameworks.keras.config.owners import WeightStore
 from rnncheck.frameworks.keras.files.hdf5 import EXPANSION, MEMORY, Hdf5File, open_hdf5, reported_damage
 from rnncheck.frameworks.keras.files.weights import ArchiveWeights, LegacyWeights
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from rnncheck.errors import InputError
-from rnncheck.frameworks.keras.config.weights import Owner
+from rnncheck.frameworks.keras.config.owners import Owner
 from rnncheck.frameworks.keras.files.hdf5 import Hdf5File
 from rnncheck.network import Array
 

@@ -1,0 +1,146 @@
+"""The values in a description: options, activations and precisions as plain data, or refused by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rnncheck.equations.activations import ACTIVATIONS, KERAS2_ACTIVATIONS
+from rnncheck.errors import InputError, UnsupportedError
+from rnncheck.frameworks.keras.config.entries import Entry
+from rnncheck.network import Activation, Array
+from rnncheck.rounding.precision import PRECISIONS
+
+_ALIASES = {None: "linear", "swish": "silu", "hard_swish": "hard_silu"}
+_COMPUTES = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
+
+
+def read_options(name: str, kind: str, entry: Entry, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a layer or cell that change a number, by Keras' names.
+
+    Raises:
+        UnsupportedError: an activation is not replayed.
+        InputError: an option is missing, or it is nothing that Keras writes.
+    """
+    options = {}
+    for option in (*entry.checked, *entry.inherited):
+        if option not in config and option not in entry.defaults:
+            raise InputError(f"layer {name!r}: its description has no {option}; expected one, as Keras writes it.")
+        value = config.get(option, entry.defaults.get(option))
+        value = read_activation(name, value) if option.endswith("activation") else plain(value)
+        if kind == "Conv1D" and option in {"kernel_size", "strides", "dilation_rate"} and isinstance(value, int):
+            value = (value,)
+        for options_of_a_form, fits, expected in _FORMS:
+            if option in options_of_a_form and not fits(value):
+                raise InputError(f"layer {name!r}: got {option}={value!r}; expected {expected}.")
+        options[option] = value
+    return options
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _are_sizes(value: Any) -> bool:
+    return _is_size(value) or (isinstance(value, tuple) and all(map(_is_size, value)) and bool(value))
+
+
+# What a damaged file may have in place of an option, and would stop the replay.
+_FORMS: tuple[tuple[frozenset[str], Callable[[Any], bool], str], ...] = (
+    (frozenset({"units", "filters", "n", "groups", "input_dim", "output_dim"}), _is_size, "a positive integer"),
+    (frozenset({"kernel_size", "dilation_rate", "pool_size"}), _are_sizes, "positive integers"),
+    (frozenset({"strides"}), lambda value: value is None or _are_sizes(value), "positive integers"),
+    (frozenset({"padding"}), lambda value: value in {"valid", "same", "causal"}, "valid, same or causal"),
+    (
+        frozenset({
+            "use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask",
+            "reset_after", "center", "scale", "keepdims", "mask_zero", "use_scale", "normalize", "rms_scaling",
+        }),
+        lambda value: isinstance(value, bool),
+        "True or False",
+    ),
+    (
+        frozenset({"epsilon", "alpha", "negative_slope", "mask_value"}),
+        lambda value: isinstance(value, int | float),
+        "a number",
+    ),
+)  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    """Return a written value as plain data: lists as tuples, arrays as arrays, numbers as numbers."""
+    if isinstance(value, Mapping) and value.get("class_name") in {"__numpy__", "__tensor__"}:
+        array = np.asarray(value["config"]["value"], dtype=value["config"].get("dtype"))
+        return array.item() if array.ndim == 0 else array
+    if isinstance(value, Mapping) and value.get("class_name") in {"__tuple__", "TensorShape"}:
+        value = value.get("items", value.get("config"))
+    return tuple(plain(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def constant(value: Any) -> Array | None:
+    """Return what a call passes in place of a tensor as an array; None where it is none."""
+    value = plain(value)
+    if isinstance(value, tuple):
+        value = np.asarray(value)
+    return value if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" else None
+
+
+def read_activation(layer: str, value: Any) -> Activation:
+    """Return an activation; one with parameters of its own, or of Keras 2, is described by an `Activation`.
+
+    Raises:
+        UnsupportedError: rnncheck does not replay it, or not with these parameters.
+    """
+    found = value if isinstance(value, Activation) else Activation(_activation_name(value))
+    replayed = {**ACTIVATIONS, **KERAS2_ACTIVATIONS} if found is value else ACTIVATIONS
+    if found.name not in replayed:
+        raise UnsupportedError(
+            f"layer {layer!r}: activation {found.name!r} is not one that rnncheck replays. Supported: "
+            f"{', '.join(sorted(ACTIVATIONS))}."
+        )
+    takes = {k: v for k, v in inspect.signature(replayed[found.name]).parameters.items() if k != "x"}
+    if unknown := ", ".join(sorted(set(found.parameters) - set(takes))):
+        raise UnsupportedError(
+            f"layer {layer!r}: activation {found.name!r} with {unknown} is not replayed; expected only "
+            f"{', '.join(sorted(takes)) or 'the activation without parameters'}."
+        )
+    needed = {name for name, parameter in takes.items() if parameter.default is inspect.Parameter.empty}
+    if missing := ", ".join(sorted(needed - set(found.parameters))):
+        raise UnsupportedError(
+            f"layer {layer!r}: activation {found.name!r} lacks {missing}; expected functools.partial with all of its "
+            "parameters."
+        )
+    return found
+
+
+def _activation_name(value: Any) -> str:
+    """Return the name of an activation; of a function or layer that is none of Keras', what it is called there."""
+    if not isinstance(value, Mapping):
+        return str(_ALIASES.get(value, value))
+    if value.get("class_name") == "function":
+        return str(value.get("config"))
+    return "<lambda>" if value.get("class_name") == "__lambda__" else str(value.get("class_name", "<lambda>"))
+
+
+def read_precision(layer: str, policy: Any) -> str:
+    """Return the precision that a layer with a dtype policy computes in; float32 without one.
+
+    Raises:
+        UnsupportedError: rnncheck knows no such precision, or the layer is quantised.
+    """
+    if isinstance(policy, Mapping):
+        inner = policy.get("config", {})
+        if "source_name" in inner:
+            inner = {"name": f"{inner.get('mode')}_from_{inner['source_name']}"}
+        policy = inner.get("name", policy.get("class_name"))
+    policy = policy or "float32"
+    precision = _COMPUTES.get(policy, policy)
+    if precision not in PRECISIONS:
+        raise UnsupportedError(
+            f"layer {layer!r}: dtype policy {policy!r} is not replayed; expected one that computes in "
+            f"{', '.join(PRECISIONS)}."
+        )
+    return str(precision)
