@@ -21,6 +21,7 @@ version = release = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+default_role = "code"  # what stands between single backticks in docstrings
 html_theme = "furo"
 html_title = "rnncheck"
 
@@ -38,6 +39,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # of the kernel that runs the tutorial
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
+napoleon_use_rtype = False
 
 
 class Generated(SphinxDirective):

@@ -10,9 +10,12 @@ from urllib.parse import unquote
 
 import pytest
 
+import rnncheck
 from experiments import records
 from experiments.readme import DOCUMENTS, GENERATED, README, ROOT, SESSION, commands, run
 from experiments.tables import TABLES
+from rnncheck.cli import cli
+from rnncheck.frameworks.keras.config.entries import ENTRIES
 
 TEXT = {document.relative_to(ROOT).as_posix(): document.read_text() for document in DOCUMENTS}
 SESSIONS = [(name, shown["session"]) for name, text in TEXT.items() for shown in SESSION.finditer(text)]
@@ -220,6 +223,33 @@ def test_make_targets_of_the_documents_exist() -> None:
     named = {target for text in TEXT.values() for target in re.findall(r"`make ([a-z-]+)`", text)}
 
     assert named - targets == set()
+
+
+def test_options_named_in_documents_exist() -> None:
+    options = {name for command in cli.commands.values() for option in command.params for name in option.opts}
+    of_others = {"--junitxml", "--rnncheck-seed"}  # pytest's, and that of the plugin
+    prose = "\n".join(re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE) for text in TEXT.values())
+    named = {option for code in re.findall(r"`([^`\n]+)`", prose) for option in re.findall(r"--[a-z-]+", code)}
+
+    assert named - options - of_others == set()
+
+
+def test_reference_has_every_public_name() -> None:
+    documented = re.findall(r"^\.\. auto\w+:: (\w+)$", TEXT["docs/reference.md"], re.MULTILINE)
+
+    assert sorted(documented) == sorted(set(rnncheck.__all__) - {"__version__"})
+
+
+@pytest.mark.long
+def test_all_recurrent_layers_of_keras_are_checked() -> None:
+    from keras import layers
+
+    classes = {name: each for name, each in vars(layers).items() if isinstance(each, type)}
+    bases = (layers.RNN, layers.Bidirectional, layers.TimeDistributed)
+    cells = {name for name in classes if name.endswith(("Cell", "Cells"))}
+    recurrent = {name for name, each in classes.items() if issubclass(each, bases)} | cells
+
+    assert recurrent - set(ENTRIES) == set()
 
 
 @pytest.mark.long
