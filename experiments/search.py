@@ -19,61 +19,35 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from rnncheck.api import verify_case
-from rnncheck.cases.case import (
-    ALIASES,
-    FLAGS,
-    GATES,
-    LAYERS,
-    MASK_SOURCES,
-    MASKS,
-    MERGE_MODES,
-    PADDINGS,
-    POLICIES,
-    WEIGHTS,
-    WRAPPERS,
-    Case,
-)
+from rnncheck.cases.case import OPTIONS, Case
 from rnncheck.cases.deviations import deviates
 from rnncheck.checks.verdicts import Verdict
-from rnncheck.equations.activations import ACTIVATIONS
 from rnncheck.errors import InputError
 from rnncheck.report.report import Entry, Report
 
 DEFAULTS = {field.name: field.default for field in fields(Case)}
 
-_NAMES = (*sorted(ACTIVATIONS), *ALIASES)
-
 # What each option is drawn from, besides its default, which is drawn as often as all the others together. The plain
 # values come first, since Hypothesis shrinks towards the first. Small sizes suffice, and few layers and cells: Keras
 # takes long for each of their unrolled steps.
-CHOICES: dict[str, Sequence[Any]] = {
+_FEW: dict[str, Sequence[Any]] = {
     "N": (1, 2, 3, 9),
     "T": (4, 3, 2, 1, 7),
     "D": (1, 2, 4, 8),
     "M": (1, 2, 3, 7, 16),
     "K": (1, 3, 4),
-    "layer": LAYERS,
-    "cell": tuple(GATES),
     "cells": (3,),
-    "wrapper": tuple(WRAPPERS),
-    "merge_mode": MERGE_MODES,
     "layers": (2,),
-    "dtype": tuple(POLICIES),
-    "activation": _NAMES,
-    "recurrent_activation": _NAMES,
     "kernel_size": (1, 3),
     "strides": (2, 3),
-    "padding": PADDINGS,
     "dilation_rate": (2,),
-    "mask": tuple(MASKS),
-    "mask_from": tuple(MASK_SOURCES),
     "dropout": (0.5, 1.0),
     "recurrent_dropout": (0.5, 1.0),
-    "dense_activation": _NAMES,
-    "weights": tuple(WEIGHTS),
     "recurrent_scale": (0.0, 1.0, 3.0),
-    **dict.fromkeys(FLAGS, (False, True)),
 }
+_DRAWN = {name: _FEW.get(name, option.choices) for name, option in OPTIONS.items() if name != "seed"}
+# Flags come last: Hypothesis finds combinations of them sooner that way.
+CHOICES = dict(sorted(_DRAWN.items(), key=lambda item: item[1] == (False, True)))
 
 
 SETTINGS = settings(

@@ -15,19 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from rnncheck.cases.array_files import FILES
-from rnncheck.cases.case import (
-    GATES,
-    LAYERS,
-    MASK_SOURCES,
-    MASKS,
-    MERGE_MODES,
-    PADDINGS,
-    POLICIES,
-    SIZES,
-    WEIGHTS,
-    WRAPPERS,
-    Case,
-)
+from rnncheck.cases.case import OPTIONS, SIZES, Case
 from rnncheck.cases.deviations import BACKENDS
 from rnncheck.checks.end_to_end import Tolerance, make_tolerance
 from rnncheck.equations.formats import FORMATS
@@ -46,58 +34,6 @@ from rnncheck.version import __version__
 INTERRUPTED = 130
 
 
-_SIZE_HELP = {"N": "samples", "T": "steps", "D": "input features", "M": "hidden units", "K": "output units"}
-
-
-# The options of a case that take a value, and what the help says of them.
-_CHOICE_HELP = {
-    "layer": f"recurrent layer: {', '.join(LAYERS)}",
-    "cell": f"cell of rnn, lowest cell of stacked: {', '.join(GATES)}",
-    "wrapper": f"what stands around the layer: {', '.join(WRAPPERS)}",
-    "merge_mode": f"how Bidirectional merges its two outputs: {', '.join(MERGE_MODES)}",
-    "activation": "of the recurrent layer, by Keras' name",
-    "recurrent_activation": "of its gates, by Keras' name",
-    "dense_activation": "of Dense, by Keras' name",
-    "dtype": f"dtype policy: {', '.join(POLICIES)}",
-    "padding": f"of a convolution: {', '.join(PADDINGS)}",
-    "mask": f"which steps count: {', '.join(MASKS)}",
-    "mask_from": f"where the mask comes from: {', '.join(MASK_SOURCES)}",
-    "weights": f"where weights come from: {', '.join(WEIGHTS)}",
-}
-
-
-_COUNT_HELP = {
-    "cells": "cells of stacked",
-    "layers": "recurrent layers on top of each other",
-    "kernel_size": "of a convolution along its first axis",
-    "strides": "of a convolution",
-    "dilation_rate": "of a convolution",
-}
-
-
-_NUMBER_HELP = {
-    "recurrent_scale": "largest singular value of each gate's recurrent kernel; chaotic above about 1.5",
-    "dropout": "rate on the inputs, inactive at inference",
-    "recurrent_dropout": "rate on the states, inactive at inference",
-}
-
-
-_FLAG_HELP = {
-    "own_backward": "give Bidirectional a backward layer of its own",
-    "use_bias": "give both layers a bias",
-    "unit_forget_bias": "start an LSTM's forget gate at bias 1",
-    "reset_after": "reset a GRU's state after the product",
-    "return_sequences": "let Dense see every step",
-    "return_state": "return the final state too",
-    "go_backwards": "take the steps last to first",
-    "stateful": "call twice, keeping the state",
-    "unroll": "let Keras unroll the loop",
-    "initial_state": "start from a given state",
-    "zero_output_for_mask": "put out zero where a step does not count",
-    "flatten": "put Flatten between the recurrent layer and Dense",
-}
-
-
 class _Numbers(click.ParamType[list[int]]):
     """A list such as 1,4,32."""
 
@@ -107,7 +43,7 @@ class _Numbers(click.ParamType[list[int]]):
         try:
             return [int(part) for part in str(value).split(",")]
         except ValueError:
-            self.fail(f"{value!r} came; expected whole numbers with commas between them, such as 1,4,32.", param, ctx)
+            self.fail(f"got {value!r}; expected whole numbers with commas between them, such as 1,4,32.", param, ctx)
 
 
 class _Words(click.ParamType[list[str]]):
@@ -120,20 +56,22 @@ class _Words(click.ParamType[list[str]]):
 
 
 def _case_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add one option for each field of a Case."""
-    for name, text in reversed(_FLAG_HELP.items()):
-        flag = name.replace("_", "-")
-        command = click.option(f"--{flag}/--no-{flag}", name, default=None, help=text)(command)
-    for name, text in reversed(_NUMBER_HELP.items()):
-        command = click.option("--" + name.replace("_", "-"), name, type=float, help=text)(command)
-    for name, text in reversed(_COUNT_HELP.items()):
-        command = click.option("--" + name.replace("_", "-"), name, type=_Numbers(), help=text)(command)
-    for name, text in reversed(_CHOICE_HELP.items()):
-        command = click.option("--" + name.replace("_", "-"), name, type=_Words(), help=text)(command)
-    for size in reversed(SIZES):
-        command = click.option(f"-{size}", size, type=_Numbers(), help=f"{_SIZE_HELP[size]}, one or several: 1,4")(
-            command
-        )
+    """Add one option for each field of a Case but the seed."""
+    for name, option in reversed(tuple(OPTIONS.items())):
+        dashed = name.replace("_", "-")
+        default = Case.__dataclass_fields__[name].default
+        if name == "seed":
+            continue
+        if isinstance(default, bool):
+            add = click.option(f"--{dashed}/--no-{dashed}", name, default=None, help=option.help)
+        elif isinstance(default, int):
+            flag, text = (
+                (f"-{name}", f"{option.help}, one or several: 1,4") if name in SIZES else (f"--{dashed}", option.help)
+            )
+            add = click.option(flag, name, type=_Numbers(), help=text)
+        else:
+            add = click.option(f"--{dashed}", name, type=_Words() if option.choices else float, help=option.help)
+        command = add(command)
     return command
 
 

@@ -8,12 +8,12 @@ import pytest
 from rnncheck import NOTEBOOK, Case, InputError
 from rnncheck.cases.case import (
     ALIASES,
-    COUNTS,
     GATES,
     LAYERS,
     MASK_SOURCES,
     MASKS,
     MERGE_MODES,
+    OPTIONS,
     PADDINGS,
     POLICIES,
     RANKS,
@@ -27,13 +27,13 @@ BIDIRECTIONAL = {"wrapper": "bidirectional"}
 TIME_DISTRIBUTED = {"wrapper": "time_distributed"}
 
 
-@pytest.mark.parametrize("size", [*SIZES, *COUNTS])
+@pytest.mark.parametrize("size", [name for name in OPTIONS if type(getattr(Case(), name)) is int and name != "seed"])
 @pytest.mark.parametrize("value", [0, -3, 2.0, True, "4", None], ids=repr)
 def test_size_that_is_no_positive_whole_number_is_refused(size, value):
     with pytest.raises(InputError) as refused:
         Case(**{size: value})
 
-    assert str(refused.value) == f"case: {size}={value!r} came; expected a whole number from 1 up."
+    assert str(refused.value) == f"case: got {size}={value!r}; expected a whole number from 1 up."
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, True, "7", None], ids=repr)
@@ -41,14 +41,14 @@ def test_seed_that_is_no_whole_number_is_refused(value):
     with pytest.raises(InputError) as refused:
         Case(seed=value)
 
-    assert str(refused.value).startswith(f"case: seed={value!r} came; expected a whole number from 0 ")
+    assert str(refused.value).startswith(f"case: got seed={value!r}; expected a whole number from 0 ")
 
 
 def test_seed_larger_than_keras_takes_is_refused():
     with pytest.raises(InputError) as refused:
         Case(seed=2**32)
 
-    assert str(refused.value).startswith("case: seed=4294967296 came; expected a whole number from 0 ")
+    assert str(refused.value).startswith("case: got seed=4294967296; expected a whole number from 0 ")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_unknown_choice_is_refused_with_the_known_ones(option, value, choices):
     with pytest.raises(InputError) as refused:
         Case(**{option: value})
 
-    assert str(refused.value) == f"case: {option}={value!r} came; expected one of {choices}."
+    assert str(refused.value) == f"case: got {option}={value!r}; expected one of {choices}."
 
 
 def test_glu_of_the_recurrent_layer_is_refused():
@@ -81,7 +81,7 @@ def test_glu_of_the_recurrent_layer_is_refused():
         Case(activation="glu")
 
     assert str(refused.value) == (
-        "case: activation='glu' came; expected one that keeps the number of units, since the state is fed back. "
+        "case: got activation='glu'; expected one that keeps the number of units, since the state is fed back. "
         "Use dense_activation='glu' instead."
     )
 
@@ -91,7 +91,7 @@ def test_glu_of_an_odd_number_of_outputs_is_refused():
         Case(dense_activation="glu", K=3)
 
     assert str(refused.value) == (
-        "case: dense_activation='glu' came with K=3; expected an even K, since glu halves it."
+        "case: got dense_activation='glu' with K=3; expected an even K, since glu halves it."
     )
 
 
@@ -100,87 +100,87 @@ def test_flatten_of_a_single_step_is_refused():
         Case(flatten=True)
 
     assert str(refused.value) == (
-        "case: flatten=True came with return_sequences=False; expected return_sequences=True, since there is "
+        "case: got flatten=True with return_sequences=False; expected return_sequences=True, since there is "
         "nothing to flatten in one step."
     )
 
 
 @pytest.mark.parametrize(
-    ("options", "came", "expected"),
+    ("options", "got", "expected"),
     [
         (
             {"layer": "lstm", "recurrent_activation": "glu"},
-            "recurrent_activation='glu' came",
+            "recurrent_activation='glu'",
             "one that keeps the number of units, since each has its gates. Use dense_activation='glu' instead.",
         ),
         (
             {"layer": "conv_lstm_1d", "strides": 2, "dilation_rate": 2},
-            "strides=2 came with dilation_rate=2",
+            "strides=2 with dilation_rate=2",
             "1 for one of them, since Keras refuses both.",
         ),
         (
             {"layer": "conv_lstm_2d", "kernel_size": 4, "layers": 2},
-            "kernel_size=4 came with dilation_rate=1, layers=2",
+            "kernel_size=4 with dilation_rate=1, layers=2",
             "kernels that fit into the space, which is (6, 5). Use padding='same'.",
         ),
         (
             {"layer": "conv_lstm_1d", "mask": "left", "mask_from": "masking"},
-            "mask_from='masking' came with layer='conv_lstm_1d'",
+            "mask_from='masking' with layer='conv_lstm_1d'",
             "mask_from='input', since a mask of steps and places is none of steps.",
         ),
         (
             {**BIDIRECTIONAL, "go_backwards": True},
-            "go_backwards=True came with wrapper='bidirectional'",
+            "go_backwards=True with wrapper='bidirectional'",
             "go_backwards=False, or own_backward=True, since both of Keras' own layers would go backwards.",
         ),
         (
             {**BIDIRECTIONAL, "zero_output_for_mask": True},
-            "zero_output_for_mask=True came with wrapper='bidirectional'",
+            "zero_output_for_mask=True with wrapper='bidirectional'",
             "False, since Bidirectional sets it itself: to the value of return_sequences.",
         ),
         (
             {**BIDIRECTIONAL, "merge_mode": "none", "layers": 2},
-            "merge_mode='none' came with layers=2",
+            "merge_mode='none' with layers=2",
             "layers=1, since the next layer reads one sequence, not two.",
         ),
         (
             {**BIDIRECTIONAL, "stateful": True, "return_state": True},
-            "return_state=True came with wrapper='bidirectional', stateful=True",
+            "return_state=True with wrapper='bidirectional', stateful=True",
             "one of them, since Keras' Bidirectional fails when it makes up the mask of the states.",
         ),
         (
             {**BIDIRECTIONAL, "activation": "threshold"},
-            "the activation 'threshold' came with wrapper='bidirectional'",
+            "the activation 'threshold' with wrapper='bidirectional'",
             "another, since Keras copies the layer and cannot copy an activation with parameters.",
         ),
         (
             {"layer": "stacked", "cells": 1},
-            "cells=1 came with layer='stacked'",
+            "cells=1 with layer='stacked'",
             "2 or more, since Keras fails on a stack of one with a mask or unroll. Use layer='rnn'.",
         ),
         (
             {**TIME_DISTRIBUTED, "return_state": True},
-            "return_state=True came with wrapper='time_distributed'",
+            "return_state=True with wrapper='time_distributed'",
             "False, since TimeDistributed puts together one output, no states.",
         ),
         (
             {**TIME_DISTRIBUTED, "initial_state": True},
-            "initial_state=True came with wrapper='time_distributed'",
+            "initial_state=True with wrapper='time_distributed'",
             "False, since TimeDistributed passes no states on.",
         ),
         (
             {**TIME_DISTRIBUTED, "stateful": True},
-            "stateful=True came with wrapper='time_distributed'",
+            "stateful=True with wrapper='time_distributed'",
             "False, since every outer step would go on from the one before.",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
-def test_options_that_exclude_each_other_are_refused(options, came, expected):
+def test_options_that_exclude_each_other_are_refused(options, got, expected):
     with pytest.raises(InputError) as refused:
         Case(**options)
 
-    assert str(refused.value) == f"case: {came}; expected {expected}"
+    assert str(refused.value) == f"case: got {got}; expected {expected}"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_option_that_nothing_in_the_case_has_is_refused(options, where):
     with pytest.raises(InputError) as refused:
         Case(**options)
 
-    assert str(refused.value) == f"case: {option}={value!r} came; expected it only with {where}, which has it."
+    assert str(refused.value) == f"case: got {option}={value!r}; expected it only with {where}, which has it."
 
 
 @pytest.mark.parametrize("option", ["dropout", "recurrent_dropout"])
@@ -217,7 +217,7 @@ def test_dropout_that_is_no_rate_is_refused(option, value):
     with pytest.raises(InputError) as refused:
         Case(**{option: value})
 
-    assert str(refused.value).startswith(f"case: {option}={value!r} came; expected ")
+    assert str(refused.value).startswith(f"case: got {option}={value!r}; expected ")
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")], ids=repr)
@@ -225,7 +225,7 @@ def test_recurrent_scale_that_is_no_size_is_refused(value):
     with pytest.raises(InputError) as refused:
         Case(recurrent_scale=value)
 
-    assert str(refused.value).startswith(f"case: recurrent_scale={value!r} came; expected ")
+    assert str(refused.value).startswith(f"case: got recurrent_scale={value!r}; expected ")
 
 
 def test_case_larger_than_half_the_memory_is_refused_with_what_it_would_need():
@@ -235,7 +235,7 @@ def test_case_larger_than_half_the_memory_is_refused_with_what_it_would_need():
         Case(N=10**12)
 
     assert str(refused.value) == (
-        "case: N=1000000000000, T=10, D=3, M=5, K=2 came; it would need about 2.83 PiB, expected at most "
+        "case: got N=1000000000000, T=10, D=3, M=5, K=2, which needs about 2.83 PiB; expected at most "
         f"{readable_bytes(half)}, half of this machine's memory. Use smaller sizes."
     )
 
@@ -447,6 +447,21 @@ def test_known_choice_is_taken(option, value):
 )
 def test_known_choice_is_taken_where_something_has_it(option, value, holder):
     assert getattr(Case(**holder, **{option: value}), option) == value
+
+
+def test_docstring_describes_every_option():
+    described = [line for line in Case.__doc__.splitlines() if line.startswith("    ")]
+
+    assert described == [f"    {name}: {option.help}." for name, option in OPTIONS.items()]
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "seed"])
+def test_command_has_every_option_with_its_help(rnncheck_command, name):
+    text = " ".join(rnncheck_command("verify", "--help").out.split())
+
+    flag = f"-{name} " if name in SIZES else f"--{name.replace('_', '-')} "
+    assert flag in text
+    assert OPTIONS[name].help in text
 
 
 def test_case_cannot_be_changed():

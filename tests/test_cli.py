@@ -41,11 +41,11 @@ ACTIVATIONS = (
     "softsign, sparse_plus, sparse_sigmoid, sparsemax, squareplus, swish, tanh, tanh_shrink, threshold"
 )
 GLU = (
-    "case: activation='glu' came; expected one that keeps the number of units, since the state is fed back. "
+    "case: got activation='glu'; expected one that keeps the number of units, since the state is fed back. "
     "Use dense_activation='glu' instead."
 )
 FLATTEN = (
-    "case: flatten=True came with return_sequences=False; expected return_sequences=True, since there is nothing to "
+    "case: got flatten=True with return_sequences=False; expected return_sequences=True, since there is nothing to "
     "flatten in one step."
 )
 DTYPES = "bfloat16, float16, float32, float64, mixed_bfloat16, mixed_float16"
@@ -238,13 +238,13 @@ def refused_by_click(done, message):
 def test_size_below_one_is_refused(rnncheck_command, size, value):
     done = rnncheck_command("verify", f"-{size}", value)
 
-    refused(done, f"case: {size}={value} came; expected a whole number from 1 up.")
+    refused(done, f"case: got {size}={value}; expected a whole number from 1 up.")
 
 
 def test_size_below_one_in_a_list_is_refused_before_anything_runs(rnncheck_command):
     done = rnncheck_command("verify", "-N", "1,2,0")
 
-    refused(done, "case: N=0 came; expected a whole number from 1 up.")
+    refused(done, "case: got N=0; expected a whole number from 1 up.")
 
 
 @pytest.mark.parametrize("size", ["N", "T", "D", "M", "K"])
@@ -254,7 +254,7 @@ def test_size_that_is_no_number_is_refused(rnncheck_command, size, value):
 
     refused_by_click(
         done,
-        f"Invalid value for '-{size}': {value!r} came; expected whole numbers with commas between them, "
+        f"Invalid value for '-{size}': got {value!r}; expected whole numbers with commas between them, "
         "such as 1,4,32.",
     )
 
@@ -277,7 +277,7 @@ def test_size_beyond_the_memory_is_refused_with_what_it_would_need(rnncheck_comm
 
     refused(
         done,
-        f"case: {sizes} came; it would need about {needed}, expected at most {readable_bytes(half)}, half of this "
+        f"case: got {sizes}, which needs about {needed}; expected at most {readable_bytes(half)}, half of this "
         "machine's memory. Use smaller sizes.",
     )
 
@@ -285,17 +285,17 @@ def test_size_beyond_the_memory_is_refused_with_what_it_would_need(rnncheck_comm
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--activation tnah", f"case: activation='tnah' came; expected one of {ACTIVATIONS}."),
-        ("--activation tanh,tnah", f"case: activation='tnah' came; expected one of {ACTIVATIONS}."),
-        ("--dense-activation tnah", f"case: dense_activation='tnah' came; expected one of {ACTIVATIONS}."),
+        ("--activation tnah", f"case: got activation='tnah'; expected one of {ACTIVATIONS}."),
+        ("--activation tanh,tnah", f"case: got activation='tnah'; expected one of {ACTIVATIONS}."),
+        ("--dense-activation tnah", f"case: got dense_activation='tnah'; expected one of {ACTIVATIONS}."),
         ("--activation glu", GLU),
         (
             "--dense-activation glu -K 3",
-            "case: dense_activation='glu' came with K=3; expected an even K, since glu halves it.",
+            "case: got dense_activation='glu' with K=3; expected an even K, since glu halves it.",
         ),
-        ("--dtype int8", f"case: dtype='int8' came; expected one of {DTYPES}."),
-        ("--mask some", "case: mask='some' came; expected one of all, both, holes, left, mixed, none, right."),
-        ("--weights ones", "case: weights='ones' came; expected one of keras, random."),
+        ("--dtype int8", f"case: got dtype='int8'; expected one of {DTYPES}."),
+        ("--mask some", "case: got mask='some'; expected one of all, both, holes, left, mixed, none, right."),
+        ("--weights ones", "case: got weights='ones'; expected one of keras, random."),
         ("--flatten", FLATTEN),
         ("--rtol 1e-3", "rtol: it came without atol; expected both or neither. Add atol, 0 if need be."),
         ("--atol 1e-3", "atol: it came without rtol; expected both or neither. Add rtol, 0 if need be."),
@@ -314,7 +314,7 @@ def test_unknown_layer_is_refused(rnncheck_command):
 
     assert (done.code, done.out) == (2, "")
     assert re.fullmatch(
-        r"rnncheck: case: layer='transformer' came; expected one of .*simple_rnn, stacked\.\n", done.err
+        r"rnncheck: case: got layer='transformer'; expected one of .*simple_rnn, stacked\.\n", done.err
     )
 
 

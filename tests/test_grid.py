@@ -7,12 +7,12 @@ import pytest
 
 from rnncheck import NOTEBOOK, Case, InputError
 from rnncheck.cases.case import (
-    COUNTS,
     GATES,
     LAYERS,
     MASK_SOURCES,
     MASKS,
     MERGE_MODES,
+    OPTIONS,
     PADDINGS,
     POLICIES,
     RANKS,
@@ -165,7 +165,7 @@ def test_grid_has_every_flag_on_and_off(flag):
     assert values(flag) == {False, True}
 
 
-@pytest.mark.parametrize("option", ["dropout", "recurrent_dropout", "recurrent_scale", *COUNTS])
+@pytest.mark.parametrize("option", [name for name, option in OPTIONS.items() if not option.choices])
 def test_grid_has_every_number_changed(option):
     assert len(values(option)) > 1
 
@@ -223,7 +223,7 @@ def test_product_refuses_a_combination_that_cannot_be_built():
         product_of({"K": [2, 3], "dense_activation": ["glu"]}, seed=0)
 
     assert str(refused.value) == (
-        "case: dense_activation='glu' came with K=3; expected an even K, since glu halves it."
+        "case: got dense_activation='glu' with K=3; expected an even K, since glu halves it."
     )
 
 

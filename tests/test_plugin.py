@@ -206,7 +206,7 @@ def test_importing_the_plugin_is_cheap():
         (
             "size=3",
             "rnncheck_case",
-            "*the mark rnncheck: case: 'size' came; expected one of N, T, D, M, K, layer,*_scale.",
+            "*the mark rnncheck: case: got 'size'; expected one of N, T, D, M, K, layer,*_scale.",
         ),
         ("N=[1, 4]", "", "*the mark rnncheck: the test takes nothing of it; expected rnncheck_case*"),
         ("[1, 4]", "rnncheck_case", "*the mark rnncheck: ?1, 4? came; expected options by their names*"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import shlex
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rnncheck.cases.memory import half_of_memory, readable_bytes
-from rnncheck.cases.rules import RULES, misplaced
+from rnncheck.cases.options import Option, Place, choice, flag, number, whole
+from rnncheck.cases.rules import refused
 from rnncheck.equations.activations import ACTIVATIONS
 from rnncheck.errors import InputError
 
@@ -23,10 +25,8 @@ POLICIES = {
     "mixed_bfloat16": "bfloat16",
 }
 
-
 # Keras' aliases of activations.
 ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
-
 
 MASKS = {
     "none": "no mask",
@@ -38,27 +38,21 @@ MASKS = {
     "mixed": "holes, both ends, and one sample in which no step counts",
 }
 
-
 MASK_SOURCES = {
     "input": "the mask is an input of the model",
     "masking": "a Masking layer finds it in the inputs",
     "embedding": "an Embedding layer finds it in the ids, which are the inputs then",
 }
 
-
 # Cells -> how many gates their kernels hold side by side, and what their states are called.
 GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
 
-
 STATES = {"simple_rnn": ("h",), "lstm": ("h", "c"), "gru": ("h",)}
-
 
 # Convolutional layers -> along how many axes of space.
 RANKS = {"conv_lstm_1d": 1, "conv_lstm_2d": 2, "conv_lstm_3d": 3}
 
-
 LAYERS = (*GATES, "rnn", "stacked", *RANKS)
-
 
 WRAPPERS = {
     "none": "the layer alone",
@@ -66,166 +60,106 @@ WRAPPERS = {
     "time_distributed": "TimeDistributed: the layer runs for each of a few outer steps on its own",
 }
 
-
 MERGE_MODES = ("concat", "sum", "mul", "ave", "none")
 
-
 PADDINGS = ("valid", "same")
-
 
 # How large the space of a convolutional layer's inputs is, and how many outer steps TimeDistributed has.
 SPACE = (6, 5, 3)
 
-
 OUTER_STEPS = 2
-
 
 WEIGHTS = {
     "random": "random weights and biases, none of them zero",
     "keras": "Keras' default initialisers, as in the notebook: zero biases, which hide every bias fault",
 }
 
-
-# The options of a case that are on or off.
-FLAGS = (
-    "own_backward",
-    "use_bias",
-    "unit_forget_bias",
-    "reset_after",
-    "return_sequences",
-    "return_state",
-    "go_backwards",
-    "stateful",
-    "unroll",
-    "initial_state",
-    "zero_output_for_mask",
-    "flatten",
-)
-
-
+# The sizes, in the order in which they are always named.
 SIZES = ("N", "T", "D", "M", "K")
 
+_STACKED = Place(lambda case: case.layer == "stacked", "layer=stacked")
+_RNN = Place(lambda case: case.layer in {"rnn", "stacked"}, "layer=rnn or stacked")
+_BIDIRECTIONAL = Place(lambda case: case.bidirectional, "wrapper=bidirectional")
+_GATED = Place(lambda case: case.cell_kinds != ("simple_rnn",), "a layer with gates")
+_LSTM = Place(lambda case: "lstm" in case.cell_kinds, "an LSTM")
+_GRU = Place(lambda case: "gru" in case.cell_kinds, "a GRU")
+_CONVOLUTION = Place(lambda case: case.rank > 0, "layer=conv_lstm_1d, 2d or 3d")
+_MASKED = Place(lambda case: case.mask != "none", "a mask other than none")
 
-# The other whole numbers of a case.
-COUNTS = ("cells", "layers", "kernel_size", "strides", "dilation_rate")
+_ACTIVATIONS = (*sorted(ACTIVATIONS), *ALIASES)
 
 
 @dataclass(frozen=True)
 class Case:
     """Input (T, D) -> recurrent layer (M) -> Dense (K), for N samples.
 
-    Attributes:
-        N: samples.
-        T: steps.
-        D: input features; the channels of a convolutional layer.
-        M: hidden units; the filters of a convolutional layer.
-        K: output units.
-        layer: the recurrent layer, one of `LAYERS`: a cell's own layer, `rnn` for RNN(cell), `stacked` for
-            RNN([cells]), or a convolutional one.
-        cell: the cell of `rnn`; the lowest cell of `stacked`, above which the others follow in the order of `GATES`.
-        cells: how many cells `stacked` has. The highest has M units, each one below it one more.
-        wrapper: what stands around the layer, one of `WRAPPERS`.
-        merge_mode: how Bidirectional puts its two outputs together; with `none` each has a Dense of its own.
-        own_backward: whether Bidirectional is given its backward layer, one with another activation.
-        layers: how many such layers stand on top of each other.
-        seed: of weights and inputs.
-        dtype: a Keras dtype policy.
-        activation: of the recurrent layer, by Keras' name.
-        recurrent_activation: of its gates, by Keras' name.
-        use_bias: whether both layers have a bias.
-        unit_forget_bias: whether Keras starts the forget gate's bias at 1; shows with `weights="keras"` only.
-        reset_after: whether a GRU resets the state after multiplying it with the recurrent kernel.
-        kernel_size: of a convolution along its first and third axis; one more along its second.
-        strides: of a convolution, along every axis.
-        padding: of a convolution, one of `PADDINGS`.
-        dilation_rate: of a convolution, along every axis.
-        return_sequences: whether Dense sees every step; else it sees the last.
-        return_state: whether the model also returns the final states.
-        go_backwards: whether the layer takes the steps last to first.
-        stateful: whether a second call goes on from where the first one ended; two calls are made.
-        unroll: whether Keras builds the steps one by one instead of a loop.
-        initial_state: whether the states start from inputs instead of zero.
-        mask: which steps count, one of `MASKS`.
-        mask_from: where the mask comes from, one of `MASK_SOURCES`.
-        zero_output_for_mask: whether the output is zero where a step does not count.
-        dropout: rate on the inputs; inactive at inference.
-        recurrent_dropout: rate on the states; inactive at inference.
-        flatten: whether Flatten stands between the recurrent layer and Dense.
-        dense_activation: of Dense, by Keras' name.
-        weights: where the weights come from, one of `WEIGHTS`.
-        recurrent_scale: the largest singular value of each gate's recurrent kernel; above about 1.5 a SimpleRNN's run
-            is chaotic. None for a value at which the activation's states stay moderate.
+    The layer `rnn` is RNN(cell), and `stacked` is RNN([cells]): its lowest cell is `cell`, the others follow in the
+    order of `GATES`, the highest has M units and each one below it one more. Of a convolutional layer, D are the
+    channels and M the filters; its kernel is one longer along the second axis than along the others.
     """
 
-    N: int = 4
-    T: int = 10
-    D: int = 3
-    M: int = 5
-    K: int = 2
-    layer: str = "simple_rnn"
-    cell: str = "simple_rnn"
-    cells: int = 2
-    wrapper: str = "none"
-    merge_mode: str = "concat"
-    own_backward: bool = False
-    layers: int = 1
-    seed: int = 0
-    dtype: str = "float32"
-    activation: str = "tanh"
-    recurrent_activation: str = "sigmoid"
-    use_bias: bool = True
-    unit_forget_bias: bool = True
-    reset_after: bool = True
-    kernel_size: int = 2
-    strides: int = 1
-    padding: str = "valid"
-    dilation_rate: int = 1
-    return_sequences: bool = False
-    return_state: bool = False
-    go_backwards: bool = False
-    stateful: bool = False
-    unroll: bool = False
-    initial_state: bool = False
-    mask: str = "none"
-    mask_from: str = "input"
-    zero_output_for_mask: bool = False
-    dropout: float = 0.0
-    recurrent_dropout: float = 0.0
-    flatten: bool = False
-    dense_activation: str = "linear"
-    weights: str = "random"
-    recurrent_scale: float | None = None
+    N: int = whole(4, "samples")
+    T: int = whole(10, "steps")
+    D: int = whole(3, "input features")
+    M: int = whole(5, "hidden units")
+    K: int = whole(2, "output units")
+    layer: str = choice("simple_rnn", "recurrent layer", LAYERS)
+    cell: str = choice("simple_rnn", "cell of rnn, lowest cell of stacked", GATES, _RNN)
+    cells: int = whole(2, "cells of stacked", _STACKED)
+    wrapper: str = choice("none", "what is around the layer", WRAPPERS)
+    # With none, each of the two outputs has a Dense of its own.
+    merge_mode: str = choice("concat", "how Bidirectional merges its two outputs", MERGE_MODES, _BIDIRECTIONAL)
+    # The backward layer then has another activation.
+    own_backward: bool = flag(False, "give Bidirectional a backward layer of its own", _BIDIRECTIONAL)
+    layers: int = whole(1, "recurrent layers on top of each other")
+    seed: int = whole(0, "seed for weights and inputs", least=0, most=2**32 - 1)  # as Keras takes
+    dtype: str = choice("float32", "dtype policy", POLICIES)
+    activation: str = choice("tanh", "activation of the recurrent layer, by Keras' name", _ACTIVATIONS, listed=False)
+    recurrent_activation: str = choice(
+        "sigmoid", "activation of its gates, by Keras' name", _ACTIVATIONS, _GATED, listed=False
+    )
+    use_bias: bool = flag(True, "give both layers a bias")
+    unit_forget_bias: bool = flag(True, "start an LSTM's forget gate at bias 1; it shows with weights=keras", _LSTM)
+    reset_after: bool = flag(True, "reset a GRU's state after the product with the recurrent kernel", _GRU)
+    kernel_size: int = whole(2, "size of a convolution along its first axis", _CONVOLUTION)
+    strides: int = whole(1, "strides of a convolution, along every axis", _CONVOLUTION)
+    padding: str = choice("valid", "padding of a convolution", PADDINGS, _CONVOLUTION)
+    dilation_rate: int = whole(1, "dilation of a convolution, along every axis", _CONVOLUTION)
+    return_sequences: bool = flag(False, "let Dense see every step, not only the last")
+    return_state: bool = flag(False, "return the final states too")
+    go_backwards: bool = flag(False, "take the steps last to first")
+    stateful: bool = flag(False, "call twice, keeping the state")
+    unroll: bool = flag(False, "let Keras unroll the loop")
+    initial_state: bool = flag(False, "start from given states instead of zeros")
+    mask: str = choice("none", "which steps count", MASKS)
+    mask_from: str = choice("input", "where the mask comes from", MASK_SOURCES, _MASKED)
+    zero_output_for_mask: bool = flag(False, "put out zero where a step does not count")
+    dropout: float = number(0.0, "rate on the inputs, inactive at inference", most=1.0)
+    recurrent_dropout: float = number(0.0, "rate on the states, inactive at inference", most=1.0)
+    flatten: bool = flag(False, "put Flatten between the recurrent layer and Dense")
+    dense_activation: str = choice("linear", "activation of Dense, by Keras' name", _ACTIVATIONS, listed=False)
+    weights: str = choice("random", "where weights come from", WEIGHTS)
+    # None for a value at which the activation's states stay moderate.
+    recurrent_scale: float | None = number(
+        None, "largest singular value of each gate's recurrent kernel; chaotic above about 1.5"
+    )
 
     def __post_init__(self) -> None:
-        for size in (*SIZES, *COUNTS):
-            _check_size(size, getattr(self, size))
-        for option, choices in _CHOICES.items():
-            _check_choice(option, getattr(self, option), choices)
-        for flag in FLAGS:
-            _check_choice(flag, getattr(self, flag), (False, True))
-        self._check_numbers()
-        self._check_combinations()
-        self._check_memory()
-
-    def _check_numbers(self) -> None:
-        """Refuse numbers that are out of range."""
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+        for name, option in OPTIONS.items():
+            option.check(name, getattr(self, name))
+        for name, value in self.changed_options().items():
+            place = OPTIONS[name].place
+            if place is not None and not place.has(self):
+                raise InputError(f"case: got {name}={value!r}; expected it only with {place.where}, which has it.")
+        if refusal := refused(self):
+            raise InputError(f"case: {refusal}")
+        most = half_of_memory()
+        if self.bytes_needed > most:
+            sizes = ", ".join(f"{size}={getattr(self, size)}" for size in SIZES)
             raise InputError(
-                f"case: seed={self.seed!r} came; expected a whole number from 0 to 2^32 - 1, as Keras takes."
+                f"case: got {sizes}, which needs about {readable_bytes(self.bytes_needed)}; expected at most "
+                f"{readable_bytes(most)}, half of this machine's memory. Use smaller sizes."
             )
-        for rate in ("dropout", "recurrent_dropout"):
-            if not 0.0 <= getattr(self, rate) <= 1.0:
-                raise InputError(f"case: {rate}={getattr(self, rate)!r} came; expected a number from 0 to 1.")
-        if self.recurrent_scale is not None and not 0.0 <= self.recurrent_scale < math.inf:
-            raise InputError(
-                f"case: recurrent_scale={self.recurrent_scale!r} came; expected a finite number from 0 up."
-            )
-
-    def _check_combinations(self) -> None:
-        """Refuse options that exclude each other, or that nothing in the case has."""
-        for message in (*misplaced(self, self.changed_options()), *(rule.message(self) for rule in RULES)):
-            if message:
-                raise InputError(f"case: {message}")
 
     @property
     def cell_kinds(self) -> tuple[str, ...]:
@@ -325,15 +259,6 @@ class Case:
         numbers = sum(d + (1 + gates) * units for d, units, gates in self._cells())
         return self.N * self.T * math.prod(self.outer) * math.prod(self.space) * numbers
 
-    def _check_memory(self) -> None:
-        most = half_of_memory()
-        if self.bytes_needed > most:
-            sizes = ", ".join(f"{size}={getattr(self, size)}" for size in SIZES)
-            raise InputError(
-                f"case: {sizes} came; it would need about {readable_bytes(self.bytes_needed)}, expected at most "
-                f"{readable_bytes(most)}, half of this machine's memory. Use smaller sizes."
-            )
-
     def changed_options(self) -> dict[str, Any]:
         """Return the options that differ from the default, without layer, sizes and seed, in the fields' order."""
         return {
@@ -354,28 +279,11 @@ class Case:
         return f"{self.layer} {sizes} {options}".rstrip()
 
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "layer": LAYERS,
-    "cell": tuple(GATES),
-    "wrapper": tuple(WRAPPERS),
-    "merge_mode": MERGE_MODES,
-    "dtype": tuple(POLICIES),
-    "padding": PADDINGS,
-    "mask": tuple(MASKS),
-    "mask_from": tuple(MASK_SOURCES),
-    "weights": tuple(WEIGHTS),
-    **dict.fromkeys(("activation", "recurrent_activation", "dense_activation"), (*ACTIVATIONS, *ALIASES)),
-}
+OPTIONS: Mapping[str, Option] = {each.name: each.metadata["option"] for each in fields(Case)}
 
-
-def _check_size(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"case: {name}={value!r} came; expected a whole number from 1 up.")
-
-
-def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        raise InputError(f"case: {name}={value!r} came; expected one of {', '.join(sorted(map(str, choices)))}.")
+Case.__doc__ = f"{inspect.getdoc(Case)}\n\nAttributes:\n" + "".join(
+    f"    {name}: {option.help}.\n" for name, option in OPTIONS.items()
+)
 
 
 # The notebook's model, exactly.

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from itertools import cycle, product
 from typing import Any
 
-from rnncheck.cases.case import GATES, LAYERS, MASK_SOURCES, MASKS, MERGE_MODES, NOTEBOOK, POLICIES, RANKS, Case
+from rnncheck.cases.case import (
+    GATES,
+    LAYERS,
+    MASK_SOURCES,
+    MASKS,
+    MERGE_MODES,
+    NOTEBOOK,
+    OPTIONS,
+    POLICIES,
+    RANKS,
+    Case,
+)
 from rnncheck.cases.deviations import deviates
 from rnncheck.equations.activations import ACTIVATIONS
 from rnncheck.errors import InputError
@@ -227,8 +237,7 @@ def product_of(options: Mapping[str, Sequence[Any]], seed: int) -> list[Case]:
     Raises:
         InputError: an option is none of a case's, or a combination is no case.
     """
-    names = [each.name for each in fields(Case)]
     for option in options:
-        if option not in names:
-            raise InputError(f"case: {option!r} came; expected one of {', '.join(names)}.")
+        if option not in OPTIONS:
+            raise InputError(f"case: got {option!r}; expected one of {', '.join(OPTIONS)}.")
     return [Case(**dict(zip(options, values, strict=True)), seed=seed) for values in product(*options.values())]
