@@ -35,7 +35,9 @@ _FRAMEWORKS = ("keras", "tensorflow", "jax", "torch")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the seed of random weights and inputs."""
     group = parser.getgroup("rnncheck")
-    group.addoption("--rnncheck-seed", type=int, default=0, help="Of random weights and inputs; 0 if none is given.")
+    group.addoption(
+        "--rnncheck-seed", type=int, default=0, help="Seed for random weights and inputs; 0 if none is given."
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -88,7 +90,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     for mark in marks:
         if mark.args:
-            raise _unusable(metafunc, f"{mark.args[0]!r} came; expected options by their names, such as N=[1, 4]")
+            raise _unusable(metafunc, f"got {mark.args[0]!r}; expected options by their names, such as N=[1, 4]")
     options = {
         name: _values(metafunc, name, value) for mark in reversed(marks) for name, value in mark.kwargs.items()
     }
@@ -97,7 +99,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not names and not own:
         return  # the mark of a class is for those of its tests that take something of it
     if not names:
-        raise _unusable(metafunc, "the test takes nothing of it; expected rnncheck_case, or options such as N and T")
+        raise _unusable(
+            metafunc, "got a test that takes nothing of it; expected rnncheck_case, or options such as N and T"
+        )
     seeds = options.pop("seed", [_seed(metafunc.config)])
     try:
         cases = [case for seed in seeds for case in product_of(options, seed)]
@@ -114,11 +118,11 @@ def _unusable(metafunc: pytest.Metafunc, problem: str) -> pytest.Collector.Colle
 def _values(metafunc: pytest.Metafunc, name: str, given: Any) -> list[Any]:
     """Return what an option is to be: one value, or several in any collection, NumPy's numbers as Python's."""
     if isinstance(given, Iterator):  # it would be used up by the first test
-        raise _unusable(metafunc, f"{name}: an iterator came; expected a collection, such as a list")
+        raise _unusable(metafunc, f"{name}: got an iterator; expected a collection, such as a list")
     single = isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0
     several = [given] if single else list(given)
     if not several:
-        raise _unusable(metafunc, f"{name}: nothing came; expected one value or more")
+        raise _unusable(metafunc, f"{name}: got nothing; expected one value or more")
     if isinstance(given, set | frozenset):  # whose order is another in every process
         several.sort(key=str)
     return [value.item() if hasattr(value, "item") else value for value in several]

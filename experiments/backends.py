@@ -13,9 +13,9 @@ import time
 from rnncheck.cases.case import Case
 from rnncheck.cases.grid import default_grid
 from rnncheck.checks.verdicts import Verdict
-from rnncheck.jobs.backends import CrossCheck
-from rnncheck.jobs.job import case_work
-from rnncheck.jobs.processes import named_backends
+from rnncheck.jobs.backends import named_backends
+from rnncheck.jobs.job import case_job
+from rnncheck.jobs.judge import run_and_judge
 from rnncheck.report.tables import to_text
 
 
@@ -40,10 +40,7 @@ def main() -> None:
     backends = named_backends(["all"])
     cases = chosen(arguments.cases, arguments.seed, backends)
     start = time.perf_counter()
-    cross_check = CrossCheck(backends)
-    for _ in cross_check.run([case_work(case) for case in cases]):
-        pass
-    report = cross_check.report()
+    report = run_and_judge([case_job(case) for case in cases], backends)
     print(to_text(report))
     print(f"{len(cases)} cases on {', '.join(backends)}: {time.perf_counter() - start:.0f} s")
     raise SystemExit(report.verdict is not Verdict.MATCH)

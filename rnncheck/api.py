@@ -10,16 +10,17 @@ from typing import Any
 
 from rnncheck.cases.case import Case
 from rnncheck.cases.inputs import check_inputs, random_inputs
-from rnncheck.checks.end_to_end import Tolerance, make_tolerance
+from rnncheck.checks.end_to_end import make_tolerance
 from rnncheck.checks.relations import RELATIONS, Related, related_runs
 from rnncheck.equations.replay import Replayed
 from rnncheck.equations.replay import replay as run_equations
 from rnncheck.errors import InputError
 from rnncheck.frameworks.recorded import FunctionRunner, make_recording
-from rnncheck.frameworks.sources import Source
-from rnncheck.jobs.backends import CrossCheck
-from rnncheck.jobs.job import case_work, compared, how_to_run, saved, work_on
-from rnncheck.jobs.processes import named_backends
+from rnncheck.frameworks.sources import Subject
+from rnncheck.jobs.backends import named_backends
+from rnncheck.jobs.job import case_job, how_to_run, model_job
+from rnncheck.jobs.judge import judge, judge_recording, run_and_judge
+from rnncheck.jobs.run import perform
 from rnncheck.report.report import Entry, Report
 
 
@@ -65,29 +66,23 @@ def verify(
             backend is unknown.
         UnsupportedError: the model has something that rnncheck does not replay.
     """
-    from rnncheck.frameworks.keras.environment import environment
-
-    tolerance = make_tolerance(rtol, atol)
-    how = how_to_run(paths, metamorphic=metamorphic)
+    how = how_to_run(paths, metamorphic=metamorphic, rtol=rtol, atol=atol)
     named = named_backends(backends or ())
     with contextlib.ExitStack() as stack:
         if isinstance(model, Case):
             given = {"inputs": inputs is not None, "seed": seed != 0, "samples": samples, "steps": steps}
-            if any(given.values()):
-                said = ", ".join(name for name, value in given.items() if value)
-                raise InputError(f"{said}: it came with the case {model}; expected none, for a case says its own.")
-            work = case_work(model, tolerance, how)
+            if names := ", ".join(name for name, value in given.items() if value):
+                raise InputError(f"{names}: got it with the case {model}; expected none, since a case has its own.")
+            job = case_job(model, **how)
         else:
-            source = Source.of(model)
-            if named and source.loaded is not None:
-                source = saved(source, Path(stack.enter_context(tempfile.TemporaryDirectory())))
-            work = work_on(source, inputs, seed, samples, steps, tolerance, how, with_blind_spots=blind_spots)
-        if not named:
-            return Report(environment(), work.verify())
-        cross_check = CrossCheck(named)
-        for _ in cross_check.run([work]):
-            pass
-        return cross_check.report()
+            subject = Subject.of(model)
+            if named:
+                subject = subject.saved_in(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            job = model_job(subject, inputs, seed=seed, samples=samples, steps=steps, blind_spots=blind_spots, **how)
+        report = run_and_judge([job], named)
+    if report.interrupted:
+        raise KeyboardInterrupt
+    return report
 
 
 def compare(
@@ -128,24 +123,24 @@ def compare(
             function is needed.
         UnsupportedError: the model has something that rnncheck does not replay.
     """
-    from rnncheck.frameworks.keras.environment import environment
-
     tolerance = make_tolerance(rtol, atol)
-    source = Source.of(network)
+    subject = Subject.of(network)
+    of = subject.equations
     related: tuple[Related, ...] = ()
     if callable(outputs):
-        arrays = random_inputs(source.network, seed) if inputs is None else check_inputs(source.network, inputs)
-        runner = FunctionRunner(source.network, outputs)
+        arrays = random_inputs(of, seed) if inputs is None else check_inputs(of, inputs)
+        runner = FunctionRunner(of, outputs)
         inputs, (outputs,) = arrays, runner.outputs([arrays])
-        related = related_runs(runner, source.network, (arrays,), tuple(RELATIONS) if metamorphic else ())
+        related = related_runs(runner, of, (arrays,), tuple(RELATIONS) if metamorphic else ())
     elif metamorphic or inputs is None:
         raise InputError(
-            f"{'metamorphic' if metamorphic else 'inputs=None'}: it came with recorded arrays; expected a function "
-            "in the place of outputs, which can be called."
+            f"{'metamorphic' if metamorphic else 'inputs=None'}: got it with recorded arrays; expected a function in "
+            "the place of outputs, which can be called."
         )
-    recording = make_recording(source.network, inputs, outputs, {} if states is None else states)
-    entry = compared(source, recording, precision, tolerance, related, with_blind_spots=blind_spots)
-    return Report(environment(), (entry,))
+    recording = make_recording(of, inputs, outputs, {} if states is None else states)
+    return judge_recording(
+        subject, recording, related, precision=precision, tolerance=tolerance, blind_spots=blind_spots
+    )
 
 
 def replay(network: Any, inputs: Any, *, every_step: bool = False) -> Replayed:
@@ -164,16 +159,12 @@ def replay(network: Any, inputs: Any, *, every_step: bool = False) -> Replayed:
         InputError: an array does not fit the network.
         UnsupportedError: the model has something that rnncheck does not replay.
     """
-    of = Source.of(network).network
+    of = Subject.of(network).equations
     return run_equations(of, check_inputs(of, inputs), every_step=every_step)
 
 
-def verify_case(case: Case, tolerance: Tolerance | None = None) -> Entry:
-    """Build a case, run it in Keras and check it; a crash of the framework is an `error` row.
-
-    Args:
-        case: what to build.
-        tolerance: a limit to check besides.
-    """
-    (entry,) = case_work(case, tolerance).verify()
+def verify_case(case: Case) -> Entry:
+    """Build a case, run it in Keras in this process, and check it; a crash of the framework is an `error` row."""
+    job = case_job(case)
+    (entry,) = judge(job, perform(job))
     return entry

@@ -17,15 +17,14 @@ import click
 from rnncheck.cases.array_files import FILES
 from rnncheck.cases.case import OPTIONS, SIZES, Case
 from rnncheck.cases.deviations import BACKENDS
-from rnncheck.checks.end_to_end import Tolerance, make_tolerance
+from rnncheck.checks.end_to_end import make_tolerance
 from rnncheck.equations.formats import FORMATS
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.frameworks.keras.paths import PATHS
-from rnncheck.frameworks.keras.session import load_keras
-from rnncheck.frameworks.sources import How
-from rnncheck.jobs.job import Work, case_work, how_to_run, read_comparison, read_verification
-from rnncheck.jobs.processes import named_backends
-from rnncheck.jobs.run import run_here, run_on_backends
+from rnncheck.frameworks.keras.session import configured_backend, load_keras
+from rnncheck.jobs.backends import named_backends
+from rnncheck.jobs.job import case_job, file_job, how_to_run
+from rnncheck.jobs.judge import judge_files, run_and_judge
 from rnncheck.report.console import accept_any_output, print_result, silence_stdout, with_progress
 from rnncheck.report.files import check_writable, write_csv, write_json
 from rnncheck.report.report import Report
@@ -81,8 +80,8 @@ def _common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--json", "json_path", type=path, help="Write the report as JSON."),
         click.option("--csv", "csv_path", type=path, help="Write one line for each row as CSV."),
-        click.option("--rtol", type=float, help="Check a relative tolerance besides; needs --atol."),
-        click.option("--atol", type=float, help="Check an absolute tolerance besides; needs --rtol."),
+        click.option("--rtol", type=float, help="Also check a relative tolerance; needs --atol."),
+        click.option("--atol", type=float, help="Also check an absolute tolerance; needs --rtol."),
         click.option("--all", "everything", is_flag=True, help="Print every line of a long table."),
         click.option("--quiet", is_flag=True, help="Print nothing; the exit code says it."),
     )
@@ -107,7 +106,7 @@ def cli() -> None:
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @click.option("--inputs", type=click.Path(path_type=Path), help=f"Inputs of MODEL: {FILES}; random if none.")
 @_case_options
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and inputs.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for weights and inputs.")
 @click.option(
     "--backend",
     type=_Words(),
@@ -120,7 +119,7 @@ def cli() -> None:
     show_default=True,
     help=f"The ways of Keras to compute a model: {', '.join(PATHS)}, or all.",
 )
-@click.option("--metamorphic", is_flag=True, help="Make runs besides that must give the same numbers.")
+@click.option("--metamorphic", is_flag=True, help="Also run variants that must give the same numbers.")
 @_common_options
 def verify(
     model: Path | None,
@@ -148,32 +147,30 @@ def verify(
         rnncheck verify --layer lstm,gru --activation relu,tanh --mask mixed --return-sequences
         rnncheck verify model.keras --inputs x.npy
     """  # noqa: D301 - click keeps the lines after its mark as they are
-    tolerance = make_tolerance(rtol, atol)
+    how = how_to_run(paths, metamorphic=metamorphic, rtol=rtol, atol=atol)
     _check_targets(json_path, csv_path, (model, inputs))
     backends = named_backends(backend or ())
-    how = how_to_run(paths, metamorphic=metamorphic)
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:
         shown = json_path is not None or not quiet
-        works = [_read_verification(model, inputs, seed, given, tolerance, how, with_blind_spots=shown)]
+        jobs = [file_job(model, inputs, seed=seed, **_sizes(model, inputs, given), blind_spots=shown, **how)]
     elif inputs is not None:
-        raise InputError("--inputs: it came without MODEL; expected a .keras or .h5 file to feed them to.")
+        raise InputError("--inputs: got it without MODEL; expected a .keras or .h5 file to feed them to.")
     else:
-        works = [case_work(case, tolerance, how) for case in _cases(given, seed, backends)]
-    report = run_here(works) if not backends else run_on_backends(works, backends)
-    _deliver(report, json_path, csv_path, everything=everything, quiet=quiet)
+        jobs = [case_job(case, **how) for case in _cases(given, seed, backends)]
+    _deliver(run_and_judge(jobs, backends), json_path, csv_path, everything=everything, quiet=quiet)
 
 
 def _check_targets(json_path: Path | None, csv_path: Path | None, read: Iterable[Path | None]) -> None:
-    """See that reports can be written before they are worked for, and over nothing that is read."""
+    """Check before the run that reports can be written and overwrite no input."""
     sources = {path.resolve() for path in read if path is not None}
     for path in (json_path, csv_path):
         if path is not None:
             check_writable(path)
             if path.resolve() in sources:
-                raise InputError(f"{path}: it is read and was to be written; expected another file for the report.")
+                raise InputError(f"{path}: got a file that is read; expected another one for the report.")
     if json_path is not None and csv_path is not None and json_path.resolve() == csv_path.resolve():
-        raise InputError(f"{json_path}: it is asked for twice; expected one file for --json and another for --csv.")
+        raise InputError(f"{json_path}: got it for both reports; expected one file for --json and another for --csv.")
 
 
 def _deliver(
@@ -194,37 +191,17 @@ def _deliver(
     raise SystemExit(report.exit_code)
 
 
-def _read_verification(
-    path: Path,
-    inputs: Path | None,
-    seed: int,
-    given: dict[str, Any],
-    tolerance: Tolerance | None,
-    how: How,
-    *,
-    with_blind_spots: bool,
-) -> Work:
-    """Read a model file; of the options that describe a case only the number of samples and of steps apply."""
+def _sizes(path: Path, inputs: Path | None, given: dict[str, Any]) -> dict[str, int | None]:
+    """Return how many samples and steps to draw; no other option of a case applies to a model file."""
     foreign = sorted(set(given) - {"N", "T"})
     if inputs is not None and given and not foreign:
-        raise InputError(f"{path}: {', '.join(sorted(given))} came with --inputs; expected one or the other.")
+        raise InputError(f"{path}: got {', '.join(sorted(given))} with --inputs; expected one or the other.")
     if foreign or any(len(sizes) > 1 for sizes in given.values()):
-        said = ", ".join(foreign or sorted(given))
         raise InputError(
-            f"{path}: {said} came with a model file; expected at most one -N and one -T, for random inputs. "
-            "The file says the rest."
+            f"{path}: got {', '.join(foreign or sorted(given))} with a model file; expected at most one -N and one "
+            "-T, for random inputs. The file says the rest."
         )
-    sizes = {name: given.get(name, [None])[0] for name in ("N", "T")}
-    return read_verification(
-        path,
-        inputs,
-        seed=seed,
-        samples=sizes["N"],
-        steps=sizes["T"],
-        tolerance=tolerance,
-        how=how,
-        with_blind_spots=with_blind_spots,
-    )
+    return {"samples": given.get("N", [None])[0], "steps": given.get("T", [None])[0]}
 
 
 @cli.command()
@@ -261,20 +238,10 @@ def compare(
         rnncheck compare model.keras --inputs x.npy --outputs y.npy --states h.npz
         rnncheck compare model.keras --inputs x.csv --outputs y.json --precision float16
     """  # noqa: D301 - click keeps the lines after its mark as they are
-    from rnncheck.frameworks.keras.environment import environment
-
     tolerance = make_tolerance(rtol, atol)
     _check_targets(json_path, csv_path, (model, inputs, outputs, states))
-    check = read_comparison(
-        model,
-        inputs,
-        outputs,
-        states,
-        precision=precision,
-        tolerance=tolerance,
-        with_blind_spots=json_path is not None or not quiet,
-    )
-    report = Report(environment(), (check(),))
+    shown = json_path is not None or not quiet
+    report = judge_files(model, inputs, outputs, states, precision=precision, tolerance=tolerance, blind_spots=shown)
     _deliver(report, json_path, csv_path, everything=everything, quiet=quiet)
 
 
@@ -295,7 +262,7 @@ def show(model: Path) -> None:
 
 @cli.command("faults")
 @click.argument("names", nargs=-1)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and inputs.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for weights and inputs.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write what was found as JSON.")
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code says it.")
 def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet: bool) -> None:
@@ -330,7 +297,7 @@ def _cases(given: dict[str, Any], seed: int, backends: Sequence[str]) -> list[Ca
     from rnncheck.cases.grid import default_grid, product_of
 
     if not given:
-        return default_grid(seed, backends or ("tensorflow",))
+        return default_grid(seed, backends or (configured_backend(),))
     return product_of({name: v if isinstance(v, list) else [v] for name, v in given.items()}, seed)
 
 
@@ -357,12 +324,12 @@ def main() -> None:
         raise SystemExit(INTERRUPTED) from None
     except OSError as error:  # what is read and written is looked after where it is; what is left is stdout
         silence_stdout()
-        besides = "" if error.filename else "; expected a stdout that takes the result. Use --json or --quiet."
-        click.echo(f"rnncheck: {error}{besides}", err=True)
+        advice = "" if error.filename else "; expected a stdout that takes the result. Use --json or --quiet."
+        click.echo(f"rnncheck: {error}{advice}", err=True)
         raise SystemExit(2) from None
     except Exception:  # noqa: BLE001 - Python's own exit code would say that there is a mismatch
         traceback.print_exc()
-        click.echo("rnncheck: this is a mistake of rnncheck's own; please report it with the lines above.", err=True)
+        click.echo("rnncheck: this is a bug in rnncheck; please report it with the lines above.", err=True)
         raise SystemExit(2) from None
 
 

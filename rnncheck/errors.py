@@ -5,7 +5,7 @@
     ├── UnsupportedError     something in a model that rnncheck does not replay; exit code 2
     └── MismatchError        a comparison that did not match; an AssertionError, beside the `Report` that it carries
 
-Messages read **where: what came; what was expected. What to do.**
+Messages read **where: got ...; expected .... What to do.**
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def test_id_beyond_the_table_of_an_inner_embedding_is_refused(call):
     ("options", "message"),
     [
         pytest.param({"states": "h.npy"}, "states of 'lstm': the path 'h.npy' came; expected an array.", id="path"),
-        pytest.param({"states": [1.0, 2.0]}, "states: 2 arrays without a name came; expected names", id="count"),
+        pytest.param({"states": [1.0, 2.0]}, "states: got 2 arrays without a name; expected names", id="count"),
         pytest.param({"precision": ["float16"]}, "precision: ['float16'] came; expected one of float64", id="list"),
         pytest.param({"rtol": "a", "atol": 0}, "rtol='a' came; expected a finite number from 0 up.", id="rtol"),
     ],
@@ -194,7 +194,7 @@ def test_outputs_go_by_the_names_that_the_model_has_for_them(tmp_path, named, ki
     assert rnncheck.compare(model, x, lambda x: named.predict(x, verbose=0)).verdict == "match"
     swapped = {"first": predicted["second"], "second": predicted["first"]}
     assert rnncheck.compare(model, x, swapped).verdict == "mismatch"
-    with pytest.raises(InputError, match=re.escape("arrays named 'first' came; expected 'first', 'second'.")):
+    with pytest.raises(InputError, match=re.escape("got arrays named 'first'; expected 'first', 'second'.")):
         rnncheck.compare(model, x, {"first": predicted["first"]})
 
 
@@ -207,13 +207,13 @@ def test_outputs_go_by_the_names_that_the_model_has_for_them(tmp_path, named, ki
         pytest.param((SINE,), {"seed": -1}, "seed=-1 came; expected a whole number from 0 up.", id="seed"),
         pytest.param((SINE,), {"seed": "a"}, "seed='a' came; expected a whole number from 0 up.", id="word"),
         pytest.param((SINE,), {"samples": 2.5}, "N=2.5 came; expected a whole number from 1 up.", id="half"),
-        pytest.param((SINE, X), {"samples": 7}, "samples: it came with inputs;", id="samples of inputs"),
-        pytest.param((Case(),), {"samples": 3}, "samples: it came with the case", id="samples of a case"),
-        pytest.param((Case(),), {"seed": 3}, "seed: it came with the case", id="seed of a case"),
+        pytest.param((SINE, X), {"samples": 7}, "samples: got both samples and inputs;", id="samples of inputs"),
+        pytest.param((Case(),), {"samples": 3}, "samples: got it with the case", id="samples of a case"),
+        pytest.param((Case(),), {"seed": 3}, "seed: got it with the case", id="seed of a case"),
         pytest.param((SINE,), {"paths": []}, "paths: '' came; expected predict, call,", id="no path"),
         pytest.param((SINE,), {"paths": "fast"}, "paths: 'fast' came; expected predict, call,", id="path"),
-        pytest.param((SINE,), {"backends": "theano"}, "backend: 'theano' came; expected tensorflow", id="backend"),
-        pytest.param((open_network(SINE)[1],), {}, "a Network came; expected a Keras model, a file or", id="network"),
+        pytest.param((SINE,), {"backends": "theano"}, "backend: got 'theano'; expected tensorflow", id="backend"),
+        pytest.param((open_network(SINE)[1],), {}, "got a Network; expected a Keras model, a file or", id="network"),
     ],
 )
 def test_verify_refuses_in_words(arguments, options, message):

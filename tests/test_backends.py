@@ -15,11 +15,13 @@ from rnncheck.cases.deviations import BACKENDS, KNOWN_DEVIATIONS, deviates
 from rnncheck.cases.grid import default_grid
 from rnncheck.checks.verdicts import Verdict
 from rnncheck.errors import InputError
+from rnncheck.frameworks.keras import session
 from rnncheck.frameworks.keras.build import build
-from rnncheck.frameworks.sources import CaseTask
-from rnncheck.jobs.backends import CrossCheck
-from rnncheck.jobs.job import case_work
-from rnncheck.jobs.processes import _Worker, named_backends, run_everywhere
+from rnncheck.frameworks.sources import Subject
+from rnncheck.jobs.backends import named_backends
+from rnncheck.jobs.job import Job, case_job
+from rnncheck.jobs.judge import judge, run_and_judge
+from rnncheck.jobs.processes import run_in_processes
 from rnncheck.network import Activation, Layer, Tensor
 
 _SIZES = {"N": 3, "T": 5, "D": 2, "M": 4, "K": 1}
@@ -43,13 +45,12 @@ SAME_WEIGHTS = [case for case in CASES if case.weights != "keras"]
 def found():
     """The report on the cases, on all backends."""
     assert named_backends(["all"]) == BACKENDS, "the tests need all backends; run make install"
-    cross_check = CrossCheck(BACKENDS)
-    assert len(list(cross_check.run([case_work(case) for case in CASES]))) == len(CASES)
-    return cross_check.report()
+    return run_and_judge([case_job(case) for case in CASES], BACKENDS)
 
 
 def verdict_of(case, answer):
-    (entry,) = case_work(case).judge(answer)
+    runs, _ = answer
+    (entry,) = judge(case_job(case), runs)
     return entry.verdict
 
 
@@ -127,7 +128,7 @@ def test_model_that_cannot_be_saved_is_refused(monkeypatch):
         raise ValueError("no name")
 
     monkeypatch.setattr(built.model, "save", fails)
-    with pytest.raises(InputError, match=r"Keras cannot save it \(ValueError: no name\); expected one that can be"):
+    with pytest.raises(InputError, match=r"got a model that Keras cannot save \(ValueError: no name\)"):
         rnncheck.verify(built.model, built.calls[0], backends=["torch"])
 
 
@@ -137,7 +138,7 @@ DEVIATIONS = [deviation for deviation in KNOWN_DEVIATIONS if deviation.backends 
 @pytest.fixture(scope="module")
 def deviating():
     """What became of the example of every deviation, on all backends."""
-    answers = run_everywhere(BACKENDS, [CaseTask(deviation.example) for deviation in DEVIATIONS])
+    answers = run_in_processes([case_job(deviation.example) for deviation in DEVIATIONS], BACKENDS)
     return dict(zip([deviation.reason for deviation in DEVIATIONS], answers, strict=True))
 
 
@@ -145,7 +146,7 @@ def deviating():
 def test_known_deviation_of_a_backend_is_still_there(deviating, deviation):
     assert deviation.applies(deviation.example)
 
-    answers = dict(zip(BACKENDS, deviating[deviation.reason], strict=True))
+    answers = deviating[deviation.reason]
 
     verdicts = {backend: verdict_of(deviation.example, answer) for backend, answer in answers.items()}
     there = {verdicts.pop(backend) for backend in deviation.backends}
@@ -162,49 +163,59 @@ def test_grid_for_a_backend_leaves_out_what_deviates_there():
 # --- what goes wrong ---
 
 
+class Deadly(Subject):
+    """What ends the process that opens it."""
+
+    def in_keras(self, calls):
+        del calls
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def answers_of(*jobs, backend, **options):
+    """Run jobs on one backend; return what became of each."""
+    return [answer[backend] for answer in run_in_processes(jobs, [backend], **options)]
+
+
 def test_unknown_backend_is_refused(rnncheck_command):
     done = rnncheck_command("verify", "--backend", "theano")
 
-    assert done == (2, "", "rnncheck: backend: 'theano' came; expected tensorflow, jax, torch or all.\n")
+    assert done == (2, "", "rnncheck: backend: got 'theano'; expected tensorflow, jax, torch or all.\n")
 
 
 def test_backend_that_is_not_installed_is_refused_with_the_command(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "jax" else name)
+    monkeypatch.setattr(session, "find_spec", lambda name: None if name == "jax" else name)
 
     with pytest.raises(InputError) as caught:
         named_backends(["jax"])
 
-    assert str(caught.value) == "backend 'jax': it is not installed; expected one that is. Run: pip install jax"
+    assert str(caught.value) == (
+        "backend: got 'jax', which is not installed; expected one that is. Run: pip install \"rnncheck[jax]\""
+    )
     assert named_backends(["all"]) == ("tensorflow", "torch")
 
 
 def test_crash_is_an_answer_and_the_next_task_runs():
-    worker = _Worker("torch", 120.0)
-    try:
-        worker.give(CaseTask(CASES[0]))
-        os.kill(worker._process.pid, signal.SIGKILL)
-        crashed = worker.take()
-        worker.give(CaseTask(CASES[0]))
-        again = worker.take()
-    finally:
-        worker.close()
+    jobs = [case_job(CASES[0]), Job(Deadly("deadly", None)), case_job(CASES[0])]
 
-    assert crashed.error.startswith("torch crashed with exit code -9")
+    before, crashed, after = answers_of(*jobs, backend="torch")
+
+    assert verdict_of(CASES[0], before) is Verdict.MATCH
+    assert crashed[0][0].error == "torch: its process died with exit code SIGKILL(-9)"
     assert verdict_of(CASES[0], crashed) is Verdict.ERROR
-    assert verdict_of(CASES[0], again) is Verdict.MATCH
+    assert verdict_of(CASES[0], after) is Verdict.MATCH
 
 
 def test_backend_that_takes_too_long_is_stopped():
-    ((answer,),) = run_everywhere(["torch"], [CaseTask(CASES[0])], time_limit=0.01)
+    (((run,), _),) = answers_of(case_job(CASES[0]), backend="torch", time_limit=0.01)
 
-    assert answer.error == "torch took longer than 0.01 s and was stopped"
+    assert run.error == "torch took longer than 0.01 s and was stopped"
 
 
 def test_exception_of_a_backend_is_an_answer():
-    (((jax),),) = run_everywhere(["jax"], [CaseTask(replace(CASES[0], layer="conv_lstm_1d", mask="left"))])
+    (((run,), _),) = answers_of(case_job(replace(CASES[0], layer="conv_lstm_1d", mask="left")), backend="jax")
 
-    assert jax.recordings == ()
-    assert jax.runs[0].error.startswith(
+    assert run.recordings == ()
+    assert run.error.startswith(
         "ValueError: Exception encountered when calling ConvLSTM1D.call(). Incompatible shapes"
     )
 

@@ -357,9 +357,12 @@ def test_unknown_words_are_refused_with_the_usage(rnncheck_command, words):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing/a", "the directory {folder}/missing does not exist; expected one that does. Create it first."),
-        (".", "it is a directory; expected the name of a file to write."),
-        ("file/a", "the directory {folder}/file does not exist; expected one that does. Create it first."),
+        (
+            "missing/a",
+            "got the directory {folder}/missing, which does not exist; expected one that does. Create it first.",
+        ),
+        (".", "got a directory; expected the name of a file to write."),
+        ("file/a", "got the directory {folder}/file, which does not exist; expected one that does. Create it first."),
     ],
     ids=["missing-folder", "folder", "below-a-file"],
 )
@@ -559,7 +562,7 @@ def test_one_file_for_both_reports_is_refused_however_it_is_called(tmp_path, rnn
     done = rnncheck_command(*COMPARE[1:], "--json", "r", "--csv", tmp_path / "r")
 
     assert (done.code, done.out) == (2, "")
-    assert "r: it is asked for twice" in done.err
+    assert "r: got it for both reports" in done.err
 
 
 def test_stdout_that_takes_nothing_is_an_error_in_words(tmp_path):
@@ -611,5 +614,5 @@ def test_mistake_of_rnncheck_is_no_mismatch(monkeypatch, rnncheck_command):
     assert done.code == 2
     assert "ZeroDivisionError" in done.err
     assert done.err.splitlines()[-1] == (
-        "rnncheck: this is a mistake of rnncheck's own; please report it with the lines above."
+        "rnncheck: this is a bug in rnncheck; please report it with the lines above."
     )

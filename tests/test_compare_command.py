@@ -22,8 +22,8 @@ from rnncheck.equations.formats import FORMATS, in_format
 from rnncheck.errors import InputError
 from rnncheck.faults.emulation import emulate
 from rnncheck.faults.symptoms import describe
+from rnncheck.frameworks.recorded import worth_recording
 from rnncheck.frameworks.sources import open_network
-from rnncheck.jobs.job import worth_recording
 from rnncheck.network import Recording
 
 # --- a port to C ---
@@ -267,7 +267,7 @@ def test_report_is_written_over_nothing_that_is_read(tmp_path, rnncheck_command,
     done = rnncheck_command("compare", model, "--inputs", INPUTS, "--outputs", y, option, tmp_path / "sine.keras")
 
     assert (done.code, done.out) == (2, "")
-    assert "sine.keras: it is read and was to be written; expected another file for the report." in done.err
+    assert "sine.keras: got a file that is read; expected another one for the report." in done.err
     assert model.read_bytes() == MODEL.read_bytes()
 
 
@@ -278,19 +278,19 @@ BAD_OUTPUTS = {
     ),
     "unknown_name": (
         lambda p, r: as_npz(p / "y.npz", head=r.outputs[0], other=r.outputs[1]),
-        "outputs: arrays named 'head', 'other' came; expected 'head', 'every'.",
+        "outputs: got arrays named 'head', 'other'; expected 'head', 'every'.",
     ),
     "three": (
         lambda p, r: as_npz(p / "y.npz", *r.outputs, r.outputs[0]),
-        "outputs: 3 arrays came; expected 2: 'head', 'every'.",
+        "outputs: got 3 arrays; expected 2: 'head', 'every'.",
     ),
     "shape": (
         lambda p, r: as_npz(p / "y.npz", r.outputs[0], r.outputs[1][:, :5]),
-        "output 'every': shape (2, 5, 3) came; expected (2, 6, 3).",
+        "output 'every': got shape (2, 5, 3); expected (2, 6, 3).",
     ),
     "samples": (
         lambda p, r: as_npz(p / "y.npz", r.outputs[0][:1], r.outputs[1]),
-        "output 'head': shape (1, 2) came; expected (2, 2).",
+        "output 'head': got shape (1, 2); expected (2, 2).",
     ),
     "csv": (
         lambda p, r: (p / "y.csv").write_text("1,2\n") and p / "y.csv",
@@ -298,7 +298,7 @@ BAD_OUTPUTS = {
     ),
     "complex": (
         lambda p, r: as_npz(p / "y.npz", r.outputs[0] * 1j, r.outputs[1]),
-        "output 'head': dtype complex64 came; expected real numbers.",
+        "output 'head': got dtype complex64; expected real numbers.",
     ),
     "ragged": (
         lambda p, r: as_json(p / "y.json", {"head": [[1, 2], [3]], "every": r.outputs[1].tolist()}),
@@ -333,15 +333,15 @@ def test_outputs_that_do_not_fit_are_refused(tmp_path, rnncheck_command, recorde
 BAD_STATES = {
     "unknown_layer": (
         lambda p, r: as_npz(p / "h.npz", lstm=r.states["gru"]),
-        "states: layer 'lstm' came; expected one of the recurrent layers: 'gru', 'rnn'.",
+        "states: got layer 'lstm'; expected one of the recurrent layers: 'gru', 'rnn'.",
     ),
     "steps": (
         lambda p, r: as_npz(p / "h.npz", gru=r.states["gru"][:, :4]),
-        "states of 'gru': shape (2, 4, 5) came; expected (2, 6, 5).",
+        "states of 'gru': got shape (2, 4, 5); expected (2, 6, 5).",
     ),
     "nameless": (
         lambda p, r: as_npz(p / "h.npz", r.states["gru"]),
-        "states: 1 array without a name came; expected names, those of the recurrent layers: 'gru', 'rnn'.",
+        "states: got 1 array without a name; expected names, those of the recurrent layers: 'gru', 'rnn'.",
     ),
     "pickled": (
         lambda p, r: as_npz(p / "h.npz", gru=np.array([{}], object)),
@@ -367,7 +367,7 @@ def test_states_that_do_not_fit_are_refused(tmp_path, rnncheck_command, recorded
     [
         ("1\n2,3\n", "line 2 has 2 numbers; expected 1"),
         ("1\ntwo\n", "line 2 has 'two'; expected numbers with commas between them."),
-        ("1,2\n" * 8, "shape (8, 2) came; expected (8, 1)."),
+        ("1,2\n" * 8, "got shape (8, 2); expected (8, 1)."),
     ],
     ids=["ragged", "text", "columns"],
 )
@@ -397,8 +397,8 @@ def test_the_only_array_has_its_own_name_or_none(tmp_path, rnncheck_command, suf
         return rnncheck_command("compare", MODEL, "--inputs", INPUTS, "--outputs", files[0], "--states", files[1])
 
     assert run("next_value", "lstm").code == run("arr_0", "arr_0").code == 0
-    assert "outputs: arrays named 'y' came; expected 'next_value'." in run("y", "lstm").err
-    assert "states: layer 'gru' came; expected one of the recurrent layers: 'lstm'." in run("next_value", "gru").err
+    assert "outputs: got arrays named 'y'; expected 'next_value'." in run("y", "lstm").err
+    assert "states: got layer 'gru'; expected one of the recurrent layers: 'lstm'." in run("next_value", "gru").err
 
 
 def test_csv_of_an_open_number_of_steps_is_said_to_be_one_sample(tmp_path, rnncheck_command):
@@ -421,7 +421,7 @@ def test_csv_of_an_open_number_of_steps_is_said_to_be_one_sample(tmp_path, rnnch
     assert note in as_one.out.replace("\n", " ")
     refused = run("x.csv", "y.npy")
     assert refused.code == 2
-    assert f"y.npy: output 'gru': shape (3, 6, 4) came; expected (1, 18, 4). {note}" in refused.err
+    assert f"y.npy: output 'gru': got shape (3, 6, 4); expected (1, 18, 4). {note}" in refused.err
 
 
 def test_states_of_a_model_without_recurrent_layers_are_refused(tmp_path, rnncheck_command):
@@ -435,7 +435,7 @@ def test_states_of_a_model_without_recurrent_layers_are_refused(tmp_path, rnnche
     done = rnncheck_command("compare", tmp_path / "dense.keras", *words)
 
     assert done.code == 2
-    assert "x.npy: states: they came, but the model has no recurrent layer; expected none." in done.err
+    assert "x.npy: states: got states of a model without a recurrent layer; expected none." in done.err
 
 
 def test_unknown_precision_is_refused(tmp_path, rnncheck_command, recorded):

@@ -214,7 +214,7 @@ def test_folder_is_no_place_for_a_file(tmp_path):
     with pytest.raises(InputError) as refused:
         check_writable(tmp_path)
 
-    assert str(refused.value) == f"{tmp_path}: it is a directory; expected the name of a file to write."
+    assert str(refused.value) == f"{tmp_path}: got a directory; expected the name of a file to write."
 
 
 def test_missing_folder_is_no_place_for_a_file(tmp_path):
@@ -222,8 +222,8 @@ def test_missing_folder_is_no_place_for_a_file(tmp_path):
         check_writable(tmp_path / "missing" / "a.json")
 
     assert str(refused.value) == (
-        f"{tmp_path}/missing/a.json: the directory {tmp_path}/missing does not exist; expected one that does. "
-        "Create it first."
+        f"{tmp_path}/missing/a.json: got the directory {tmp_path}/missing, which does not exist; expected one that "
+        "does. Create it first."
     )
 
 
@@ -234,7 +234,7 @@ def test_file_is_no_folder_for_another(tmp_path):
         check_writable(tmp_path / "file" / "a.json")
 
     assert str(refused.value) == (
-        f"{tmp_path}/file/a.json: the directory {tmp_path}/file does not exist; expected one that does. "
+        f"{tmp_path}/file/a.json: got the directory {tmp_path}/file, which does not exist; expected one that does. "
         "Create it first."
     )
 
@@ -245,7 +245,7 @@ def test_name_that_no_file_can_have_is_refused(tmp_path):
     with pytest.raises(InputError) as refused:
         check_writable(path)
 
-    assert str(refused.value) == f"{path}: the name is longer than 255 bytes; expected a shorter one."
+    assert str(refused.value) == f"{path}: got a name longer than 255 bytes; expected a shorter one."
 
 
 @pytest.mark.parametrize("place", ["/proc/a.json", "/sys/a.json"])

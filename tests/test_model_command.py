@@ -468,7 +468,7 @@ def test_options_of_a_case_are_refused_with_a_model(rnncheck_command, folder, wo
 
     refused(
         done,
-        f"{path}: {said} came with a model file; expected at most one -N and one -T, for random inputs. The file "
+        f"{path}: got {said} with a model file; expected at most one -N and one -T, for random inputs. The file "
         "says the rest.",
     )
 
@@ -478,7 +478,7 @@ def test_sizes_of_random_inputs_are_refused_with_inputs(rnncheck_command, folder
 
     done = rnncheck_command("verify", path, "-T", "5", "-N", "2", "--inputs", "x.npy")
 
-    refused(done, f"{path}: N, T came with --inputs; expected one or the other.")
+    refused(done, f"{path}: got N, T with --inputs; expected one or the other.")
 
 
 @pytest.mark.parametrize(
@@ -509,7 +509,7 @@ def test_inputs_beyond_the_memory_are_refused(rnncheck_command, folder):
 def test_inputs_without_a_model_are_refused(rnncheck_command):
     done = rnncheck_command("verify", "--inputs", "x.npy")
 
-    refused(done, "--inputs: it came without MODEL; expected a .keras or .h5 file to feed them to.")
+    refused(done, "--inputs: got it without MODEL; expected a .keras or .h5 file to feed them to.")
 
 
 def test_model_that_keras_cannot_load_is_an_error_and_no_match(rnncheck_command, folder, tmp_path):

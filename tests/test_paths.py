@@ -15,7 +15,6 @@ from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.keras.extract import extract
 from rnncheck.frameworks.keras.paths import PATHS, named_paths, recurrent_layers
 from rnncheck.frameworks.keras.run import record
-from rnncheck.jobs.job import case_work, how_to_run
 
 _SIZES = {"N": 3, "T": 4, "D": 2, "M": 5, "K": 1}
 ON_CPU = tuple(path.name for path in PATHS.values() if not path.on_gpu)
@@ -31,7 +30,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_path_matches(case):
-    entries = case_work(case, None, how_to_run(["all"])).verify()
+    entries = rnncheck.verify(case, paths=["all"]).entries
 
     said = {entry.path: entry.verdict for entry in entries}
     assert {"predict", "call", "predict_on_batch", "jit", "no_jit"} <= set(said)

@@ -208,8 +208,8 @@ def test_importing_the_plugin_is_cheap():
             "rnncheck_case",
             "*the mark rnncheck: case: got 'size'; expected one of N, T, D, M, K, layer,*_scale.",
         ),
-        ("N=[1, 4]", "", "*the mark rnncheck: the test takes nothing of it; expected rnncheck_case*"),
-        ("[1, 4]", "rnncheck_case", "*the mark rnncheck: ?1, 4? came; expected options by their names*"),
+        ("N=[1, 4]", "", "*the mark rnncheck: got a test that takes nothing of it; expected rnncheck_case*"),
+        ("[1, 4]", "rnncheck_case", "*the mark rnncheck: got ?1, 4?; expected options by their names*"),
     ],
 )
 def test_mark_that_cannot_be_used_is_an_error_of_collection(run, mark, arguments, said):
@@ -238,8 +238,8 @@ def test_mark_takes_any_collection(run, values):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("N=iter([1, 2])", "*the mark rnncheck: N: an iterator came; expected a collection, such as a list."),
-        ("N=[]", "*the mark rnncheck: N: nothing came; expected one value or more."),
+        ("N=iter([1, 2])", "*the mark rnncheck: N: got an iterator; expected a collection, such as a list."),
+        ("N=[]", "*the mark rnncheck: N: got nothing; expected one value or more."),
         ("recurrent_scale=['a']", "*the mark rnncheck: *"),
     ],
 )

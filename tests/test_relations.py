@@ -15,7 +15,6 @@ from rnncheck.frameworks.keras import symbolic as rewrites
 from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.keras.extract import extract
 from rnncheck.frameworks.keras.run import KerasRunner
-from rnncheck.jobs.job import case_work, how_to_run
 
 _SIZES = {"N": 3, "T": 6, "D": 2, "M": 4, "K": 1}
 
@@ -38,7 +37,7 @@ CASES = [
 
 @pytest.mark.parametrize(("case", "expected"), CASES, ids=lambda value: str(value) if isinstance(value, Case) else "")
 def test_relations_hold_in_keras(case, expected):
-    (entry,) = case_work(case, None, how_to_run(metamorphic=True)).verify()
+    (entry,) = rnncheck.verify(case, metamorphic=True).entries
 
     tried = {row.check for row in entry.rows} - {"step", "end_to_end"}
     not_tried = {note.split("`")[1] for note in entry.notes if note.startswith("`")}
@@ -50,7 +49,7 @@ def test_relations_hold_in_keras(case, expected):
 def test_every_output_has_a_row_for_every_relation():
     case = Case(**_SIZES, layer="lstm", return_state=True)
 
-    (entry,) = case_work(case, None, how_to_run(metamorphic=True)).verify()
+    (entry,) = rnncheck.verify(case, metamorphic=True).entries
 
     rows = [(row.layer, row.output) for row in entry.rows if row.check == "batch_permuted"]
     assert rows == [("dense", "output"), ("lstm", "state"), ("lstm", "c")]
@@ -59,7 +58,7 @@ def test_every_output_has_a_row_for_every_relation():
 def test_chaotic_model_that_repeats_itself_matches():
     case = Case(N=3, T=200, D=2, M=16, K=1, recurrent_scale=3.0)
 
-    (entry,) = case_work(case, None, how_to_run(metamorphic=True)).verify()
+    (entry,) = rnncheck.verify(case, metamorphic=True).entries
 
     verdicts = {row.check: str(row.verdict) for row in entry.rows}
     assert verdicts["end_to_end"] == "undecidable"
@@ -141,7 +140,7 @@ def test_states_that_are_not_handed_over_fail(monkeypatch):
         return call
 
     monkeypatch.setattr(rewrites, "twin", forgetful)
-    (entry,) = case_work(Case(**_SIZES, layer="lstm"), None, how_to_run(metamorphic=True)).verify()
+    (entry,) = rnncheck.verify(Case(**_SIZES, layer="lstm"), metamorphic=True).entries
 
     assert {row.check for row in entry.rows if row.verdict is Verdict.MISMATCH} == {"sequence_cut"}
     assert entry.diagnosis is None
@@ -157,7 +156,7 @@ def test_value_that_leaks_from_under_a_mask_fails(monkeypatch):
         ],
     )
 
-    (entry,) = case_work(Case(**_SIZES, layer="gru", mask="holes"), None, how_to_run(metamorphic=True)).verify()
+    (entry,) = rnncheck.verify(Case(**_SIZES, layer="gru", mask="holes"), metamorphic=True).entries
 
     failed = [row for row in entry.rows if row.verdict is Verdict.MISMATCH]
     assert {row.check for row in failed} == {"nan_under_mask", "huge_under_mask"}
@@ -170,7 +169,7 @@ def test_model_that_cannot_be_saved_is_an_error_row(monkeypatch):
 
     monkeypatch.setattr(KerasRunner, "reloaded", fails)
 
-    (entry,) = case_work(Case(**_SIZES), None, how_to_run(metamorphic=True)).verify()
+    (entry,) = rnncheck.verify(Case(**_SIZES), metamorphic=True).entries
 
     (row,) = (row for row in entry.rows if row.check == "saved_and_loaded")
     assert (row.verdict, row.detail) == (Verdict.ERROR, "ValueError: no space")
@@ -197,7 +196,7 @@ def test_function_of_given_inputs(network, rng):
 
 
 def test_function_that_returns_another_shape_is_refused(network):
-    with pytest.raises(InputError, match=r"output 'dense': shape \(3, 2\) came; expected \(3, 1\)."):
+    with pytest.raises(InputError, match=r"output 'dense': got shape \(3, 2\); expected \(3, 1\)."):
         rnncheck.compare(network, np.zeros((3, 6, 2)), lambda x: np.zeros((3, 2)))
 
 
@@ -205,5 +204,5 @@ def test_function_that_returns_another_shape_is_refused(network):
 def test_arrays_cannot_be_called_again(network, options):
     given = {"inputs": np.zeros((3, 6, 2)), **options}
 
-    with pytest.raises(InputError, match="it came with recorded arrays; expected a function"):
+    with pytest.raises(InputError, match="got it with recorded arrays; expected a function"):
         rnncheck.compare(network, given.pop("inputs"), np.zeros((3, 1)), **given)

@@ -58,7 +58,7 @@ def test_unknown_name_is_refused_with_what_is_close_to_it():
         named_faults(("mask_ignred",))
 
     assert str(caught.value).startswith(
-        "faults: 'mask_ignred' came; expected names of faults or classes. Close to it: mask_ignored"
+        "faults: got 'mask_ignred'; expected names of faults or classes. Close to it: mask_ignored"
     )
 
 
@@ -66,4 +66,4 @@ def test_unknown_name_ends_with_exit_code_2(rnncheck_command):
     done = rnncheck_command("faults", "nonsense")
 
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("rnncheck: faults: 'nonsense' came; expected names of faults or classes. Classes: ")
+    assert done.err.startswith("rnncheck: faults: got 'nonsense'; expected names of faults or classes. Classes: ")

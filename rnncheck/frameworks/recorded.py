@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rnncheck.cases.array_files import read_arrays, taken_for_granted, told_of
 from rnncheck.cases.inputs import as_array, check_inputs
+from rnncheck.checks.observed import observe
+from rnncheck.checks.steps import sees
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.replay import replay
 from rnncheck.errors import InputError
@@ -47,7 +51,7 @@ def _by_layer(specs: Collection[str], given: Any) -> dict[str, Any]:
     arrays = given if isinstance(given, list | tuple) else [given]
     if len(arrays) != len(specs):
         raise InputError(
-            f"states: {_count(arrays)} without a name came; expected names, those of the recurrent layers: "
+            f"states: got {_count(arrays)} without a name; expected names, those of the recurrent layers: "
             f"{', '.join(map(repr, specs))}."
         )
     return dict(zip(specs, arrays, strict=True))
@@ -123,6 +127,15 @@ def state_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, .
     return tuple(InputSpec(layer.name, run.sequences[layer.name].shape[1:], "float64") for layer in recurrent)
 
 
+def worth_recording(network: Network, recording: Recording) -> list[str]:
+    """Return the recurrent layers whose states would let more steps be checked, if they were recorded too."""
+    samples = len(recording.inputs[0])
+    known = {spec.name: np.zeros((samples, *lengths_of(spec))) for spec in state_specs(network, recording.inputs)}
+    now, then = (observe(network, [replace(recording, states=states)]) for states in (recording.states, known))
+    helped = [each for each in network.layers if each.name in known and sees(each, then) and not sees(each, now)]
+    return [layer.name for layer in helped if layer.name not in recording.states]
+
+
 def lengths_of(spec: InputSpec) -> tuple[int, ...]:
     """Return the shape of an array without the N axis, none of which is open."""
     return tuple(length for length in spec.shape if length is not None)
@@ -135,10 +148,10 @@ def _in_order(network: Network, specs: Sequence[InputSpec], given: Any) -> list[
         for called in (names, list(map(str, network.outputs))):
             if set(given) == set(called):
                 return [given[name] for name in called]
-        raise InputError(f"outputs: arrays named {', '.join(map(repr, given)) or 'nothing'} came; expected {said}.")
+        raise InputError(f"outputs: got arrays named {', '.join(map(repr, given)) or 'nothing'}; expected {said}.")
     arrays = list(given) if isinstance(given, list | tuple) else [given]
     if len(arrays) != len(names):
-        raise InputError(f"outputs: {_count(arrays)} came; expected {len(names)}: {said}.")
+        raise InputError(f"outputs: got {_count(arrays)}; expected {len(names)}: {said}.")
     return arrays
 
 
@@ -151,12 +164,12 @@ def _states(network: Network, inputs: Sequence[Array], given: Any) -> dict[str, 
         return {}
     specs = {spec.name: spec for spec in state_specs(network, inputs)}
     if not specs:
-        raise InputError("states: they came, but the model has no recurrent layer; expected none.")
+        raise InputError("states: got states of a model without a recurrent layer; expected none.")
     states = given if isinstance(given, Mapping) else _by_layer(specs, given)
     unknown = sorted(set(states) - set(specs))
     if unknown:
         raise InputError(
-            f"states: layer {unknown[0]!r} came; expected one of the recurrent layers: {', '.join(map(repr, specs))}."
+            f"states: got layer {unknown[0]!r}; expected one of the recurrent layers: {', '.join(map(repr, specs))}."
         )
     return {
         name: _recorded(f"states of {name!r}", array, (len(inputs[0]), *lengths_of(specs[name])))
@@ -167,7 +180,7 @@ def _states(network: Network, inputs: Sequence[Array], given: Any) -> dict[str, 
 def _recorded(where: str, given: Any, shape: tuple[int, ...]) -> Array:
     array = as_array(where, given)
     if array.dtype.kind not in "iuf":
-        raise InputError(f"{where}: dtype {array.dtype} came; expected real numbers.")
+        raise InputError(f"{where}: got dtype {array.dtype}; expected real numbers.")
     if array.shape != shape:
-        raise InputError(f"{where}: shape {array.shape} came; expected {shape}.")
+        raise InputError(f"{where}: got shape {array.shape}; expected {shape}.")
     return array

@@ -1,22 +1,116 @@
-"""A first run of a network's equations on zeros, to learn shapes and to see that they fit together."""
+"""What can be checked: a case, a model file, a model in this process, or equations alone."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rnncheck.cases.case import Case
 from rnncheck.equations.shapes import rehearse
+from rnncheck.errors import InputError, described
 from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.files.modelfile import ModelFile, open_model
 from rnncheck.frameworks.keras.session import forget_models
 from rnncheck.network import Activation, Array, Network
+
+Calls = tuple[tuple[Array, ...], ...]  # the inputs of each call in a row
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is checked.
+
+    Attributes:
+        name: what a report calls it.
+        network: its equations; None for a case, which is built when it runs.
+        model: a `Case`, a `ModelFile` or a Keras model; None for equations alone, which do not run.
+        notes: what a reader of the report must know about it.
+    """
+
+    name: str
+    network: Network | None
+    model: Any = None
+    notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(model: Any) -> Subject:
+        """Open a Case, a Network, a Keras model, or a model file by its path.
+
+        Raises:
+            InputError: the file cannot be read.
+            UnsupportedError: the model has something that rnncheck does not replay.
+        """
+        if isinstance(model, Case):
+            return Subject(str(model), None, model)
+        if isinstance(model, Network):
+            return Subject(model.name, model)
+        if isinstance(model, str | os.PathLike):
+            path = Path(model)
+            file, network = open_network(path)
+            return Subject(path.name, network, file, notes_on(network, file.keras_version))
+        from rnncheck.frameworks.keras.extract import extract
+
+        network = rehearse(extract(model))
+        return Subject(network.name, network, model)
+
+    @property
+    def equations(self) -> Network:
+        """The network of anything but a case.
+
+        Raises:
+            InputError: it is a case.
+        """
+        if self.network is None:
+            raise InputError(
+                f"got the case {self.name}; expected a Network, a Keras model or a file. Build the model first: "
+                "rnncheck.build(case).model."
+            )
+        return self.network
+
+    def noting(self, note: str) -> Subject:
+        """Return the same with one more note, if there is one."""
+        return replace(self, notes=(*self.notes, note)) if note else self
+
+    def saved_in(self, folder: Path) -> Subject:
+        """Return a subject that other processes can load: a model in this process becomes a file.
+
+        Raises:
+            InputError: Keras cannot save the model.
+        """
+        if self.model is None or isinstance(self.model, Case | ModelFile):
+            return self
+        path = folder / "model.keras"
+        try:
+            self.model.save(path)
+        except Exception as error:
+            raise InputError(
+                f"{self.name}: got a model that Keras cannot save ({described(error)}); expected one that can be "
+                "saved, because other backends load it in processes of their own."
+            ) from error
+        return replace(self, model=open_model(path))
+
+    @contextmanager
+    def in_keras(self, calls: Calls = ()) -> Iterator[tuple[Any, Network, Calls]]:
+        """Yield a Keras model, its equations, and the inputs of each call; a case brings its own."""
+        if isinstance(self.model, Case):
+            from rnncheck.frameworks.keras.build import build
+            from rnncheck.frameworks.keras.extract import extract
+
+            try:
+                built = build(self.model)
+                yield built.model, extract(built.model), built.calls
+            finally:
+                forget_models()
+        elif isinstance(self.model, ModelFile):
+            from rnncheck.frameworks.keras.load import load
+
+            yield load(self.model), self.equations, calls
+        else:
+            yield self.model, self.equations, calls
 
 
 def open_network(path: Path) -> tuple[ModelFile, Network]:
@@ -28,161 +122,6 @@ def open_network(path: Path) -> tuple[ModelFile, Network]:
     """
     file = open_model(path)
     return file, rehearse(read(file.config, file.weights, file.keras_version).network)
-
-
-Calls = tuple[tuple[Array, ...], ...]  # the inputs of each call in a row
-
-
-@dataclass(frozen=True)
-class How:
-    """How a model is run.
-
-    Attributes:
-        paths: on which of `rnncheck.frameworks.keras.paths.PATHS`.
-        relations: which of `rnncheck.checks.relations.RELATIONS` are tried on each of them.
-    """
-
-    paths: tuple[str, ...] = ("predict",)
-    relations: tuple[str, ...] = ()
-
-
-ONCE = How()
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A Keras model in this process.
-
-    Attributes:
-        model: the Keras model.
-        network: its equations.
-        calls: the inputs of each call in a row.
-    """
-
-    model: Any
-    network: Network
-    calls: Calls
-
-
-class Task(Protocol):
-    """Something to run in Keras."""
-
-    @property
-    def how(self) -> How:
-        """How to run it."""
-
-    def open(self) -> AbstractContextManager[Opened]:
-        """Get hold of it for a while."""
-
-
-@dataclass(frozen=True)
-class CaseTask:
-    """Build a case and run it.
-
-    Attributes:
-        case: what to build.
-        how: how to run it.
-    """
-
-    case: Case
-    how: How = ONCE
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[Opened]:
-        """Build it; its models are forgotten afterwards."""
-        from rnncheck.frameworks.keras.build import build
-        from rnncheck.frameworks.keras.extract import extract
-
-        try:
-            built = build(self.case)
-            yield Opened(built.model, extract(built.model), built.calls)
-        finally:
-            forget_models()
-
-
-@dataclass(frozen=True)
-class FileTask:
-    """Load a model file and run it.
-
-    Attributes:
-        path: a `.keras` or `.h5` file.
-        calls: the inputs of each call in a row.
-        how: how to run it.
-    """
-
-    path: Path
-    calls: Calls
-    how: How = ONCE
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[Opened]:
-        """Read the equations in the file, and let Keras load it."""
-        from rnncheck.frameworks.keras.load import load
-
-        file, network = open_network(self.path)
-        yield Opened(load(file), network, self.calls)
-
-
-@dataclass(frozen=True)
-class LoadedTask:
-    """Run a model that is in this process already, and stays here.
-
-    Attributes:
-        opened: the model, its equations and the inputs.
-        how: how to run it.
-    """
-
-    opened: Opened
-    how: How = ONCE
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[Opened]:
-        """Return it."""
-        yield self.opened
-
-
-@dataclass(frozen=True)
-class Source:
-    """A model to verify: what it says of itself, and how to get it to run.
-
-    Attributes:
-        name: what to call it.
-        network: its equations.
-        task: (the inputs of each call in a row, how to run it) -> what runs the model; None for equations alone.
-        notes: what a reader of the report must know of it.
-        loaded: the Keras model, where it is in this process.
-    """
-
-    name: str
-    network: Network
-    task: Callable[[Calls, How], Task] | None = None
-    notes: tuple[str, ...] = ()
-    loaded: Any = None
-
-    @staticmethod
-    def of(model: Any) -> Source:
-        """Return a Network, a Keras model, or a file by its path, as a source."""
-        if isinstance(model, Network):
-            return Source(model.name, model)
-        if isinstance(model, str | os.PathLike):
-            return Source._of_file(Path(model))
-        from rnncheck.frameworks.keras.extract import extract
-
-        network = rehearse(extract(model))
-
-        def task(calls: Calls, how: How) -> Task:
-            return LoadedTask(Opened(model, network, calls), how)
-
-        return Source(network.name, network, task, loaded=model)
-
-    def noting(self, note: str) -> Source:
-        """Return the same with one more note, where there is one."""
-        return replace(self, notes=(*self.notes, note)) if note else self
-
-    @staticmethod
-    def _of_file(path: Path) -> Source:
-        file, network = open_network(path)
-        return Source(path.name, network, partial(FileTask, path), notes_on(network, file.keras_version))
 
 
 def notes_on(network: Network, keras_version: str) -> tuple[str, ...]:

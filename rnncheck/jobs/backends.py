@@ -1,70 +1,48 @@
-"""The same runs on several backends: each judged by the same equations, and all held against each other."""
+"""Keras' backends: which are there, and how far the same run differs between them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 
+from rnncheck.cases.deviations import BACKENDS
 from rnncheck.checks.scores import alike
-from rnncheck.jobs.job import Answer, Work
-from rnncheck.jobs.processes import run_everywhere
-from rnncheck.network import Array, Recording
-from rnncheck.report.report import Difference, Entry, Report
+from rnncheck.errors import InputError
+from rnncheck.frameworks.keras.session import installed_backends
+from rnncheck.jobs.run import Run
+from rnncheck.network import Array
+from rnncheck.report.report import Difference
 
-
-class CrossCheck:
-    """Verifies on several backends, and gathers what was found."""
-
-    def __init__(self, backends: Sequence[str]) -> None:
-        """Remember the backends, some of `rnncheck.cases.deviations.BACKENDS`."""
-        self._backends = backends
-        self._entries: list[Entry] = []
-        self._differences: list[Difference] = []
-        self._environments: dict[str, dict[str, str]] = {}
-
-    def run(self, works: Sequence[Work]) -> Iterator[Work]:
-        """Verify each, and yield it when all backends have."""
-        for work, answers in zip(works, run_everywhere(self._backends, [w.task for w in works]), strict=True):
-            given = dict(zip(self._backends, answers, strict=True))
-            entries = {backend: work.judge(each) for backend, each in given.items()}
-            first = next(entry for found in entries.values() for entry in found)
-            alike = _have_the_same_weights(answers)
-            notes = () if alike else (_OTHER_WEIGHTS,)
-            self._entries += [
-                replace(entry, backend=name, notes=(*entry.notes, *notes))
-                for name, found in entries.items()
-                for entry in found
-            ]
-            if alike:
-                self._differences += _differences(first.name, given, by_path=bool(first.path))
-            self._environments |= {backend: dict(each.environment) for backend, each in given.items()}
-            yield work
-
-    def report(self, *, interrupted: bool = False) -> Report:
-        """Return what was found."""
-        return Report(self._environment(), tuple(self._entries), interrupted, tuple(self._differences))
-
-    def _environment(self) -> dict[str, str]:
-        """Return what the backends say of themselves, with what they disagree on side by side."""
-        found: dict[str, list[str]] = {}
-        for said in self._environments.values():
-            for name, value in said.items():
-                found.setdefault(name, [])
-                found[name] += [] if value in found[name] else [value]
-        return {name: ", ".join(values) for name, values in found.items()}
-
-
-_OTHER_WEIGHTS = (
+OTHER_WEIGHTS = (
     "Keras' initialisers draw other weights on each backend, so that nothing is said of how far their outputs differ."
 )
 
 
-def _have_the_same_weights(answers: Sequence[Answer]) -> bool:
+def named_backends(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the backends that are named; with `all`, those that are installed.
+
+    Raises:
+        InputError: there is no such backend, or it is not installed.
+    """
+    names = [names] if isinstance(names, str) else names
+    installed = installed_backends()
+    for name in names:
+        if name not in {*BACKENDS, "all"}:
+            raise InputError(f"backend: got {name!r}; expected {', '.join(BACKENDS)} or all.")
+        if name not in {*installed, "all"}:
+            raise InputError(
+                f"backend: got {name!r}, which is not installed; expected one that is. "
+                f'Run: pip install "rnncheck[{name}]"'
+            )
+    return tuple(name for name in installed if name in names or "all" in names)
+
+
+def have_the_same_weights(runs: Iterable[Sequence[Run]]) -> bool:
     """Whether all backends that had a model to run had the same weights in it."""
-    first, *others = [each.network.layers for each in answers if each.network is not None] or [()]
+    networks = [each[0].network for each in runs]
+    first, *others = [each.layers for each in networks if each is not None] or [()]
     return all(
         np.array_equal(weight, other.weights[name], equal_nan=True)
         for layers in others
@@ -73,20 +51,25 @@ def _have_the_same_weights(answers: Sequence[Answer]) -> bool:
     )
 
 
-def _differences(name: str, answers: dict[str, Answer], *, by_path: bool) -> Iterator[Difference]:
-    """Yield the largest difference between the outputs of each two backends, by the path on which both ran."""
-    runs = {backend: {run.path: run.recordings for run in each.runs} for backend, each in answers.items()}
-    paths = dict.fromkeys(path for of_backend in runs.values() for path in of_backend)
-    for path in paths:
-        ran = [backend for backend, of_backend in runs.items() if of_backend.get(path)]
-        for pair in combinations(ran, 2):
-            first, second = (runs[backend][path] for backend in pair)
-            largest = max(map(_largest, _outputs(first), _outputs(second)), default=0.0)
+def differences(name: str, runs: Mapping[str, Sequence[Run]], *, by_path: bool) -> Iterator[Difference]:
+    """Yield the largest difference between the outputs of each two backends, on each path that both ran.
+
+    Args:
+        name: of what was run.
+        runs: what became of it, by backend.
+        by_path: whether paths were asked for, so that their names matter.
+    """
+    outputs = {
+        (each.path, backend): [output for recording in each.recordings for output in recording.outputs]
+        for backend, of_backend in runs.items()
+        for each in of_backend
+        if each.recordings
+    }
+    for path in dict.fromkeys(path for path, _ in outputs):
+        for pair in combinations([backend for where, backend in outputs if where == path], 2):
+            first, second = (outputs[path, backend] for backend in pair)
+            largest = max(map(_largest, first, second), default=0.0)
             yield Difference(name, pair, largest, path if by_path else "")
-
-
-def _outputs(recordings: Sequence[Recording]) -> list[Array]:
-    return [output for recording in recordings for output in recording.outputs]
 
 
 def _largest(a: Array, b: Array) -> float:

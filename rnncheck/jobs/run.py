@@ -1,62 +1,69 @@
-"""Runs many jobs: in this process, in several, or on several backends."""
+"""A run: what became of a job on one compute path."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from rnncheck.frameworks.keras.session import load_keras
-from rnncheck.jobs.job import Work
-from rnncheck.jobs.processes import run_side_by_side
-from rnncheck.report.console import with_progress
-from rnncheck.report.report import Entry, Report
+from rnncheck.checks.relations import Related, related_runs
+from rnncheck.errors import NotApplicableError, RnncheckError, described
+from rnncheck.frameworks.keras.paths import PATHS
+from rnncheck.frameworks.keras.session import quiet_framework
+from rnncheck.frameworks.sources import Calls
+from rnncheck.jobs.job import Job
+from rnncheck.network import Network, Recording
 
 
-def run_here(works: Sequence[Work]) -> Report:
-    """Run few in this process, many in several; an interrupt ends the run and keeps what was found."""
-    from rnncheck.frameworks.keras.environment import environment
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What became of a job on one compute path.
 
-    processes = min(_MOST_PROCESSES, os.cpu_count() or 1) if len(works) > _FEW else 1
-    entries: list[Entry] = []
-    said: Mapping[str, str] = {}
-    interrupted = False
+    Attributes:
+        path: the name of the path; empty for what another program recorded, and for a model that did not open.
+        network: the equations; None for a model that did not open.
+        recordings: what was produced, one recording for each call; empty if it failed or was not run.
+        related: what became of the relations.
+        error: why it failed; empty if it did not.
+        not_applicable: why there was nothing to run; empty if there was.
+    """
+
+    path: str = ""
+    network: Network | None = None
+    recordings: tuple[Recording, ...] = ()
+    related: tuple[Related, ...] = ()
+    error: str = ""
+    not_applicable: str = ""
+
+
+def perform(job: Job) -> tuple[Run, ...]:
+    """Run a job in this process, on each of its paths; an exception of the framework becomes an error of the run.
+
+    Raises:
+        RnncheckError: the model has something that rnncheck does not replay, or the inputs do not fit it.
+    """
     try:
-        for found, said in with_progress(works, _verified(works, processes)):  # noqa: B007 - the last one is kept
-            entries += found
-    except KeyboardInterrupt:
-        interrupted = True
-    return Report(said or environment(), tuple(entries), interrupted)
+        with quiet_framework(), job.subject.in_keras(job.calls) as (model, network, calls):
+            return tuple(_on_path(path, model, network, calls, job.relations) for path in job.paths)
+    except RnncheckError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
+        return (Run(error=described(error)),)
 
 
-# So many cases are worth the start of further processes, which share the cores with each other.
-_FEW = 12
+def _on_path(path: str, model: Any, network: Network, calls: Calls, relations: Sequence[str]) -> Run:
+    from rnncheck.frameworks.keras.run import running
 
-
-_MOST_PROCESSES = 4
-
-
-def _verified(works: Sequence[Work], processes: int) -> Iterator[tuple[tuple[Entry, ...], Mapping[str, str]]]:
-    """Yield the entries of each, with what another process that ran it says of itself."""
-    if processes > 1:
-        with contextlib.closing(run_side_by_side([work.task for work in works], processes)) as answers:
-            for work, answer in zip(works, answers, strict=True):
-                yield work.judge(answer), answer.environment
-        return
-    load_keras()
-    for work in works:
-        yield work.verify(), {}
-
-
-def run_on_backends(works: Sequence[Work], backends: Sequence[str]) -> Report:
-    """Run everything on several backends; an interrupt ends the run and keeps what was found."""
-    from rnncheck.jobs.backends import CrossCheck
-
-    cross_check = CrossCheck(backends)
-    interrupted = False
     try:
-        for _ in with_progress(works, cross_check.run(works)):
-            pass
-    except KeyboardInterrupt:
-        interrupted = True
-    return cross_check.report(interrupted=interrupted)
+        with running(model, network, calls, PATHS[path]) as runner:
+            recordings = runner.record(calls)
+            return Run(path, network, recordings, related_runs(runner, network, calls, relations))
+    except NotApplicableError as reason:
+        return Run(path, network, not_applicable=str(reason))
+    except RnncheckError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
+        refusal = PATHS[path].refusal
+        if refusal and refusal in str(error):
+            return Run(path, network, not_applicable=f"Keras says that {refusal} for one of the layers")
+        return Run(path, network, error=described(error))

@@ -35,10 +35,12 @@ from rnncheck.faults.emulation import (
 from rnncheck.faults.trial import failures, rows_against
 from rnncheck.frameworks.keras.environment import environment
 from rnncheck.frameworks.keras.paths import PATHS
-from rnncheck.frameworks.keras.session import forget_models, quiet_framework
-from rnncheck.frameworks.sources import CaseTask
-from rnncheck.jobs.job import Answer
-from rnncheck.jobs.processes import named_backends, run_everywhere
+from rnncheck.frameworks.keras.session import quiet_framework
+from rnncheck.frameworks.sources import Subject
+from rnncheck.jobs.backends import named_backends
+from rnncheck.jobs.job import case_job
+from rnncheck.jobs.processes import run_in_processes
+from rnncheck.jobs.run import Run
 from rnncheck.network import Network, Recording
 from rnncheck.report.self_test import Control, Outcome, SelfTest
 
@@ -113,7 +115,7 @@ def named_faults(names: Sequence[str]) -> tuple[Fault, ...]:
         if name not in known:
             close = get_close_matches(name, known, n=3)
             raise InputError(
-                f"faults: {name!r} came; expected names of faults or classes. "
+                f"faults: got {name!r}; expected names of faults or classes. "
                 + (f"Close to it: {', '.join(close)}. " if close else "")
                 + f"Classes: {', '.join(groups)}."
             )
@@ -203,28 +205,23 @@ def _try_controls(progress: _Progress, case: Case, model: Any, network: Network,
 def _try_other_backends(progress: _Progress, cases: Sequence[Case]) -> None:
     """Try Keras' other backends, as far as they are installed, on the cases of the controls."""
     others = [name for name in named_backends(["all"]) if name != environment()["backend"]]
-    for case, answers in zip(cases, run_everywhere(others, [CaseTask(case) for case in cases]), strict=True):
-        for backend, answer in zip(others, answers, strict=True):
-            rows = _rows_of(answer, case)
-            progress.note(backend, f"Keras runs on {backend}", case, rows)
+    if not others:
+        return
+    for case, answers in zip(cases, run_in_processes(list(map(case_job, cases)), others), strict=True):
+        for backend, ((run,), _) in answers.items():
+            progress.note(backend, f"Keras runs on {backend}", case, _rows_of(run, case))
 
 
-def _rows_of(answer: Answer, case: Case) -> Sequence[Row]:
-    if answer.network is None or not answer.recordings:
-        said = answer.error or "; ".join(run.error for run in answer.runs)
-        return [failed_row(layer=case.layer, output="all", check=Check.END_TO_END, shape=(), detail=said)]
-    return rows_against(answer.network, answer.recordings)
+def _rows_of(run: Run, case: Case) -> Sequence[Row]:
+    if run.network is None or run.error:
+        return [failed_row(layer=case.layer, output="all", check=Check.END_TO_END, shape=(), detail=run.error)]
+    return rows_against(run.network, run.recordings)
 
 
 @contextlib.contextmanager
 def _run(case: Case) -> Iterator[tuple[Any, Network, Sequence[Any], tuple[Recording, ...]]]:
     """Build and run a case; forget the model afterwards."""
-    from rnncheck.frameworks.keras.build import build
-    from rnncheck.frameworks.keras.extract import extract
     from rnncheck.frameworks.keras.run import record
 
-    with quiet_framework():
-        built = build(case)
-        network = extract(built.model)
-        yield built.model, network, built.calls, record(built.model, network, built.calls)
-    forget_models()
+    with quiet_framework(), Subject.of(case).in_keras() as (model, network, calls):
+        yield model, network, calls, record(model, network, calls)

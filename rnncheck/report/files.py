@@ -23,12 +23,12 @@ def check_writable(path: Path) -> None:
         InputError: the path cannot be written.
     """
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
-        raise InputError(f"{path}: the name is longer than {_LONGEST_NAME} bytes; expected a shorter one.")
+        raise InputError(f"{path}: got a name longer than {_LONGEST_NAME} bytes; expected a shorter one.")
     if path.is_dir():
-        raise InputError(f"{path}: it is a directory; expected the name of a file to write.")
+        raise InputError(f"{path}: got a directory; expected the name of a file to write.")
     if not path.parent.is_dir():
         raise InputError(
-            f"{path}: the directory {path.parent} does not exist; expected one that does. Create it first."
+            f"{path}: got the directory {path.parent}, which does not exist; expected one that does. Create it first."
         )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise InputError(f"{path}: it cannot be written; expected a place with write permission.")

@@ -4,24 +4,66 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import logging
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 from rnncheck.cases.deviations import BACKENDS
 from rnncheck.errors import InputError, described
 
 
-def load_keras() -> None:
-    """Load Keras where its start-up messages can be held back.
+def installed_backends() -> tuple[str, ...]:
+    """Return the backends of Keras that are installed."""
+    return tuple(name for name in BACKENDS if find_spec(name) is not None)
+
+
+def configured_backend() -> str:
+    """Return the backend that Keras chooses here: that of KERAS_BACKEND, of its configuration file, or TensorFlow."""
+    home = Path(os.environ.get("KERAS_HOME") or Path("~").expanduser() / ".keras")
+    try:
+        written = json.loads((home / "keras.json").read_text(encoding="utf-8"))["backend"]
+    except (OSError, ValueError, TypeError, KeyError):  # Keras does without a file that it cannot read
+        written = "tensorflow"
+    return os.environ.get("KERAS_BACKEND") or str(written)
+
+
+def require_keras(backends: Sequence[str] = (), *modules: str) -> None:
+    """See that Keras, a backend, and other modules are installed, without loading them.
+
+    Args:
+        backends: those that are to run; if there are none, the one that Keras chooses here.
+        modules: names of what else is needed.
 
     Raises:
-        InputError: it cannot be loaded, such as with a backend that is not installed.
+        InputError: one of them is not; the message says what is and how to install the rest.
     """
+    backend, installed = backends[0] if backends and backends[0] else configured_backend(), installed_backends()
+    advice = f'Run: pip install "rnncheck[{backend if backend in BACKENDS else BACKENDS[0]}]"'
+    for name in ("keras", *modules):
+        if find_spec(name) is None:
+            raise InputError(f"{name}: it is not installed; expected it, to run models. {advice}")
+    if backend in BACKENDS and backend not in installed:
+        others = f", or set KERAS_BACKEND={installed[0]}" if installed else ""
+        raise InputError(
+            f"Keras: got the backend {backend}, which is not installed; expected one that is: "
+            f"{', '.join(installed) or 'none is'}. {advice}{others}"
+        )
+
+
+def load_keras() -> None:
+    """Load Keras while its start-up messages are held back.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    require_keras()
     try:
         with quiet_stderr():
             import keras  # noqa: F401 - for its own sake
@@ -29,14 +71,14 @@ def load_keras() -> None:
         backend = os.environ.get("KERAS_BACKEND")
         told = f" with KERAS_BACKEND={backend}" if backend else ""
         raise InputError(
-            f"Keras: it cannot be loaded{told} ({described(error)}); expected a backend that is installed. Set "
+            f"Keras: it cannot be loaded{told} ({described(error)}); expected a backend that works. Set "
             f"KERAS_BACKEND to one of {', '.join(BACKENDS)}."
         ) from error
 
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what C++ libraries write to stderr at start-up; show it if something goes wrong."""
+    """Hold back what C++ libraries write to stderr at start-up; show it if something fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)
@@ -63,7 +105,7 @@ def forget_models() -> None:
 
 @cache
 def _keep_what_is_loaded() -> None:
-    """Spare the garbage collector the frameworks' own million of objects, which would take it 0.2 s a model."""
+    """Freeze the objects of the frameworks, a million; saves 0.2 s per model."""
     gc.collect()
     gc.freeze()
 
