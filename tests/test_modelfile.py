@@ -781,11 +781,17 @@ def outcome(path, owners):
         weights = open_model(path).weights.read(owners)
     except (InputError, UnsupportedError) as error:
         return str(error)
-    return [weight.dtype.kind for one in weights for weight in one.values()]
+    return [(name, weight.dtype.kind, weight.shape) for one in weights for name, weight in one.items()]
+
+
+# What `two_dense` has: a damaged file may have other numbers, but no other arrays.
+WHOLE = [("kernel", "f", (4, 3)), ("bias", "f", (3,)), ("kernel", "f", (3, 2)), ("bias", "f", (2,))]
 
 
 def is_read_or_refused(found):
-    return found == ["f"] * 4 or re.search(r"; expected .*[.:] .*[.)]$", found, re.DOTALL) is not None
+    if isinstance(found, list):
+        return found == WHOLE
+    return re.search(r"; expected .*[.:] .*[.)]$", found, re.DOTALL) is not None
 
 
 @FORMATS
@@ -793,7 +799,7 @@ def test_whole_file_is_read(suffix, saved, tmp_path):
     path = tmp_path / "a"
     path.write_bytes(saved[0][suffix])
 
-    assert outcome(path, saved[1]) == ["f"] * 4
+    assert outcome(path, saved[1]) == WHOLE
 
 
 @FORMATS

@@ -17,13 +17,6 @@ from rnncheck.frameworks.keras.config.owners import Owner, container_names
 from rnncheck.frameworks.keras.config.reader import Reading, read
 from rnncheck.network import Activation, Array, Network
 
-# Where a wrapper holds what it wraps.
-_PARTS: Mapping[str, tuple[str, ...]] = {
-    "rnn": ("cell",),
-    "time_distributed": ("layer",),
-    "bidirectional": ("forward_layer", "backward_layer"),
-}
-
 
 def extract(model: Any) -> Network:
     """Take the Network out of a Keras model.
@@ -53,7 +46,8 @@ def read_model(model: Any) -> Reading:
 
     if not getattr(model, "outputs", None):
         raise not_built(getattr(model, "name", model), type(model).__name__)
-    inner = list(_layers_inside(model))
+    inside = dict.fromkeys(_inside(model))
+    inner = [layer for layer in inside if not _is_model(layer) and type(layer).__name__ != "InputLayer"]
     for layer in inner:
         _refuse_unknown(layer)
     return read(_description(model, inner), LiveStore(model), keras.__version__)
@@ -99,39 +93,31 @@ def constructor_arguments(layer_class: Any) -> set[str]:
     return {p.name for p in parameters if p.kind not in {p.VAR_KEYWORD, p.VAR_POSITIONAL}} - {"self"}
 
 
-def _layers_inside(model: Any) -> Iterator[Any]:
-    """Yield every layer and cell that the model runs, those inside others after them."""
-    for layer in model.layers:
-        yield from _with_parts(layer)
+def _inside(layer: Any) -> Iterator[Any]:
+    """Yield every layer and cell inside a layer, outer ones first; the cell of an LSTM layer is a part of it."""
+    for each in layer._layers:
+        yield each
+        if not _is_recurrent(each):
+            yield from _inside(each)
 
 
-def _with_parts(layer: Any) -> Iterator[Any]:
-    yield layer
-    if _is_model(layer):
-        yield from _layers_inside(layer)
-        return
-    role = _role(layer)
-    parts = layer.cells if role == "stack" else [getattr(layer, name) for name in _PARTS.get(role, ())]
-    for part in parts:
-        yield from _with_parts(part)
+def _is_recurrent(layer: Any) -> bool:
+    entry = ENTRIES.get(type(layer).__name__)
+    return entry is not None and entry.role == "recurrent"
 
 
-def _role(layer: Any) -> str:
-    """Return what a layer is to the reader; "" for what it does not know."""
-    kind = type(layer).__name__
-    return ENTRIES[kind].role if kind in ENTRIES and type(layer).__module__.startswith("keras.") else ""
+def _is_of_keras(thing: Any) -> bool:
+    return getattr(thing, "__module__", "").startswith("keras.") and hasattr(thing, "__name__")
 
 
 def _is_model(layer: Any) -> bool:
-    return type(layer).__name__ in MODELS and type(layer).__module__.startswith("keras.")
+    return type(layer).__name__ in MODELS and _is_of_keras(type(layer))
 
 
 def _refuse_unknown(layer: Any) -> None:
     """Refuse a class by its name before Keras is asked to describe it, and arguments that a newer Keras may add."""
     kind = type(layer).__name__
-    if _is_model(layer) or kind == "InputLayer":
-        return
-    if not _role(layer):
+    if kind not in ENTRIES or not _is_of_keras(type(layer)):
         raise not_replayed(str(layer.name), kind)
     if unknown := constructor_arguments(type(layer)) - ENTRIES[kind].known - COMMON:
         raise unknown_options(str(layer.name), kind, unknown)
@@ -158,7 +144,7 @@ def _named_activations(layers: Sequence[Any]) -> Iterator[dict[str, Activation]]
     found: dict[str, Activation] = {}
     kept = []
     for layer in layers:
-        holder = layer.cell if _role(layer) == "recurrent" else layer
+        holder = layer.cell if _is_recurrent(layer) else layer
         for attribute in ("activation", "recurrent_activation"):
             function = vars(holder).get(attribute)
             if function is None or isinstance(function, keras.layers.Layer) or _is_of_keras(function):
@@ -172,10 +158,6 @@ def _named_activations(layers: Sequence[Any]) -> Iterator[dict[str, Activation]]
     finally:
         for holder, attribute, function in kept:
             setattr(holder, attribute, function)
-
-
-def _is_of_keras(function: Any) -> bool:
-    return getattr(function, "__module__", "").startswith("keras.") and hasattr(function, "__name__")
 
 
 def _stand_in(name: str) -> Callable[[Any], Any]:

@@ -1,6 +1,6 @@
 """From a model's own description to a Network, without a framework.
 
-`modelfile` opens a file, `hdf5` and `fileweights` take weights out of it. `reader` puts everything together: `calls`
-and `arguments` read the graph, `description` the layers by the table in `entries`, `graph` and `lowering` resolve
-nested models and wrappers, `masks` makes implicit masks explicit.
+`upgrade` puts what Keras 2 wrote into the form of Keras 3. `description` reads layers by the table in `entries` and
+their options by `values`; `calls` reads how they are called. `functional` follows the graph, `lowering` writes out
+nested models and wrappers, `masks` makes implicit masks explicit. `reader` puts it all together with the weights.
 """

@@ -216,12 +216,6 @@ def flat(structure: Any) -> list[Any]:
     return [structure]
 
 
-def flat_masks(mask: Any, count: int) -> list[AnyMask]:
-    """Return one mask for each of so many inputs."""
-    found = flat(mask)
-    return found if len(found) == count else [None] * count
-
-
 def first_mask(mask: Any) -> AnyMask:
     """Return the first of several masks, as recurrent layers take it."""
     while isinstance(mask, list):

@@ -60,17 +60,23 @@ class Object:
         ]
 
     @property
+    def everything(self) -> Iterator[Object]:
+        """It and all objects inside it, outer ones first."""
+        yield self
+        for part in self.parts:
+            yield from part.everything
+
+    @property
     def owners(self) -> Iterator[Owner]:
         """Every object in it that has weights, in order."""
-        if weights := self.weights:
-            yield Owner(
-                names=tuple(weight.name for weight in weights),
-                trainable=tuple(weight.trainable and self.trainable for weight in weights),
-                path=self.weights_path,
-                layer=self.root,
-            )
-        for part in self.parts:
-            yield from part.owners
+        for each in self.everything:
+            if weights := each.weights:
+                yield Owner(
+                    names=tuple(weight.name for weight in weights),
+                    trainable=tuple(weight.trainable and each.trainable for weight in weights),
+                    path=each.weights_path,
+                    layer=each.root,
+                )
 
     @property
     def weights_path(self) -> tuple[str, ...]:

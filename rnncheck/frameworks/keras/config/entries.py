@@ -38,17 +38,17 @@ class Entry:
 
     Attributes:
         role: what it is to the reader; wrappers, cells and RNN are lowered.
-        checked: constructor arguments that change a number; read from the description by these names.
-        same_numbers: constructor arguments that change how, not what, a layer computes at inference.
-        refused: constructor arguments that rnncheck does not replay, with the only value it accepts.
-        inherited: options that no constructor argument names, checked all the same.
-        parts: constructor arguments that are layers or cells of their own.
+        checked: constructor arguments that change a number.
+        same_numbers: constructor arguments that change no number at inference.
+        refused: constructor arguments that are not replayed, with the only value accepted.
+        inherited: options that change a number and are no constructor argument of the class itself.
+        parts: constructor arguments that are layers or cells.
         defaults: what an absent option means; old files omit some.
         weights: in the order in which Keras creates them.
         call: the arguments of its `call`, in order.
-        masks: what becomes of a mask: "pass" it on, "stop" it, make one of ids that are not "zeros" or of "values"
-            that are not the mask value, "recurrent" passes it on with return_sequences, "merge" and "concatenate"
-            combine the inputs' masks, "first" passes the first input's on.
+        masks: what becomes of a mask. "pass" hands it on, "stop" drops it, "recurrent" hands it on with
+            return_sequences, "first" hands on the first input's, "merge" and "concatenate" combine those of all
+            inputs. "zeros" makes one of ids that are not 0, "values" one of steps that are not the mask value.
     """
 
     role: Role = "layer"
@@ -73,17 +73,11 @@ COMMON = frozenset({
     "name", "trainable", "dtype", "autocast", "batch_shape", "input_shape", "activity_regularizer", "registered_name",
 })  # fmt: skip
 
-_RECURRENT_CALL = ("sequences", "initial_state", "mask", "training")
-
 _FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful")
-
-_NO_FLAGS = {**dict.fromkeys(_FLAGS, False), "zero_output_for_mask": False}
-
-_OLD_RNN = {"time_major": False, "num_constants": None}
-
+_CONVOLUTION = ("filters", "kernel_size", "strides", "padding", "dilation_rate")
 _CHANNELS = {"data_format": "channels_last"}
-
 _NOT_QUANTISED = {"lora_rank": None, "lora_alpha": None, "quantization_config": None}
+_BIAS = {"use_bias": True}
 
 
 def _training_only(*weights: str) -> tuple[str, ...]:
@@ -91,11 +85,17 @@ def _training_only(*weights: str) -> tuple[str, ...]:
     return tuple(f"{w}_{what}" for what in ("initializer", "regularizer", "constraint") for w in weights)
 
 
+_OF_DENSE = (*_training_only("kernel", "bias"), "activity_regularizer")
 _OF_A_CELL = (*_training_only("kernel", "recurrent", "bias"), "dropout", "recurrent_dropout", "seed")
-
-_CONVOLUTION = ("filters", "kernel_size", "strides", "padding", "dilation_rate")
-
-_OF_DENSE = _training_only("kernel", "bias")
+_OF_AN_RNN: Mapping[str, Any] = {
+    "refused": {"time_major": False, "num_constants": None},
+    "inherited": ("zero_output_for_mask",),
+    "call": ("sequences", "initial_state", "mask", "training"),
+    "masks": "recurrent",
+}
+_NO_FLAGS = {**dict.fromkeys(_FLAGS, False), "zero_output_for_mask": False}
+_NORMALISATION = {"axis": -1, "epsilon": 1e-3, "center": True, "scale": True}
+_DEFAULTS = {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True, "reset_after": False}
 
 
 def _gates(count: int, size: str = "M", before: str = "") -> tuple[Weight, Weight]:
@@ -103,81 +103,44 @@ def _gates(count: int, size: str = "M", before: str = "") -> tuple[Weight, Weigh
     return Weight("kernel", f"{before}D, {gates}"), Weight("recurrent_kernel", f"{before}{size}, {gates}")
 
 
-_BIAS = {"use_bias": True}
-
-_SIMPLE_RNN = (*_gates(1), Weight("bias", "M", _BIAS))
-
-_LSTM = (*_gates(4), Weight("bias", "4M", _BIAS))
-
-_GRU = (
-    *_gates(3),
-    Weight("bias", "2, 3M", {"use_bias": True, "reset_after": True}),
-    Weight("bias", "3M", {"use_bias": True, "reset_after": False}),
-)
-
-_CELLS: Mapping[str, Mapping[str, Any]] = {
-    "SimpleRNN": {
-        "checked": ("units", "activation", "use_bias"),
-        "same_numbers": _OF_A_CELL,
-        "defaults": {"activation": "tanh", "use_bias": True},
-        "weights": _SIMPLE_RNN,
-    },
-    "LSTM": {
-        "checked": ("units", "activation", "recurrent_activation", "use_bias"),
-        "same_numbers": (*_OF_A_CELL, "unit_forget_bias"),
-        "defaults": {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True},
-        "weights": _LSTM,
-    },
-    "GRU": {
-        "checked": ("units", "activation", "recurrent_activation", "use_bias", "reset_after"),
-        "same_numbers": _OF_A_CELL,
-        "defaults": {
-            "activation": "tanh",
-            "recurrent_activation": "sigmoid",
-            "use_bias": True,
-            "reset_after": False,
-        },
-        "weights": _GRU,
-    },
-}
+_CELLS: Mapping[str, tuple[tuple[str, ...], tuple[Weight, ...]]] = {
+    "SimpleRNN": (("units", "activation", "use_bias"), (*_gates(1), Weight("bias", "M", _BIAS))),
+    "LSTM": (
+        ("units", "activation", "recurrent_activation", "use_bias"), (*_gates(4), Weight("bias", "4M", _BIAS)),
+    ),
+    "GRU": (
+        ("units", "activation", "recurrent_activation", "use_bias", "reset_after"),
+        (
+            *_gates(3),
+            Weight("bias", "2, 3M", {"use_bias": True, "reset_after": True}),
+            Weight("bias", "3M", {"use_bias": True, "reset_after": False}),
+        ),
+    ),
+    "ConvLSTM": (
+        (*_CONVOLUTION, "activation", "recurrent_activation", "use_bias"),
+        (*_gates(4, "F", "kernel_size, "), Weight("bias", "4F", _BIAS)),
+    ),
+}  # fmt: skip
 
 
 def _cell(kind: str) -> Entry:
-    return Entry(role="cell", call=("inputs", "states", "training"), **_CELLS[kind])
+    checked, weights = _CELLS[kind]
+    same_numbers = (*_OF_A_CELL, *(["unit_forget_bias"] if "LSTM" in kind else []))
+    call = ("inputs", "states", "training")
+    return Entry("cell", checked, same_numbers, defaults=_DEFAULTS, weights=weights, call=call)
 
 
 def _recurrent(kind: str) -> Entry:
-    cell = _CELLS[kind]
+    cell, convolution = _cell(kind), kind == "ConvLSTM"
+    others = ("activity_regularizer", *([] if convolution else ["use_cudnn"]))
+    refused = {**(_CHANNELS if convolution else {}), **_OF_AN_RNN["refused"]}
     return Entry(
-        role="recurrent",
-        checked=(*cell["checked"], *_FLAGS),
-        same_numbers=("unroll", *cell["same_numbers"], "activity_regularizer", "use_cudnn"),
-        refused=_OLD_RNN,
-        inherited=("zero_output_for_mask",),
-        defaults={**cell["defaults"], **_NO_FLAGS},
-        weights=cell["weights"],
-        call=_RECURRENT_CALL,
-        masks="recurrent",
-    )
-
-
-def _conv_lstm() -> Entry:
-    return Entry(
-        role="recurrent",
-        checked=(
-            *_CONVOLUTION,
-            "activation",
-            "recurrent_activation",
-            "use_bias",
-            *_FLAGS,
-        ),
-        same_numbers=("unroll", *_OF_A_CELL, "unit_forget_bias", "activity_regularizer"),
-        refused={**_CHANNELS, **_OLD_RNN},
-        inherited=("zero_output_for_mask",),
-        defaults={"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True, **_NO_FLAGS},
-        weights=(*_gates(4, "F", "kernel_size, "), Weight("bias", "4F", _BIAS)),
-        call=_RECURRENT_CALL,
-        masks="recurrent",
+        "recurrent",
+        checked=(*cell.checked, *_FLAGS),
+        same_numbers=("unroll", *cell.same_numbers, *others),
+        defaults={**_DEFAULTS, **_NO_FLAGS},
+        weights=cell.weights,
+        **{**_OF_AN_RNN, "refused": refused},
     )
 
 
@@ -185,55 +148,34 @@ def _dropout(*same_numbers: str) -> Entry:
     return Entry(same_numbers=(*same_numbers, "seed"), call=("inputs", "training"), masks="pass")
 
 
-def _pooling() -> Entry:
-    return Entry(checked=("pool_size", "strides", "padding"), same_numbers=("name",), refused=_CHANNELS)
-
-
-_MERGE = Entry(masks="merge")
-
-
 ENTRIES: Mapping[str, Entry] = {
     "SimpleRNN": _recurrent("SimpleRNN"),
     "LSTM": _recurrent("LSTM"),
     "GRU": _recurrent("GRU"),
-    "ConvLSTM1D": _conv_lstm(),
-    "ConvLSTM2D": _conv_lstm(),
-    "ConvLSTM3D": _conv_lstm(),
-    "RNN": Entry(
-        role="rnn",
-        checked=_FLAGS,
-        same_numbers=("unroll",),
-        refused=_OLD_RNN,
-        inherited=("zero_output_for_mask",),
-        parts=("cell",),
-        defaults=_NO_FLAGS,
-        call=_RECURRENT_CALL,
-        masks="recurrent",
-    ),
+    **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), _recurrent("ConvLSTM")),
+    "RNN": Entry("rnn", _FLAGS, ("unroll",), parts=("cell",), defaults=_NO_FLAGS, **_OF_AN_RNN),
     "SimpleRNNCell": _cell("SimpleRNN"),
     "LSTMCell": _cell("LSTM"),
     "GRUCell": _cell("GRU"),
     "StackedRNNCells": Entry(
-        role="stack", parts=("cells",), refused={"reverse_state_order": False}, call=("inputs", "states", "training")
+        "stack", parts=("cells",), refused={"reverse_state_order": False}, call=("inputs", "states", "training")
     ),
     "Bidirectional": Entry(
-        role="bidirectional",
+        "bidirectional",
         checked=("merge_mode",),
         same_numbers=("weights",),
         parts=("layer", "backward_layer"),
         defaults={"merge_mode": "concat"},
         refused={"num_constants": None},
-        call=_RECURRENT_CALL,
+        call=("sequences", "initial_state", "mask", "training"),
         masks="recurrent",
     ),
-    "TimeDistributed": Entry(
-        role="time_distributed", parts=("layer",), call=("inputs", "training", "mask"), masks="pass"
-    ),
+    "TimeDistributed": Entry("time_distributed", parts=("layer",), call=("inputs", "training", "mask"), masks="pass"),
     "Dense": Entry(
         checked=("units", "activation", "use_bias"),
-        same_numbers=(*_OF_DENSE, "activity_regularizer"),
+        same_numbers=_OF_DENSE,
         refused=_NOT_QUANTISED,
-        defaults={"use_bias": True},
+        defaults=_BIAS,
         weights=(Weight("kernel", "D, M"), Weight("bias", "M", _BIAS)),
         call=("inputs", "training"),
         masks="pass",
@@ -280,23 +222,18 @@ ENTRIES: Mapping[str, Entry] = {
         checked=("axis", "epsilon", "center", "scale"),
         same_numbers=_training_only("beta", "gamma"),
         inherited=("rms_scaling",),
-        defaults={"axis": -1, "epsilon": 1e-3, "center": True, "scale": True, "rms_scaling": False},
+        defaults={**_NORMALISATION, "rms_scaling": False},
         weights=(Weight("gamma", None, {"scale": True}), Weight("beta", None, {"center": True})),
         masks="pass",
     ),
     "BatchNormalization": Entry(
         checked=("axis", "epsilon", "center", "scale"),
         same_numbers=(
-            *_training_only("beta", "gamma"),
-            "moving_mean_initializer",
-            "moving_variance_initializer",
-            "momentum",
-            "synchronized",
-            "renorm_clipping",
-            "renorm_momentum",
+            *_training_only("beta", "gamma"), "moving_mean_initializer", "moving_variance_initializer", "momentum",
+            "synchronized", "renorm_clipping", "renorm_momentum",
         ),
         refused={"renorm": False, "virtual_batch_size": None, "adjustment": None},
-        defaults={"axis": -1, "epsilon": 1e-3, "center": True, "scale": True},
+        defaults=_NORMALISATION,
         weights=(
             Weight("gamma", "C", {"scale": True}),
             Weight("beta", "C", {"center": True}),
@@ -307,30 +244,22 @@ ENTRIES: Mapping[str, Entry] = {
         masks="pass",
     ),
     "Conv1D": Entry(
-        checked=(
-            *_CONVOLUTION,
-            "groups",
-            "activation",
-            "use_bias",
-        ),
-        same_numbers=(*_OF_DENSE, "activity_regularizer"),
+        checked=(*_CONVOLUTION, "groups", "activation", "use_bias"),
+        same_numbers=_OF_DENSE,
         refused=_CHANNELS,
         defaults={"groups": 1, "use_bias": True},
         weights=(Weight("kernel", "kernel_size, C, F"), Weight("bias", "F", _BIAS)),
     ),
-    "MaxPooling1D": _pooling(),
-    "AveragePooling1D": _pooling(),
+    **dict.fromkeys(
+        ("MaxPooling1D", "AveragePooling1D"),
+        Entry(checked=("pool_size", "strides", "padding"), same_numbers=("name",), refused=_CHANNELS),
+    ),
     "GlobalMaxPooling1D": Entry(checked=("keepdims",), refused=_CHANNELS, defaults={"keepdims": False}),
     "GlobalAveragePooling1D": Entry(
         checked=("keepdims",), refused=_CHANNELS, defaults={"keepdims": False}, call=("inputs", "mask")
     ),
     "Concatenate": Entry(checked=("axis",), defaults={"axis": -1}, masks="concatenate"),
-    "Add": _MERGE,
-    "Subtract": _MERGE,
-    "Multiply": _MERGE,
-    "Average": _MERGE,
-    "Maximum": _MERGE,
-    "Minimum": _MERGE,
+    **dict.fromkeys(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), Entry(masks="merge")),
     "Dot": Entry(checked=("axes", "normalize"), defaults={"normalize": False}),
     "Attention": Entry(
         checked=("use_scale", "score_mode"),
@@ -344,9 +273,7 @@ ENTRIES: Mapping[str, Entry] = {
         call=("inputs", "mask", "training", "return_attention_scores", "use_causal_mask"),
         masks="first",
     ),
-}
-
-
+}  # fmt: skip
 _MODEL = Entry(role="model", call=("inputs", "training", "mask"))
 
 MODELS: Mapping[str, Entry] = {"Functional": _MODEL, "Sequential": _MODEL, "Model": _MODEL}

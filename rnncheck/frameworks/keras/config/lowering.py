@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ from rnncheck.frameworks.keras.config.calls import (
     bind,
     first_mask,
     flat,
-    flat_masks,
     leaves,
     tensors,
 )
@@ -26,8 +25,6 @@ from rnncheck.frameworks.keras.config.values import constant
 from rnncheck.network import Layer, Tensor
 
 _MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "concat": "Concatenate"}
-
-
 _OF_AN_RNN = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
 
 
@@ -58,20 +55,22 @@ class Lowering:
         self._masks: dict[str, Tensor] = {}
         self._stateful: set[tuple[str, ...]] = set()
 
-    def apply(self, found: Object, name: str, call: Call) -> list[Value]:
-        """Lower one call of a layer, in which every tensor is a `Value`; return its outputs.
+    def run(self, found: Object, name: str, call: Call) -> list[Value]:
+        """Lower one call of a layer or nested model, in which every tensor is a `Value`; return its outputs.
 
         Raises:
             UnsupportedError: the call has something that rnncheck does not replay.
         """
         given = bind(found, call, keras2=self._keras2)
-        role = found.entry.role
-        if role == "layer":
-            return self._layer(found, name, given)
-        if role in {"recurrent", "rnn", "bidirectional"}:
-            return self._sequence_layer(found, name, given)
-        if role == "time_distributed":
-            return self._time_distributed(found, name, given)
+        match found.entry.role:
+            case "model":
+                return self._model(found, name, given)
+            case "layer":
+                return self._layer(found, name, given)
+            case "recurrent" | "rnn" | "bidirectional":
+                return self._sequence_layer(found, name, given)
+            case "time_distributed":
+                return self._time_distributed(found, name, given)
         raise UnsupportedError(f"layer {found.name!r}: {found.kind} is a cell; expected it inside an RNN layer.")
 
     def add(self, layer: Layer, found: Object | None = None, *, owner: Object | None = None) -> Tensor:
@@ -86,41 +85,30 @@ class Lowering:
         if not isinstance(mask, Mask):
             return mask
         if mask.name not in self._masks:
-            inputs = [self.explicit(each) for each in mask.inputs]
-            self._masks[mask.name] = self.add(
-                Layer(mask.name, mask.kind, tuple(t for t in inputs if t), mask.options, dtype=mask.dtype)
-            )
+            inputs = tuple(tensor for each in mask.inputs if (tensor := self.explicit(each)))
+            self._masks[mask.name] = self.add(Layer(mask.name, mask.kind, inputs, mask.options, dtype=mask.dtype))
         return self._masks[mask.name]
 
-    def _layer(self, found: Object, name: str, given: Arguments) -> list[Value]:
-        values, read = tensors(found, given), dict(found.options)
-        inputs = [value.tensor for value in values]
-        dtype = found.precision
-        if found.kind == "Attention":
-            inputs += self._attention(found, given, values, inputs, read)
-        elif "mask" in found.entry.call and found.kind != "BatchNormalization":
-            inputs += [mask for mask in [self.explicit(first_mask(given.mask))] if mask]
-        layer = Layer(name, found.kind, tuple(inputs), read, dtype=dtype)
-        output = self.add(layer, found, owner=found if found.entry.weights else None)
-        return [Value(output, self._output_mask(found, name, values, given.previous, layer))]
+    def _model(self, found: Object, name: str, given: Arguments) -> list[Value]:
+        values, given_masks = list(leaves(given.values["inputs"], Value)), flat(given.mask)
+        if len(given_masks) == len(values):
+            pairs = zip(values, given_masks, strict=True)
+            values = [value if mask is None else Value(value.tensor, mask) for value, mask in pairs]
+        return self._run_model(self, found, values, f"{name}/")
 
-    def _output_mask(self, found: Object, name: str, values: Sequence[Value], previous: Any, layer: Layer) -> AnyMask:
-        """Return the mask of a layer's output, as its compute_mask gives it."""
-        x, rule = values[0].tensor, found.entry.masks
-        several = previous if isinstance(previous, list) else [previous]
-        if rule == "zeros" and layer.options["mask_zero"]:
-            return masks.nonzero(name, x)
-        if rule == "values":
-            return masks.differing(name, x, layer.options["mask_value"], layer.dtype)
-        if rule == "merge":
-            return masks.merged(name, several, keras2=self._keras2)
-        if rule == "concatenate":
-            inputs = [value.tensor for value in values]
-            return masks.concatenated(name, inputs, several, layer.options["axis"], keras2=self._keras2)
-        return first_mask(previous) if rule in {"pass", "first"} else None
+    def _layer(self, found: Object, name: str, given: Arguments) -> list[Value]:
+        values, options = tensors(found, given), dict(found.options)
+        inputs = [value.tensor for value in values]
+        if found.kind == "Attention":
+            inputs += self._attention(found, given, inputs, options)
+        elif _reads_mask(found) and (mask := self.explicit(first_mask(given.mask))):
+            inputs.append(mask)
+        layer = Layer(name, found.kind, tuple(inputs), options, dtype=found.precision)
+        output = self.add(layer, found, owner=found if found.entry.weights else None)
+        return [Value(output, self._output_mask(found, name, values, given.previous))]
 
     def _attention(
-        self, found: Object, given: Arguments, values: Sequence[Value], inputs: list[Tensor], read: dict[str, Any]
+        self, found: Object, given: Arguments, inputs: Sequence[Tensor], options: dict[str, Any]
     ) -> list[Tensor]:
         """Return the inputs that Attention has besides those given: the value as key, and masks, named in `masks`."""
         if given.values.get("return_attention_scores"):
@@ -128,46 +116,52 @@ class Lowering:
                 f"layer {found.name!r}: it is called with return_attention_scores=True; expected the output alone."
             )
         given_masks = given.mask if isinstance(given.mask, list) else [given.mask]
-        named = {
-            which: tensor
-            for which, mask in zip(("query", "value"), given_masks, strict=False)
-            if (tensor := self.explicit(mask)) is not None
-        }
-        read["use_causal_mask"] = bool(given.values.get("use_causal_mask"))
-        read["masks"] = tuple(named)
-        return [*([inputs[1]] if len(values) == 2 else []), *named.values()]
+        explicit = zip(("query", "value"), map(self.explicit, given_masks), strict=False)
+        named = {which: mask for which, mask in explicit if mask is not None}
+        options["use_causal_mask"] = bool(given.values.get("use_causal_mask"))
+        options["masks"] = tuple(named)
+        return [*([inputs[1]] if len(inputs) == 2 else []), *named.values()]
+
+    def _output_mask(self, found: Object, name: str, values: Sequence[Value], previous: Any) -> AnyMask:
+        """Return the mask of a layer's output, as its compute_mask gives it."""
+        inputs, options = [value.tensor for value in values], found.options
+        several = previous if isinstance(previous, list) else [previous]
+        match found.entry.masks:
+            case "zeros" if options["mask_zero"]:
+                return masks.nonzero(name, inputs[0])
+            case "values":
+                return masks.differing(name, inputs[0], options["mask_value"], found.precision)
+            case "merge":
+                return masks.merged(name, several, keras2=self._keras2)
+            case "concatenate":
+                return masks.concatenated(name, inputs, several, options["axis"], keras2=self._keras2)
+            case "pass" | "first":
+                return first_mask(previous)
+        return None
 
     def _sequence_layer(self, found: Object, name: str, given: Arguments) -> list[Value]:
-        x, *states = tensors(found, given)
-        if states:
+        x, *others = tensors(found, given)
+        if others:
             raise UnsupportedError(f"layer {found.name!r}: it reads a list of tensors; expected one sequence.")
-        initial = self._states(found, name, given.values.get("initial_state"))
-        mask = first_mask(given.mask)
-        if found.entry.role == "bidirectional":
-            outputs = self._bidirectional(found, name, x.tensor, initial, mask)
-        else:
-            outputs = self._recurrent(found, name, x.tensor, initial, mask)
-        sequences = bool(_flag(found, "return_sequences"))
-        passed = first_mask(given.previous) if sequences else None
-        both = found.options.get("merge_mode", "") is None
-        return [Value(t, passed if k < 1 + both else None) for k, t in enumerate(outputs)]
+        initial = list(self._states(found, name, given.values.get("initial_state")))
+        lower = self._bidirectional if found.entry.role == "bidirectional" else self._recurrent
+        outputs = lower(found, name, x.tensor, initial, first_mask(given.mask))
+        passed = first_mask(given.previous) if _flag(found, "return_sequences") else None
+        sequences = 2 if found.options.get("merge_mode", "") is None else 1
+        return [Value(tensor, passed if k < sequences else None) for k, tensor in enumerate(outputs)]
 
-    def _states(self, found: Object, name: str, given: Any) -> list[Tensor]:
-        """Return the initial states; constants become layers that give them."""
-        states = []
+    def _states(self, found: Object, name: str, given: Any) -> Iterator[Tensor]:
+        """Yield the initial states; constants become layers that give them."""
         for k, state in enumerate(flat(given)):
             if isinstance(state, Value):
-                states.append(state.tensor)
+                yield state.tensor
             elif (value := constant(state)) is not None:
-                layer = Layer(
-                    f"{name}/initial_state_{k}", "Constant", weights={"value": value}, dtype=found.precision
-                )
-                states.append(self.add(layer))
+                weights = {"value": value}
+                yield self.add(Layer(f"{name}/initial_state_{k}", "Constant", weights=weights, dtype=found.precision))
             else:
                 raise UnsupportedError(
                     f"layer {found.name!r}: initial_state is {type(state).__name__}; expected tensors or arrays."
                 )
-        return states
 
     def _recurrent(
         self, found: Object, name: str, x: Tensor, initial: Sequence[Tensor], mask: AnyMask
@@ -177,16 +171,16 @@ class Lowering:
         All but the first read what is in processing order already, and the mask with it.
         """
         cells = _cells(found)
-        flags = {flag: found.options[flag] for flag in _OF_AN_RNN}
         self._check(found, cells, initial)
-        states = _dealt(cells, initial)
-        counts = self.explicit(mask)
+        flags = {flag: found.options[flag] for flag in _OF_AN_RNN}
+        left, counts = list(initial), self.explicit(mask)
         finals: list[Tensor] = []
         for k, cell in enumerate(cells):
             last = k == len(cells) - 1
             if k == 1 and flags["go_backwards"]:
-                flags = {**flags, "go_backwards": False}
+                flags["go_backwards"] = False
                 counts = counts and self._reverse(f"{name}/reverse_mask", counts, found.precision)
+            own, left = left[: _state_count(cell)], left[_state_count(cell) :]
             layer = Layer(
                 name if last else f"{name}/{k}_{cell.name}",
                 cell.kind.removesuffix("Cell"),
@@ -194,7 +188,7 @@ class Lowering:
                 {**cell.options, **flags} | ({} if last else {"return_sequences": True}),
                 dtype=cell.precision,
                 mask=counts,
-                initial_state=tuple(states[k]),
+                initial_state=tuple(own),
             )
             x = self.add(layer, found if len(cells) == 1 else cell, owner=cell)
             finals += [Tensor(layer.name, 1 + s) for s in range(_state_count(cell))]
@@ -219,7 +213,7 @@ class Lowering:
                 f"layer {found.name!r}: initial_state has {len(initial)} tensors; expected {expected}, all of its "
                 "states."
             )
-        if _flag(found, "stateful"):
+        if found.options["stateful"]:
             if found.path in self._stateful:
                 raise UnsupportedError(
                     f"layer {found.name!r}: it is stateful and used more than once; expected one use, after which it "
@@ -242,7 +236,6 @@ class Lowering:
 
         Source: Keras 3.15, Bidirectional.call.
         """
-        forward, backward = found.parts
         for half in found.parts:
             if half.entry.role not in {"recurrent", "rnn"}:
                 raise UnsupportedError(
@@ -254,11 +247,12 @@ class Lowering:
                 f"layer {found.name!r}: initial_state has {len(initial)} tensors; expected the forward layer's and "
                 "then the backward layer's."
             )
-        y, *ends = self._recurrent(forward, f"{name}/{forward.name}", x, initial[:middle], mask)
-        y_rev, *ends_rev = self._recurrent(backward, f"{name}/{backward.name}", x, initial[middle:], mask)
-        dtype = found.precision
-        if _flag(forward, "return_sequences"):
-            y_rev = self._reverse(f"{name}/reverse", y_rev, dtype)
+        (y, *ends), (y_rev, *ends_rev) = (
+            self._recurrent(half, f"{name}/{half.name}", x, states, mask)
+            for half, states in zip(found.parts, (initial[:middle], initial[middle:]), strict=True)
+        )
+        if _flag(found, "return_sequences"):
+            y_rev = self._reverse(f"{name}/reverse", y_rev, found.precision)
         mode = found.options["merge_mode"]
         if mode is None:
             return [y, y_rev, *ends, *ends_rev]
@@ -267,8 +261,9 @@ class Lowering:
                 f"layer {found.name!r}: merge_mode={mode!r} is not replayed; expected one of {', '.join(_MERGES)}, "
                 "None."
             )
-        read = {"axis": -1} if mode == "concat" else {}
-        return [self.add(Layer(name, _MERGES[mode], (y, y_rev), read, dtype=dtype), found), *ends, *ends_rev]
+        options = {"axis": -1} if mode == "concat" else {}
+        merged = self.add(Layer(name, _MERGES[mode], (y, y_rev), options, dtype=found.precision), found)
+        return [merged, *ends, *ends_rev]
 
     def _time_distributed(self, found: Object, name: str, given: Arguments) -> list[Value]:
         """Lower to the inner layer on all steps at once: (N·T, ...).
@@ -278,18 +273,20 @@ class Lowering:
         x, *others = tensors(found, given)
         (inner,) = found.parts
         self._check_distributed(found, inner, others)
-        dtype = found.precision
-        folded = self.add(Layer(f"{name}/fold", "FoldTime", (x.tensor,), dtype=dtype))
-        mask = self.explicit(first_mask(given.mask)) if _takes_mask(inner) else None
-        if mask is not None:
-            mask = self.add(Layer(f"{name}/fold_mask", "FoldTime", (mask,), dtype=dtype))
-        outputs = self.run(inner, f"{name}/{inner.name}", Call((Value(folded, mask),), {}))
+
+        def fold(what: str, tensor: Tensor) -> Tensor:
+            return self.add(Layer(f"{name}/{what}", "FoldTime", (tensor,), dtype=found.precision))
+
+        folded = fold("fold", x.tensor)
+        mask = self.explicit(first_mask(given.mask)) if inner.is_model or _reads_mask(inner) else None
+        folded_mask = None if mask is None else fold("fold_mask", mask)
+        outputs = self.run(inner, f"{name}/{inner.name}", Call((Value(folded, folded_mask),), {}))
         if len(outputs) != 1:
             raise UnsupportedError(
                 f"layer {found.name!r}: {inner.kind} inside it returns {len(outputs)} tensors; expected one."
             )
-        unfolded = self.add(Layer(name, "UnfoldTime", (outputs[0].tensor, x.tensor), dtype=dtype), found)
-        return [Value(unfolded, first_mask(given.previous))]
+        layer = Layer(name, "UnfoldTime", (outputs[0].tensor, x.tensor), dtype=found.precision)
+        return [Value(self.add(layer, found), first_mask(given.previous))]
 
     def _check_distributed(self, found: Object, inner: Object, others: Sequence[Value]) -> None:
         if others:
@@ -301,41 +298,22 @@ class Lowering:
                 f"layer {found.name!r}: it computes in {found.precision}, {inner.name!r} inside it in "
                 f"{inner.precision}; expected the same."
             )
-        if _any(inner, lambda part: bool(_flag(part, "stateful"))):
-            raise UnsupportedError(
-                f"layer {found.name!r}: {inner.kind} {inner.name!r} inside TimeDistributed is stateful; expected a "
-                "layer that is not."
-            )
-        if self._keras2 and _any(inner, lambda part: part.kind == "Masking" or bool(part.options.get("mask_zero"))):
-            raise UnsupportedError(
-                f"layer {found.name!r}: {inner.kind} {inner.name!r} inside TimeDistributed makes a mask; expected a "
-                "layer that makes none."
-            )
-
-    def run(self, found: Object, name: str, call: Call) -> list[Value]:
-        """Lower one call of a layer or of a model inside the model."""
-        if not found.is_model:
-            return self.apply(found, name, call)
-        given = bind(found, call, keras2=self._keras2)
-        values = list(leaves(given.values["inputs"], Value))
-        inner_masks = flat_masks(given.mask, len(values))
-        inputs = [Value(v.tensor, v.mask if m is None else m) for v, m in zip(values, inner_masks, strict=True)]
-        return self._run_model(self, found, inputs, f"{name}/")
+        inside = f"layer {found.name!r}: {inner.kind} {inner.name!r} inside TimeDistributed"
+        if any(_flag(part, "stateful") for part in inner.everything):
+            raise UnsupportedError(f"{inside} is stateful; expected a layer that is not.")
+        if self._keras2 and any(p.kind == "Masking" or p.options.get("mask_zero") for p in inner.everything):
+            raise UnsupportedError(f"{inside} makes a mask; expected a layer that makes none.")
 
 
-def _takes_mask(inner: Object) -> bool:
-    return inner.is_model or ("mask" in inner.entry.call and inner.kind != "BatchNormalization")
+def _reads_mask(found: Object) -> bool:
+    return "mask" in found.entry.call and found.kind != "BatchNormalization"
 
 
-def _any(found: Object, claim: Any) -> bool:
-    return bool(claim(found)) or any(_any(part, claim) for part in found.parts)
-
-
-def _flag(found: Object, name: str) -> Any:
+def _flag(found: Object, name: str) -> bool:
     """Return a flag of a recurrent layer; that of the forward half for Bidirectional."""
     while found.entry.role == "bidirectional":
         found = found.parts[0]
-    return found.options.get(name, False)
+    return bool(found.options.get(name, False))
 
 
 def _cells(found: Object) -> Sequence[Object]:
@@ -348,14 +326,3 @@ def _cells(found: Object) -> Sequence[Object]:
 
 def _state_count(cell: Object) -> int:
     return 2 if "LSTM" in cell.kind else 1
-
-
-def _dealt(cells: Sequence[Object], states: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Deal the states of a stack to its cells, lowest first."""
-    left = list(states)
-    dealt = []
-    for cell in cells:
-        count = _state_count(cell)
-        dealt.append(left[:count])
-        left = left[count:]
-    return dealt

@@ -111,57 +111,41 @@ def _with_weights(model: Object, lowered: Sequence[Lowered], store: WeightStore)
 
 
 def _filled(layer: Layer, owner: Object, weights: Mapping[str, Array]) -> Layer:
-    expected = owner.weights
     sizes: dict[str, Any] = {**layer.options, "M": layer.options.get("units"), "F": layer.options.get("filters")}
-    for weight in expected:
+    for weight in owner.weights:
         _check_shape(layer, weight, weights[weight.name], sizes)
         _check_finite(layer.name, weight.name, weights[weight.name])
-    return replace(layer, weights={weight.name: weights[weight.name] for weight in expected})
+    return replace(layer, weights={weight.name: weights[weight.name] for weight in owner.weights})
 
 
 def _check_shape(layer: Layer, weight: Weight, array: Array, sizes: dict[str, Any]) -> None:
     """Check a weight's shape; letters that stand for no option are what the first weight says."""
     if weight.shape is None:
         return
-    written = [axis.strip() for axis in weight.shape.split(",") if axis.strip()]
+    axes = weight.shape.split(", ") if weight.shape else []
     wanted: list[Any] = []
-    for axis in written:
-        factor, letter = _factor(axis)
+    for axis in axes:
+        letter = axis.lstrip("0123456789")
         size = sizes.get(letter) if letter else 1
-        if isinstance(size, tuple):
-            wanted += size
-        else:
-            wanted.append(size if size is None else factor * size)
-    fits = array.ndim == len(wanted) and all(w in {None, s} for w, s in zip(wanted, array.shape, strict=True))
-    if fits:
-        _learn(written, array, sizes)
+        factor = int(axis.removesuffix(letter) or 1)
+        wanted += size if isinstance(size, tuple) else [size and factor * size]
+    if array.ndim == len(wanted) and all(w in {None, s} for w, s in zip(wanted, array.shape, strict=True)):
+        for axis, size in zip(reversed(axes), reversed(array.shape), strict=False):
+            if sizes.get(axis) is None:
+                sizes[axis] = size
         return
-    letters = ", ".join(written) + ("," if len(written) == 1 else "")
-    numbers = ", ".join("any" if w is None else str(w) for w in wanted) + ("," if len(wanted) == 1 else "")
-    known = f"({letters}) = ({numbers})" if letters else "one number, ()"
+    shape = f"{_shown(axes)} = {_shown(['any' if w is None else w for w in wanted])}" if axes else "one number, ()"
+    letter = "M" if "units" in layer.options else "F"
+    given = f" for {letter}={sizes[letter]}" if sizes[letter] else ""
+    chosen = ", ".join(f"{name}={value!r}" for name, value in weight.when.items() if name != "use_bias")
     raise InputError(
-        f"layer {layer.name!r}: {weight.name} has shape {array.shape}; expected {known}{_because(layer, weight)}."
+        f"layer {layer.name!r}: {weight.name} has shape {array.shape}; expected {shape}{given}"
+        f"{' with ' if chosen else ''}{chosen}."
     )
 
 
-def _factor(axis: str) -> tuple[int, str]:
-    digits = axis[: len(axis) - len(axis.lstrip("0123456789"))]
-    return int(digits or 1), axis[len(digits) :]
-
-
-def _learn(written: Sequence[str], array: Array, sizes: dict[str, Any]) -> None:
-    for axis, size in zip(reversed(written), reversed(array.shape), strict=False):
-        if sizes.get(axis) is None:
-            sizes[axis] = size
-
-
-def _because(layer: Layer, weight: Weight) -> str:
-    """Say which sizes and options ask for a shape."""
-    size = layer.options.get("units", layer.options.get("filters"))
-    letter = "M" if "units" in layer.options else "F"
-    sized = f" for {letter}={size}" if size is not None else ""
-    chosen = [f"{name}={value!r}" for name, value in weight.when.items() if name != "use_bias"]
-    return f"{sized} with {', '.join(chosen)}" if chosen else sized
+def _shown(shape: Sequence[Any]) -> str:
+    return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
 
 
 def _check_finite(layer: str, name: str, array: Array) -> None:

@@ -1,7 +1,7 @@
-"""Reading HDF5 that nobody vouches for: everything stays inside the one file, and within a limit of memory.
+"""Reading untrusted HDF5: everything stays inside the one file, and within a limit of memory.
 
 Links that leave the file, arrays that lie elsewhere or declare more than the file holds, and filters that would be
-loaded from plug-ins are refused before HDF5 acts on them. Whatever HDF5 says about damage becomes an `InputError`.
+loaded from plug-ins are refused before HDF5 acts on them. Any damage that HDF5 reports becomes an `InputError`.
 """
 
 from __future__ import annotations
@@ -24,40 +24,24 @@ from rnncheck.network import Array
 if TYPE_CHECKING:
     import h5py
 
-
-# What the arrays of one model may take in memory, in bytes.
+# Bytes of memory for the arrays of one model.
 MEMORY = 4 << 30
 
-
-# What one attribute may take: a model's description of many thousand layers is smaller.
+# Bytes of one attribute: the description of a model with many thousand layers is smaller.
 _ATTRIBUTE = 16 << 20
 
-
-# DEFLATE makes nothing smaller than this part of what it was.
+# DEFLATE makes nothing more than this many times smaller.
 EXPANSION = 1100
-
 
 # How HDF5 begins a collection of texts, and how many bytes stand before the first text and before each.
 _HEAP, _HEAP_HEADER, _TEXT_HEADER = b"GCOL\x01\0\0\0", 16, 16
 
-
-_DEFLATE, _SHUFFLE, _CHECKSUM = 1, 2, 3
-
+_DEFLATE, _SHUFFLE, _CHECKSUM = 1, 2, 3  # the numbers of HDF5's own filters
 
 _DAMAGE = (
-    OSError,
-    KeyError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-)
+    OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError, EOFError,
+    struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 @contextmanager
@@ -72,9 +56,10 @@ def reported_damage(where: str) -> Iterator[None]:
     except RnncheckError:
         raise
     except _DAMAGE as error:
+        first_line, *_ = [*str(error).strip("'\"").splitlines(), type(error).__name__]
         raise InputError(
-            f"{where}: it cannot be read ({_first_line(error)}); expected a whole model file. "
-            f"It is damaged: copy it or save it again."
+            f"{where}: it cannot be read ({first_line[:160]}); expected a whole model file. It is damaged: copy it "
+            "or save it again."
         ) from error
 
 
@@ -112,7 +97,7 @@ class Hdf5File:
         self._memory = MEMORY
 
     def group(self, parent: h5py.Group, path: str) -> h5py.Group | None:
-        """Return the group at a path below another, or None where there is none.
+        """Return the group at a path below another; None without one.
 
         Raises:
             InputError: something else lies there, or a link leads elsewhere.
@@ -136,7 +121,7 @@ class Hdf5File:
             return [str(name) for name in group]
 
     def address(self, group: h5py.Group) -> int:
-        """Return where in the file a group lies, by which it is known under any name.
+        """Return where in the file a group lies, whatever its name.
 
         Raises:
             InputError: the file is damaged.
@@ -147,7 +132,7 @@ class Hdf5File:
             return int(h5py.h5o.get_info(group.id).addr)
 
     def attribute(self, group: h5py.Group, name: str) -> Any:
-        """Return an attribute, bytes as text, or None where there is none.
+        """Return an attribute, bytes as text; None without one.
 
         Raises:
             InputError: it is no text, too large or damaged.
@@ -170,10 +155,11 @@ class Hdf5File:
         Raises:
             InputError: it is damaged.
         """
-        value = self.attribute(group, attribute)
-        parts = [] if value is None else [value]
-        while value is None and (part := self.attribute(group, f"{attribute}{len(parts)}")) is not None:
+        whole = self.attribute(group, attribute)
+        parts: list[Any] = []
+        while whole is None and (part := self.attribute(group, f"{attribute}{len(parts)}")) is not None:
             parts.append(part)
+        parts = parts if whole is None else [whole]
         with reported_damage(self.where):
             names = [_text(name) for part in parts for name in np.atleast_1d(part)]
         return names if parts else None
@@ -201,30 +187,24 @@ class Hdf5File:
         import h5py
 
         found: Any = parent
-        for name in path.split("/"):
-            with reported_damage(self.where):
+        with reported_damage(self.where):
+            for name in path.split("/"):
                 if not name or not isinstance(found, h5py.Group) or name not in found:
                     return None
-            found = self._member(found, name)
+                if not isinstance(found.get(name, getlink=True), h5py.HardLink):
+                    raise InputError(
+                        f"{self.where}: {name!r} is a link to elsewhere; expected the weights themselves. "
+                        "rnncheck follows no links: save the model again."
+                    )
+                found = found[name]
         return found
-
-    def _member(self, group: h5py.Group, name: str) -> Any:
-        import h5py
-
-        with reported_damage(self.where):
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise InputError(
-                    f"{self.where}: {name!r} is a link to elsewhere; expected the weights themselves. "
-                    f"rnncheck follows no links: save the model again."
-                )
-            return group[name]
 
     def _check_storage(self, dataset: h5py.Dataset) -> None:
         where = f"{self.where}: {dataset.name}"
         if dataset.external or dataset.is_virtual:
             raise InputError(
                 f"{where} keeps its numbers in another file; expected them in this one. "
-                f"rnncheck opens no other file: save the model again."
+                "rnncheck opens no other file: save the model again."
             )
         properties = dataset.id.get_create_plist()
         filters = [properties.get_filter(k)[0] for k in range(properties.get_nfilters())]
@@ -241,7 +221,7 @@ class Hdf5File:
         if declared > limit:
             raise InputError(
                 f"{self.where}: {what} declares {declared} bytes; expected no more than the {limit} that the file "
-                f"can hold. It is damaged or made up: save the model again."
+                "can hold. It is damaged or made up: save the model again."
             )
 
 
@@ -274,15 +254,13 @@ def _check_heap(content: bytes, start: int) -> None:
 def _floats(dataset: h5py.Dataset, where: str) -> Array:
     """Return a dataset's numbers in this machine's byte order."""
     dtype = dataset.dtype
-    if (
-        dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None
-    ):  # how h5py stores bfloat16: two opaque bytes
+    if (dtype.kind, dtype.itemsize, dtype.names) == ("V", 2, None):  # bfloat16, as h5py stores it: two opaque bytes
         bits = np.frombuffer(dataset[()].tobytes(), "<u2").reshape(dataset.shape)
         return (bits.astype(np.uint32) << 16).view(np.float32)
     if dtype.kind != "f" or dtype.itemsize > 8:
         raise UnsupportedError(
             f"{where} holds {dtype} numbers; expected float16, bfloat16, float32 or float64. "
-            f"rnncheck does not replay quantised weights: save the model before they are quantised."
+            "rnncheck does not replay quantised weights: save the model before they are quantised."
         )
     return np.asarray(dataset[()], dtype.newbyteorder("="))
 
@@ -293,8 +271,3 @@ def _text(name: Any) -> str:
     if isinstance(name, str):
         return str(name)
     raise TypeError(f"{type(name).__name__} where a name should be")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip("'\"").splitlines()
-    return (lines[0] if lines else type(error).__name__)[:160]

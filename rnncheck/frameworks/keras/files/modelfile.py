@@ -1,7 +1,6 @@
 """Opening a `.keras` or `.h5` file without Keras: what it says about the model, and its weights.
 
-Nothing in the file is executed, unpickled or written to disk, and no size that it declares is believed before it is
-checked.
+Nothing in the file is executed, unpickled or written to disk, and every size that it declares is checked first.
 """
 
 from __future__ import annotations
@@ -21,23 +20,11 @@ from rnncheck.frameworks.keras.files.hdf5 import EXPANSION, MEMORY, Hdf5File, op
 from rnncheck.frameworks.keras.files.weights import ArchiveWeights, LegacyWeights
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-
-
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-
-
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-
-
 _TEXT = 16 << 20  # bytes of JSON; a model of many thousand layers takes less
-
-
 _ENCRYPTED = 1
-
-
-_DEPTH = 200  # of objects and lists in each other; a model takes about 10, and 6 more for each model inside a model
-
-
+_DEPTH = 200  # of nested objects and lists; a model takes about 10, and 6 more for each model inside a model
 _SAVE = "Save the whole model as a .keras file: model.save('model.keras')."
 
 
@@ -48,8 +35,8 @@ class ModelFile:
     Attributes:
         path: the file.
         config: the model's own serialised object: `class_name`, `config` and what else Keras wrote.
-        keras_version: the Keras that wrote it, such as `3.15.1` or `2.12.0`; "" when the file does not say.
-        weights: gives the weights, and opens the file anew to do so.
+        keras_version: the Keras that wrote it, such as `3.15.1` or `2.12.0`; "" where the file does not say.
+        weights: gives the weights, for which it opens the file anew.
     """
 
     path: Path
@@ -101,17 +88,16 @@ def _head(path: Path) -> bytes:
 
 
 def _directory(path: Path) -> InputError:
+    kind, todo = "directory", "Give the file in it."
     if (path / "saved_model.pb").exists():
-        return InputError(
-            f"{path}: it is a SavedModel directory; expected a .keras or .h5 file. Convert it with the Keras that "
-            f"wrote it: tf.keras.models.load_model('{path}').save('model.keras')."
-        )
-    if (path / _CONFIG).exists():
-        return InputError(
-            f"{path}: it is a model saved as a directory; expected a .keras or .h5 file. "
-            f"Load it with Keras and save it as a file: keras.saving.load_model('{path}').save('model.keras')."
-        )
-    return InputError(f"{path}: it is a directory; expected a .keras or .h5 file. Give the file in it.")
+        kind = "SavedModel directory"
+        load = f"tf.keras.models.load_model('{path}')"
+        todo = f"Convert it with the Keras that wrote it: {load}.save('model.keras')."
+    elif (path / _CONFIG).exists():
+        kind = "model saved as a directory"
+        load = f"keras.saving.load_model('{path}')"
+        todo = f"Load it with Keras and save it as a file: {load}.save('model.keras')."
+    return InputError(f"{path}: it is a {kind}; expected a .keras or .h5 file. {todo}")
 
 
 def _no_model_file(path: Path, head: bytes) -> InputError:
@@ -125,8 +111,11 @@ def _no_model_file(path: Path, head: bytes) -> InputError:
 def _open_archive(path: Path) -> ModelFile:
     with _archive(path) as archive:
         _check_members(path, archive)
-        config = _model_config(_json(path, archive, _CONFIG), f"{path}: {_CONFIG}")
-        version = _version(_json(path, archive, _METADATA).get("keras_version", ""), f"{path}: {_METADATA}")
+        config, metadata = (
+            _parse(_read(path, archive, name, _TEXT), f"{path}: {name}") for name in (_CONFIG, _METADATA)
+        )
+        _check_model(config, f"{path}: {_CONFIG}")
+        version = _version(metadata.get("keras_version", ""), f"{path}: {_METADATA}")
         _member(path, archive, _WEIGHTS, MEMORY)
 
     @contextmanager
@@ -161,7 +150,7 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
         if ".." in parts or not parts[0] or ":" in parts[0]:
             raise InputError(
                 f"{path}: it holds {name!r}, which leads out of the archive; expected names within it. "
-                f"It was not made by Keras: do not use it."
+                "It was not made by Keras: do not use it."
             )
     for name in ("model.weights.npz", "model.weights.json"):
         if name in names and _WEIGHTS not in names:
@@ -191,7 +180,7 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> zipf
     if info.file_size > possible:
         raise InputError(
             f"{path}: {name} declares {info.file_size} bytes; expected no more than the {possible} that it can hold. "
-            f"It is damaged or made up: save the model again."
+            "It is damaged or made up: save the model again."
         )
     return info
 
@@ -202,17 +191,13 @@ def _read(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
         return file.read(info.file_size + 1)
 
 
-def _json(path: Path, archive: zipfile.ZipFile, name: str) -> Mapping[str, Any]:
-    return _parse(_read(path, archive, name, _TEXT), f"{path}: {name}")
-
-
 def _open_legacy(path: Path) -> ModelFile:
     @contextmanager
     def opener() -> Iterator[Hdf5File]:
         if path.stat().st_size > MEMORY:
             raise UnsupportedError(
                 f"{path}: it has {path.stat().st_size} bytes; expected no more than {MEMORY}. "
-                f"Save the model without its optimizer: model.save(..., include_optimizer=False)."
+                "Save the model without its optimizer: model.save(..., include_optimizer=False)."
             )
         with reported_damage(str(path)):
             content = path.read_bytes()
@@ -226,8 +211,8 @@ def _open_legacy(path: Path) -> ModelFile:
         version = file.attribute(file.root, "keras_version")
         if version is None and (group := file.group(file.root, "model_weights")) is not None:
             version = file.attribute(group, "keras_version")
-    where = f"{path}: model_config"
-    config = _model_config(_parse(text, where), where)
+    config = _parse(text, f"{path}: model_config")
+    _check_model(config, f"{path}: model_config")
     return ModelFile(path, config, _version(version or "", f"{path}: keras_version"), LegacyWeights(opener))
 
 
@@ -250,12 +235,12 @@ def _parse(text: Any, where: str) -> Mapping[str, Any]:
     """
     try:
         value = json.loads(text)
-        value_depth = _depth(value)
+        depth = _depth(value)
     except RecursionError:
-        value, value_depth = {}, _DEPTH + 1
+        depth = _DEPTH + 1
     except (ValueError, TypeError) as error:
         raise InputError(f"{where}: it is no JSON ({error}); expected a description of a model. {_SAVE}") from error
-    if value_depth > _DEPTH:
+    if depth > _DEPTH:
         raise InputError(f"{where}: it is nested more than {_DEPTH} deep; expected a description of a model. {_SAVE}")
     if not isinstance(value, dict):
         raise InputError(f"{where}: it is {type(value).__name__}; expected an object. {_SAVE}")
@@ -279,7 +264,7 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _model_config(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+def _check_model(config: Mapping[str, Any], where: str) -> None:
     """Check that a description is that of a model that is not quantised.
 
     Raises:
@@ -288,27 +273,20 @@ def _model_config(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """
     if not isinstance(config.get("class_name"), str) or "config" not in config:
         raise InputError(f"{where}: it has no class_name and config; expected the description of a model. {_SAVE}")
-    for node in _objects(config):
-        dtype = node.get("dtype")
-        policy = dtype.get("config") if isinstance(dtype, dict) else None
-        if isinstance(policy, dict) and "source_name" in policy:
-            raise UnsupportedError(
-                f"layer {node.get('name')!r}: its weights are quantised ({policy.get('mode')}); "
-                f"expected floating-point numbers. "
-                f"rnncheck does not replay quantised layers: save the model before quantize()."
-            )
-    return config
-
-
-def _objects(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield every object in a description, outer ones first."""
-    waiting: list[Any] = [config]
+    waiting: list[Any] = [config]  # every object and list in the description, outer ones first
     while waiting:
         node = waiting.pop()
-        if isinstance(node, dict):
-            yield node
-        if isinstance(node, dict | list):
-            waiting.extend(reversed(list(node.values()) if isinstance(node, dict) else node))
+        if isinstance(node, list):
+            waiting += reversed(node)
+        if not isinstance(node, dict):
+            continue
+        waiting += reversed(node.values())
+        policy = node["dtype"].get("config") if isinstance(node.get("dtype"), dict) else None
+        if isinstance(policy, dict) and "source_name" in policy:
+            raise UnsupportedError(
+                f"layer {node.get('name')!r}: its weights are quantised ({policy.get('mode')}); expected "
+                "floating-point numbers. rnncheck does not replay quantised layers: save the model before quantize()."
+            )
 
 
 def _version(value: Any, where: str) -> str:

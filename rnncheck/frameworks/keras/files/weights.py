@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnncheck.errors import InputError
 from rnncheck.frameworks.keras.config.owners import Owner
@@ -18,21 +19,14 @@ if TYPE_CHECKING:
 
 
 Path = tuple[str, ...]
-
-
 Opener = Callable[[], AbstractContextManager[Hdf5File]]
-
 
 # Attributes that hold a list of layers; in Keras before 2.15, layers were listed under the second name.
 _OLD_LAYERS = "_layer_checkpoint_dependencies"
-
-
 _CONTAINERS = ("layers", _OLD_LAYERS, "cells")
-
 
 # What a model keeps for its training.
 _TRAINING = ("optimizer", "metrics", "seed_generator")
-
 
 _NAMES_SHOWN = 12
 
@@ -68,16 +62,19 @@ class ArchiveWeights:
         Raises:
             InputError: weights are missing or left over.
         """
-        keyed = _ranked if self.numbered_anew else _as_they_are
-        keys = keyed([owner.path for owner in owners])
+        keys = self._keys([owner.path for owner in owners])
         with self.opener() as file:
             groups = dict(_groups_with_weights(file))
-            paths = {key: path for path, key in keyed(groups).items()}
+            paths = {key: path for path, key in self._keys(groups).items()}
             weights: list[Mapping[str, Array]] = [
                 _own_weights(file, groups.get(paths.get(keys[owner.path], ())), owner) for owner in owners
             ]
-        _refuse_leftovers(groups, {paths[key] for key in keys.values()})
+        for path in sorted(set(groups) - {paths[key] for key in keys.values()}):
+            raise _leftover("/".join(path) or "model", len(groups[path].names))
         return weights
+
+    def _keys(self, paths: Collection[Path]) -> dict[Path, Path]:
+        return _ranked(paths) if self.numbered_anew else {path: path for path in paths}
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,12 @@ class LegacyWeights:
         weights: list[dict[str, Array]] = [{} for _ in owners]
         seen: dict[str, Array] = {}
         for layer in [*lists, *(layer for layer in members if layer not in lists)]:
-            slots = _slots(owners, members.get(layer, []))
+            kinds = [
+                (k, *kind)
+                for k in members.get(layer, [])
+                for kind in zip(owners[k].names, owners[k].trainable, strict=True)
+            ]
+            slots = [(k, name) for k, name, _ in sorted(kinds, key=_not_trainable)]
             arrays = _without_shared(lists.get(layer, {}), len(slots), seen)
             _check_list(layer, list(arrays), [name for _, name in slots])
             for (k, name), array in zip(slots, arrays.values(), strict=True):
@@ -142,17 +144,14 @@ def _groups_with_weights(file: Hdf5File) -> Iterator[tuple[Path, Own]]:
             if name == "vars":
                 names = file.members(child)
                 yield from [(path, Own(child, names))] if names else []
-            elif not _serves_training(path, name):
+            elif name not in _TRAINING or (path and path[-1] in _CONTAINERS):
                 waiting.append(((*path, name), child))
-
-
-def _serves_training(path: Path, name: str) -> bool:
-    return name in _TRAINING and not (path and path[-1] in _CONTAINERS)
 
 
 def _own_weights(file: Hdf5File, own: Own | None, owner: Owner) -> dict[str, Array]:
     """Read one owner's weights by name."""
-    names = _trainable_first(owner)
+    kinds = zip(owner.names, owner.trainable, strict=True)
+    names = [name for name, _ in sorted(kinds, key=_not_trainable)]
     found = own.names if own else []
     if sorted(found) != sorted(str(k) for k in range(len(names))):
         raise _wrong_count(owner.layer, len(found), names, f" at {'/'.join(owner.path)}")
@@ -160,13 +159,9 @@ def _own_weights(file: Hdf5File, own: Own | None, owner: Owner) -> dict[str, Arr
     return {name: arrays[name] for name in owner.names}
 
 
-def _trainable_first(owner: Owner) -> list[str]:
-    kinds = list(zip(owner.names, owner.trainable, strict=True))
-    return [name for name, trainable in kinds if trainable] + [name for name, trainable in kinds if not trainable]
-
-
-def _as_they_are(paths: Collection[Path]) -> dict[Path, Path]:
-    return {path: path for path in paths}
+def _not_trainable(kind: tuple[Any, ...]) -> bool:
+    """Sort the trainable weights first, and else leave them in order."""
+    return not kind[-1]
 
 
 def _ranked(paths: Collection[Path]) -> dict[Path, Path]:
@@ -174,31 +169,22 @@ def _ranked(paths: Collection[Path]) -> dict[Path, Path]:
 
     A member is told by its class and its rank among those of its class, in the same list, that have weights.
     """
-    numbers: dict[tuple[Path, str], set[int]] = {}
-    for path in paths:
-        for parent, stem, number in _list_members(path):
-            numbers.setdefault((parent, stem), set()).add(number)
-    ranks = {
-        (parent, stem, number): rank
-        for (parent, stem), found in numbers.items()
-        for rank, number in enumerate(sorted(found))
+    members = {
+        path: [(path[:k], *_split(path[k])) for k in range(1, len(path)) if path[k - 1] in _CONTAINERS]
+        for path in paths
     }
-    return {path: _renumbered(path, ranks) for path in paths}
+    numbers: dict[tuple[Path, str], set[int]] = {}
+    for container, stem, number in itertools.chain.from_iterable(members.values()):
+        numbers.setdefault((container, stem), set()).add(number)
+    ranks = {key: {number: rank for rank, number in enumerate(sorted(found))} for key, found in numbers.items()}
 
+    def renumbered(path: Path) -> Path:
+        names = ["layers" if name == _OLD_LAYERS else name for name in path]
+        for container, stem, number in members[path]:
+            names[len(container)] = f"{stem}#{ranks[container, stem][number]}"
+        return tuple(names)
 
-def _list_members(path: Path) -> Iterator[tuple[Path, str, int]]:
-    """Yield for each list on a path: the path to the list, the member's class and its number."""
-    for k in range(1, len(path)):
-        if path[k - 1] in _CONTAINERS:
-            stem, number = _split(path[k])
-            yield path[:k], stem, number
-
-
-def _renumbered(path: Path, ranks: Mapping[tuple[Path, str, int], int]) -> Path:
-    names = ["layers" if name == _OLD_LAYERS else name for name in path]
-    for parent, stem, number in _list_members(path):
-        names[len(parent)] = f"{stem}#{ranks[parent, stem, number]}"
-    return tuple(names)
+    return {path: renumbered(path) for path in paths}
 
 
 def _split(member: str) -> tuple[str, int]:
@@ -218,7 +204,7 @@ def _lists_of_weights(file: Hdf5File) -> dict[str, dict[str, Array]]:
     if layers is None:
         raise InputError(
             f"{file.where}: it describes a model, but has no weights of it; expected the group model_weights with "
-            f"the attribute layer_names. Save the whole model again with model.save(...)."
+            "the attribute layer_names. Save the whole model again with model.save(...)."
         )
     lists = {}
     for layer in [*layers, "top_level_model_weights"]:
@@ -228,25 +214,16 @@ def _lists_of_weights(file: Hdf5File) -> dict[str, dict[str, Array]]:
     return lists
 
 
-def _slots(owners: Sequence[Owner], members: Sequence[int]) -> list[tuple[int, str]]:
-    """Return the owner's number and the weight's name for each weight of a layer, in the file's order."""
-    kinds = [(k, *kind) for k in members for kind in zip(owners[k].names, owners[k].trainable, strict=True)]
-    return [(k, name) for k, name, trainable in kinds if trainable] + [
-        (k, name) for k, name, trainable in kinds if not trainable
-    ]
-
-
 def _without_shared(own: Mapping[str, Array], expected: int, seen: dict[str, Array]) -> dict[str, Array]:
     """Leave out what an earlier layer has listed, if the layer has too many weights; note those that are left."""
-    left = dict(own)
-    if len(own) != expected:
-        left = {name: array for name, array in own.items() if not _same(seen.get(name), array)}
+
+    def is_shared(name: str, array: Array) -> bool:
+        other = seen.get(name)
+        return other is not None and other.shape == array.shape and other.tobytes() == array.tobytes()
+
+    left = {name: array for name, array in own.items() if len(own) == expected or not is_shared(name, array)}
     seen.update(left)
     return left
-
-
-def _same(one: Array | None, other: Array) -> bool:
-    return one is not None and one.shape == other.shape and one.tobytes() == other.tobytes()
 
 
 def _check_list(layer: str, found: Sequence[str], names: Sequence[str]) -> None:
@@ -261,27 +238,22 @@ def _check_list(layer: str, found: Sequence[str], names: Sequence[str]) -> None:
     if last != list(names) and sorted(last) == sorted(names):
         raise InputError(
             f"layer {layer!r}: the file lists {_shown(last)}; expected the order {_shown(names)}. "
-            f"Save the whole model again with model.save(...)."
+            "Save the whole model again with model.save(...)."
         )
-
-
-def _refuse_leftovers(groups: Mapping[Path, Own], taken: Collection[Path]) -> None:
-    for path in sorted(set(groups).difference(taken)):
-        raise _leftover("/".join(path) or "model", len(groups[path].names))
 
 
 def _wrong_count(layer: str, found: int, names: Sequence[str], where: str = "") -> InputError:
     weights = "1 weight" if found == 1 else f"{found or 'no'} weights"
     return InputError(
         f"layer {layer!r}: the file has {weights}{where}; expected {len(names)}: {_shown(names)}. "
-        f"Save the whole model again with model.save(...)."
+        "Save the whole model again with model.save(...)."
     )
 
 
 def _leftover(where: str, count: int) -> InputError:
     return InputError(
         f"{where}: the file has {count} weight{'s' * (count > 1)} that no layer of the model takes; expected none. "
-        f"Save the whole model again with model.save(...)."
+        "Save the whole model again with model.save(...)."
     )
 
 
