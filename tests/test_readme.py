@@ -225,6 +225,15 @@ def test_make_targets_of_the_documents_exist() -> None:
     assert named - targets == set()
 
 
+def test_rooms_of_the_architecture_exist() -> None:
+    rooms = re.findall(r"^\| `([\w/]+\.py)` \| (?:`(\w+)`)?", TEXT["docs/architecture.md"], re.MULTILINE)
+
+    assert 0 < len(rooms) <= 8
+    assert len({file for file, _ in rooms}) == len(rooms)
+    for file, function in rooms:
+        assert f"def {function}(" in (ROOT / "rnncheck" / file).read_text() or not function
+
+
 def test_options_named_in_documents_exist() -> None:
     options = {name for command in cli.commands.values() for option in command.params for name in option.opts}
     of_others = {"--junitxml", "--rnncheck-seed"}  # pytest's, and that of the plugin
