@@ -37,7 +37,7 @@ from rnncheck.checks.steps import Differences, Mapper, differences
 from rnncheck.equations.arithmetic import Emulation
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections
-from rnncheck.faults.emulation import Fused, Summing, emulate, in_pairs, last_to_first, one_after_the_other
+from rnncheck.faults.emulation import Summing, emulate, fused, in_pairs, last_to_first, one_after_the_other
 from rnncheck.faults.trial import failures, rows_against
 from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Recording, Tensor
 
@@ -78,7 +78,7 @@ _IN_FLOAT32: tuple[Callable[[], Emulation], ...] = (
     lambda: Summing(one_after_the_other),
     lambda: Summing(last_to_first),
     lambda: Summing(in_pairs),
-    Fused,
+    lambda: Summing(fused),
 )
 
 

@@ -157,7 +157,7 @@ def test_id_beyond_the_table_of_an_inner_embedding_is_refused(call):
     [
         pytest.param({"states": "h.npy"}, "states of 'lstm': the path 'h.npy' came; expected an array.", id="path"),
         pytest.param({"states": [1.0, 2.0]}, "states: got 2 arrays without a name; expected names", id="count"),
-        pytest.param({"precision": ["float16"]}, "precision: ['float16'] came; expected one of float64", id="list"),
+        pytest.param({"precision": ["float16"]}, "precision: got ['float16']; expected one of float64", id="list"),
         pytest.param({"rtol": "a", "atol": 0}, "rtol='a' came; expected a finite number from 0 up.", id="rtol"),
     ],
 )

@@ -447,7 +447,7 @@ def test_unknown_precision_is_refused(tmp_path, rnncheck_command, recorded):
     )
 
     assert done.code == 2
-    assert done.err == f"rnncheck: precision: 'float8' came; expected one of {', '.join(FORMATS)}.\n"
+    assert done.err == f"rnncheck: precision: got 'float8'; expected one of {', '.join(FORMATS)}.\n"
 
 
 def test_command_loads_no_framework(tmp_path):
@@ -736,5 +736,5 @@ def test_report_says_in_words_what_the_differences_look_like(cell):
 def test_precision_from_python_is_refused_when_unknown(cell):
     network, x = cell
 
-    with pytest.raises(InputError, match="precision: 'single' came"):
+    with pytest.raises(InputError, match="precision: got 'single'"):
         rnncheck.compare(network, x, np.zeros((16, 8)), precision="single")

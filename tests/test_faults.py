@@ -19,9 +19,9 @@ from rnncheck.faults.catalogue.fault import injections
 from rnncheck.faults.diagnosis import diagnose
 from rnncheck.faults.emulation import (
     Flushing,
-    Fused,
     Summing,
     emulate,
+    fused,
     in_pairs,
     last_to_first,
     one_after_the_other,
@@ -86,7 +86,7 @@ def test_summaries_are_one_line_without_a_stop():
 
 @pytest.mark.parametrize(
     "arithmetic",
-    [None, Summing(one_after_the_other), Summing(last_to_first), Summing(in_pairs), Fused(), Flushing()],
+    [None, Summing(one_after_the_other), Summing(last_to_first), Summing(in_pairs), Summing(fused), Flushing()],
     ids=["once", "first_to_last", "last_to_first", "in_pairs", "fused", "flushing"],
 )
 @pytest.mark.parametrize("name", CASES)

@@ -54,6 +54,19 @@ def with_state_fed(layer: Layer, change: Callable[[Any], Any]) -> Layer:
     return with_cell(fed, output=lambda gates, h, options: cell.output(gates, change(h), options))
 
 
+def with_factors(layer: Layer, change: Callable[[Any, Any], Any], **parts: Any) -> Layer:
+    """Return a recurrent layer that multiplies `change(x, kernel)` with each kernel in place of x."""
+    cell = cell_of(layer)
+    return with_cell(
+        layer,
+        project=lambda x, weights, options: cell.project(change(x, weights["kernel"]), weights, options),
+        gates=lambda projected, h, weights, options: cell.gates(
+            projected, change(h, weights["recurrent_kernel"]), weights, options
+        ),
+        **parts,
+    )
+
+
 def moving(change: Callable[..., Array]) -> Operation:
     """Return the operation that moves the numbers of its first input as `change` does, which knows the others too."""
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from rnncheck.equations.arithmetic import KERNELS
-from rnncheck.equations.cells import CELLS, cell_of
-from rnncheck.equations.changes import with_cell
+from rnncheck.equations.cells import CELLS
+from rnncheck.equations.changes import with_factors, with_weights
 from rnncheck.equations.layers import operation_of
 from rnncheck.equations.operands import X
 from rnncheck.errors import InputError
@@ -69,15 +69,7 @@ def _products(digits: int) -> Callable[[Network], Network]:
 
     def change(layer: Layer) -> Layer:
         if layer.kind in CELLS:
-            cell = cell_of(layer)
-            return with_cell(
-                layer,
-                unit=unit,
-                project=lambda x, weights, options: cell.project(coarse(x, weights["kernel"]), weights, options),
-                gates=lambda projected, h, weights, options: cell.gates(
-                    projected, coarse(h, weights["recurrent_kernel"]), weights, options
-                ),
-            )
+            return with_factors(layer, coarse, unit=unit)
         if not KERNELS & set(layer.weights):
             return layer
         operation = operation_of(layer)
@@ -92,8 +84,7 @@ def _products(digits: int) -> Callable[[Network], Network]:
 
 def _int8_weights(network: Network) -> Network:
     def change(layer: Layer) -> Layer:
-        kernels = {name: int8(weight) for name, weight in layer.weights.items() if name in KERNELS}
-        return replace(layer, weights={**layer.weights, **kernels})
+        return with_weights(layer, **{name: int8(w) for name, w in layer.weights.items() if name in KERNELS})
 
     return _every_layer(change)(_in("float32")(network))
 
@@ -117,7 +108,7 @@ def in_format(network: Network, name: str) -> Network:
         InputError: there is no such format.
     """
     if not isinstance(name, str) or name not in FORMATS:
-        raise InputError(f"precision: {name!r} came; expected one of {', '.join(FORMATS)}.")
+        raise InputError(f"precision: got {name!r}; expected one of {', '.join(FORMATS)}.")
     return FORMATS[name].change(network)
 
 

@@ -49,10 +49,10 @@ def blind_spots(
     """
     candidates = list(injections(network, faults))
     few = few_samples(network, recordings)
-    if few is not recordings:
+    if few is not recordings:  # most faults show in a few samples already
         glanced = [each for each in candidates if each.fault.group not in MIXING]
-        shown = {*glanced} - {*_hidden(glanced, network, few, mapper)}
-        candidates = [each for each in candidates if each not in shown]
+        hidden = _hidden(glanced, network, few, mapper)
+        candidates = [each for each in candidates if each in hidden or each.fault.group in MIXING]
     call = observe(network, recordings)[0]
     return tuple(_blind_spot(each, network, call) for each in _hidden(candidates, network, recordings, mapper))
 
@@ -67,6 +67,7 @@ def _hidden(
 
 def _blind_spot(injection: Injection, network: Network, call: Call) -> BlindSpot:
     layer = network.layer(injection.layer)
-    causes = (cause for cause in injection.fault.hidden_by if cause.holds(layer, call))
-    reason, remedy = next(((cause.reason, cause.remedy) for cause in causes), _UNDER_THE_NOISE)
-    return BlindSpot(injection.fault.name, injection.layer, reason, remedy)
+    for cause in injection.fault.hidden_by:
+        if cause.holds(layer, call):
+            return BlindSpot(injection.fault.name, injection.layer, cause.reason, cause.remedy)
+    return BlindSpot(injection.fault.name, injection.layer, *_UNDER_THE_NOISE)

@@ -8,7 +8,7 @@ where there are none, the shape of the error is described.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -107,68 +107,72 @@ def diagnose(
     return Diagnosis(shape=describe(network, recordings, failed))
 
 
-def _suspects(network: Network, failed: Sequence[Row]) -> list[str] | None:
-    """Return the layers that may be to blame: those that fail and what they read; all where no step was seen."""
-    if not any(row.check is Check.STEP for row in failed):
-        return None
-    names = {row.layer for row in failed}
-    read = {tensor.layer for layer in network.layers if layer.name in names for tensor in layer.reads}
-    return [layer.name for layer in network.layers if layer.name in names | read]
-
-
+@dataclass(frozen=True)
 class _Search:
     """The search for faults that explain a run."""
 
-    def __init__(
-        self,
-        network: Network,
-        recordings: Sequence[Recording],
-        failed: Sequence[Row],
-        faults: Sequence[Fault],
-        mapper: Mapper,
-    ) -> None:
-        self._mapper = mapper
-        self._network = network
-        self._recordings = recordings
-        self._faults = faults
-        self._suspects = _suspects(network, failed)
-        self._failing = {row.layer for row in failed if row.check is Check.STEP}
-        self._noise = {row.layer: row.noise for row in failed if row.check is Check.END_TO_END}
-        self._before = max(row.score_max for row in failed)
-        self._few = few_samples(network, recordings)
-
-    @cached_property
-    def _glances(self) -> list[tuple[float, Injection]]:
-        """Every fault that a suspect can have, with what a glance says of it, the most promising first."""
-        every = [(self._glance(each), each) for each in injections(self._network, self._faults, self._suspects)]
-        return sorted(every, key=lambda pair: pair[0])
+    network: Network
+    recordings: Sequence[Recording]
+    failed: Sequence[Row]
+    faults: Sequence[Fault]
+    mapper: Mapper
 
     def alone(self) -> tuple[Explanation, ...]:
         """Return the single faults that explain the run, best first."""
         return self._explaining((each,) for glance, each in self._glances if glance < _HOPELESS)
 
     def in_pairs(self) -> tuple[Explanation, ...]:
-        """Return the pairs of faults that explain the run, best first."""
-        pairs = (
+        """Return the pairs of faults that explain the run, best first, each once in either order."""
+        found = self._explaining(
             (first, second)
             for _, first in self._glances[:_FIRST_OF_PAIRS]
-            for second in injections(first.network, self._faults, self._suspects)
+            for second in self._injections(first.network)
             if second.fault.name != first.fault.name and self._glance(second) < _HOPELESS
         )
-        return _without_twins(self._explaining(pairs))
+        return tuple({frozenset(zip(pair.faults, pair.layers, strict=True)): pair for pair in found}.values())
 
     def _explaining(self, candidates: Iterable[tuple[Injection, ...]]) -> tuple[Explanation, ...]:
         """Return those that explain the whole run; the last of each has the network with all of them."""
         found = []
         for candidate in candidates:
-            rows = rows_against(candidate[-1].network, self._recordings, self._mapper)
+            rows = rows_against(candidate[-1].network, self.recordings, self.mapper)
             if explains(rows):
-                found.append(_explanation(candidate, self._before, rows))
+                explanation = Explanation(
+                    faults=tuple(each.fault.name for each in candidate),
+                    layers=tuple(each.layer for each in candidate),
+                    summary="; ".join(each.fault.summary for each in candidate),
+                    before=max(row.score_max for row in self.failed),
+                    after=max(row.score_max for row in rows),
+                )
+                found.append(explanation)
         return tuple(sorted(found, key=lambda explanation: explanation.after))
+
+    def _injections(self, network: Network) -> Iterator[Injection]:
+        """Return the faults of layers that fail or are read by one; of all layers where no step was seen."""
+        if not self._failing:
+            return injections(network, self.faults)
+        names = {row.layer for row in self.failed}
+        read = {tensor.layer for layer in self.network.layers if layer.name in names for tensor in layer.reads}
+        return injections(network, self.faults, names | read)
+
+    @cached_property
+    def _failing(self) -> set[str]:
+        """The layers in which a step fails."""
+        return {row.layer for row in self.failed if row.check is Check.STEP}
+
+    @cached_property
+    def _few(self) -> Sequence[Recording]:
+        return few_samples(self.network, self.recordings)
+
+    @cached_property
+    def _glances(self) -> list[tuple[float, Injection]]:
+        """Every fault that may be to blame, with what a glance says of it, the most promising first."""
+        every = [(self._glance(each), each) for each in self._injections(self.network)]
+        return sorted(every, key=lambda pair: pair[0])
 
     def _glance(self, injection: Injection) -> float:
         """Return how far scores stay above their limits with a fault on the expected side, at a few numbers."""
-        recordings = self._recordings if injection.fault.group in MIXING else self._few
+        recordings = self.recordings if injection.fault.group in MIXING else self._few
         try:
             if not self._failing:
                 return self._glance_at_outputs(injection.network, recordings)
@@ -182,6 +186,7 @@ class _Search:
         return max(map(_excess, seen), default=math.inf)
 
     def _glance_at_outputs(self, network: Network, recordings: Sequence[Recording]) -> float:
+        noise = {row.layer: row.noise for row in self.failed if row.check is Check.END_TO_END}
         states: States = {}
         largest = 0.0
         for recording in recordings:
@@ -190,8 +195,7 @@ class _Search:
             for tensor, actual, expected in zip(network.outputs, recording.outputs, run.outputs, strict=True):
                 if actual.shape != expected.shape:
                     return math.inf
-                noise = self._noise.get(tensor.layer, math.inf)
-                allowed = max(SCORE_LIMIT * noise, np.finfo(float).tiny)
+                allowed = max(SCORE_LIMIT * noise.get(tensor.layer, math.inf), np.finfo(float).tiny)
                 largest = max(largest, float(np.max(np.abs(actual - expected))) / allowed)
         return largest if math.isfinite(largest) else math.inf
 
@@ -202,21 +206,6 @@ def _excess(seen: Sequence[Differences]) -> float:
     if not np.isfinite(scores).all():
         return math.inf
     return max(math.sqrt(np.mean(np.square(scores))) / AVERAGE_LIMIT, float(scores.max()) / SCORE_LIMIT)
-
-
-def _without_twins(pairs: Iterable[Explanation]) -> tuple[Explanation, ...]:
-    """Return pairs of faults once, whichever of the two comes first."""
-    return tuple({frozenset(zip(pair.faults, pair.layers, strict=True)): pair for pair in pairs}.values())
-
-
-def _explanation(found: tuple[Injection, ...], before: float, rows: Sequence[Row]) -> Explanation:
-    return Explanation(
-        faults=tuple(each.fault.name for each in found),
-        layers=tuple(each.layer for each in found),
-        summary="; ".join(each.fault.summary for each in found),
-        before=before,
-        after=max(row.score_max for row in rows),
-    )
 
 
 def _solved(network: Network, recordings: Sequence[Recording], failed: Sequence[Row]) -> tuple[WrongWeight, ...]:

@@ -15,8 +15,8 @@ from rnncheck.equations.replay import States, replay
 from rnncheck.network import Activation, Array, Layer, Network, Recording
 from rnncheck.rounding.precision import PRECISIONS, Precision
 
-# (terms (R, n, M) in float32) -> their sum (R, M), by additions in float32.
-Summation = Callable[[Array], Array]
+# (a (R, n), kernel (n, M)) -> a·kernel (R, M), by additions in float32.
+Product = Callable[[Array, Array], Array]
 
 
 def emulate(
@@ -31,10 +31,10 @@ def emulate(
     """
     states: States = {}
     recordings = []
+    shown = {layer.name for layer in network.layers if layer.kind != "Moved"}
     for inputs in calls:
         run = replay(network, inputs, states=states, arithmetic=arithmetic or Emulation(), every_step=True)
         states = run.states
-        shown = {layer.name for layer in network.layers if layer.kind != "Moved"}
         recordings.append(
             Recording(
                 inputs=tuple(inputs),
@@ -77,17 +77,17 @@ def with_sigmoid_by_tanh(network: Network) -> Network:
 
 
 class Summing(Emulation):
-    """An implementation in float32 whose products are summed in an order of its own."""
+    """An implementation in float32 whose products are computed in a way of its own."""
 
-    def __init__(self, summation: Summation) -> None:
-        self._summation = summation
+    def __init__(self, product: Product) -> None:
+        self._product = product
 
     def weights(self, layer: Layer) -> Weights:
-        """Return kernels whose products are summed in that order."""
+        """Return kernels whose products are computed that way."""
         plain: Mapping[str, Array] = super().weights(layer)
         if layer.kind not in CELLS or layer.dtype != "float32":
             return plain
-        return {n: _Kernel(w, self._summation) if n in KERNELS else w for n, w in plain.items()}
+        return {n: _Kernel(w, self._product) if n in KERNELS else w for n, w in plain.items()}
 
 
 class _Kernel:
@@ -95,31 +95,31 @@ class _Kernel:
 
     __array_ufunc__ = None
 
-    def __init__(self, value: Array, summation: Summation) -> None:
+    def __init__(self, value: Array, product: Product) -> None:
         self._value = value
-        self._summation = summation
+        self._product = product
 
     def __getitem__(self, columns: tuple[slice, slice]) -> _Kernel:
-        return _Kernel(self._value[columns], self._summation)
+        return _Kernel(self._value[columns], self._product)
 
     def __rmatmul__(self, a: Array) -> Array:
-        terms = a.astype(np.float32)[..., np.newaxis] * self._value.astype(np.float32)
-        return self._summation(terms).astype(np.float64)
+        return self._product(a, self._value).astype(np.float64)
 
 
-def one_after_the_other(terms: Array) -> Array:
+def one_after_the_other(a: Array, kernel: Array) -> Array:
     """Add from the first term to the last."""
-    total: Array = np.cumsum(terms, axis=-2, dtype=np.float32)[..., -1, :]
+    total: Array = np.cumsum(_terms(a, kernel), axis=-2, dtype=np.float32)[..., -1, :]
     return total
 
 
-def last_to_first(terms: Array) -> Array:
+def last_to_first(a: Array, kernel: Array) -> Array:
     """Add from the last term to the first."""
-    return one_after_the_other(terms[..., ::-1, :])
+    return one_after_the_other(a[..., ::-1], kernel[::-1])
 
 
-def in_pairs(terms: Array) -> Array:
+def in_pairs(a: Array, kernel: Array) -> Array:
     """Add neighbours, then the sums of neighbours, and so on."""
+    terms = _terms(a, kernel)
     while terms.shape[-2] > 1:
         if terms.shape[-2] % 2:
             terms = np.concatenate([terms, np.zeros_like(terms[..., :1, :])], axis=-2)
@@ -128,24 +128,15 @@ def in_pairs(terms: Array) -> Array:
     return result
 
 
-class Fused(Summing):
-    """An implementation in float32 that adds every product unrounded: fused multiply-add."""
-
-    def __init__(self) -> None:
-        super().__init__(one_after_the_other)
-
-    def weights(self, layer: Layer) -> Weights:
-        """Return kernels whose products are summed with fused multiply-add."""
-        weights = super().weights(layer)
-        return {n: _FusedKernel(w._value, w._summation) if isinstance(w, _Kernel) else w for n, w in weights.items()}
+def fused(a: Array, kernel: Array) -> Array:
+    """Add every product unrounded, from the first to the last: fused multiply-add."""
+    total = np.zeros((len(a), kernel.shape[1]), np.float32)
+    for k, row in enumerate(kernel):
+        total = (total + a[:, k, np.newaxis] * row).astype(np.float32)
+    return total
 
 
-class _FusedKernel(_Kernel):
-    def __getitem__(self, columns: tuple[slice, slice]) -> _FusedKernel:
-        return _FusedKernel(self._value[columns], self._summation)
-
-    def __rmatmul__(self, a: Array) -> Array:
-        total = np.zeros((len(a), self._value.shape[1]), np.float32)
-        for k, row in enumerate(self._value):
-            total = (total + a[:, k, np.newaxis] * row).astype(np.float32)
-        return total.astype(np.float64)
+def _terms(a: Array, kernel: Array) -> Array:
+    """Return the products that a sum is of, (R, n, M), each rounded to float32."""
+    terms: Array = a.astype(np.float32)[..., np.newaxis] * kernel.astype(np.float32)
+    return terms

@@ -10,7 +10,7 @@ from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import differences
 from rnncheck.checks.thresholds import SCORE_LIMIT
 from rnncheck.checks.verdicts import Check, Row
-from rnncheck.equations.cells import CELLS
+from rnncheck.faults.catalogue.fault import halves
 from rnncheck.network import Array, Layer, Network, Recording
 
 _STARTS = {
@@ -38,7 +38,13 @@ def describe(network: Network, recordings: Sequence[Recording], failed: Sequence
     seen = next(iter(differences(layer, observe(network, recordings)[:1])), None)
     if seen is None or seen.value.ndim < 2:
         return ""
-    what = [_what(seen.value), _when(seen.scores), *_whom(seen.scores), *_where(network, layer, names)]
+    finite = np.isfinite(seen.value).all()
+    what = [
+        "" if finite else "NaN or infinity stands on one side alone",
+        _when(seen.scores),
+        *_whom(seen.scores),
+        *_where(network, layer, names),
+    ]
     said = "; ".join(part for part in what if part)
     return f"layer {layer.name!r}: {said or 'every number is far off'}"
 
@@ -53,11 +59,6 @@ def _as_a_whole(failed: Sequence[Row]) -> str:
         f"layer {states.layer!r}: its states differ from {place} on; what its steps start from was not recorded, so "
         "that a layer before it may be to blame"
     )
-
-
-def _what(difference: Array) -> str:
-    """Say that one side has numbers that are none, where it is so."""
-    return "" if np.isfinite(difference).all() else "NaN or infinity stands on one side alone"
 
 
 def _when(scores: Array) -> str:
@@ -89,12 +90,8 @@ def _whom(scores: Array) -> list[str]:
 
 def _where(network: Network, layer: Layer, names: Sequence[str]) -> list[str]:
     """Say that one direction of a Bidirectional alone is concerned, where it is so."""
-    wrapper = layer.name.rpartition("/")[0]
-    halves = [each.name for each in network.layers if wrapper and each.name.rpartition("/")[0] == wrapper]
-    recurrent = [name for name in halves if network.layer(name).kind in CELLS]
+    recurrent = [each.name for each in halves(network, layer)]
     concerned = [name for name in recurrent if name in names]
-    return (
-        [f"only {layer.name!r} of {' and '.join(map(repr, recurrent))}"]
-        if 0 < len(concerned) < len(recurrent)
-        else []
-    )
+    if not 0 < len(concerned) < len(recurrent):
+        return []
+    return [f"only {layer.name!r} of {' and '.join(map(repr, recurrent))}"]

@@ -19,25 +19,17 @@ from rnncheck.checks.observed import Call
 from rnncheck.checks.steps import Differences, differences
 from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.equations.cells import CELLS
-from rnncheck.network import Array, Layer, Recording
+from rnncheck.network import Array, Layer
 
 # By how much an entry is moved to see how the layer's numbers move with it.
 _NUDGE = 2.0**-16
-
-
-# How many entries of one unit's weights, and how many units, are looked for; more is no slip of the pen.
+# More entries of one unit's weights, or more units, than these are no slip of the pen.
 _MOST_ENTRIES, _MOST_UNITS = 4, 8
-
-
 # How many sets of entries are carried on.
 _BRANCHES = 12
-
-
-# How many numbers of a layer are enough to solve for weights.
+# So many numbers of a layer are enough to solve for weights.
 _ENOUGH = 2**14
-
-
-# How many (entry, number) pairs are computed at most: some seconds.
+# The most pairs of an entry and a number that are computed: some seconds.
 _MOST_WORK = 2**27
 
 
@@ -79,32 +71,19 @@ def wrong_weights(layer: Layer, call: Call) -> list[WrongWeight]:
     """
     if layer.kind not in {*CELLS, "Dense"} or layer.kind.startswith("Conv"):
         return []
-    call = _shortened(layer, call)
+    h = call.recording.states.get(layer.name)
+    numbers = 1 if h is None else h[0].size
+    call = call.first_samples(max(2, _ENOUGH // max(1, numbers)))
     if not (observed := differences(layer, [call])):
         return []
     (seen,) = observed
     units = _failing_units(seen)
-    entries = [entry for unit in units for entry in _entries(layer, unit)]
-    if not 0 < len(units) <= _MOST_UNITS or len(entries) * seen.value.size > _MOST_WORK:
+    entries = {unit: list(_entries(layer, unit)) for unit in units}
+    work = sum(map(len, entries.values())) * seen.value.size
+    if not 0 < len(units) <= _MOST_UNITS or work > _MOST_WORK:
         return []
-    found: list[WrongWeight] = []
-    for unit in units:
-        wrong = _pursued(layer, call, seen, unit)
-        if not wrong:
-            return []
-        found += wrong
-    return found
-
-
-def _shortened(layer: Layer, call: Call) -> Call:
-    """Return a call of fewer samples where there are more numbers than it takes to solve for weights."""
-    return call.first_samples(max(2, _ENOUGH // max(1, _numbers_of_a_sample(layer, call))))
-
-
-def _numbers_of_a_sample(layer: Layer, call: Call) -> int:
-    recording: Recording = call.recording
-    h = recording.states.get(layer.name)
-    return int(h[0].size) if h is not None else 1
+    found = [_pursued(layer, call, seen, unit, entries[unit]) for unit in units]
+    return [entry for wrong in found for entry in wrong] if all(found) else []
 
 
 def _failing_units(seen: Differences) -> list[int]:
@@ -123,23 +102,25 @@ def _entries(layer: Layer, unit: int) -> Iterator[tuple[str, tuple[int, ...]]]:
                 yield name, (*row, column)
 
 
-def _moves(layer: Layer, call: Call, seen: Differences, entry: tuple[str, tuple[int, ...]], unit: int) -> Array:
-    """Return how one unit's numbers move with an entry, in units of their noise."""
-    name, index = entry
-    (nudged,) = differences(WrongWeight.put_in(layer, [WrongWeight(layer.name, name, index, _NUDGE)]), [call])
-    moved: Array = ((seen.value - nudged.value)[..., unit] / _NUDGE / seen.noise[..., unit]).reshape(-1)
-    return moved
-
-
-def _pursued(layer: Layer, call: Call, seen: Differences, unit: int) -> list[WrongWeight]:
+def _pursued(
+    layer: Layer, call: Call, seen: Differences, unit: int, entries: Sequence[tuple[str, tuple[int, ...]]]
+) -> list[WrongWeight]:
     """Return the fewest entries that explain one unit's differences down to rounding; none if it takes too many."""
-    entries = list(_entries(layer, unit))
-    target = (seen.value[..., unit] / seen.noise[..., unit]).reshape(-1)
-    moves = np.stack([_moves(layer, call, seen, entry, unit) for entry in entries], axis=1)
-    if not (np.isfinite(target).all() and np.isfinite(moves).all()):
+
+    def in_noise(value: Array) -> Array:
+        numbers: Array = (value[..., unit] / seen.noise[..., unit]).reshape(-1)
+        return numbers
+
+    def moves(name: str, index: tuple[int, ...]) -> Array:
+        """Return how the unit's numbers move with an entry."""
+        (nudged,) = differences(WrongWeight.put_in(layer, [WrongWeight(layer.name, name, index, _NUDGE)]), [call])
+        return in_noise((seen.value - nudged.value) / _NUDGE)
+
+    target, matrix = in_noise(seen.value), np.stack([moves(*entry) for entry in entries], axis=1)
+    if not (np.isfinite(target).all() and np.isfinite(matrix).all()):
         return []
-    chosen = _fewest(moves, target)
-    errors = np.linalg.lstsq(moves[:, chosen], target, rcond=None)[0]
+    chosen = _fewest(matrix, target)
+    errors = np.linalg.lstsq(matrix[:, chosen], target, rcond=None)[0]
     return [WrongWeight(layer.name, *entries[k], float(error)) for k, error in zip(chosen, errors, strict=True)]
 
 
@@ -151,14 +132,11 @@ def _fewest(moves: Array, target: Array) -> list[int]:
     lengths = np.linalg.norm(moves, axis=0)
     sets: list[tuple[int, ...]] = [()]
     for _ in range(_MOST_ENTRIES):
-        longer = {
-            tuple(sorted((*chosen, int(k))))
-            for chosen in sets
-            for k in np.argsort(-np.abs(_left(moves, target, chosen) @ moves) / np.where(lengths, lengths, np.inf))[
-                :_BRANCHES
-            ]
-            if k not in chosen
-        }
+        longer = set()
+        for chosen in sets:
+            explained = np.abs(_left(moves, target, chosen) @ moves) / np.where(lengths, lengths, np.inf)
+            best = [int(k) for k in np.argsort(-explained)[:_BRANCHES]]
+            longer |= {tuple(sorted((*chosen, k))) for k in best if k not in chosen}
         if not longer:  # all columns are in every set
             return []
         sets = sorted(longer, key=lambda chosen: float(np.linalg.norm(_left(moves, target, chosen))))[:_BRANCHES]

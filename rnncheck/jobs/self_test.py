@@ -24,9 +24,9 @@ from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import Fault, injections
 from rnncheck.faults.emulation import (
     Flushing,
-    Fused,
     Summing,
     emulate,
+    fused,
     in_pairs,
     last_to_first,
     one_after_the_other,
@@ -86,7 +86,7 @@ _IMPLEMENTATIONS: Mapping[str, tuple[str, Implementation]] = {
         _summing(lambda: Summing(last_to_first)),
     ),
     "in pairs": ("products are summed pair by pair", _summing(lambda: Summing(in_pairs))),
-    "fused multiply-add": ("every product is added unrounded", _summing(Fused)),
+    "fused multiply-add": ("every product is added unrounded", _summing(lambda: Summing(fused))),
     "flush to zero": ("numbers below the smallest normal one are zero", _summing(Flushing)),
     "sigmoid by tanh": (
         "sigmoid is computed as (1 + tanh(x/2))/2",

@@ -177,7 +177,9 @@ class Injection:
         return f"{self.fault.name} in {self.layer!r}"
 
 
-def injections(network: Network, faults: Sequence[Fault], layers: Sequence[str] | None = None) -> Iterator[Injection]:
+def injections(
+    network: Network, faults: Sequence[Fault], layers: Collection[str] | None = None
+) -> Iterator[Injection]:
     """Yield every fault in every layer that can have it.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck.equations.cells import cell_of
-from rnncheck.equations.changes import with_cell, with_options, with_state_fed, with_weights
+from rnncheck.equations.changes import with_cell, with_factors, with_options, with_state_fed, with_weights
 from rnncheck.equations.formats import int8
 from rnncheck.equations.operands import Weights, X
 from rnncheck.faults.catalogue.causes import ONE_STEP
@@ -48,13 +48,8 @@ def bfloat16_products(layer: Layer) -> Layer:
 
 def _with_coarse_products(layer: Layer, digits: int) -> Layer:
     """Round both factors of the products with the kernel and with the recurrent kernel."""
-    cell = cell_of(layer)
     kernels = {name: kept(layer.weights[name].astype(np.float64), digits) for name in ("kernel", "recurrent_kernel")}
-    return with_cell(
-        with_weights(layer, **kernels),
-        project=lambda x, weights, options: cell.project(kept(x, digits), weights, options),
-        gates=lambda projected, h, weights, options: cell.gates(projected, kept(h, digits), weights, options),
-    )
+    return with_factors(with_weights(layer, **kernels), lambda x, _: kept(x, digits))
 
 
 @fault("precision", of_layer, kinds=("SimpleRNN", "LSTM", "GRU"), when=_wide)
