@@ -32,7 +32,6 @@ from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import step_rows
 from rnncheck.checks.threads import threads
 from rnncheck.checks.verdicts import Verdict
-from rnncheck.equations.activations import tanh
 from rnncheck.equations.replay import replay
 from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.keras.extract import extract
@@ -204,7 +203,6 @@ def main() -> None:
     repetitions = parser.parse_args().repetitions
     with quiet_stderr():
         import keras  # noqa: F401 - so that its start-up messages are held back
-    tanh(np.zeros(2**22))  # what is measured is a long run, in which compiled loops pay and are loaded
     table = Table(box=None, pad_edge=False)
     table.add_column("layer, N, T, D, M")
     for name in (*RATIOS, "check ms", "predict ms"):

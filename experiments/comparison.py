@@ -33,7 +33,8 @@ import rnncheck
 from experiments import records
 from experiments.power import VISIBLE, D, K, N
 from rnncheck.checks.observed import observe
-from rnncheck.checks.steps import Differences, Mapper, differences
+from rnncheck.checks.steps import Differences, differences
+from rnncheck.checks.threads import Mapper
 from rnncheck.equations.arithmetic import Emulation
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections

@@ -225,7 +225,7 @@ def moved(network: Network, fault: Fault, x: Array, states: Array) -> float:
 def _noise_of_one_step(network: Network, x: Array, before: Array) -> Array:
     """Return the noise of every step, from the same previous state."""
     rnn = network.layers[0]
-    weights = Analysis(bounded=True).weights(rnn)
+    weights = Analysis().weights(rnn)
     cell = CELLS[rnn.kind]
     rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
     states = (before.reshape(-1, before.shape[-1]),)

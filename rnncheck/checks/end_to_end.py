@@ -14,7 +14,7 @@ import numpy as np
 
 from rnncheck.checks.blocks import sample_parts, whole_block, with_calls
 from rnncheck.checks.scores import Summary, compare, total
-from rnncheck.checks.steps import Mapper
+from rnncheck.checks.threads import Mapper
 from rnncheck.checks.verdicts import Check, Row, judge
 from rnncheck.equations.arithmetic import FREE_RUNNING, Analysis
 from rnncheck.equations.cells import widest
@@ -36,7 +36,7 @@ class Tolerance:
     def around(self, expected: X) -> Rounded:
         """Return the expected values with the tolerance in the place of both noise and bound."""
         if not isinstance(expected, Rounded):  # what was copied, in no precision of its own
-            expected = Rounded(expected, 0.0, None, PRECISIONS["float64"])
+            expected = Rounded(expected, 0.0, 0.0, PRECISIONS["float64"])
         allowed = self.atol + self.rtol * np.abs(expected.value)
         allowed = np.where(np.isfinite(allowed), allowed, 0.0)  # NaN and infinities agree or do not
         return Rounded(expected.value, np.square(allowed), allowed, expected.precision)
@@ -151,8 +151,7 @@ def _of_another_run(expected: X, plain: Array) -> X:
     value = plain.astype(np.float64)
     if not isinstance(expected, Rounded):
         return value
-    bound = None if expected.bound is None else 2.0 * expected.bound
-    return Rounded(value, 2.0 * expected.variance, bound, expected.precision)
+    return expected.like(value, 2.0 * expected.variance, 2.0 * expected.bound if expected.bounded else None)
 
 
 def _parts(network: Network, recording: Recording) -> list[slice]:

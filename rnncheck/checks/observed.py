@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from rnncheck.checks.blocks import Block
 from rnncheck.equations.arithmetic import PLAIN, receive_input, received, receiving
 from rnncheck.equations.cells import CELLS, cell_of, widest
 from rnncheck.equations.layers import operation_of
 from rnncheck.equations.replay import expanded, processing_order
 from rnncheck.network import Array, Layer, Network, Recording, Tensor
+
+Samples = slice | Array  # which of them: a range, or their numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +58,10 @@ class Steps:
     def final(self) -> Array:
         """The state h after the last step, (N, ..., M)."""
         t_steps = self.h.shape[1]
-        return self._state_before(slice(None), slice(t_steps, t_steps + 1))[:, 0]
+        return self.before(slice(None), slice(t_steps, t_steps + 1))[:, 0]
 
-    def before(self, block: Block) -> Array:
-        """Return the implementation's own state h before each step of a block, (N, T, ..., M)."""
-        return self._state_before(*block.window[:2])
-
-    def _state_before(self, samples: slice, steps: slice) -> Array:
+    def before(self, samples: Samples, steps: slice) -> Array:
+        """Return the implementation's own state h before each of some steps, (N, T, ..., M)."""
         h = self.h[samples]
         initial = self.initial[samples, np.newaxis]
         if h.dtype == np.float32:  # so that what is joined to it stays float32
@@ -75,20 +73,18 @@ class Steps:
         seen = h[np.arange(h.shape[0])[:, np.newaxis], np.maximum(last, 0)]
         return np.where(expanded(last, seen) < 0, initial, seen)
 
-    def counted(self, block: Block) -> Array | None:
-        """Return which steps of a block count, (N, T); None where all do."""
-        return None if self.counts is None else self.counts[block.window[:2]]
+    def counted(self, samples: Samples, steps: slice) -> Array | None:
+        """Return which of some steps count, (N, T); None where all do."""
+        return None if self.counts is None else self.counts[samples, steps]
 
-    def repeated(self, block: Block) -> Array:
-        """Return what the steps of a block put out where they do not count, (N, T, ..., M)."""
+    def repeated(self, samples: Samples, steps: slice) -> Array:
+        """Return what some steps put out where they do not count, (N, T, ..., M)."""
         if self.zero_output:
-            return np.zeros(block.shape)
-        samples, steps, *_ = block.window
+            return np.zeros(self.h[samples, steps].shape)
         earlier = self.h[samples, max(steps.start - 1, 0) : steps.stop - 1].astype(np.float64)
         if self.repeats_first:
             earlier = np.broadcast_to(self.h[samples, :1].astype(np.float64), earlier.shape)
-        zeros = np.zeros((block.shape[0], block.shape[1] - earlier.shape[1], *block.shape[2:]))
-        return np.concatenate([zeros, earlier], axis=1)
+        return earlier if steps.start else np.concatenate([np.zeros_like(self.h[samples, :1]), earlier], axis=1)
 
 
 class Call:

@@ -10,13 +10,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
 from rnncheck.checks.blocks import Block, Place, in_time
 from rnncheck.checks.thresholds import SCORE_LIMIT
 from rnncheck.network import Array
-from rnncheck.rounding import loops as kernels
 from rnncheck.rounding.rounded import Rounded
 
 
@@ -106,169 +106,139 @@ def compare(actual: Array, expected: Rounded | Array, block: Block) -> Summary:
 
 
 class Comparison:
-    """The numbers of one block beside what is expected of them; some rows can be looked at again.
+    """The numbers of one block, or of some of its rows, beside what is expected of them.
 
     Call it under `np.errstate(all="ignore")`: numbers that are not finite are part of its work.
+
+    Attributes:
+        squared_scores: (difference/noise)² of each number.
     """
 
     def __init__(self, actual: Array, expected: Rounded | Array) -> None:
         """Compute differences, scores and use of the bound; the arguments are those of `compare`."""
-        self._value, self._variance, self._floor, bound = _parts(expected)
-        self._actual = actual.reshape(self._value.shape)
-        self._unmatched: Array = np.zeros(len(self._value), bool)  # by row
-        self._unexpected: Array = np.zeros(len(self._value), bool)
-        self._use: Array | None = None
-        self._rough_use: float | None = None
-        self._sums: tuple[float, float] | None = None
-        if not self._compared_at_once(bound):
-            self._compare(expected, bound)
-
-    def _compared_at_once(self, bound: Array | float | None) -> bool:
-        """Compare in one pass what the first look gave; whether nothing was found that needs more care."""
-        if not (isinstance(bound, float) and self._variance.dtype == np.float32 and self._value.ndim == 2):
-            return False
-        value, variance = np.ascontiguousarray(self._value), np.ascontiguousarray(self._variance)
-        squared_scores = np.empty_like(variance)
-        actual = np.ascontiguousarray(self._actual, np.float32 if self._actual.dtype == np.float32 else np.float64)
-        noise, score, difference, largest = kernels.compare(actual, value, variance, squared_scores)
-        rough_use = float(_ratio(np.array([largest]), np.array([bound]))[0])
-        if not math.isfinite(difference) or math.isnan(score) or not rough_use <= 1.0:
-            return False
-        self._squared_scores, self._max_abs_diff = squared_scores, largest
-        self._sums, self._rough_use = (noise, score), rough_use
-        return True
-
-    def _compare(self, expected: Rounded | Array, bound: Array | float | None) -> None:
-        self._variance = _unknown_as_infinite(self._variance, self._value)
-        value, variance = self._value, self._variance
+        if isinstance(expected, Rounded):
+            value, bound = expected.value, expected.bound
+            variance = np.broadcast_to(expected.variance, expected.shape)
+            self._floor = max(expected.precision.least_variance, float(np.finfo(variance.dtype).tiny))
+            variance = variance + self._floor
+        else:  # what is exact has neither noise nor bound
+            value = np.asarray(expected, np.float64)
+            variance = bound = np.zeros(value.shape)
+            self._floor = 0.0
+        self._value, self._variance = value, variance
+        self._actual = actual.reshape(value.shape)
+        self._infinite = np.zeros(value.shape, bool)
         difference = self._actual.astype(np.float64)
         difference -= value
         np.abs(difference, out=difference)
-        self._max_abs_diff = float(difference.max())
-        if not math.isfinite(self._max_abs_diff):
-            difference = _difference_of_infinities(self._actual, expected, difference)
-            agreed = (difference == 0.0) & ~np.isfinite(value)
-            variance = np.where(agreed, self._floor, variance).astype(variance.dtype)
-            if variance.dtype == np.float64:  # something on the way left the format's range: anything may be right
-                unknown = np.isinf(variance) | (np.isnan(variance) & ~np.isfinite(self._actual))
-                variance = np.where(unknown, np.inf, variance)
-                difference[np.isinf(difference) & unknown] = 0.0
-            self._variance = variance
-            self._max_abs_diff = float(difference.max())
-            infinite = np.isinf(difference).reshape(len(value), -1)
-            finite = np.isfinite(value).reshape(len(value), -1)
-            self._unmatched = np.any(infinite & finite, axis=1)
-            self._unexpected = np.any(infinite & ~finite, axis=1)
-        difference = difference.astype(variance.dtype)
-        if bound is not None:
-            self._use = _ratio(difference, np.broadcast_to(bound, value.shape))
-        self._squared_scores = np.square(_ratio(difference, np.sqrt(variance)))
+        self.max_abs_diff = float(difference.max())
+        if not (math.isfinite(self.max_abs_diff) and math.isfinite(float(variance.max()))):
+            difference = self._judge_infinities(expected, difference)
+        narrow = difference.astype(variance.dtype)
+        self._use = None if bound is None else _ratio(difference, np.broadcast_to(bound, value.shape))
+        self.squared_scores = _ratio(narrow, variance) * narrow
 
-    @property
-    def _energies(self) -> tuple[float, float]:
-        """The sums of noise², without the floor that keeps it from zero, and of score²."""
-        if self._sums is None:
-            noise = max(_sum(self._variance) - self._floor * self._variance.size, 0.0)
-            self._sums = noise, _sum(self._squared_scores)
-        return self._sums
+    def _judge_infinities(self, expected: Rounded | Array, difference: Array) -> Array:
+        """Return differences that are 0 where both sides agree on NaN or an infinity, infinity where they do not.
 
-    @property
-    def _signal_energy(self) -> float:
-        """The sum of expected², of the numbers that are finite."""
-        energy = float(np.vdot(self._value, self._value))
-        if math.isfinite(energy):
-            return energy
-        finite = self._value[np.isfinite(self._value)]
-        return float(np.vdot(finite, finite))
+        An expected number too large for the implementation's format agrees with an infinity of its sign. Where
+        something on the way left the format's range, so that the noise is infinite, anything may be right.
+        """
+        value, actual, variance = self._value, self._actual, self._variance
+        rounded = expected.precision.round(value) if isinstance(expected, Rounded) else value
+        difference = np.where(np.isfinite(difference), difference, np.where(alike(actual, rounded), 0.0, np.inf))
+        variance = np.where(np.isnan(variance) & np.isfinite(value), np.inf, variance)
+        variance = np.where((difference == 0.0) & ~np.isfinite(value), self._floor, variance)
+        unknown = np.isinf(variance) | (np.isnan(variance) & ~np.isfinite(actual))
+        difference[np.isinf(difference) & unknown] = 0.0
+        self._variance = np.where(unknown, np.inf, variance).astype(self._variance.dtype)
+        self.max_abs_diff = float(difference.max())
+        self._infinite = np.isinf(difference)
+        return difference
 
-    @property
-    def width(self) -> int:
-        """How many numbers a row has."""
-        return int(self._squared_scores.shape[-1])
+    def __len__(self) -> int:
+        return len(self._value)
 
     @property
     def worst_row(self) -> int:
         """The index of the row with the largest score."""
-        return int(self._squared_scores.argmax()) // self.width
-
-    def actual(self, rows: Array) -> Array:
-        """Return what the implementation produced in some rows."""
-        return self._actual[rows]
+        return int(self.squared_scores.argmax()) // math.prod(self._value.shape[1:])
 
     def rows_above(self, score: float) -> Array:
-        """Return the indices of the rows (R, M) with a higher or an unknown score, worst first."""
-        unknown = not math.isfinite(self._energies[0])
-        if not unknown and self._squared_scores.max() <= score**2:
-            return np.array([], np.intp)
-        largest = self._squared_scores.max(axis=-1)
-        if unknown:
-            largest[~np.isfinite(self._variance).all(axis=-1)] = np.inf
+        """Return the indices of the rows with a higher score, worst first."""
+        largest = self._by_row(self.squared_scores).max(axis=1)
         above = np.flatnonzero(largest > score**2)
         return above[np.argsort(-largest[above], kind="stable")]
 
-    def look_again(self, rows: Array, expected: Rounded) -> None:
-        """Replace what is known of some rows by what a more careful arithmetic expects of them."""
-        again = Comparison(self._actual[rows], expected)
-        too_large = again._variance.max() > np.finfo(np.float32).max
-        self._variance = self._variance.astype(np.float64 if too_large else self._variance.dtype)  # a copy of its own
-        self._variance[rows] = again._variance
-        self._squared_scores[rows] = again._squared_scores
-        self._sums = None
-        if not math.isfinite(self._max_abs_diff):
-            self._unmatched[rows], self._unexpected[rows] = again._unmatched, again._unexpected
-        if again._use is not None:
-            if self._use is None:
-                self._use = np.zeros(self._value.shape, np.float32)
-            self._use[rows] = again._use
+    def suspicious_rows(self, score: float) -> Array:
+        """Return the indices of the rows with a higher score, or with a noise that single precision may have lost."""
+        variance, scores = self._variance, self.squared_scores
+        if scores.max() <= score**2 and variance.min() >= _LEAST and math.isfinite(variance.max()):
+            return np.array([], np.intp)
+        lost = (variance < _LEAST) & ((self._value != 0.0) | (self._actual != 0.0))
+        suspicious = ~(scores <= score**2) | ~np.isfinite(variance) | lost
+        return np.flatnonzero(self._by_row(suspicious).any(axis=1))
 
-    def summary(self, block: Block) -> Summary:
-        """Return what the comparison saw, with the places of the block."""
-        worst = int(self._squared_scores.argmax())
-        score_max = math.sqrt(self._squared_scores.flat[worst])
-        noise_energy, score_energy = self._energies
-        uses = [self._rough_use, None if self._use is None else float(self._use.max())]
-        bound_use = max((use for use in uses if use is not None), default=None)
+    def _by_row(self, array: Array) -> Array:
+        return array.reshape(len(array), -1)
+
+    def summary(self, block: Block, rows: Array | None = None) -> Summary:
+        """Return what the comparison saw.
+
+        Args:
+            block: where the numbers come from.
+            rows: which of its rows these are; all when None.
+        """
+        worst = int(self.squared_scores.argmax())
+        score_max = math.sqrt(self.squared_scores.flat[worst])
+        bound_use = None if self._use is None else float(self._use.max())
         failed = score_max > SCORE_LIMIT or (bound_use or 0.0) > 1.0
+        finite = np.isfinite(self._value) if self._infinite.any() else np.True_
         return Summary(
             count=self._value.size,
-            max_abs_diff=self._max_abs_diff,
-            noise_energy=noise_energy,
-            signal_energy=self._signal_energy,
-            score_energy=score_energy,
+            max_abs_diff=self.max_abs_diff,
+            noise_energy=max(_sum(self._variance) - self._floor * self._variance.size, 0.0),
+            signal_energy=_energy_of_finite(self._value),
+            score_energy=_sum(self.squared_scores),
             score_max=score_max,
             bound_use=bound_use,
-            worst=block.place(worst),
-            first=_first_failure(self._squared_scores, self._use, block) if failed else None,
-            unmatched=bool(self._unmatched.any()),
-            unexpected=bool(self._unexpected.any()),
+            worst=block.place(int(self._index(rows, worst))),
+            first=self._first_failure(block, rows) if failed else None,
+            unmatched=bool((self._infinite & finite).any()),
+            unexpected=bool((self._infinite & ~finite).any()),
         )
 
+    def _index(self, rows: Array | None, index: Any) -> Any:
+        """Return which element of the block an element of the comparison is."""
+        width = self._value[0].size
+        return index if rows is None else rows[index // width] * width + index % width
 
-def _unknown_as_infinite(variance: Array, value: Array) -> Array:
-    """Return variances with infinity for NaN beside a finite number: it comes from an infinite one on the way."""
-    if not math.isnan(_sum(variance)):
-        return variance
-    return np.where(np.isnan(variance) & np.isfinite(value), variance.dtype.type(np.inf), variance)
+    def _first_failure(self, block: Block, rows: Array | None) -> Place:
+        failed = self.squared_scores > SCORE_LIMIT**2
+        if self._use is not None:
+            failed |= self._use > 1.0
+        indices = self._index(rows, np.flatnonzero(failed))
+        coordinates = dict(zip(block.axes, np.unravel_index(indices, block.shape), strict=True))
+        ordered = sorted(coordinates, key=lambda axis: (axis != "t", axis != "n"))
+        return block.place(int(indices[np.lexsort([coordinates[axis] for axis in reversed(ordered)])[0]]))
+
+
+# Variances in single precision that are smaller may have lost digits on the way.
+_LEAST = 2.0**-100
 
 
 def _sum(array: Array) -> float:
-    """Return the sum of all elements; as a product with ones it takes a third of the time of `sum`."""
-    return float(
-        np.ones(len(array), array.dtype) @ array.reshape(len(array), -1) @ np.ones(array[0].size, array.dtype)
-    )
+    """Return the sum of all elements, in double precision where single precision does not hold it."""
+    total = float(array.sum())
+    return total if math.isfinite(total) else float(array.sum(dtype=np.float64))
 
 
-def _parts(expected: Rounded | Array) -> tuple[Array, Array, float, Array | float | None]:
-    """Return value, noise² with its floor, the floor, and the bound, which may be one for all.
-
-    What is exact has neither noise nor bound.
-    """
-    if not isinstance(expected, Rounded):
-        zeros = np.zeros(expected.shape)
-        return np.asarray(expected, np.float64), zeros, 0.0, zeros
-    variance = np.broadcast_to(expected.variance, expected.shape)
-    floor = float(variance.dtype.type(expected.precision.least_variance))  # zero where float32 cannot hold it
-    return expected.value, variance + floor if floor else variance, floor, expected.bound
+def _energy_of_finite(value: Array) -> float:
+    energy = float(np.vdot(value, value))
+    if math.isfinite(energy):
+        return energy
+    finite = value[np.isfinite(value)]
+    return float(np.vdot(finite, finite))
 
 
 def _ratio(difference: Array, limit: Array) -> Array:
@@ -280,28 +250,7 @@ def _ratio(difference: Array, limit: Array) -> Array:
     return ratio
 
 
-def _difference_of_infinities(actual: Array, expected: Rounded | Array, difference: Array) -> Array:
-    """Replace differences with NaN or infinities: 0 where both sides agree, infinity where they do not.
-
-    An expected number too large for the implementation's format agrees with an infinity of its sign.
-    """
-    value = np.asarray(expected.value if isinstance(expected, Rounded) else expected)
-    rounded = expected.precision.round(value) if isinstance(expected, Rounded) else value
-    return np.where(np.isfinite(difference), difference, np.where(alike(actual, rounded), 0.0, np.inf))
-
-
 def alike(a: Array, b: Array) -> Array:
     """Return where two arrays have the same number, or both have NaN."""
     same: Array = (a == b) | (np.isnan(a) & np.isnan(b))
     return same
-
-
-def _first_failure(squared_scores: Array, use: Array | None, block: Block) -> Place:
-    failed = squared_scores > SCORE_LIMIT**2
-    if use is not None:
-        failed |= use > 1.0
-    coordinates = dict(zip(block.axes, np.nonzero(failed.reshape(block.shape)), strict=True))
-    ordered = sorted(coordinates, key=lambda axis: (axis != "t", axis != "n"))
-    earliest = np.lexsort([coordinates[axis] for axis in reversed(ordered)])[0]
-    inside = tuple(coordinates[axis][earliest] for axis in block.axes)
-    return block.place(int(np.ravel_multi_index(inside, block.shape)))

@@ -1,15 +1,16 @@
 """The step check: every step of every recurrent layer, and every other layer, on its own.
 
-Numbers are held against the equations applied to what the implementation itself had before them.
+Numbers are held against the equations applied to what the implementation itself had before them. In large layers
+bounds are left out at first, and computed for the rows that look suspicious and for the worst.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
-from typing import Any, Protocol
+from functools import cached_property, partial, reduce
+from typing import Protocol
 
 import numpy as np
 
@@ -23,23 +24,21 @@ from rnncheck.checks.blocks import (
     whole_block,
     with_calls,
 )
-from rnncheck.checks.observed import Call, Steps
-from rnncheck.checks.scores import alike, compare
-from rnncheck.checks.screening import Found, Look, Looks, look_closer
+from rnncheck.checks.observed import Call, Samples, Steps
+from rnncheck.checks.scores import Comparison, Summary, alike, compare
+from rnncheck.checks.threads import Mapper
+from rnncheck.checks.thresholds import ALARMING, FEW, SUSPICIOUS
 from rnncheck.checks.verdicts import Check, Row, Verdict, judge
-from rnncheck.equations.arithmetic import received, receiving
+from rnncheck.equations.arithmetic import KERNELS, Analysis, received, receiving
 from rnncheck.equations.cells import CELLS, Cell, cell_of
 from rnncheck.equations.layers import HELPERS, Operation, operation_of
-from rnncheck.equations.operands import X, choose
+from rnncheck.equations.operands import Weights, X, choose
 from rnncheck.equations.replay import expanded, operate, time_major
 from rnncheck.network import Array, Layer, Network, Tensor
-from rnncheck.rounding.estimates import has_lost_noise
 from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.rounding.products import OrderedMatrix
 from rnncheck.rounding.recurrence import recurrence
-from rnncheck.rounding.rounded import EXACT, Rounded
-
-# Runs a function over many items, results in order: `map`, or one that uses several threads.
-Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+from rnncheck.rounding.rounded import EXACT, Bounds, Rounded
 
 
 def step_rows(
@@ -76,7 +75,7 @@ def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
     jobs = _jobs(layer, calls)
     if not jobs or layer.kind in HELPERS:
         return []
-    looks = _looks(layer, jobs)
+    looks = Looks.at(layer, jobs)
     compared = list(mapper(partial(_check_strand, looks), _strands(jobs, calls)))
     return [
         judge(
@@ -122,21 +121,126 @@ def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
     jobs = _jobs(layer, calls)
     if not jobs:
         return []
-    look = _looks(layer, jobs).first
+    careful = Look(Analysis(), layer)
     found = {id(job): Differences(np.empty(job.actual.shape), np.empty(job.actual.shape)) for job in jobs}
     with np.errstate(all="ignore"):
         for strand in _strands(jobs, calls):
             memory = None
             for job, block in strand:
-                expected, memory = job.settled(block, look, memory)
-                actual = job.actual[block.window]
+                piece, memory = job.piece(block, careful, memory)
+                actual, expected = job.actual[block.window], piece.expected
+                if not isinstance(expected, Rounded):
+                    expected = Rounded(np.asarray(expected, np.float64), EXACT, EXACT, receiving(layer))
+                if job.remembers:
+                    expected = expected.reshape(block.time_major.shape).swapaxes(0, 1)
+                expected = expected.reshape(block.shape)
                 agreed = ~np.isfinite(expected.value) & alike(actual, expected.value)
                 found[id(job)].value[block.window] = np.where(agreed, 0.0, actual - expected.value)
                 found[id(job)].noise[block.window] = np.where(agreed, np.inf, expected.noise)
     return [found[id(job)] for job in jobs]
 
 
-_Summaries = dict[str, Found]  # what was put out -> the comparison
+@dataclass(frozen=True)
+class Look:
+    """An arithmetic, with a layer's weights prepared for it on first use."""
+
+    analysis: Analysis
+    layer: Layer
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The layer's weights."""
+        return self.analysis.weights(self.layer)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How the numbers of a layer are looked at.
+
+    Attributes:
+        first: all of them: without bounds where they are many, and bounds take products.
+        careful: those that look suspicious, with bounds.
+        ordered: those that still do, with sums in index order besides.
+    """
+
+    first: Look
+    careful: Look
+    ordered: Look
+
+    @staticmethod
+    def at(layer: Layer, jobs: Sequence[_Job]) -> Looks:
+        """Return those for a layer."""
+        careful, ordered = Look(Analysis(), layer), Look(Analysis(matrix=OrderedMatrix), layer)
+        few = sum(job.actual.size for job in jobs) <= FEW
+        if few or not KERNELS & set(layer.weights) or not all(job.by_row for job in jobs):
+            return Looks(careful, careful, ordered)
+        return Looks(Look(Analysis(Bounds.LEFT_OUT), layer), careful, ordered)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some rows of a layer, (R, ...), and what is expected of them.
+
+    Attributes:
+        actual: what the layer put out.
+        expected: what the equation gives for the operands.
+        operands: what the equation needs: arrays with one row for each of these.
+        evaluate: (operands, look) -> what the equation gives; None where rows do not stand alone.
+        settle: (what the equation gives for some rows, these rows) -> what is expected of them.
+    """
+
+    actual: Array
+    expected: X
+    operands: tuple[X, ...] = ()
+    evaluate: Callable[[tuple[X, ...], Look], X] | None = None
+    settle: Callable[[X, Array], X] = lambda expected, rows: expected
+
+    def closely(self, block: Block, ordered: Look, inside: Array | None = None, rows: Array | None = None) -> Summary:
+        """Compare the rows; those that are alarming once more, with sums in index order.
+
+        Args:
+            block: where they come from.
+            ordered: the arithmetic for such rows.
+            inside: which of them to compare; all when None.
+            rows: which rows of the block those are; all when None.
+        """
+        part = slice(None) if inside is None else inside
+        comparison = Comparison(self.actual[part], self.expected[part])
+        alarming = comparison.rows_above(ALARMING) if self.evaluate else np.array([], np.intp)
+        if not (self.evaluate and alarming.size):
+            return comparison.summary(block, rows)
+        inside, rows = (np.arange(len(comparison)) if each is None else each for each in (inside, rows))
+        calm, alarmed = np.delete(inside, alarming), inside[alarming]
+        again = self.evaluate(tuple(operand[alarmed] for operand in self.operands), ordered)
+        summary = Comparison(self.actual[alarmed], self.settle(again, alarmed)).summary(block, rows[alarming])
+        if calm.size:
+            others = Comparison(self.actual[calm], self.expected[calm])
+            summary += others.summary(block, np.delete(rows, alarming))
+        return summary
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a comparison saw, and how to look at its worst row again.
+
+    Attributes:
+        summary: what was seen.
+        worst: gives what is seen of the worst row with its bound, for the use of it that the table shows; None where
+            bounds were carried.
+    """
+
+    summary: Summary
+    worst: Callable[[], Summary] | None = None
+
+    def __add__(self, other: Found) -> Found:
+        larger = self if self.summary.score_max >= other.summary.score_max else other
+        return Found(self.summary + other.summary, larger.worst)
+
+    def settled(self) -> Summary:
+        """Return what was seen, with the bound of the worst row."""
+        if self.worst is None:
+            return self.summary
+        return self.summary + Summary(bound_use=self.worst().bound_use)
 
 
 class _Job(Protocol):
@@ -146,28 +250,41 @@ class _Job(Protocol):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each kind of number that is compared, by name; the first is cut in blocks."""
 
-    def windows(self, call: int | None) -> Iterator[list[Block]]:
-        """Yield the blocks that must be checked one after the other, for each part that stands alone."""
-
     @property
     def actual(self) -> Array:
         """What the layer put out: what is cut in blocks."""
 
-    def check(self, block: Block, looks: Looks, memory: X | None) -> tuple[_Summaries, X | None]:
-        """Compare one block, given the memory of the block before; return it as it is after this one."""
+    @property
+    def by_row(self) -> bool:
+        """Whether every row can be checked on its own, given the memory before it."""
 
-    def settled(self, block: Block, look: Look, memory: X | None) -> tuple[Rounded, X | None]:
-        """Return what is expected of a block, in its shape, and the memory after it."""
+    @property
+    def remembers(self) -> bool:
+        """Whether blocks hand a memory on, whose rows are then those of all samples of a step, step after step."""
+
+    def windows(self, call: int | None) -> Iterator[list[Block]]:
+        """Yield the blocks that must be checked one after the other, for each part that stands alone."""
+
+    def piece(
+        self, block: Block, look: Look, memory: X | None = None, picked: Array | None = None
+    ) -> tuple[Piece, X | None]:
+        """Return the rows of a block, and the memory after it.
+
+        Args:
+            block: which.
+            look: the arithmetic.
+            memory: what the block before left.
+            picked: some of the block's rows; with a memory, some samples.
+        """
+
+    def memory_summary(self, block: Block, memory: X) -> dict[str, Summary]:
+        """Return what is seen of the memory after a block, by name, where the implementation shows it."""
 
 
 def _jobs(layer: Layer, calls: Sequence[Call]) -> list[_Job]:
     """Return how a layer is checked in each call; none where too little was seen in one of them."""
     jobs = [job for call in calls if (job := _job(layer, call)) is not None]
     return jobs if len(jobs) == len(calls) else []
-
-
-def _looks(layer: Layer, jobs: Sequence[_Job]) -> Looks:
-    return Looks.at(layer, sum(job.actual.size for job in jobs))
 
 
 Strand = list[tuple[_Job, Block]]
@@ -184,14 +301,63 @@ def _strands(jobs: Sequence[_Job], calls: Sequence[Call]) -> list[Strand]:
     return [[pair for strand in strands for pair in strand] for strands in zip(*by_call, strict=True)]
 
 
-def _check_strand(looks: Looks, strand: Strand) -> _Summaries:
-    found: _Summaries = {}
+def _check_strand(looks: Looks, strand: Strand) -> dict[str, Found]:
+    """Compare the blocks of a strand; return what was seen by the name of what was put out."""
+    found: dict[str, Found] = {}
+    wanted: dict[int, Array] = {}
     memory = None
+
+    def see(output: str, new: Found) -> None:
+        found[output] = found[output] + new if output in found else new
+
     with np.errstate(all="ignore"):
-        for job, block in strand:
-            summaries, memory = job.check(block, looks, memory)
-            found |= {output: found[output] + new if output in found else new for output, new in summaries.items()}
+        for place, (job, block) in enumerate(strand):
+            output, *_ = job.shapes
+            ordered_block = block.time_major if job.remembers else block
+            piece, memory = job.piece(block, looks.first, memory)
+            if looks.first is looks.careful:
+                see(output, Found(piece.closely(ordered_block, looks.ordered)))
+            else:
+                comparison, rows = Comparison(piece.actual, piece.expected), None
+                suspicious = comparison.suspicious_rows(SUSPICIOUS)
+                if suspicious.size:
+                    wanted[place] = suspicious
+                    rows = np.delete(np.arange(len(comparison)), suspicious)
+                    if not rows.size:
+                        continue
+                    comparison = Comparison(piece.actual[rows], piece.expected[rows])
+                worst = comparison.worst_row if rows is None else rows[comparison.worst_row]
+                again = partial(_look_again, looks, strand, {place: np.array([worst])})
+                see(output, Found(comparison.summary(ordered_block, rows), again))
+            if memory is not None:
+                for name, summary in job.memory_summary(block, memory).items():
+                    see(name, Found(summary))
+        if wanted:
+            see(output, Found(_look_again(looks, strand, wanted)))
     return found
+
+
+def _look_again(looks: Looks, strand: Strand, wanted: Mapping[int, Array]) -> Summary:
+    """Return what is seen of some rows with bounds: by the place of their block in the strand."""
+    summary, memory = Summary(), None
+    with np.errstate(all="ignore"):
+        if not strand[0][0].remembers:
+            for place, rows in wanted.items():
+                job, block = strand[place]
+                summary += job.piece(block, looks.careful, picked=rows)[0].closely(block, looks.ordered, rows=rows)
+            return summary
+        starts = (strand[place][1].start[0] + rows % strand[place][1].shape[0] for place, rows in wanted.items())
+        samples = np.unique(np.concatenate(list(starts)))
+        for place, (job, block) in enumerate(strand[: max(wanted) + 1]):
+            first, n = block.start[0], block.shape[0]
+            picked = samples[(samples >= first) & (samples < first + n)] - first
+            if picked.size:
+                piece, memory = job.piece(block, looks.careful, memory, picked)
+                if place in wanted:
+                    rows = wanted[place]
+                    inside = rows // n * len(picked) + np.searchsorted(picked, rows % n)
+                    summary += piece.closely(block.time_major, looks.ordered, inside, rows)
+    return summary
 
 
 @dataclass(frozen=True)
@@ -214,10 +380,22 @@ class _RecurrentJob:
         finals = zip(self._cell.states[1:], self.steps.final_memory, strict=False)
         return {"h": self.steps.h.shape, **{name: final.shape for name, final in finals}}
 
+    @property
+    def actual(self) -> Array:
+        return self.steps.h
+
+    @property
+    def by_row(self) -> bool:
+        return not self.steps.final_memory  # which is compared with its bound
+
+    @property
+    def remembers(self) -> bool:
+        return self._cell.memory is not None
+
     def windows(self, call: int | None) -> Iterator[list[Block]]:
         h = self.steps.h
         width = math.prod(h.shape[2:-1]) * self.layer.weights["recurrent_kernel"].shape[-1]
-        if self._cell.memory is None:
+        if not self.remembers:
             yield from ([block] for block in cut_in_blocks(h.shape, width, call))
             return
         # A block can only be checked when the one before is: many samples at once are worth more than many steps.
@@ -226,89 +404,66 @@ class _RecurrentJob:
         for first in range(0, h.shape[0], samples):
             yield list(cut_in_blocks(h.shape, width, call, slice(first, first + samples)))
 
-    def check(self, block: Block, looks: Looks, memory: X | None) -> tuple[_Summaries, X | None]:
-        operands, expected, memory = self.expect(block, looks, memory)
-        summaries = {"h": self._compare(block, operands, expected, looks)}
-        if memory is not None and self.steps.final_memory and self._is_last(block):
-            summaries[self._cell.states[1]] = self._compare_memory(block, memory)
-        return summaries, memory
+    def piece(
+        self, block: Block, look: Look, memory: X | None = None, picked: Array | None = None
+    ) -> tuple[Piece, X | None]:
+        samples: Samples = block.window[0]
+        steps: slice = block.window[1]
+        rows: slice | Array = slice(None)
+        if picked is not None and self.remembers:
+            samples = block.start[0] + picked
+        elif picked is not None:
+            rows = picked
 
-    @property
-    def actual(self) -> Array:
-        return self.steps.h
+        def as_rows(array: Array) -> Array:
+            return (time_major(array) if self.remembers else array.reshape(-1, *array.shape[2:]))[rows]
 
-    def settled(self, block: Block, look: Look, memory: X | None) -> tuple[Rounded, X | None]:
-        _, rows, memory = self.expect(block, Looks(look, look, ()), memory)
-        expected = self._settle(block, slice(None), rows)
-        if self._cell.memory is None:
-            return expected.reshape(block.shape), memory
-        return expected.reshape(block.time_major.shape).swapaxes(0, 1), memory
-
-    def _is_last(self, block: Block) -> bool:
-        return bool(block.start[1] + block.shape[1] == self.steps.h.shape[1])
-
-    def expect(self, block: Block, looks: Looks, memory: X | None) -> tuple[tuple[X, ...], X, X | None]:
-        """Return what the equations need for a block, the h that they give, as rows, and the memory after it."""
         precision = PRECISIONS[self.layer.dtype]
-        x, h = self._as_rows(self.steps.x[block.window[:2]]), self._as_rows(self.steps.before(block))
-        operands: tuple[X, ...] = (precision.round(x), precision.round(h))
-        if self._cell.memory is None:
-            return operands, self.evaluate(operands, looks.first), None
-        if block.start[1] == 0 and self.steps.memory[0] is not None:
-            memory = Rounded(precision.round(self.steps.memory[0][block.window[0]]), EXACT, EXACT, precision)
-        assert memory is not None  # where it is not known before the first step of a call, the call before left it
-        ordered = block.time_major
-        decay, gain, *rest = (gate.reshape(ordered.shape) for gate in self._known_gates(operands, looks))
-        counted = self.steps.counted(block)
-        memories = recurrence(decay, gain, memory, None if counted is None else counted.swapaxes(0, 1))
-        expected = self._cell.output((decay, gain, *rest), decay.lift(memories[1:]), self.layer.options)
-        rows = (-1, *ordered.shape[2:])
-        return (*operands, memories.reshape(rows)), expected.reshape(rows), memories[-1]
+        seen = (self.steps.x[samples, steps], self.steps.before(samples, steps))
+        operands: tuple[X, ...] = tuple(precision.round(as_rows(array)) for array in seen)
+        counted = self.steps.counted(samples, steps)
+        if not self.remembers:
+            expected = self._evaluate(operands, look)
+        else:
+            if block.start[1] == 0 and self.steps.memory[0] is not None:
+                start = precision.round(self.steps.memory[0][samples])
+                memory = Rounded(start, EXACT, EXACT, precision, bounds=look.analysis.bounds)
+            assert memory is not None  # where it is not known before a call's first step, the call before left it
+            expected, memories = self._remember(operands, look, memory, counted)
+            operands, memory = (*operands, memories.reshape((-1, *memories.shape[2:]))), memories[-1]
 
-    def _as_rows(self, steps: Array) -> Array:
-        """Return (N, T, ...) as rows: a memory runs through all samples of a step after the other."""
-        return steps.reshape(-1, *steps.shape[2:]) if self._cell.memory is None else time_major(steps)
+        def settle(expected: X, some: Array | slice) -> X:
+            if counted is not None:
+                counts = expanded(as_rows(counted)[some], expected)
+                expected = choose(counts, expected, as_rows(self.steps.repeated(samples, steps))[some])
+            return expected.reshape((expected.shape[0], -1))
 
-    def _known_gates(self, operands: tuple[X, ...], looks: Looks) -> tuple[X, ...]:
-        """Return the gates of some rows, exactly where the first look lost a noise that the memory would hand on."""
-        gates = self._gates(operands, looks.first)
-        if looks.first is looks.careful:
-            return gates
-        unknown = np.flatnonzero(reduce(np.logical_or, map(has_lost_noise, gates[:2])))
-        if not unknown.size:
-            return gates
-        careful = self._gates(tuple(operand[unknown] for operand in operands), looks.careful)
-        replaced = (gate.replaced(unknown, again) for gate, again in zip(gates[:2], careful, strict=False))
-        return *replaced, *gates[2:]
+        actual = as_rows(self.steps.h[samples, steps])
+        return Piece(actual, settle(expected, slice(None)), operands, self._evaluate, settle), memory
 
-    def _gates(self, operands: tuple[X, ...], look: Look) -> tuple[X, ...]:
-        x, h, *_ = operands
+    def _remember(self, operands: tuple[X, ...], look: Look, memory: X, counted: Array | None) -> tuple[X, X]:
+        """Return the h that the equations give, as rows, and the memory from before the first step on."""
+        x, h = operands
         projected = self._cell.project(x, look.weights, self.layer.options)
-        return self._cell.gates(projected, h, look.weights, self.layer.options)
+        gates = self._cell.gates(projected, h, look.weights, self.layer.options)
+        decay, gain, *rest = (gate.reshape((-1, *memory.shape)) for gate in gates)
+        memories = recurrence(decay, gain, memory, None if counted is None else counted.swapaxes(0, 1))
+        expected = self._cell.output((decay, gain, *rest), memories[1:], self.layer.options)
+        return expected.reshape((-1, *memory.shape[1:])), memories
 
-    def evaluate(self, operands: tuple[X, ...], look: Look) -> X:
+    def _evaluate(self, operands: tuple[X, ...], look: Look) -> X:
         """Return the new h of some rows, from x, the h before and the memory before."""
         x, *states = operands
         projected = self._cell.project(x, look.weights, self.layer.options)
         return self._cell.step(projected, tuple(states), look.weights, self.layer.options)[0]
 
-    def _compare(self, block: Block, operands: tuple[X, ...], expected: X, looks: Looks) -> Found:
-        actual = self._as_rows(self.steps.h[block.window])
-        ordered = block if self._cell.memory is None else block.time_major
-        return look_closer(actual, ordered, operands, expected, looks, self.evaluate, partial(self._settle, block))
-
-    def _settle(self, block: Block, rows: Array | slice, expected: X) -> X:
-        counted = self.steps.counted(block)
-        if counted is None:
-            return expected
-        counts = expanded(self._as_rows(counted)[rows], expected)
-        return choose(counts, expected, self._as_rows(self.steps.repeated(block))[rows])
-
-    def _compare_memory(self, block: Block, expected: X) -> Found:
+    def memory_summary(self, block: Block, memory: X) -> dict[str, Summary]:
+        if not self.steps.final_memory or block.start[1] + block.shape[1] < self.steps.h.shape[1]:
+            return {}
         start, shape = (block.start[0], *block.start[2:]), (block.shape[0], *block.shape[2:])
         (final,) = self.steps.final_memory
         whole = Block(axis_names(len(shape)), start, shape, block.call)
-        return Found(compare(final[block.window[0]], expected, whole))
+        return {self._cell.states[1]: compare(final[block.window[0]], memory, whole)}
 
 
 @dataclass(frozen=True)
@@ -328,13 +483,16 @@ class _LayerJob:
         return operation_of(self.layer)
 
     @property
-    def _by_row(self) -> bool:
-        """Whether every row of the one input can be checked on its own."""
+    def actual(self) -> Array:
+        return self.output
+
+    @property
+    def by_row(self) -> bool:
         return self._operation.rowwise and not self._operation.exact and len(self.inputs) == 1
 
     def windows(self, call: int | None) -> Iterator[list[Block]]:
         shape = self.output.shape
-        if self._by_row:
+        if self.by_row:
             yield from ([block] for block in cut_in_blocks(shape, math.prod(shape[2:] or shape[1:]), call))
         elif self._operation.exact:
             yield [whole_block(shape, call)]
@@ -342,36 +500,28 @@ class _LayerJob:
             samples = rows_of(max(x[0].size for x in (self.output, *self.inputs)))
             yield from ([block_of_samples(shape, start, samples, call)] for start in range(0, shape[0], samples))
 
-    def check(self, block: Block, looks: Looks, memory: X | None) -> tuple[_Summaries, X | None]:
-        actual = self.output[block.window]
-        operands, expected = self._expect(block, looks.first if self._by_row else looks.careful)
-        if not self._by_row:
-            return {"output": Found(compare(actual, expected, block))}, memory
-        return {"output": look_closer(actual, block, operands, expected, looks, self._evaluate, _as_it_is)}, memory
-
-    def _expect(self, block: Block, look: Look) -> tuple[tuple[X, ...], X]:
-        """Return the operands of a block, and what the equation gives for them."""
+    def piece(
+        self, block: Block, look: Look, memory: X | None = None, picked: Array | None = None
+    ) -> tuple[Piece, X | None]:
         precision = receiving(self.layer)
-        if self._by_row:
-            leading = block.window[: min(self.inputs[0].ndim, len(block.shape)) - 1]
-            x = received(self.inputs[0][leading], precision)
-            operands: tuple[X, ...] = (x.reshape(-1, x.shape[-1]),)
-        else:
-            inputs = self.inputs
-            if not self._operation.exact:
-                inputs = tuple(x[block.window[0]] if len(x) == len(self.output) else x for x in inputs)
-            operands = tuple(received(x, precision) for x in inputs)
-        return operands, self._evaluate(operands, look)
+        actual, inputs = self.output[block.window], self.inputs
+        if self.by_row:
+            rows = slice(None) if picked is None else picked
+            leading = block.window[: min(inputs[0].ndim, len(block.shape)) - 1]
+            x = inputs[0][leading]
+            operands: tuple[X, ...] = (received(x.reshape(-1, x.shape[-1])[rows], precision),)
+            expected = self._evaluate(operands, look)
+            actual = actual.reshape(-1, *expected.shape[1:])[rows]
+            return Piece(actual, expected, operands, self._evaluate), memory
+        if not self._operation.exact:
+            inputs = tuple(x[block.window[0]] if len(x) == len(self.output) else x for x in inputs)
+        operands = tuple(received(x, precision) for x in inputs)
+        return Piece(actual, self._evaluate(operands, look)), memory
 
-    @property
-    def actual(self) -> Array:
-        return self.output
+    remembers = False
 
-    def settled(self, block: Block, look: Look, memory: X | None) -> tuple[Rounded, X | None]:
-        _, expected = self._expect(block, look)
-        if not isinstance(expected, Rounded):
-            expected = Rounded(np.asarray(expected, np.float64), EXACT, EXACT, receiving(self.layer))
-        return expected.reshape(block.shape), memory
+    def memory_summary(self, block: Block, memory: X) -> dict[str, Summary]:
+        raise NotImplementedError
 
     def _evaluate(self, operands: tuple[X, ...], look: Look) -> X:
         if self.layer.reads_its_inside and not self._operation.exact:
@@ -387,10 +537,6 @@ class _LayerJob:
         precision = receiving(self.layer)
         size = np.broadcast_to(np.abs(x).max(axis=-1, keepdims=True), x.shape)
         return Rounded(x, 2.0 * precision.unit_variance * np.square(size), 2.0 * precision.unit * size, precision)
-
-
-def _as_it_is(rows: Array | slice, expected: X) -> X:  # noqa: ARG001 - every row counts
-    return expected
 
 
 def _job(layer: Layer, call: Call) -> _Job | None:

@@ -19,14 +19,15 @@ AVERAGE_LIMIT = 1.2
 AVERAGE_COUNT = 1000
 
 
-# A row of a block with a higher score by the cheap arithmetic is looked at again by the careful one. Half of the 10
-# from which on `make power` must see every fault: the cheap noise may be twice too large without hiding one.
+# Layers of at most so many numbers are checked with all bounds; in larger ones only suspicious rows get theirs.
+FEW = 2**14
+
+# A row of a block is suspicious when a score in it is higher: half of the 10 from which `make power` must see every
+# fault.
 SUSPICIOUS = 5.0
 
-
-# A row that still has a higher score is looked at once more, with its sums in index order, at n times the cost.
+# A row with a higher score is looked at again, with its sums in index order, at n times the cost.
 ALARMING = 6.0
-
 
 # An end-to-end row whose noise is a larger share of the signal is undecidable: SCORE_LIMIT would let pass what
 # differs by sixteen per cent of the signal.

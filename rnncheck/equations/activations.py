@@ -19,17 +19,11 @@ import numpy as np
 
 from rnncheck.equations.operands import X, max_over, piecewise, sum_over
 from rnncheck.network import Activation, Array
-from rnncheck.rounding import loops as kernels
 from rnncheck.rounding.accuracy import ACCURACY
 from rnncheck.rounding.rounded import Elementary, Rounded
 
 _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
-
-
-# Whether NumPy computes exp and tanh of float64 with AVX-512, faster than the compiled loop; without, it is several
-# times slower.
-_NUMPY_IS_FAST = not {"X86_V4", "AVX512_SKX"}.isdisjoint(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
 
 
 # exp of more overflows, or nearly.
@@ -38,26 +32,12 @@ _LARGEST_EXPONENT = 708.0
 
 def _sigmoid(v: Array) -> Array:
     """1/(1 + exp(-v)); where exp(-v) would overflow, it is right to less than `Precision.underflow` of float64."""
-    if not (_NUMPY_IS_FAST or kernels.are_spared()):
-        return _logistic(v, scale=-1.0, limit=_LARGEST_EXPONENT, constant=1.0, factor=0.0)
     result: Array = np.negative(v, out=np.empty_like(v))
     np.minimum(result, _LARGEST_EXPONENT, out=result)
     np.exp(result, out=result)
     result += 1.0
     np.reciprocal(result, out=result)
     return result
-
-
-def _tanh(v: Array) -> Array:
-    if not (_NUMPY_IS_FAST or kernels.are_spared()):
-        return _logistic(v, scale=2.0, limit=40.0, constant=0.0, factor=1.0)
-    return np.tanh(v)
-
-
-def _logistic(v: Array, *, scale: float, limit: float, constant: float, factor: float) -> Array:
-    value = np.empty(v.shape)
-    kernels.logistic(np.ascontiguousarray(v).reshape(-1), scale, limit, constant, factor, value.reshape(-1))
-    return value
 
 
 def _softplus(v: Array) -> Array:
@@ -79,11 +59,10 @@ def _within(largest: float, curvature: float) -> Callable[[Array, Any, Any], Any
 
 tanh = Elementary(
     "tanh",
-    evaluate=_tanh,
+    evaluate=np.tanh,
     slope=lambda v, f: 1.0 - np.square(f),
     steepest=_within(1.0, 4.0 / math.sqrt(27.0)),
     accuracy=ACCURACY["tanh"],
-    slope_by_value=(1.0, 0.0, -1.0),
     largest=1.0,
 )
 
@@ -95,7 +74,6 @@ sigmoid = Elementary(
     steepest=_within(0.25, 1.0 / math.sqrt(108.0)),
     accuracy=ACCURACY["sigmoid"],
     least=0.4,  # an implementation may compute (1 + tanh(x/2))/2
-    slope_by_value=(0.0, 1.0, -1.0),
     largest=1.0,
 )
 
@@ -125,7 +103,6 @@ exp = Elementary(
     slope=lambda v, f: f,
     steepest=lambda v, slope, e: np.exp(v + e),
     accuracy=ACCURACY["exp"],
-    slope_by_value=(0.0, 1.0, 0.0),
 )
 
 

@@ -12,7 +12,7 @@ from rnncheck.equations.operands import Weights, X
 from rnncheck.network import Array, Layer
 from rnncheck.rounding.precision import PRECISIONS, Precision
 from rnncheck.rounding.products import Matrix
-from rnncheck.rounding.rounded import EXACT, Rounded
+from rnncheck.rounding.rounded import EXACT, Bounds, Rounded
 
 
 class Arithmetic(Protocol):
@@ -64,14 +64,14 @@ class Emulation(PlainArithmetic):
 
 @dataclass(frozen=True)
 class Analysis:
-    """Arithmetic that carries noise along, and bounds where asked for.
+    """Arithmetic that carries noise along, and bounds unless they are left out.
 
     Attributes:
-        bounded: whether the worst-case bound is carried. Over many steps it grows without use.
-        matrix: how a kernel's products are analysed: `Matrix`, `ScreeningMatrix` or `OrderedMatrix`.
+        bounds: whether the worst-case bound is carried.
+        matrix: how a kernel's products are analysed: `Matrix` or `OrderedMatrix`.
     """
 
-    bounded: bool
+    bounds: Bounds = Bounds.CARRIED
     matrix: type[Matrix] = Matrix
 
     @property
@@ -83,7 +83,7 @@ class Analysis:
         """Return kernels as `Matrix`, so that `x @ kernel` becomes `Rounded`; the others stay exact arrays."""
         precision = computing(layer)
         return {
-            name: self.matrix(weight, precision, bounded=self.bounded) if name in KERNELS else weight
+            name: self.matrix(weight, precision, self.bounds) if name in KERNELS else weight
             for name, weight in self.rounded(layer).items()
         }
 
@@ -97,7 +97,7 @@ class Analysis:
             return x if x.precision is precision else x.to(precision)
         if x.dtype.kind != "f":
             return x
-        return Rounded(x, EXACT, EXACT if self.bounded else None, precision)
+        return Rounded(x, EXACT, EXACT, precision, bounds=self.bounds)
 
     def store(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - the rules for each operation have done it
         """Return the result as it is."""
@@ -136,7 +136,7 @@ def rounded_weights(layer: Layer) -> dict[str, Array]:
 PLAIN = PlainArithmetic()
 
 
-FREE_RUNNING = Analysis(bounded=False)
+FREE_RUNNING = Analysis(Bounds.FREE)
 
 
 def receive_input(array: Array, dtype: str) -> Array:

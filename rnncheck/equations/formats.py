@@ -62,10 +62,10 @@ def _products(digits: int) -> Callable[[Network], Network]:
         """Return a factor with the error that both factors have; products with plain arrays are no analysis."""
         if not isinstance(kernel, Matrix):
             return x
-        lifted = x if isinstance(x, Rounded) else Rounded(x, 0.0, 0.0 if kernel.bounded else None, kernel.precision)
+        lifted = x if isinstance(x, Rounded) else Rounded(x, 0.0, 0.0, kernel.precision, bounds=kernel.bounds)
         size = unit * np.abs(lifted.value)
-        error = None if lifted.error is None else lifted.bound + 2.0 * (2.0 * size)  # where both are cut off
-        return Rounded(lifted.value, lifted.variance + 2.0 * (np.square(size) / 3.0), error, lifted.precision)
+        error = lifted.bound + 2.0 * (2.0 * size) if lifted.bounded else None  # where both are cut off
+        return lifted.like(lifted.value, lifted.variance + 2.0 * (np.square(size) / 3.0), error)
 
     def change(layer: Layer) -> Layer:
         if layer.kind in CELLS:

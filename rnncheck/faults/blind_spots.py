@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rnncheck.checks.observed import Call, observe
-from rnncheck.checks.steps import Mapper
+from rnncheck.checks.threads import Mapper
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections
 from rnncheck.faults.trial import MIXING, few_samples, which_show
 from rnncheck.network import Network, Recording

@@ -15,7 +15,8 @@ from functools import cached_property
 import numpy as np
 
 from rnncheck.checks.observed import observe
-from rnncheck.checks.steps import Differences, Mapper, differences
+from rnncheck.checks.steps import Differences, differences
+from rnncheck.checks.threads import Mapper
 from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.checks.verdicts import Check, Row, Verdict, worst
 from rnncheck.equations.changes import with_layer

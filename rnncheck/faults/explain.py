@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rnncheck.checks.observed import largest_layer
 from rnncheck.checks.threads import threads
 from rnncheck.checks.verdicts import Row, Verdict, worst
 from rnncheck.equations.formats import FORMATS
@@ -14,7 +13,6 @@ from rnncheck.faults.blind_spots import BlindSpot, blind_spots
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.diagnosis import Diagnosis, diagnose, likely_format
 from rnncheck.network import Network, Recording
-from rnncheck.rounding import loops as kernels
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def explain(
         with_blind_spots: whether to look for the faults that a run which matches could not have shown.
     """
     verdict = worst(rows)
-    with threads() as mapper, kernels.loaded_for(largest_layer(network, recordings)):
+    with threads() as mapper:
         diagnosis = diagnose(network, recordings, rows, FAULTS, mapper)
         unseen = with_blind_spots and verdict is Verdict.MATCH
         spots = blind_spots(network, recordings, FAULTS, mapper) if unseen else ()

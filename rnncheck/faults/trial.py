@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from rnncheck.checks.end_to_end import end_to_end_rows
 from rnncheck.checks.observed import disagreements, largest_layer, observe
-from rnncheck.checks.steps import Mapper, all_steps_match, sees, step_rows, unseen
+from rnncheck.checks.steps import all_steps_match, sees, step_rows, unseen
+from rnncheck.checks.threads import Mapper
 from rnncheck.checks.thresholds import AVERAGE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
 from rnncheck.faults.variants import in_variants, rows_of_variants

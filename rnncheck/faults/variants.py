@@ -17,6 +17,7 @@ from rnncheck.checks.verdicts import Row
 from rnncheck.equations.arithmetic import Analysis, rounded_weights
 from rnncheck.equations.cells import CELLS, widest
 from rnncheck.network import Array, Layer, Network, Recording
+from rnncheck.rounding.rounded import Bounds
 
 # How many numbers of a state are computed at a step at most: more take as long as one network's after the other's.
 _AT_ONCE = 2**12
@@ -67,7 +68,7 @@ def in_variants(right: Network, wrongs: Sequence[Network], samples: int) -> Iter
         for start in range(0, len(alike), at_once):
             places = alike[start : start + at_once]
             weights = [wrongs[place].layer(layer.name).weights for place in places]
-            yield places, Variants(bounded=False, layer=layer, by_network=weights, samples=samples)
+            yield places, Variants(bounds=Bounds.FREE, layer=layer, by_network=weights, samples=samples)
 
 
 def _changed_layer(right: Network, wrong: Network) -> Layer | None:

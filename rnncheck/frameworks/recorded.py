@@ -17,7 +17,6 @@ from rnncheck.equations.cells import CELLS
 from rnncheck.equations.replay import replay
 from rnncheck.errors import InputError
 from rnncheck.network import Array, InputSpec, Network, Recording
-from rnncheck.rounding import loops as kernels
 
 
 def read_recording(network: Network, inputs: Path, outputs: Path, states: Path | None = None) -> Recording:
@@ -113,8 +112,7 @@ def output_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, 
 
     The name is the model's own for it, or else that of the layer; of a layer's states `layer:1`.
     """
-    with kernels.loaded_for(0):  # only shapes are asked
-        outputs = replay(network, [array[:1] for array in inputs]).outputs
+    outputs = replay(network, [array[:1] for array in inputs]).outputs
     names = network.output_names or tuple(map(str, network.outputs))
     return tuple(InputSpec(name, array.shape[1:], "float64") for name, array in zip(names, outputs, strict=True))
 
@@ -122,8 +120,7 @@ def output_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, 
 def state_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, ...]:
     """Return name and shape (T, ..., M) of the sequence of states of each recurrent layer."""
     recurrent = [layer for layer in network.layers if layer.kind in CELLS]
-    with kernels.loaded_for(0):
-        run = replay(network, [array[:1] for array in inputs], every_step=True)
+    run = replay(network, [array[:1] for array in inputs], every_step=True)
     return tuple(InputSpec(layer.name, run.sequences[layer.name].shape[1:], "float64") for layer in recurrent)
 
 

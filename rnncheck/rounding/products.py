@@ -1,7 +1,6 @@
 """Products with a weight matrix, by the rule for a @ W.
 
-`x @ kernel` in an equation becomes a `Rounded` when the kernel is one of these. The cheap estimate is in
-`rnncheck.rounding.estimates`.
+`x @ kernel` in an equation becomes a `Rounded` when the kernel is one of these.
 """
 
 from __future__ import annotations
@@ -13,42 +12,63 @@ import numpy as np
 
 from rnncheck.network import Array
 from rnncheck.rounding.precision import Precision
-from rnncheck.rounding.rounded import Rounded, product_roundings, product_weights
+from rnncheck.rounding.rounded import (
+    Bounds,
+    Rounded,
+    plus,
+    product_roundings,
+    product_weights,
+    squares,
+    variance_type,
+)
 
 
 class Matrix:
-    """An exact weight matrix W (n, M) that `a @ W` multiplies by the rule for dot products."""
+    """An exact weight matrix W (n, M) that `a @ W` multiplies by the rule for dot products.
+
+    Attributes:
+        value: W.
+        precision: what the implementation multiplies in.
+        bounds: whether products carry a bound.
+    """
 
     __array_ufunc__ = None
 
-    def __init__(self, value: Array, precision: Precision, *, bounded: bool) -> None:
+    def __init__(self, value: Array, precision: Precision, bounds: Bounds = Bounds.CARRIED) -> None:
         self.value = value
         self.precision = precision
-        self.bounded = bounded
-        self.squared = np.square(value)
-        self.absolute = np.abs(value)
+        self.bounds = bounds
+        self._type = variance_type(precision, bounds)
+        self._scale = 1.0
+        self._squared = np.square(value)
+        if self._type is np.float32:  # where the largest square is about 1, it holds all that count beside it
+            self._scale = 2.0 ** int(np.frexp(np.abs(value).max(initial=0.0))[1])
+            self._squared = np.square(value / self._scale).astype(np.float32)
+        self._absolute = np.abs(self.value) if bounds is Bounds.CARRIED else None
 
     def __getitem__(self, columns: tuple[slice, slice]) -> Self:
         """Return some of the columns, as `matrix[:, start:stop]`."""
         part = copy(self)
-        part.value = self.value[columns]
-        part.squared = self.squared[columns]
-        part.absolute = self.absolute[columns]
+        part.value, part._squared = self.value[columns], self._squared[columns]
+        part._absolute = None if self._absolute is None else self._absolute[columns]
         return part
 
     def magnitude(self, a: Array) -> Array:
         """Return |a|·|W|, shape (R, M)."""
-        return np.abs(a) @ self.absolute
+        return np.abs(a) @ self._absolute
+
+    def variance(self, of_factor: Array) -> Array:
+        """Return qa²·W², what a product inherits, shape (R, M)."""
+        return (self._scale**2 * of_factor) @ self._squared
 
     def __rmatmul__(self, a: Array) -> Rounded:
-        n = self.value.shape[0]
-        w = self.precision.unit_variance
+        n, w = self.value.shape[0], self.precision.unit_variance
         value = a @ self.value
-        energy = np.square(a) @ self.squared
         of_value, of_energy = product_weights(self.precision, n)
-        variance = w * (of_value * np.square(value) + of_energy * energy)
-        if not self.bounded:
-            return Rounded(value, variance, None, self.precision)
+        variance = squares(a, w * of_energy * self._scale**2, self._type) @ self._squared
+        variance = plus(variance, squares(value, w * of_value, self._type))
+        if self.bounds is not Bounds.CARRIED:
+            return Rounded(value, variance, None, self.precision, bounds=self.bounds)
         roundings = product_roundings(self.precision, n)
         return Rounded(value, variance, n * self.precision.underflow, self.precision, self.magnitude(a), roundings)
 
@@ -75,6 +95,4 @@ class OrderedMatrix(Matrix):
 # How many terms of sums `OrderedMatrix` holds at once, and on how many rows it spends that effort: where more are
 # suspicious it is no accident of some order.
 _AT_ONCE = 2**20
-
-
 _FEW = 64

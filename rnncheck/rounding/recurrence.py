@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from rnncheck.network import Array
-from rnncheck.rounding import loops as kernels
-from rnncheck.rounding.estimates import Screened
-from rnncheck.rounding.rounded import CROSS, Rounded
+from rnncheck.rounding.rounded import CROSS, Rounded, plus, squares, variance_type
 
 
 def recurrence(a: Rounded, b: Rounded, start: Rounded, counts: Array | None = None) -> Rounded:
-    """Return c_t = a_t*c_{t-1} + b_t, t = 0 ... T, with a bound for each number.
+    """Return c_t = a_t*c_{t-1} + b_t, t = 0 ... T, with a bound for each number where a and b have one.
 
     Bound e and noise q of c follow from those of the step before:
 
@@ -31,67 +31,33 @@ def recurrence(a: Rounded, b: Rounded, start: Rounded, counts: Array | None = No
     Returns:
         c from before the first step on, (T + 1, N, ..., M).
     """
-    if isinstance(a, Screened):
-        return _in_one_pass(a, b, start, np.ones(a.shape[:2], bool) if counts is None else counts)
-    with np.errstate(invalid="ignore"):  # infinity times zero
-        return _step_by_step(a, b, start, counts)
-
-
-def _step_by_step(a: Rounded, b: Rounded, start: Rounded, counts: Array | None) -> Rounded:
-    """Return the recurrence of numbers that have a bound each: c, then e and q, linear each."""
-    precision, u, w = a.precision, a.precision.unit, a.precision.unit_variance
     counted = None if counts is None else counts.reshape(*counts.shape, *(1 for _ in a.shape[2:]))
 
-    def where_counted(array: Array, otherwise: float) -> Array:
-        return array if counted is None else np.where(counted, array, otherwise)
-
-    def linear(factor: Array, term: Array, first: Array) -> Array:
-        """Return x_t = factor_t*x_{t-1} + term_t."""
-        result = np.empty((len(factor) + 1, *factor.shape[1:]))
+    def linear(factor: Array, term: Array, first: Any) -> Array:
+        """Return x_t = factor_t*x_{t-1} + term_t, and x_{t-1} at steps that do not count."""
+        if counted is not None:
+            factor, term = np.where(counted, factor, 1.0), np.where(counted, term, 0.0)
+        result = np.empty((len(factor) + 1, *factor.shape[1:]), np.result_type(factor, term))
         result[0] = first
         for t in range(len(factor)):
             np.multiply(factor[t], result[t], out=result[t + 1])
             result[t + 1] += term[t]
         return result
 
-    x, ea, qa2 = where_counted(a.value, 1.0), a.bound, a.variance
-    c = linear(x, where_counted(b.value, 0.0), start.value)
-    before, after = np.abs(c[:-1]), np.abs(c[1:])
-    inherited = (1.0 + u) ** 2 * (np.abs(x) + ea)
-    own = (1.0 + u) * ((1.0 + u) * before * ea + u * np.abs(x) * before + precision.underflow + b.bound) + u * after
-    e = linear(where_counted(inherited, 1.0), where_counted(own, 0.0), start.bound)
-    steepness = np.sqrt(np.square(x) + CROSS * qa2)
-    deviation = np.sqrt(np.square(before) * (qa2 + w * np.square(x)) + b.variance + w * np.square(after))
-    q = linear(where_counted(steepness, 1.0), where_counted(deviation, 0.0), np.sqrt(start.variance))
-    e[np.isnan(e)] = np.inf
-    return Rounded(c, np.square(q), e, precision)
-
-
-def _in_one_pass(a: Screened, b: Rounded, start: Rounded, counts: Array) -> Rounded:
-    """Return the recurrence of the first look's numbers, which have one bound for all."""
-    precision, shape = a.precision, a.shape
-    value, variance = np.empty((shape[0] + 1, *shape[1:])), np.empty((shape[0] + 1, *shape[1:]))
-    error = np.empty(value.shape, np.float32)
-    value[0], variance[0], error[0] = start.value, start.variance, start.bound
-
-    def wide(array: Array) -> Array:
-        return np.ascontiguousarray(array).reshape(*array.shape[:2], -1)
-
-    kernels.remember(
-        wide(a.value),
-        wide(a.variance),
-        a.bound,
-        wide(b.value),
-        wide(b.variance),
-        b.bound,
-        np.ascontiguousarray(counts),
-        precision.unit,
-        precision.unit_variance,
-        CROSS,
-        precision.underflow,
-        wide(value),
-        wide(variance),
-        wide(error),
-    )
-    error[np.isnan(error)] = np.inf  # infinity times zero, on the way
-    return Rounded(value, variance, error, precision)
+    precision, u, w = a.precision, a.precision.unit, a.precision.unit_variance
+    of_type = variance_type(precision, a.bounds)
+    with np.errstate(invalid="ignore"):  # infinity times zero
+        c = linear(a.value, b.value, start.value)
+        square = squares(a.value, 1.0, of_type)
+        steepness = np.sqrt(square + CROSS * a.variance)
+        own = squares(c[:-1], 1.0, of_type) * plus(square * w, a.variance)
+        own = plus(plus(own, b.variance), squares(c[1:], w, of_type))
+        q = linear(steepness, np.sqrt(own), np.sqrt(start.variance))
+        if not a.bounded:
+            return a.like(c, np.square(q), None)
+        before, after, ea = np.abs(c[:-1]), np.abs(c[1:]), a.bound
+        inherited = (1.0 + u) ** 2 * (np.abs(a.value) + ea)
+        of_step = (1.0 + u) * before * ea + u * np.abs(a.value) * before + precision.underflow + b.bound
+        e = linear(inherited, (1.0 + u) * of_step + u * after, start.bound)
+        e[np.isnan(e)] = np.inf
+    return a.like(c, np.square(q), e)

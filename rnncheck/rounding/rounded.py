@@ -14,17 +14,19 @@ in a sum or a dot product:
     a + b    e = ea + eb + u(|v| + ea + eb)                 q² = qa² + qb² + w·v²
     sums     e = Σea + γ_k·Σ(|a| + ea), any order           (k roundings at most on the way of a term)
     a * b    e = |a|eb + |b|ea + ea·eb + u(...) + tiny      q² = (a² + 9qa²)qb² + (b² + 9qb²)qa² + w·v²
+    a * a    e as for a * b                                 q² = 2·(2a² + 18qa²)qa² + w·v²
     a @ W    e = ea|W| + γ_n(|a| + ea)|W| + n·tiny          q² = qa²·W² + w·((n+1)/6·Q - Q/n + (n+1)/3·v² + Q)
              with γ_{n+1} and 3w·v² more where products may be truncated: an error up to 2u, of variance (2u)²/3
     a @ b    e, q² as for a @ W, with what both factors inherit as for a * b
     max      e = the largest ea of those that may be it     q² = qa² of the largest
     f(a)     e = L·ea + c·u(|f| + L·ea) + tiny              q² = (f'(v)·qa)² + (k·u·f)² + tiny²
 
-where Q = a²·W², L is the largest |f'| on [v - ea, v + ea] (and takes the place of f' where errors run freely, on
-[v - 3qa, v + 3qa], because a chaotic run outgrows any one slope), and c and k are how accurate implementations of f
-were seen to be (`rounding.accuracy`). The variance of a sum is that of the rounding accumulated over a random
-order of summation: a partial sum of k of the n terms, drawn at random, has the mean square
+where Q = a²·W², L is the largest |f'| on [v - ea, v + ea], and c and k are how accurate implementations of f were
+seen to be (`rounding.accuracy`). The variance of a sum is that of the rounding accumulated over a random order of
+summation: a partial sum of k of the n terms, drawn at random, has the mean square
 k(n-k)/(n(n-1))·Q + k(k-1)/(n(n-1))·v², and the terms above are its sum over k = 2 ... n.
+
+`Bounds` says whether bounds are carried. No q² depends on a bound, so that numbers have the same noise either way.
 
 tiny is `Precision.underflow`: products, functions and casts may flush to zero. Sums do not have it, since in gradual
 underflow they are exact where it would count.
@@ -46,6 +48,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -53,24 +56,35 @@ import numpy as np
 from rnncheck.network import Array
 from rnncheck.rounding.precision import Precision
 
-# An argument counts as near a jump or bend when its bound reaches it. Where no bound is carried, this many
-# standard deviations stand for the bound; it is the score at which a single number counts as wrong.
+# An argument counts as near a jump or bend, as far as noise goes, within this many standard deviations: the score at
+# which a single number counts as wrong.
 REACH = 8.0
-
 
 # Products, and f(a) where errors run freely, take the largest slope within so many standard deviations of a.
 SPREAD = 3.0
 
-
 # What a product takes of its factors' variances together: both factors' three deviations, (3q)² each.
 CROSS = 2.0 * SPREAD**2
 
+# The error and the variance of a number that has none.
+EXACT = 0.0
 
 Operand = Any  # a Rounded, an exact array, or a Python number
 
 
-# The error and the variance of a number that has none.
-EXACT = 0.0
+class Bounds(Enum):
+    """Whether numbers carry a bound.
+
+    Attributes:
+        CARRIED: they do.
+        LEFT_OUT: they do not, since few of them need it. Variances are float32 where that is precise enough.
+        FREE: they do not, since errors run freely over many steps and bounds grow without use. Noise may outgrow what
+            one slope describes, so that f(a) takes the largest within three standard deviations.
+    """
+
+    CARRIED = "carried"
+    LEFT_OUT = "left out"
+    FREE = "free"
 
 
 @dataclass(frozen=True)
@@ -86,7 +100,6 @@ class Elementary:
         offset: what is added to |f| in that unit, for a function that implementations may compute as a
             difference.
         least: the |f| below which errors need not fall with it, for such a function in part of its range.
-        slope_by_value: (p0, p1, p2) where f' = p0 + p1·f + p2·f²; None where it is no such polynomial.
         largest: at least every |f|.
     """
 
@@ -97,7 +110,6 @@ class Elementary:
     accuracy: Mapping[str, tuple[float, float]]
     offset: float = 0.0
     least: float = 0.0
-    slope_by_value: tuple[float, float, float] | None = None
     largest: float = math.inf
 
     def __call__(self, x: Operand) -> Any:
@@ -122,9 +134,10 @@ class Rounded:
         magnitude: sum of the absolute terms of an open sum; None when closed.
         roundings: how many roundings a term of the open sum meets at most; 0 when closed.
         precision: the implementation's number format.
+        bounds: whether a bound is carried.
     """
 
-    __slots__ = ("error", "magnitude", "precision", "roundings", "value", "variance")
+    __slots__ = ("bounds", "error", "magnitude", "precision", "roundings", "value", "variance")
     # NumPy hands `array + rounded` to `Rounded.__radd__` instead of looping over the elements.
     __array_ufunc__ = None
 
@@ -136,13 +149,16 @@ class Rounded:
         precision: Precision,
         magnitude: Any = None,
         roundings: int = 0,
+        *,
+        bounds: Bounds = Bounds.CARRIED,
     ) -> None:
         self.value = value
         self.variance = variance
-        self.error = error
+        self.error: Any = error if bounds is Bounds.CARRIED else None
         self.precision = precision
         self.magnitude = magnitude
         self.roundings = roundings
+        self.bounds = bounds
 
     @property
     def noise(self) -> Array:
@@ -151,9 +167,14 @@ class Rounded:
         return noise
 
     @property
+    def bounded(self) -> bool:
+        """Whether a bound is carried."""
+        return self.bounds is Bounds.CARRIED
+
+    @property
     def bound(self) -> Any:
         """The worst-case rounding error, same shape as `value`; None where it is not carried."""
-        if self.error is None or self.roundings == 0:
+        if not self.bounded or self.roundings == 0:
             return self.error
         if self.roundings == 1:
             return self._round_off(self.value, self.error) - self.precision.underflow
@@ -165,15 +186,9 @@ class Rounded:
         """The shape of the value."""
         return self.value.shape
 
-    @property
-    def _reach(self) -> Array:
-        """How far from `value` the implementation's number may lie."""
-        bound = self.bound
-        return REACH * self.noise if bound is None else bound
-
-    def _like(self, value: Array, variance: Any, error: Any) -> Rounded:
-        bounded = self.error is not None
-        return Rounded(value, variance, error if bounded else None, self.precision)
+    def like(self, value: Array, variance: Any, error: Any) -> Rounded:
+        """Return numbers of the same precision that carry a bound where these do."""
+        return Rounded(value, variance, error, self.precision, bounds=self.bounds)
 
     def _full(self, part: Any) -> Array:
         """Return error or variance with one number for each element."""
@@ -182,10 +197,10 @@ class Rounded:
 
     def _fresh_variance(self, value: Array, *inherited: Any) -> Array:
         """Return w·v², the variance of one rounding, plus what is inherited."""
-        variance = self.precision.unit_variance * np.square(value)
+        variance: Array = squares(value, self.precision.unit_variance, variance_type(self.precision, self.bounds))
         for part in inherited:
             if not is_nothing(part):
-                variance = variance + part
+                variance = plus(variance, part)
         return variance
 
     def lift(self, operand: Operand) -> Rounded:
@@ -196,16 +211,18 @@ class Rounded:
             return self._constant(np.float64(operand), self._is_inexact(operand))
         if hasattr(operand, "for_rows"):  # weights of several networks, each for rows of its own
             operand = operand.for_rows(len(self.value))
-        return self._like(np.asarray(operand, np.float64), EXACT, EXACT)
+        return self.like(np.asarray(operand, np.float64), EXACT, EXACT)
 
     def _constant(self, numbers: Any, roundings: Any) -> Rounded:
         """Return constants that the implementation holds after so many roundings, at most 2."""
         if not (roundings if isinstance(roundings, int) else roundings.any()):
-            return self._like(np.asarray(numbers), EXACT, EXACT)
+            return self.like(np.asarray(numbers), EXACT, EXACT)
         variance = roundings * self.precision.unit_variance * np.square(numbers)
+        if isinstance(variance, float):  # a Python number leaves float32 as it is
+            variance = float(variance)
         gammas = [self.precision.gamma(count) for count in range(3)]
         gamma = gammas[roundings] if isinstance(roundings, int) else np.choose(roundings, gammas)
-        return self._like(np.asarray(numbers), variance, gamma * np.abs(numbers))
+        return self.like(np.asarray(numbers), variance, gamma * np.abs(numbers))
 
     def _is_inexact(self, numbers: Any) -> Any:
         """Whether the implementation's format rounds these numbers, as 0 or 1."""
@@ -217,8 +234,8 @@ class Rounded:
         other = self.lift(operand)
         value = self.value + other.value
         variance = self._fresh_variance(value, self.variance, other.variance)
-        if self.error is None:
-            return self._like(value, variance, None)
+        if not self.bounded:
+            return self.like(value, variance, None)
         return Rounded(
             value,
             variance,
@@ -232,7 +249,7 @@ class Rounded:
         return np.abs(self.value) if self.magnitude is None else self.magnitude
 
     def __neg__(self) -> Rounded:
-        return self._like(-self.value, self.variance, self.bound)
+        return self.like(-self.value, self.variance, self.bound)
 
     def __sub__(self, operand: Operand) -> Rounded:
         return self + -self.lift(operand)
@@ -243,15 +260,18 @@ class Rounded:
     def __mul__(self, operand: Operand) -> Rounded:
         other = self.lift(operand)
         value = self.value * other.value
-        variance = self._fresh_variance(value, _product_variance(self, other, np.multiply))
-        if self.error is None:
-            return self._like(value, self._in_range(value, variance), None)
+        inherited = _product_variance(self, other, np.multiply)
+        if other is self and not is_nothing(inherited):
+            inherited = 2.0 * inherited  # the factors err together
+        variance = self._fresh_variance(value, inherited)
+        if not self.bounded:
+            return self.like(value, self._in_range(value, variance), None)
         ea, eb = self.bound, other.bound
         error = EXACT if is_nothing(eb) else np.abs(self.value) * eb
         if not is_nothing(ea):
             error = error + (np.abs(other.value) + eb) * ea
         error = self._round_off(value, error)
-        return self._like(value, self._in_range(value, variance), error)
+        return self.like(value, self._in_range(value, variance), error)
 
     def __truediv__(self, operand: Operand) -> Rounded:
         if isinstance(operand, int | float | np.ndarray):  # it may multiply by the rounded reciprocal
@@ -264,11 +284,11 @@ class Rounded:
         value = self.value / other.value
         inherited = (self.variance + np.square(value) * other.variance) / np.square(other.value)
         variance = self._fresh_variance(value, inherited)
-        if self.error is None:
-            return self._like(value, variance, None)
+        if not self.bounded:
+            return self.like(value, variance, None)
         clearance = np.maximum(np.abs(other.value) - other.bound, 0.0)
         error = (self.bound + np.abs(value) * other.bound) / clearance
-        return self._like(value, variance, self._round_off(value, error))
+        return self.like(value, variance, self._round_off(value, error))
 
     def __rtruediv__(self, operand: Operand) -> Rounded:
         return self.lift(operand) / self
@@ -279,18 +299,13 @@ class Rounded:
     def __matmul__(self, matrix: Any) -> Rounded:
         if isinstance(matrix, Rounded | np.ndarray):
             return self._times(self.lift(matrix))
+        bound = self.bound
         product: Rounded = self.value @ matrix
-        bound = None if self.error is None else self.bound
-        variance = EXACT if is_nothing(self.variance) else self._full(self.variance) @ matrix.squared
-        if bound is None:
-            return self._like(product.value, product.variance + variance, None)
-        error = EXACT if is_nothing(bound) else matrix.magnitude(self._full(bound))
-        return product if is_nothing(variance) and is_nothing(error) else product.inheriting(variance, error)
-
-    def inheriting(self, variance: Any, error: Any) -> Rounded:
-        """Return the same numbers with more variance and error that they inherit; an open sum stays open."""
-        magnitude, roundings = self.magnitude, self.roundings
-        return Rounded(self.value, self.variance + variance, self.error + error, self.precision, magnitude, roundings)
+        if not is_nothing(self.variance):
+            product.variance = product.variance + matrix.variance(self._full(self.variance))
+        if self.bounded and not is_nothing(bound):
+            product.error = product.error + matrix.magnitude(self._full(bound))
+        return product
 
     def __rmatmul__(self, operand: Operand) -> Rounded:
         return self.lift(operand) @ self
@@ -299,12 +314,12 @@ class Rounded:
         """Return the product of two stacks of matrices, (..., R, n) and (..., n, M) -> (..., R, M)."""
         a, b, n = self.value, other.value, self.shape[-1]
         value = a @ b
-        energy = np.square(a) @ np.square(b)
         of_value, of_energy = product_weights(self.precision, n)
+        energy = np.square(a) @ np.square(b)
         variance = self.precision.unit_variance * (of_value * np.square(value) + of_energy * energy)
         variance = variance + _product_variance(self, other, np.matmul)
-        if self.error is None:
-            return self._like(value, variance, None)
+        if not self.bounded:
+            return self.like(value, variance, None)
         ea, eb = self._full(self.bound), other._full(other.bound)
         error = np.abs(a) @ eb + ea @ (np.abs(b) + eb) + n * self.precision.underflow
         roundings = product_roundings(self.precision, n)
@@ -318,24 +333,29 @@ class Rounded:
     def apply(self, function: Elementary) -> Rounded:
         """Return f(self) by the rule for f(a)."""
         c, k = function.accuracy[self.precision.name]
-        unit = self.precision.unit
+        unit, of_variance = self.precision.unit, variance_type(self.precision, self.bounds)
         value = function.evaluate(self.value)
-        slope = function.slope(self.value, value)
         size = function.size(value)
-        if self.error is None:  # over many steps the noise may outgrow what one slope describes
+        slope = function.slope(self.value, value)
+        if self.bounds is Bounds.FREE:
             slope = function.steepest(self.value, slope, SPREAD * np.sqrt(self.variance))
-        variance = np.square(slope) * self.variance + np.square(k * unit * size) + self.precision.least_variance
+        variance = squares(size, (k * unit) ** 2, of_variance)
+        if not is_nothing(self.variance):
+            variance = plus(variance, squares(slope, 1.0, of_variance) * self.variance)
+        variance += self.precision.least_variance
         if function.largest >= self.precision.largest:
             variance = self._in_range(value, variance)
+        if not self.bounded:
+            return self.like(value, variance, None)
         bound = self.bound
-        if bound is None:
-            return self._like(value, variance, None)
         steepest = function.steepest(self.value, slope, bound)
         error = (1.0 + c * unit) * steepest * bound + c * unit * size + self.precision.underflow
-        return self._like(value, variance, error)
+        return self.like(value, variance, error)
 
     def _in_range(self, value: Array, variance: Array) -> Array:
         """Return the variance of a result, infinite where the implementation may hold an infinity."""
+        if variance.dtype == np.float32 and self.precision.largest > 1e38:
+            return variance  # which is infinite long before
         return np.where(np.abs(value) + REACH * np.sqrt(variance) > self.precision.largest, np.inf, variance)
 
     def branch(self, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> Rounded:
@@ -343,23 +363,22 @@ class Rounded:
 
         Where the implementation's number may lie on the other side, both branches are right. Across a bend the
         steeper branch limits the difference. Across a jump it may be the whole gap, and bound and noise reach over
-        it.
+        it. For the bound, the number may lie as far away as its own bound says, for the noise `REACH` deviations.
         """
         low, high = self.lift(below), self.lift(above)
         is_above = self.value > at
-        reach = self._reach + self.precision.unit * abs(at) * self._is_inexact(at)
-        near = np.abs(self.value - at) <= reach
-        gap = np.where(near, np.abs(high.value - low.value), 0.0) if jumps else EXACT
+        distance = np.abs(self.value - at) - self.precision.unit * abs(at) * self._is_inexact(at)
+        difference = np.abs(high.value - low.value) if jumps else EXACT
 
-        def widened(of_low: Any, of_high: Any, gap: Any) -> Array:
+        def widened(reach: Any, of_low: Any, of_high: Any, gap: Any) -> Array:
             own, other = np.where(is_above, of_high, of_low), np.where(is_above, of_low, of_high)
-            wider: Array = np.where(near, np.maximum(own, other + gap), own)
+            wider: Array = np.where(distance <= reach, np.maximum(own, other + gap), own)
             return wider
 
-        value = np.where(is_above, high.value, low.value)
-        variance = widened(low.variance, high.variance, np.square(gap))
-        error = None if self.error is None else widened(low.bound, high.bound, gap)
-        return self._like(value, variance, error)
+        reach = EXACT if is_nothing(self.variance) else REACH * self.noise
+        variance = widened(reach, low.variance, high.variance, difference * difference)
+        error = widened(self.bound, low.bound, high.bound, difference) if self.bounded else None
+        return self.like(np.where(is_above, high.value, low.value), variance, error)
 
     def sum(self, axis: int | tuple[int, ...] = -1) -> Rounded:
         """Return the sum over some axes, in any order; the axes stay, with length 1."""
@@ -368,23 +387,23 @@ class Rounded:
         energy = np.square(self.value).sum(axis, keepdims=True)
         variance = self._full(self.variance).sum(axis, keepdims=True)
         variance = variance + _summation_variance(self.precision, n, energy, value)
-        if self.error is None:
-            return self._like(value, variance, None)
+        if not self.bounded:
+            return self.like(value, variance, None)
         error = self._full(self.bound).sum(axis, keepdims=True)
         reach = np.abs(self.value).sum(axis, keepdims=True) + error
-        return self._like(value, variance, error + self.precision.gamma(n - 1) * reach)
+        return self.like(value, variance, error + self.precision.gamma(n - 1) * reach)
 
     def max(self, axis: int = -1) -> Rounded:
         """Return the largest element over an axis; the axis stays, with length 1."""
         place = np.expand_dims(self.value.argmax(axis), axis)
         value = np.take_along_axis(self.value, place, axis)
         variance = np.take_along_axis(self._full(self.variance), place, axis)
-        if self.error is None:
-            return self._like(value, variance, None)
+        if not self.bounded:
+            return self.like(value, variance, None)
         bound = self._full(self.bound)
         least = (self.value - bound).max(axis, keepdims=True)
         candidates = np.where(self.value + bound >= least, bound, EXACT)  # those that may be the largest
-        return self._like(value, variance, candidates.max(axis, keepdims=True))
+        return self.like(value, variance, candidates.max(axis, keepdims=True))
 
     def sorted_prefix_sums(self) -> Rounded:
         """Return the sums of the 1, 2, ..., n largest elements over the last axis.
@@ -397,12 +416,12 @@ class Rounded:
         variance = self._full(self.variance).max(axis=-1, keepdims=True) * counts
         energy = np.cumsum(np.square(ordered), axis=-1)
         variance = variance + _summation_variance(self.precision, counts, energy, value)
-        if self.error is None:
-            return self._like(value, variance, None)
+        if not self.bounded:
+            return self.like(value, variance, None)
         error = self._full(self.bound).max(axis=-1, keepdims=True) * counts
         gamma = self.precision.gamma(self.shape[-1] - 1)
         reach = np.cumsum(np.abs(ordered), axis=-1) + error
-        return self._like(value, variance, error + gamma * reach)
+        return self.like(value, variance, error + gamma * reach)
 
     def __getitem__(self, key: Any) -> Rounded:
         return self.move(lambda array: array[key])
@@ -412,10 +431,10 @@ class Rounded:
         """Return `a` where the condition holds, else `b`; one of them is a `Rounded`, the other may be exact."""
         rounded = a if isinstance(a, Rounded) else b
         a, b = rounded.lift(a), rounded.lift(b)
-        return rounded._like(
+        return rounded.like(
             np.where(condition, a.value, b.value),
             np.where(condition, a.variance, b.variance),
-            None if rounded.error is None else np.where(condition, a.bound, b.bound),
+            np.where(condition, a.bound, b.bound) if rounded.bounded else None,
         )
 
     @staticmethod
@@ -429,8 +448,8 @@ class Rounded:
         rounded = next(part for part in parts if isinstance(part, Rounded))
         lifted = [rounded.lift(part) for part in parts]
         variance = together([part._full(part.variance) for part in lifted])
-        error = None if rounded.error is None else together([part._full(part.bound) for part in lifted])
-        return rounded._like(together([part.value for part in lifted]), variance, error)
+        error = together([part._full(part.bound) for part in lifted]) if rounded.bounded else None
+        return rounded.like(together([part.value for part in lifted]), variance, error)
 
     def swapaxes(self, first: int, second: int) -> Rounded:
         """Return the same numbers with two axes exchanged."""
@@ -442,21 +461,21 @@ class Rounded:
 
     def covering(self, other: Rounded) -> Rounded:
         """Return the same numbers with a bound that also holds where they are computed in the way of `other`."""
-        if self.error is None:
+        if not self.bounded:
             return self
         error = np.maximum(self.bound, other.bound + np.abs(other.value - self.value))
-        return self._like(self.value, self.variance, error)
+        return self.like(self.value, self.variance, error)
 
     def to(self, precision: Precision) -> Rounded:
         """Return the same numbers as an operation in another precision receives them.
 
         Casting to a coarser format, or one of smaller range, rounds once more.
         """
-        rounded = Rounded(self.value, self.variance, self.bound, precision)
+        rounded = Rounded(self.value, self.variance, self.bound, precision, bounds=self.bounds)
         if precision.digits >= self.precision.digits and precision.underflow <= self.precision.underflow:
             return rounded
-        rounded.variance = self.variance + precision.unit_variance * np.square(self.value)
-        if self.error is not None:
+        rounded.variance = rounded._fresh_variance(self.value, self.variance)
+        if self.bounded:
             rounded.error = rounded._round_off(self.value, rounded.error)
         return rounded
 
@@ -480,6 +499,7 @@ class Rounded:
             self.precision,
             bounding(self.magnitude),
             self.roundings,
+            bounds=self.bounds,
         )
 
 
@@ -488,17 +508,44 @@ def is_nothing(part: Any) -> bool:
     return isinstance(part, float) and part == EXACT
 
 
+def variance_type(precision: Precision, bounds: Bounds) -> type[Any]:
+    """Return what variances are computed in: float32, whose seven digits are plenty, where bounds are left out.
+
+    What it cannot hold becomes infinite or falls below `Precision.least_variance`, and must be computed anew.
+    """
+    return np.float32 if bounds is Bounds.LEFT_OUT and precision.digits <= 24 else np.float64
+
+
+def squares(array: Array, factor: float, of_type: type[Any]) -> Any:
+    """Return factor·array², scaled before it is squared so that it stays in the range of the type."""
+    root = np.asarray(array).astype(of_type)
+    root *= math.sqrt(factor)
+    root *= root
+    return root
+
+
+def plus(variance: Any, more: Any) -> Any:
+    """Return variance + more, in place of the variance where its type holds both."""
+    if isinstance(more, float) or more.dtype == variance.dtype:
+        variance += more
+        return variance
+    return variance + more
+
+
 def _product_variance(a: Rounded, b: Rounded, times: Callable[[Any, Any], Any]) -> Any:
     """The variance that a product inherits from its factors.
 
     Where a factor is close to zero, what the other's error does is as large as the factor's own.
     """
+    of_type = variance_type(a.precision, a.bounds)
+    of_a, of_b = a.variance, b.variance
+    if times is np.matmul:
+        of_a, of_b = (part if is_nothing(part) else each._full(part) for each, part in ((a, of_a), (b, of_b)))
     inherited = EXACT
-    if not is_nothing(b.variance):
-        inherited = times(np.square(a.value), b._full(b.variance))
-    if not is_nothing(a.variance):
-        energy = np.square(b.value) + CROSS * b._full(b.variance)
-        inherited = inherited + times(a._full(a.variance), energy)
+    if not is_nothing(of_b):
+        inherited = times(squares(a.value, 1.0, of_type), of_b)
+    if not is_nothing(of_a):
+        inherited = inherited + times(of_a, plus(squares(b.value, 1.0, of_type), CROSS * of_b))
     return inherited
 
 

@@ -24,7 +24,7 @@ _TF32, _BFLOAT16 = 11, 8  # significant binary digits
 def kept(x: X, digits: int) -> X:
     """Return numbers rounded to nearest at so many significant binary digits; error and noise stay as they are."""
     if isinstance(x, Rounded):
-        return Rounded(kept(x.value, digits), x.variance, x.bound, x.precision)
+        return x.like(kept(x.value, digits), x.variance, x.bound)
     mantissa, exponent = np.frexp(x)
     return np.ldexp(np.rint(np.ldexp(mantissa, digits)), exponent - digits)
 
