@@ -236,7 +236,7 @@ def test_rooms_of_the_architecture_exist() -> None:
 
 def test_options_named_in_documents_exist() -> None:
     options = {name for command in cli.commands.values() for option in command.params for name in option.opts}
-    of_others = {"--junitxml", "--rnncheck-seed"}  # pytest's, and that of the plugin
+    of_others = {"--help", "--junitxml", "--rnncheck-seed"}  # click's, pytest's, and that of the plugin
     prose = "\n".join(re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE) for text in TEXT.values())
     named = {option for code in re.findall(r"`([^`\n]+)`", prose) for option in re.findall(r"--[a-z-]+", code)}
 
