@@ -133,7 +133,7 @@ def test_mark_makes_a_test_for_every_combination(run):
     )
 
 
-def test_case_is_built_and_run(run):
+def test_case_is_built_and_run_with_the_seed_of_the_command_line(run):
     done = run(
         """
         import pytest
@@ -142,8 +142,11 @@ def test_case_is_built_and_run(run):
         def test_cases(rnncheck, rnncheck_case):
             report = rnncheck(rnncheck_case, paths=["call"])
             assert report.entries[0].case["mask"] == rnncheck_case.mask
+            assert report.entries[0].seed == 3
             assert report.paths == ("call",)
-        """
+        """,
+        "--rnncheck-seed",
+        "3",
     )
 
     done.assert_outcomes(passed=2)
@@ -199,70 +202,43 @@ def test_importing_the_plugin_is_cheap():
 # --- what goes wrong ---
 
 
-@pytest.mark.parametrize(
-    ("mark", "arguments", "said"),
-    [
-        ("layer='lstn'", "rnncheck_case", "*the mark rnncheck: *'lstn'*expected*"),
-        (
-            "size=3",
-            "rnncheck_case",
-            "*the mark rnncheck: case: got 'size'; expected one of N, T, D, M, K, layer,*_scale.",
-        ),
-        ("N=[1, 4]", "", "*the mark rnncheck: got a test that takes nothing of it; expected rnncheck_case*"),
-        ("[1, 4]", "rnncheck_case", "*the mark rnncheck: got ?1, 4?; expected options by their names*"),
-    ],
-)
-def test_mark_that_cannot_be_used_is_an_error_of_collection(run, mark, arguments, said):
-    done = run(f"import pytest\n@pytest.mark.rnncheck({mark})\ndef test_it({arguments}): pass")
-
-    done.assert_outcomes(errors=1)
-    done.stdout.fnmatch_lines([said])
+WRONG_MARKS = {
+    "layer='lstn'": "*the mark rnncheck: *'lstn'*expected*",
+    "size=3": "*the mark rnncheck: case: got 'size'; expected one of N, T, D, M, K, layer,*_scale.",
+    "[1, 4]": "*the mark rnncheck: got ?1, 4?; expected options by their names*",
+    "N=iter([1, 2])": "*the mark rnncheck: N: got an iterator; expected a collection, such as a list.",
+    "N=[]": "*the mark rnncheck: N: got nothing; expected one value or more.",
+    "recurrent_scale=['a']": "*the mark rnncheck: *'a'*",
+}
 
 
-@pytest.mark.parametrize(
-    "values", ["range(1, 3)", "np.array([1, 2])", "{1, 2}", "(1, 2)", "np.array(2)", "np.arange(1, 3).tolist()"]
-)
-def test_mark_takes_any_collection(run, values):
-    done = run(f"""
-        import numpy as np
-        import pytest
+def test_mark_that_cannot_be_used_is_an_error_of_collection(run, pytester):
+    header = "import pytest\n@pytest.mark.rnncheck"
+    marked = [f"{header}({mark})\ndef test_it(rnncheck_case): pass" for mark in WRONG_MARKS]
+    pytester.makepyfile(**{f"test_{number}": source for number, source in enumerate(marked)})
 
-        @pytest.mark.rnncheck(N={values}, K=np.int64(3), layer="gru")
-        def test_it(N, K, layer):
-            assert (type(N), type(K), layer) == (int, int, "gru")
-    """)
+    done = run(f"{header}(N=[1, 4])\ndef test_it(): pass")
 
-    done.assert_outcomes(passed=1 if values == "np.array(2)" else 2)
+    done.assert_outcomes(errors=len(WRONG_MARKS) + 1)
+    done.stdout.fnmatch_lines_random(
+        [*WRONG_MARKS.values(), "*the mark rnncheck: got a test that takes nothing of it; expected rnncheck_case*"]
+    )
 
 
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        ("N=iter([1, 2])", "*the mark rnncheck: N: got an iterator; expected a collection, such as a list."),
-        ("N=[]", "*the mark rnncheck: N: got nothing; expected one value or more."),
-        ("recurrent_scale=['a']", "*the mark rnncheck: *"),
-    ],
-)
-def test_option_of_no_use_is_an_error_of_collection(run, option, said):
-    done = run(f"import pytest\n@pytest.mark.rnncheck({option})\ndef test_it(rnncheck_case): pass")
+def test_mark_takes_any_collection(run):
+    values = ["range(1, 3)", "np.array([1, 2])", "{1, 2}", "(1, 2)", "np.array(2)", "np.arange(1, 3).tolist()"]
+    tests = [
+        f"""
+@pytest.mark.rnncheck(N={value}, K=np.int64(3), layer="gru")
+def test_{number}(N, K, layer):
+    assert (type(N), type(K), layer) == (int, int, "gru")
+"""
+        for number, value in enumerate(values)
+    ]
 
-    done.assert_outcomes(errors=1)
-    done.stdout.fnmatch_lines([said])
+    done = run("import numpy as np\nimport pytest\n" + "".join(tests))
 
-
-def test_seed_of_the_command_line_goes_with_cases_too(pytester):
-    pytester.makepyfile("""
-        import pytest
-
-        @pytest.mark.rnncheck(N=2, T=3, layer="gru")
-        def test_it(rnncheck, rnncheck_case):
-            (entry,) = rnncheck(rnncheck_case).entries
-            assert entry.seed == 3
-    """)
-
-    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--rnncheck-seed", "3")
-
-    done.assert_outcomes(passed=1)
+    done.assert_outcomes(passed=2 * len(values) - 1)
 
 
 def test_marks_of_a_class_hold_for_its_tests_and_their_own_go_first(run):
