@@ -227,8 +227,11 @@ def wide_lstm():
 
 @pytest.mark.parametrize(
     ("weight", "index", "amount"),
-    [("recurrent_kernel", (17, 200), 1e-4), ("kernel", (5, 70), -1e-4), ("recurrent_kernel", (40, 130), 1e-5)],
-    ids=["recurrent", "kernel", "small"],
+    [
+        pytest.param("recurrent_kernel", (17, 200), 1e-4, id="recurrent", marks=pytest.mark.long),
+        pytest.param("kernel", (5, 70), -1e-4, id="kernel"),
+        pytest.param("recurrent_kernel", (40, 130), 1e-5, id="small", marks=pytest.mark.long),
+    ],
 )
 def test_wrong_weight_of_an_lstm_is_named_with_its_size(wide_lstm, weight, index, amount):
     network, calls = wide_lstm

@@ -43,6 +43,7 @@ def test_every_visible_fault_of_the_power_run_was_caught():
     assert missed == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(90_000, 90_030))
 def test_random_correct_code_matches(seed):
     case = random_case(seed, numbers=20_000)
