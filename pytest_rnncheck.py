@@ -65,11 +65,11 @@ def _versions() -> list[str]:
 def _keras_settings() -> dict[str, str]:
     """Return what Keras will read when it is imported: the environment, its file, or defaults."""
     settings = {"backend": "tensorflow", "floatx": "float32"}
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     try:
+        home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
         written = json.loads((home / "keras.json").read_text(encoding="utf-8"))
         settings |= {name: str(written[name]) for name in settings if name in written}
-    except (OSError, ValueError, TypeError):  # Keras does without a file that it cannot read
+    except (OSError, RuntimeError, ValueError, TypeError):  # Keras does without a file that it cannot read
         pass
     return settings | ({"backend": os.environ["KERAS_BACKEND"]} if os.environ.get("KERAS_BACKEND") else {})
 

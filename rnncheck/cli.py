@@ -252,12 +252,13 @@ def show(model: Path) -> None:
 
     MODEL is a .keras or .h5 file. It is read without Keras, and nothing in it is executed.
     """
+    from rnncheck.frameworks.keras.config.defaults import keras_defaults
     from rnncheck.frameworks.sources import open_network
     from rnncheck.report.network_table import print_network
 
     file, network = open_network(model)
     title = f"{model.name}, written by Keras {file.keras_version or 'of an unknown version'}"
-    print_result(lambda console: print_network(network, console, title))
+    print_result(lambda console: print_network(network, console, title, keras_defaults))
 
 
 @cli.command("faults")

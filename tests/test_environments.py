@@ -131,7 +131,7 @@ def test_light_install_says_which_extra_a_command_needs(install, words):
     refused = install().rnncheck(*words)
 
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "pip install 'rnncheck[tensorflow]'" in refused.stderr
+    assert 'pip install "rnncheck[tensorflow]"' in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

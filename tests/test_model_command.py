@@ -512,18 +512,33 @@ def test_inputs_without_a_model_are_refused(rnncheck_command):
     refused(done, "--inputs: got it without MODEL; expected a .keras or .h5 file to feed them to.")
 
 
-def test_model_that_keras_cannot_load_is_an_error_and_no_match(rnncheck_command, folder, tmp_path):
-    path = tmp_path / "model.keras"
+def not_loaded(folder, path, **metadata):
+    """Write a model that rnncheck reads and Keras does not load."""
     with zipfile.ZipFile(folder / "gru.keras") as old, zipfile.ZipFile(path, "w") as new:
         for name in old.namelist():
-            content = old.read(name)
+            content = json.loads(old.read(name)) if name.endswith(".json") else old.read(name)
             if name == "config.json":
-                config = json.loads(content)
-                config["module"] = "keras.src.nowhere"
-                content = json.dumps(config).encode()
-            new.writestr(name, content)
+                content["module"] = "keras.src.nowhere"
+            if name == "metadata.json":
+                content |= metadata
+            new.writestr(name, json.dumps(content) if name.endswith(".json") else content)
+    return path
+
+
+def test_file_of_a_newer_keras_that_does_not_load_names_both_versions(rnncheck_command, folder, tmp_path):
+    path = not_loaded(folder, tmp_path / "model.keras", keras_version="99.1.0")
 
     done = rnncheck_command("verify", path)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(
+        f"rnncheck: {path}: got a file that Keras 99.1.0 wrote and Keras {keras.__version__} cannot load (TypeError: "
+    )
+    assert done.err.endswith("expected one that the installed Keras can. Install Keras 99.1.0 or a newer one.\n")
+
+
+def test_model_that_keras_cannot_load_is_an_error_and_no_match(rnncheck_command, folder, tmp_path):
+    done = rnncheck_command("verify", not_loaded(folder, tmp_path / "model.keras"))
 
     assert done.code != 0
     assert "error" in done.out

@@ -16,10 +16,11 @@ from rich.console import Console
 from rnncheck.cli import main
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import LAYERS
+from rnncheck.frameworks.keras.config.defaults import keras_defaults
 from rnncheck.frameworks.keras.config.entries import ENTRIES
 from rnncheck.frameworks.keras.extract import extract
 from rnncheck.network import InputSpec, Layer, Network, Tensor
-from rnncheck.report.network_table import changed_options, equations, keras_defaults, output_shapes, print_network
+from rnncheck.report.network_table import changed_options, equations, output_shapes, print_network
 
 
 def sequential(*stack, shape=(6, 3), **options):
@@ -184,7 +185,7 @@ def by_columns(text):
 def shown(network, width=300):
     """Return the table of a network as cells, and what follows it as text."""
     buffer = io.StringIO()
-    print_network(network, Console(file=buffer, width=width, color_system=None), "title")
+    print_network(network, Console(file=buffer, width=width, color_system=None), "title", keras_defaults)
     title, head, rest = buffer.getvalue().split("\n", 2)
     assert title == "title"
     starts = [match.start() for match in re.finditer(r"\S+( \S+)*", head)]
@@ -354,7 +355,7 @@ def test_options_that_were_given_as_the_defaults_are_left_out():
         )
     )
 
-    assert [list(changed_options(layer)) for layer in network.layers] == [
+    assert [list(changed_options(layer, keras_defaults(layer.kind))) for layer in network.layers] == [
         ["filters=4", "kernel_size=(3,)"],
         [],
         ["units=5"],
@@ -365,7 +366,7 @@ def test_options_that_differ_are_named():
     layer = layers.MaxPooling1D(3, strides=1, padding="same", name="pool")
     network = extract(sequential(layer, layers.LSTM(5, use_bias=False, recurrent_activation="hard_sigmoid")))
 
-    assert [list(changed_options(each)) for each in network.layers] == [
+    assert [list(changed_options(each, keras_defaults(each.kind))) for each in network.layers] == [
         ["pool_size=(3,)", "strides=(1,)", "padding=same"],
         ["units=5", "recurrent_activation=hard_sigmoid", "use_bias=False"],
     ]

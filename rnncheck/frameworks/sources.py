@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -106,11 +107,30 @@ class Subject:
             finally:
                 forget_models()
         elif isinstance(self.model, ModelFile):
-            from rnncheck.frameworks.keras.load import load
-
-            yield load(self.model), self.equations, calls
+            yield _loaded(self.model), self.equations, calls
         else:
             yield self.model, self.equations, calls
+
+
+def _loaded(file: ModelFile) -> Any:
+    import keras
+
+    from rnncheck.frameworks.keras.load import load
+
+    try:
+        return load(file)
+    except Exception as error:
+        if _version(file.keras_version) <= _version(keras.__version__):
+            raise
+        raise InputError(
+            f"{file.path}: got a file that Keras {file.keras_version} wrote and Keras {keras.__version__} cannot "
+            f"load ({described(error)}); expected one that the installed Keras can. Install Keras "
+            f"{file.keras_version} or a newer one."
+        ) from error
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", text)[:3]))
 
 
 def open_network(path: Path) -> tuple[ModelFile, Network]:

@@ -1,9 +1,9 @@
-"""Shows a Network: its layers, shapes, parameters and options, and the equations that will be checked."""
+"""How a Network looks: its layers, shapes, parameters and options, and the equations that will be checked."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from itertools import takewhile
 from typing import Any
@@ -16,40 +16,26 @@ from rich.text import Text
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import HELPERS, LAYERS
 from rnncheck.equations.shapes import shapes
-from rnncheck.frameworks.keras.config.entries import ENTRIES
 from rnncheck.network import InputSpec, Layer, Network, Tensor
+from rnncheck.report.tables import new_table
 
-# Two sizes of N and T each: how an axis grows with them says what it is. T has many divisors, because of strides.
+# Two values of N and of T: how an axis grows with them tells what it is. T has many divisors, because of strides.
 _SMALL, _LARGE = (2, 60), (3, 120)
 
-
-# Keras' own defaults, where they are not what an option means that a file leaves out (`entries.Entry.defaults`).
-_CONVOLUTION = {"strides": 1, "padding": "valid", "dilation_rate": 1}
+Defaults = Callable[[str], Mapping[str, Any]]  # kind of a layer -> its options' defaults
 
 
-_KERAS_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "GRU": {"reset_after": True},
-    "ConvLSTM1D": _CONVOLUTION,
-    "ConvLSTM2D": _CONVOLUTION,
-    "ConvLSTM3D": _CONVOLUTION,
-    "Dense": {"activation": "linear"},
-    "Conv1D": {**_CONVOLUTION, "activation": "linear"},
-    "MaxPooling1D": {"pool_size": 2, "padding": "valid"},
-    "AveragePooling1D": {"pool_size": 2, "padding": "valid"},
-    "Attention": {"use_causal_mask": False, "masks": ()},
-}
-
-
-def print_network(network: Network, console: Console, title: str) -> None:
-    """Print a table of the layers, the number of parameters, and the equations of the kinds of layers there are.
+def print_network(network: Network, console: Console, title: str, defaults: Defaults) -> None:
+    """Print a table of the layers, the number of parameters, and the equations of each kind of layer.
 
     Args:
         network: what to show.
-        console: where.
+        console: where to.
         title: what to call it.
+        defaults: the defaults of a kind's options, which are left out.
     """
     console.print(Text(title, "bold"))
-    console.print(_layers_table(network))
+    console.print(_layers_table(network, defaults))
     console.print(Text(f"{network.parameters:,} parameters; outputs: {_names(network.outputs)}"))
     for kind in dict.fromkeys(layer.kind for layer in network.layers if layer.kind not in HELPERS):
         console.print(Text(f"\n{kind}", "bold"))
@@ -57,12 +43,9 @@ def print_network(network: Network, console: Console, title: str) -> None:
             console.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
 
 
-def _layers_table(network: Network) -> Table:
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    for column in ("layer", "kind", "output", "parameters", "reads", "options other than the default"):
-        justify: Any = "right" if column == "parameters" else "left"
-        whole = column in {"layer", "kind", "output"}  # cut only where the others cannot give way
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=whole)
+def _layers_table(network: Network, defaults: Defaults) -> Table:
+    columns = ("layer", "kind", "output", "parameters", "reads", "options other than the default")
+    table = new_table("", columns, numbers=("parameters",), whole=("layer", "kind", "output"))
     for spec in network.inputs:
         table.add_row(Text(spec.name), "Input", _input_shape(spec), "0", "", Text(spec.dtype))
     shapes = output_shapes(network)
@@ -73,7 +56,7 @@ def _layers_table(network: Network) -> Table:
             shapes[layer.name],
             f"{layer.parameters:,}",
             Text(_names(layer.reads)),
-            Text(", ".join(changed_options(layer))),
+            Text(", ".join(changed_options(layer, defaults(layer.kind)))),
         )
     return table
 
@@ -82,9 +65,8 @@ def _names(tensors: tuple[Tensor, ...]) -> str:
     return ", ".join(map(str, tensors))
 
 
-def changed_options(layer: Layer) -> Iterator[str]:
-    """Yield the options of a layer that are not Keras' defaults, as `name=value`."""
-    defaults = keras_defaults(layer.kind)
+def changed_options(layer: Layer, defaults: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the options of a layer that differ from their defaults, as `name=value`."""
     for name, value in layer.options.items():
         follows_pool = name == "strides" and "pool_size" in layer.options and _same(value, layer.options["pool_size"])
         if not follows_pool and (name not in defaults or not _same(value, defaults[name])):
@@ -93,21 +75,12 @@ def changed_options(layer: Layer) -> Iterator[str]:
         yield f"dtype={layer.dtype}"
 
 
-def keras_defaults(kind: str) -> Mapping[str, Any]:
-    """Return what Keras 3 takes for the options of a layer that nobody gives."""
-    entry = ENTRIES.get(kind)
-    return {**(entry.defaults if entry else {}), **_KERAS_DEFAULTS.get(kind, {})}
-
-
 def _same(value: Any, default: Any) -> bool:
     """Whether an option is its default; one number stands for the same along every axis."""
     parts, default_parts = (each if isinstance(each, list | tuple) else [each] for each in (value, default))
     if len(default_parts) == 1:
         default_parts = [default_parts[0]] * len(parts)
     return list(map(str, parts)) == list(map(str, default_parts))
-
-
-# --- shapes ---
 
 
 def _input_shape(spec: InputSpec) -> str:

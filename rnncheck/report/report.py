@@ -1,4 +1,4 @@
-"""The Report: what was compared and what came of it. Data only; `rnncheck.report.tables` shows it."""
+"""A report: what was compared, and the results. It is data; `rnncheck.report.tables` shows it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rnncheck.checks.blocks import in_time
 from rnncheck.checks.verdicts import FAILED, Row, Verdict, worst
 from rnncheck.errors import RnncheckError
-from rnncheck.report.values import SCHEMA, flat_row, plain_values, row_fields, row_to_dict
+from rnncheck.report.values import ROW_FIELDS, SCHEMA, flat_row, plain_values, row_to_dict
 
 if TYPE_CHECKING:
     import pandas
@@ -27,15 +27,15 @@ class Entry:
     """One case or one model of a report.
 
     Attributes:
-        name: what to call it in a table.
+        name: its name in tables.
         rows: the comparisons.
-        seed: the seed that made weights and inputs; None when they were given.
-        case: the fields of the case, when it was built; else None.
-        model: the model's name, when it was given; else None.
-        reproduce: the call that produces this entry again; empty when it depends on given arrays.
-        notes: what a reader of the rows must know besides.
-        backend: the Keras backend that it ran on, where several were asked for; else empty.
-        path: the way in which Keras computed it, where others were asked for; else empty.
+        seed: the seed of weights and inputs; None if they were given.
+        case: the fields of the case; None for a model.
+        model: the name of the model; None for a case.
+        reproduce: the command that produces this entry again; empty for a model.
+        notes: what else a reader of the rows must know.
+        backend: the Keras backend that it ran on; empty unless backends were asked for.
+        path: the compute path; empty unless paths were asked for.
         diagnosis: why it does not match; None if it does.
         blind_spots: the faults that a run which matches could not have shown; empty if nobody asked.
         precision: what it was computed in, as far as its numbers tell; None if nobody asked.
@@ -90,7 +90,7 @@ class Difference:
         case: the name of what was run.
         backends: the two.
         max_abs_diff: the largest difference between their outputs.
-        path: the way in which Keras computed it, where paths were asked for; else empty.
+        path: the compute path; empty unless paths were asked for.
     """
 
     case: str
@@ -111,7 +111,7 @@ class Report:
         environment: versions, backend, device, platform.
         entries: the cases or models, in the order in which they ran.
         interrupted: whether the run was stopped before its end.
-        differences: between each two backends, where several ran the same.
+        differences: between each two backends that ran the same.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -137,12 +137,12 @@ class Report:
 
     @property
     def backends(self) -> tuple[str, ...]:
-        """The backends that ran, where several were asked for."""
+        """The backends that ran; none unless backends were asked for."""
         return tuple(dict.fromkeys(entry.backend for entry in self.entries if entry.backend))
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The paths that ran, where others than `predict` were asked for."""
+        """The compute paths that ran; none unless paths were asked for."""
         return tuple(dict.fromkeys(entry.path for entry in self.entries if entry.path))
 
     @property
@@ -151,9 +151,9 @@ class Report:
         return tuple(row for entry in self.entries for row in entry.rows)
 
     def failures(self) -> list[tuple[Entry, Row]]:
-        """Return the rows that failed, step checks and the earliest place first.
+        """Return the rows that failed, step checks first, then by the earliest place.
 
-        What a layer puts out without steps stands behind the failures of the layers before it, and before all others.
+        A layer without time steps sorts after the failures before it.
         """
         failed = []
         for entry in self.entries:
@@ -195,7 +195,7 @@ class Report:
         import pandas
 
         ways = [*(["backend"] if self.backends else []), *(["path"] if self.paths else [])]
-        columns = ["case", *ways, "seed", *row_fields()]
+        columns = ["case", *ways, "seed", *ROW_FIELDS]
         lines = [
             {"case": entry.name, "backend": entry.backend, "path": entry.path, "seed": entry.seed, **flat_row(row)}
             for entry in self.entries

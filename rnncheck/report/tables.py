@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Iterable
+import math
+from collections.abc import Container, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
-from rnncheck.report.values import place_text
+from rnncheck.checks.verdicts import FAILED, Check, Verdict
+from rnncheck.report.values import place_text, shape_text
 
 if TYPE_CHECKING:
     from rnncheck.faults.diagnosis import Explanation
@@ -37,14 +38,14 @@ _STYLES = {
 
 
 def to_text(report: Report) -> str:
-    """Return the report as plain text, as wide as a README's code block."""
+    """Return a report as plain text, as wide as a README's code block."""
     buffer = io.StringIO()
     print_report(report, Console(file=buffer, width=_WIDTH, color_system=None))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 
 def print_report(report: Report, console: Console, *, everything: bool = False) -> None:
-    """Print the report: what failed first, then a line for each case, then what it comes to.
+    """Print a report: what failed, then a line for each case, notes, and a conclusion.
 
     Args:
         report: what to print.
@@ -75,17 +76,26 @@ def _say_what_was_cut(console: Console, count: int, what: str) -> None:
         console.print(f"... and {count} {what}; --all prints every line, --json and --csv write every row")
 
 
-def _table(title: str, columns: Iterable[str], numbers: Iterable[str]) -> Table:
-    numeric = set(numbers)
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+def new_table(title: str, columns: Iterable[str], numbers: Container[str] = (), whole: Container[str] = ()) -> Table:
+    """Return an empty table.
+
+    Args:
+        title: what stands above it; empty for nothing.
+        columns: their names.
+        numbers: the columns that are set to the right.
+        whole: the columns that are wrapped last.
+    """
+    heading = Text(title) if title else None
+    table = Table(title=heading, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in numbers else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column in whole)
     return table
 
 
 def _failures_table(report: Report, most: int) -> Table:
     columns = ("case", "layer", "check", "first at", "score", "bound use", "verdict")
-    table = _table("What failed, earliest place first", columns, ("score", "bound use"))
+    table = new_table("What failed, earliest place first", columns, ("score", "bound use"))
     for entry, row in report.failures()[:most]:
         verdict = Text(f"{row.verdict}, proven" if row.proven else str(row.verdict), _STYLES[row.verdict])
         first = Text(place_text(row.first) or row.detail)
@@ -111,12 +121,12 @@ def _named(entry: Entry) -> str:
 def _rows_table(report: Report, most: int) -> Table:
     (entry,) = report.entries
     columns = ("layer", "check", "shape", "max abs diff", "noise", "score max", "rms", "bound use", "verdict")
-    table = _table(entry.name, columns, columns[3:8])
+    table = new_table(entry.name, columns, columns[3:8])
     for row in entry.rows[:most]:
         table.add_row(
             Text(f"{row.layer} {row.output}"),
             row.check,
-            "x".join(map(str, row.shape)),
+            shape_text(row.shape),
             _number(row.max_abs_diff),
             _number(row.noise),
             _number(row.score_max),
@@ -129,7 +139,7 @@ def _rows_table(report: Report, most: int) -> Table:
 
 def _entries_table(entries: Iterable[Entry]) -> Table:
     columns = ("case", "end to end", "one step", "noise", "score max", "bound use", "verdict")
-    table = _table("Largest differences between Keras and the equations", columns, columns[1:6])
+    table = new_table("Largest differences between Keras and the equations", columns, columns[1:6])
     for entry in entries:
         steps = [row for row in entry.rows if row.check is Check.STEP]
         ends = [row for row in entry.rows if row.check is Check.END_TO_END]
@@ -146,10 +156,10 @@ def _entries_table(entries: Iterable[Entry]) -> Table:
 
 
 def _backends_table(report: Report, most: int) -> Table:
-    """A line for each case, with each backend's verdict and score, then the largest difference between two."""
+    """Return a line for each case: each backend's verdict and score, and the largest difference between two."""
     columns = ("case", *report.backends, "differ by")
     title = "Verdict and largest score of a step on each backend"
-    table = _table(title, columns, ("differ by",))
+    table = new_table(title, columns, ("differ by",))
     by_case: dict[str, list[Entry]] = {}
     for entry in report.entries:
         by_case.setdefault(_named(replace(entry, backend="")), []).append(entry)
@@ -184,7 +194,7 @@ def _verdict(verdict: Verdict) -> Text:
 
 
 def _notes(report: Report) -> list[str]:
-    """Return what a reader must know besides; of cases that match among others, JSON alone has the notes."""
+    """Return what else a reader must know; only JSON has the notes of cases that match among others."""
     alone = len({entry.name for entry in report.entries}) == 1  # one case or model, though on several paths
     noted = [entry for entry in report.entries if alone or entry.verdict is not Verdict.MATCH]
     notes = _noted(noted)
@@ -217,7 +227,7 @@ def _notes(report: Report) -> list[str]:
 
 
 def _noted(entries: Iterable[Entry]) -> list[str]:
-    """Return the notes of entries; one that several have in common speaks of all of them."""
+    """Return the notes of entries; one that several share names only the case."""
     having: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         for note in entry.notes:
@@ -257,7 +267,7 @@ def _faults(explanation: Explanation) -> str:
 
 
 def _blind_spots(entry: Entry) -> list[str]:
-    """Return what a run could not have shown, those of one reason together."""
+    """Return the faults that a run could not have shown, grouped by reason."""
     grouped: dict[tuple[str, str, str], list[str]] = {}
     for spot in entry.blind_spots:
         grouped.setdefault((spot.layer, spot.reason, spot.remedy), []).append(spot.fault)
@@ -270,22 +280,15 @@ def _blind_spots(entry: Entry) -> list[str]:
 def _conclusion(report: Report) -> Text:
     counts = {v: sum(entry.verdict is v for entry in report.entries) for v in Verdict}
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    compared = sum(_size(row) for row in report.rows if row.check is not Check.TOLERANCE)
+    compared = sum(math.prod(row.shape) for row in report.rows if row.shape and row.check is not Check.TOLERANCE)
     cases = "1 case" if len(report.entries) == 1 else f"{len(report.entries)} cases"
     text = f"{cases}, {compared:,} numbers compared: {said}"
     return Text(text + (" (interrupted)" if report.interrupted else ""), _STYLES[report.verdict])
 
 
-def _size(row: Row) -> int:
-    size = 1 if row.shape else 0
-    for length in row.shape:
-        size *= length
-    return size
-
-
 def print_self_test(found: SelfTest, console: Console) -> None:
-    """Print a line for each fault and each control of a self-test, then what is not as it should be."""
-    faults = _table(
+    """Print a line for each fault and each control of a self-test, then what went wrong."""
+    faults = new_table(
         "Faults",
         ("fault", "class", "caught by", "margin", "hidden", "smallest case that shows it"),
         ("margin", "hidden"),
@@ -296,7 +299,7 @@ def print_self_test(found: SelfTest, console: Console) -> None:
         hidden = str(outcome.hidden or "-")
         faults.add_row(outcome.fault, outcome.group, caught, margin, hidden, Text(outcome.case))
     console.print(faults)
-    controls = _table(
+    controls = new_table(
         "Correct runs", ("control", "runs", "alarms", "score max", "what it is"), ("runs", "alarms", "score max")
     )
     for control in found.controls:
@@ -313,7 +316,7 @@ def print_self_test(found: SelfTest, console: Console) -> None:
 
 
 def to_html(report: Report) -> str:
-    """Return the report as a notebook shows it: the rows as a table, then what they come to."""
+    """Return a report as a notebook shows it: the rows as a table, notes, and a conclusion."""
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in _notes(report))
     table = report.to_frame().to_html(index=False, max_rows=MOST_LINES, na_rep="-")
     return f"<div>{table}{notes}<p><b>{html.escape(_conclusion(report).plain)}</b></p></div>"

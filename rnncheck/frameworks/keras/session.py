@@ -18,6 +18,9 @@ from pathlib import Path
 from rnncheck.cases.deviations import BACKENDS
 from rnncheck.errors import InputError, described
 
+# Keras has them, without a grid of rnncheck's own.
+_OTHER_BACKENDS = ("numpy", "openvino")
+
 
 def installed_backends() -> tuple[str, ...]:
     """Return the backends of Keras that are installed."""
@@ -26,10 +29,10 @@ def installed_backends() -> tuple[str, ...]:
 
 def configured_backend() -> str:
     """Return the backend that Keras chooses here: that of KERAS_BACKEND, of its configuration file, or TensorFlow."""
-    home = Path(os.environ.get("KERAS_HOME") or Path("~").expanduser() / ".keras")
     try:
+        home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
         written = json.loads((home / "keras.json").read_text(encoding="utf-8"))["backend"]
-    except (OSError, ValueError, TypeError, KeyError):  # Keras does without a file that it cannot read
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError):  # Keras does without a file that it cannot read
         written = "tensorflow"
     return os.environ.get("KERAS_BACKEND") or str(written)
 
@@ -44,16 +47,16 @@ def require_keras(backends: Sequence[str] = (), *modules: str) -> None:
     Raises:
         InputError: one of them is not; the message says what is and how to install the rest.
     """
-    backend, installed = backends[0] if backends and backends[0] else configured_backend(), installed_backends()
-    advice = f'Run: pip install "rnncheck[{backend if backend in BACKENDS else BACKENDS[0]}]"'
+    backend, installed = (backends[0] if backends else "") or configured_backend(), installed_backends()
+    command = f'pip install "rnncheck[{backend if backend in BACKENDS else BACKENDS[0]}]"'
     for name in ("keras", *modules):
         if find_spec(name) is None:
-            raise InputError(f"{name}: it is not installed; expected it, to run models. {advice}")
-    if backend in BACKENDS and backend not in installed:
-        others = f", or set KERAS_BACKEND={installed[0]}" if installed else ""
+            raise InputError(f"{name}: got no such package; expected it, to run models. Run: {command}")
+    if backend not in {*installed, *_OTHER_BACKENDS}:
+        others = f"Set KERAS_BACKEND to one of them, or run: {command}" if installed else f"Run: {command}"
         raise InputError(
-            f"Keras: got the backend {backend}, which is not installed; expected one that is: "
-            f"{', '.join(installed) or 'none is'}. {advice}{others}"
+            f"Keras: got the backend {backend!r}; expected one that is installed: "
+            f"{', '.join(installed) or 'there is none'}. {others}"
         )
 
 
@@ -67,6 +70,8 @@ def load_keras() -> None:
     try:
         with quiet_stderr():
             import keras  # noqa: F401 - for its own sake
+    except InputError:
+        raise
     except Exception as error:
         backend = os.environ.get("KERAS_BACKEND")
         told = f" with KERAS_BACKEND={backend}" if backend else ""
@@ -81,8 +86,15 @@ def quiet_stderr() -> Iterator[None]:
     """Hold back what C++ libraries write to stderr at start-up; show it if something fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise InputError(
+            f"temporary files: got no folder for them ({error.strerror}); expected one that can be written. "
+            "Set TMPDIR to such a folder."
+        ) from error
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    with file as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
