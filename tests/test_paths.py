@@ -1,4 +1,4 @@
-"""Keras' kernel paths: each computes what the equations say, and leaves the model as it was."""
+"""Keras' compute paths: each computes what the equations say, and leaves the model as it was."""
 
 import json
 
@@ -156,7 +156,7 @@ def test_unknown_path_is_refused(rnncheck_command):
     done = rnncheck_command("verify", "--paths", "express")
 
     assert done.code == 2
-    assert done.err.startswith("rnncheck: paths: 'express' came; expected predict, call, ")
+    assert done.err.startswith("rnncheck: paths: got 'express'; expected predict, call, ")
 
 
 def test_all_means_every_path():

@@ -1,7 +1,7 @@
 """From a Case to a Keras model and its inputs.
 
-Weights and inputs follow one rule: whatever could be zero, equal or constant is not, so that a fault has
-something to show itself in. The one exception is `weights="keras"`, the notebook's own initialisers.
+Weights and inputs follow one rule: whatever could be zero, equal or constant is not, so that a fault shows. The one
+exception is `weights="keras"`, which keeps the notebook's own initialisers.
 """
 
 from __future__ import annotations
@@ -18,17 +18,14 @@ from rnncheck.cases.case import POLICIES, RANKS, STATES, Case
 from rnncheck.cases.inputs import make_mask
 from rnncheck.network import Array
 
-# What stands in the features of a step that a Masking layer is to leave out.
+# The features of a step that a Masking layer leaves out.
 MASK_VALUE = 0.5
 
-
-# How many ids an Embedding layer knows, 0 among them.
+# The number of ids that an Embedding layer knows, 0 among them.
 VOCABULARY = 20
 
-
-# `threshold` has no defaults in Keras, so that its name alone cannot be called.
+# Keras' `threshold` has no defaults, so it cannot be called by its name alone.
 THRESHOLD = {"threshold": 0.25, "default_value": -0.5}
-
 
 # Activations that do not limit the state: a smaller recurrent kernel keeps it moderate.
 _UNBOUNDED = {
@@ -36,10 +33,7 @@ _UNBOUNDED = {
     "selu", "silu", "soft_shrink", "softplus", "sparse_plus", "squareplus", "swish", "hard_swish", "tanh_shrink",
     "threshold",
 }  # fmt: skip
-
-
 _STEEP = {"exponential", "log_softmax"}
-
 
 _CLASSES = {
     "simple_rnn": "SimpleRNN",
@@ -87,66 +81,42 @@ def _model(case: Case) -> Any:
     import keras
 
     keras.utils.set_random_seed(case.seed)
-    x = _input(case, "inputs", _input_shape(case), "int32" if case.mask_from == "embedding" else _floats(case))
-    mask = _input(case, "mask", (*case.outer, case.T), "bool") if _has_mask_input(case) else None
-    inputs, outputs = [x], [_masked(case, x)]
-    for number in range(1, case.layers + 1):
-        states = _nested_states(case, number)
-        inputs += keras.tree.flatten(states)
-        outputs = _run(_wrapped(case, number), outputs[0], states, mask)
-    heads = 2 if case.bidirectional and case.merge_mode == "none" else 1
-    names = ("", "_backward")
-    read = [_head(case, name, h) for name, h in zip(names, outputs[:heads], strict=False)]
-    return keras.Model([*inputs, *([] if mask is None else [mask])], [*read, *outputs[heads:]], name="rnncheck_case")
-
-
-def _run(layer: Any, sequence: Any, states: list[Any], mask: Any) -> list[Any]:
-    """Run a layer; return its outputs, then its states."""
-    import keras
-
-    call = {}
-    if states:
-        call["initial_state"] = states[0] if len(states) == 1 and not isinstance(states[0], list) else states
-    if mask is not None:
-        call["mask"] = mask
-    return list(keras.tree.flatten(layer(sequence, **call)))
-
-
-def _input(case: Case, name: str, shape: tuple[int, ...], dtype: str) -> Any:
-    import keras
-
-    return keras.Input(batch_shape=(case.N if case.stateful else None, *shape), dtype=dtype, name=name)
-
-
-def _floats(case: Case) -> str:
-    return "float32" if case.dtype.startswith("mixed") else POLICIES[case.dtype]
-
-
-def _has_mask_input(case: Case) -> bool:
-    return case.mask != "none" and case.mask_from == "input"
-
-
-def _input_shape(case: Case) -> tuple[int, ...]:
     steps = (*case.outer, case.T)
-    return steps if case.mask_from == "embedding" else (*steps, *case.space, case.D)
+    if case.mask_from == "embedding":
+        x = _input(case, "inputs", steps, "int32")
+        h = keras.layers.Embedding(VOCABULARY, case.D, mask_zero=True, dtype=case.dtype, name="embedding")(x)
+    else:
+        x = h = _input(case, "inputs", (*steps, *case.space, case.D))
+    if case.mask_from == "masking":
+        h = keras.layers.Masking(MASK_VALUE, dtype=case.dtype, name="masking")(x)
+    inputs, outputs, call = [x], [h], {}
+    if case.mask != "none" and case.mask_from == "input":
+        call["mask"] = _input(case, "mask", steps, "bool")
+    for number in range(1, case.layers + 1):
+        if states := _nested_states(case, number):
+            inputs += keras.tree.flatten(states)
+            call["initial_state"] = states[0] if len(states) == 1 and not isinstance(states[0], list) else states
+        outputs = keras.tree.flatten(_wrapped(case, number)(outputs[0], **call))
+    heads = 2 if case.bidirectional and case.merge_mode == "none" else 1
+    read = [_head(case, name, h) for name, h in zip(("", "_backward"), outputs[:heads], strict=False)]
+    inputs += [call["mask"]] if "mask" in call else []
+    return keras.Model(inputs, [*read, *outputs[heads:]], name="rnncheck_case")
 
 
-def _masked(case: Case, x: Any) -> Any:
-    """Put the layer in front of which the mask comes from, if there is one."""
+def _input(case: Case, name: str, shape: tuple[int, ...], dtype: str | None = None) -> Any:
     import keras
 
-    if case.mask_from == "masking":
-        return keras.layers.Masking(MASK_VALUE, dtype=case.dtype, name="masking")(x)
-    if case.mask_from == "embedding":
-        return keras.layers.Embedding(VOCABULARY, case.D, mask_zero=True, dtype=case.dtype, name="embedding")(x)
-    return x
+    floats = "float32" if case.dtype.startswith("mixed") else POLICIES[case.dtype]
+    samples = case.N if case.stateful else None
+    return keras.Input(batch_shape=(samples, *shape), dtype=dtype or floats, name=name)
 
 
 def _head(case: Case, name: str, h: Any) -> Any:
     import keras
 
     if case.flatten:
-        h = keras.layers.Flatten(name="flatten" + name, dtype=case.dtype)(_without_mask(h))
+        h._keras_mask = None  # Flatten would warn that it loses the mask
+        h = keras.layers.Flatten(name="flatten" + name, dtype=case.dtype)(h)
     return keras.layers.Dense(
         case.K,
         activation=_activation(case.dense_activation),
@@ -156,31 +126,18 @@ def _head(case: Case, name: str, h: Any) -> Any:
     )(h)
 
 
-def _without_mask(tensor: Any) -> Any:
-    """Drop the mask that Flatten would warn about losing."""
-    tensor._keras_mask = None
-    return tensor
-
-
 def _nested_states(case: Case, number: int) -> list[Any]:
     """Return inputs for a layer's initial states as Keras nests them; none unless the case has them."""
-    if not case.initial_state:
-        return []
+    nested: list[Any] = []
     directions = ("", "_backward") if case.bidirectional else ("",)
     after = "" if number == 1 else f"_{number}"
-    return [state for direction in directions for state in _states(case, number, direction + after)]
-
-
-def _states(case: Case, number: int, suffix: str) -> Iterator[Any]:
-    """Yield the states of one layer in one direction; those of a stack as one list for each cell."""
-    for place, (kind, units) in enumerate(zip(case.cell_kinds, case.cell_units, strict=True)):
-        cell = f"_{place}" if case.layer == "stacked" else ""
-        shape = (*case.space_after(number), units)
-        states = [_input(case, f"{state}0{cell}{suffix}", shape, _floats(case)) for state in STATES[kind]]
-        if case.layer == "stacked":
-            yield states
-        else:
-            yield from states
+    for direction in directions if case.initial_state else ():
+        for place, (kind, units) in enumerate(zip(case.cell_kinds, case.cell_units, strict=True)):
+            cell = f"_{place}" if case.layer == "stacked" else ""
+            shape = (*case.space_after(number), units)
+            states = [_input(case, f"{state}0{cell}{direction}{after}", shape) for state in STATES[kind]]
+            nested += [states] if case.layer == "stacked" else states
+    return nested
 
 
 def _wrapped(case: Case, number: int) -> Any:
@@ -192,18 +149,16 @@ def _wrapped(case: Case, number: int) -> Any:
     if case.wrapper == "time_distributed":
         return keras.layers.TimeDistributed(layer, dtype=case.dtype, name="time_distributed" + after)
     if case.bidirectional:
-        backward = (
-            _recurrent_layer(case, number, f"backward_{case.layer}{after}", own=True) if case.own_backward else None
-        )
+        own = _recurrent_layer(case, number, f"backward_{case.layer}{after}", own=True) if case.own_backward else None
         merge_mode = None if case.merge_mode == "none" else case.merge_mode
         return keras.layers.Bidirectional(
-            layer, merge_mode=merge_mode, backward_layer=backward, dtype=case.dtype, name="bidirectional" + after
+            layer, merge_mode=merge_mode, backward_layer=own, dtype=case.dtype, name="bidirectional" + after
         )
     return layer
 
 
 def _recurrent_layer(case: Case, number: int, name: str, *, own: bool = False) -> Any:
-    """Return a recurrent layer; `own` makes a backward layer to be given to Bidirectional."""
+    """Return a recurrent layer; with `own`, the backward layer of a Bidirectional."""
     import keras
 
     top = number == case.layers
@@ -220,32 +175,29 @@ def _recurrent_layer(case: Case, number: int, name: str, *, own: bool = False) -
     activation = case.activation
     if own:
         activation = "softsign" if activation != "softsign" else "tanh"
-    cells = list(zip(case.cell_kinds, case.cell_units, strict=True))
+    kinds = list(zip(case.cell_kinds, case.cell_units, strict=True))
     if case.layer in {"rnn", "stacked"}:
-        return keras.layers.RNN(_stack(case, [_cell(case, *cell, activation) for cell in cells]), **options)
-    ((kind, units),) = cells
+        cells = [
+            getattr(keras.layers, _CLASSES[kind] + "Cell")(
+                units, **_cell_options(case, kind, activation), dtype=case.dtype
+            )
+            for kind, units in kinds
+        ]
+        if case.layer == "rnn":
+            return keras.layers.RNN(cells[0], **options)
+        # RNN would compute a list of cells in float32.
+        whole = cells if case.dtype == "float32" else keras.layers.StackedRNNCells(cells, dtype=case.dtype)
+        return keras.layers.RNN(whole, **options)
+    ((kind, units),) = kinds
+    if case.rank:
+        options |= {"kernel_size": case.kernel_sizes, "strides": case.strides, "padding": case.padding}
+        options["dilation_rate"] = case.dilation_rate
     layer_class = getattr(keras.layers, _CLASSES[case.layer])
-    return layer_class(units, **_cell_options(case, kind, activation), **_convolution_options(case), **options)
-
-
-def _stack(case: Case, cells: list[Any]) -> Any:
-    """Return what RNN takes: one cell, a list of cells, or StackedRNNCells where a list would compute in float32."""
-    import keras
-
-    if case.layer == "rnn":
-        return cells[0]
-    return cells if case.dtype == "float32" else keras.layers.StackedRNNCells(cells, dtype=case.dtype)
-
-
-def _cell(case: Case, kind: str, units: int, activation: str) -> Any:
-    import keras
-
-    cell_class = getattr(keras.layers, _CLASSES[kind] + "Cell")
-    return cell_class(units, **_cell_options(case, kind, activation), dtype=case.dtype)
+    return layer_class(units, **_cell_options(case, kind, activation), **options)
 
 
 def _cell_options(case: Case, kind: str, activation: str) -> dict[str, Any]:
-    """Return the options that a cell and the layer of its own share."""
+    """Return the options that a cell and its own layer share."""
     options = {
         "activation": _activation(activation),
         "use_bias": case.use_bias,
@@ -260,17 +212,6 @@ def _cell_options(case: Case, kind: str, activation: str) -> dict[str, Any]:
     if kind == "gru":
         options["reset_after"] = case.reset_after
     return options
-
-
-def _convolution_options(case: Case) -> dict[str, Any]:
-    if not case.rank:
-        return {}
-    return {
-        "kernel_size": case.kernel_sizes,
-        "strides": case.strides,
-        "padding": case.padding,
-        "dilation_rate": case.dilation_rate,
-    }
 
 
 def _activation(name: str) -> Any:

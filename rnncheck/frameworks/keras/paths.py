@@ -1,7 +1,7 @@
-"""The ways in which Keras computes one and the same model: its kernel paths.
+"""The compute paths of Keras: the ways in which it can compute one and the same model.
 
-Which of them runs depends on how a model is called, on options that are not part of its equations, on the mask and
-on the processor. Each is an entry of `PATHS`.
+Which one runs depends on how the model is called, on options that are no part of its equations, on the mask and on
+the processor. Each is an entry of `PATHS`.
 """
 
 from __future__ import annotations
@@ -18,45 +18,31 @@ from rnncheck.frameworks.keras.environment import has_gpu
 from rnncheck.frameworks.keras.symbolic import Arguments, is_recurrent, steps_axis
 from rnncheck.network import Network
 
-# (model, inputs in its structure, how many samples a batch has; None for Keras' own number) -> outputs.
+# (model, inputs in its structure, samples in a batch or None for Keras' own number) -> outputs.
 Execute = Callable[[Any, Any, int | None], Any]
 
 
-def _predict(model: Any, fed: Any, batch_size: int | None) -> Any:
-    return model.predict(fed, batch_size=batch_size, verbose=0)
-
-
-def _predict_on_batch(model: Any, fed: Any, batch_size: int | None) -> Any:
-    del batch_size
-    return model.predict_on_batch(fed)
-
-
-def _call(model: Any, fed: Any, batch_size: int | None) -> Any:
-    del batch_size
-    return model(fed, training=False)
-
-
 @dataclass(frozen=True)
-class KernelPath:
+class ComputePath:
     """One way of Keras to compute a model.
 
     Attributes:
-        name: what the command line calls it.
+        name: its name on the command line.
         summary: what it does, for a reader.
         execute: runs a model.
-        settings: attributes of recurrent layers while it runs, where they have them.
-        jit: whether the model is compiled; None for what Keras chooses.
+        settings: attributes that recurrent layers get while it runs, if they have them.
+        jit: whether the model is compiled; None for Keras' own choice.
         masked: whether recurrent layers without a mask get one in which every step counts.
-        batch: N -> how many samples a batch has; None for Keras' own number.
-        surroundings: what is set elsewhere while it runs.
-        format: what products are computed in, one of `equations.formats.FORMATS`; empty for what the model says.
+        batch: N -> the samples in a batch; None for Keras' own number.
+        surroundings: sets what belongs to the backend while it runs.
+        format: what products are computed in, one of `equations.formats.FORMATS`; empty for the model's precision.
         on_gpu: whether it exists on a GPU only.
-        refusal: what Keras says where it has no such path for a layer; empty where it has one for all.
+        refusal: what Keras says where a layer has no such path; empty where all have one.
     """
 
     name: str
     summary: str
-    execute: Execute = _predict
+    execute: Execute = lambda model, fed, batch_size: model.predict(fed, batch_size=batch_size, verbose=0)
     settings: Mapping[str, Any] = field(default_factory=dict)
     jit: bool | None = None
     masked: bool = False
@@ -72,10 +58,10 @@ class KernelPath:
         return self.jit is None and not self.settings and not self.masked
 
     def require(self, model: Any, network: Network, samples: int) -> None:
-        """See that there is such a path for a model.
+        """Check that a model has this path.
 
         Raises:
-            NotApplicableError: there is none, or it would be no other than the model's own.
+            NotApplicableError: it has not, or the path is the model's own.
         """
         if self.on_gpu and not has_gpu():
             raise NotApplicableError("there is no GPU")
@@ -87,7 +73,7 @@ class KernelPath:
             raise NotApplicableError("every recurrent layer has a mask already")
 
     def _changes(self, model: Any) -> list[tuple[Any, str, Any, Any]]:
-        """Return which layers get which settings: (layer, attribute, what it is, what it becomes)."""
+        """Return the settings that layers get: (layer, attribute, value before, value during the run)."""
         return [
             (layer, name, getattr(layer, name), value)
             for layer in recurrent_layers(model)
@@ -97,7 +83,7 @@ class KernelPath:
 
     @contextlib.contextmanager
     def around(self, model: Any) -> Iterator[None]:
-        """Set what the path needs; afterwards all is as it was."""
+        """Set what the path needs, and put it back afterwards."""
         changes = self._changes(model)
         with self.surroundings():
             try:
@@ -109,13 +95,13 @@ class KernelPath:
                     setattr(layer, name, before)
 
     def compile(self, *models: Any) -> None:
-        """Have models compiled or not, where the path says so."""
+        """Compile models, or not, where the path says so."""
         if self.jit is not None:
             for model in models:
                 model.compile(jit_compile=self.jit)
 
     def arguments(self, layer: Any, args: Any, kwargs: Any) -> dict[str, Any]:
-        """Return what a layer is called with on this path: with a mask besides, where it has none."""
+        """Return the named arguments of a layer's call on this path, which may have a mask for recurrent layers."""
         import keras
 
         named = dict(kwargs)
@@ -159,71 +145,72 @@ def _tensor_float_32(*, allowed: bool) -> Iterator[None]:
             import torch
 
             holders: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-            kept = [holder.allow_tf32 for holder in holders]
-            for holder in holders:
-                holder.allow_tf32 = allowed
-            try:
+            with contextlib.ExitStack() as kept:
+                for holder in holders:
+                    kept.callback(setattr, holder, "allow_tf32", holder.allow_tf32)
+                    holder.allow_tf32 = allowed
                 yield
-            finally:
-                for holder, value in zip(holders, kept, strict=True):
-                    holder.allow_tf32 = value
         case backend:
             raise NotApplicableError(f"{backend} does not say how it multiplies")
 
 
-PREDICT = KernelPath("predict", "model.predict, as the model is")
-
-
-PATHS: Mapping[str, KernelPath] = {
-    path.name: path
-    for path in (
-        PREDICT,
-        KernelPath("call", "the model is called directly, operation by operation", _call),
-        KernelPath("predict_on_batch", "model.predict_on_batch, all samples at once", _predict_on_batch),
-        KernelPath("jit", "the model is compiled: jit_compile=True", jit=True),
-        KernelPath("no_jit", "the model is not compiled: jit_compile=False", jit=False),
-        KernelPath("unroll", "recurrent layers build their steps one by one", settings={"unroll": True}),
-        KernelPath("no_unroll", "recurrent layers run a loop", settings={"unroll": False}),
-        KernelPath("all_true_mask", "recurrent layers get a mask in which every step counts", masked=True),
-        KernelPath(
-            "use_cudnn",
-            "LSTM and GRU use cuDNN",
-            settings={"use_cudnn": True},
-            on_gpu=True,
-            refusal="cuDNN is not supported",
-        ),
-        KernelPath("no_use_cudnn", "LSTM and GRU run the general loop", settings={"use_cudnn": False}),
-        KernelPath("batch_of_one", "predict takes one sample after the other", batch=lambda n: 1),
-        KernelPath(
-            "uneven_batches",
-            "predict takes batches of which the last one is smaller",
-            batch=lambda n: min(n // 2 + 1, n - 1),
-        ),
-        KernelPath(
-            "tf32",
-            "a GPU multiplies in TF32",
-            surroundings=lambda: _tensor_float_32(allowed=True),
-            format="tf32",
-            on_gpu=True,
-        ),
-        KernelPath(
-            "no_tf32",
-            "a GPU multiplies in float32",
-            surroundings=lambda: _tensor_float_32(allowed=False),
-            on_gpu=True,
-        ),
-    )
-}
+PREDICT = ComputePath("predict", "model.predict, as the model is")
+_ALL = (
+    PREDICT,
+    ComputePath(
+        "call",
+        "the model is called directly, operation by operation",
+        lambda model, fed, batch_size: model(fed, training=False),
+    ),
+    ComputePath(
+        "predict_on_batch",
+        "model.predict_on_batch, all samples at once",
+        lambda model, fed, batch_size: model.predict_on_batch(fed),
+    ),
+    ComputePath("jit", "the model is compiled: jit_compile=True", jit=True),
+    ComputePath("no_jit", "the model is not compiled: jit_compile=False", jit=False),
+    ComputePath("unroll", "recurrent layers build their steps one by one", settings={"unroll": True}),
+    ComputePath("no_unroll", "recurrent layers run a loop", settings={"unroll": False}),
+    ComputePath("all_true_mask", "recurrent layers get a mask in which every step counts", masked=True),
+    ComputePath(
+        "use_cudnn",
+        "LSTM and GRU use cuDNN",
+        settings={"use_cudnn": True},
+        on_gpu=True,
+        refusal="cuDNN is not supported",
+    ),
+    ComputePath("no_use_cudnn", "LSTM and GRU run the general loop", settings={"use_cudnn": False}),
+    ComputePath("batch_of_one", "predict takes one sample after the other", batch=lambda n: 1),
+    ComputePath(
+        "uneven_batches",
+        "predict takes batches of which the last one is smaller",
+        batch=lambda n: min(n // 2 + 1, n - 1),
+    ),
+    ComputePath(
+        "tf32",
+        "a GPU multiplies in TF32",
+        surroundings=lambda: _tensor_float_32(allowed=True),
+        format="tf32",
+        on_gpu=True,
+    ),
+    ComputePath(
+        "no_tf32",
+        "a GPU multiplies in float32",
+        surroundings=lambda: _tensor_float_32(allowed=False),
+        on_gpu=True,
+    ),
+)
+PATHS: Mapping[str, ComputePath] = {path.name: path for path in _ALL}
 
 
 def named_paths(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the paths that are named, in the order of `PATHS`; with `all`, every one.
+    """Return the compute paths that are named, in the order of `PATHS`; with `all`, every one.
 
     Raises:
-        InputError: a name is that of none, or there is none.
+        InputError: a path has no such name, or none is named.
     """
     names = [names] if isinstance(names, str) else list(names)
     for name in names or [""]:
         if name not in {*PATHS, "all"}:
-            raise InputError(f"paths: {name!r} came; expected {', '.join(PATHS)} or all.")
+            raise InputError(f"paths: got {name!r}; expected {', '.join(PATHS)} or all.")
     return tuple(name for name in PATHS if name in names or "all" in names)

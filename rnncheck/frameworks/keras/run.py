@@ -1,7 +1,7 @@
-"""Make a Keras model in this process produce its numbers: outputs on one of Keras' paths, states by a probe.
+"""Run a Keras model in this process: its outputs on one of Keras' compute paths, its states by a probe.
 
-The probe is a model that calls the same layers, with the same weights, in the same order. It returns what every layer
-puts out, and for every recurrent layer what the same cell puts out at every step.
+The probe is a model that calls the same layers, with the same weights, in the same order. It returns the outputs of
+every layer, and for every recurrent layer the outputs of the same cell at every step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from rnncheck.errors import NotApplicableError
 from rnncheck.frameworks.keras.extract import to_numpy
-from rnncheck.frameworks.keras.paths import PREDICT, KernelPath, recurrent_layers
+from rnncheck.frameworks.keras.paths import PREDICT, ComputePath, recurrent_layers
 from rnncheck.frameworks.keras.symbolic import (
     Arguments,
     CutInTwo,
@@ -32,20 +32,20 @@ from rnncheck.network import Array, Network, Recording, Tensor
 
 
 def record(
-    model: Any, network: Network, calls: Sequence[Sequence[Array]], path: KernelPath = PREDICT
+    model: Any, network: Network, calls: Sequence[Sequence[Array]], path: ComputePath = PREDICT
 ) -> tuple[Recording, ...]:
     """Run the model on the inputs of each call in turn, plain first and then as a probe.
 
-    A stateful model starts from zero states, and gets back what states it had.
+    A stateful model starts from zero states, and gets its own states back.
 
     Args:
         model: a Keras model.
         network: what `extract` read from it.
         calls: the inputs of each call.
-        path: the way in which Keras computes it.
+        path: the compute path.
 
     Raises:
-        NotApplicableError: there is no such path for this model here.
+        NotApplicableError: the model has no such path here.
     """
     with running(model, network, calls, path) as runner:
         return runner.record(calls)
@@ -53,48 +53,44 @@ def record(
 
 @contextlib.contextmanager
 def running(
-    model: Any, network: Network, calls: Sequence[Sequence[Array]], path: KernelPath = PREDICT
+    model: Any, network: Network, calls: Sequence[Sequence[Array]], path: ComputePath = PREDICT
 ) -> Iterator[KerasRunner]:
-    """Yield what runs the model on a path; afterwards model and framework are as they were.
+    """Yield a runner of the model on a path; afterwards model and framework are as they were.
 
-    The arguments and errors are those of `record`; other calls may be run too.
+    The arguments and errors are those of `record`; the runner takes other calls too.
     """
     import keras
 
-    explorer = _Explorer(path)
     path.require(model, network, len(calls[0][0]))
-    with _states_kept(model), path.around(model):
-        try:
-            inputs = fresh_inputs(model, calls[0])
-            outputs = explorer.explore(model, inputs)
-            plain = model if path.plain else keras.Model(inputs, outputs, name="rnncheck_model")
-            names = {layer.name for layer in network.layers}
-            seen = {tensor: output for tensor, output in explorer.tensors.items() if tensor.layer in names}
-            flat = keras.tree.flatten(inputs)
-            probe = keras.Model(flat, [*seen.values(), *explorer.sequences.values()], name="rnncheck_probe")
-            path.compile(*([] if path.plain else [plain]), probe)
-            yield KerasRunner(model, network, path, plain, probe, tuple(seen), tuple(explorer.sequences))
-        finally:
-            explorer.forget()
+    with _states_kept(model), path.around(model), _Explorer(path) as explorer:
+        inputs = fresh_inputs(model, calls[0])
+        outputs = explorer.run(model, inputs)
+        plain = model if path.plain else keras.Model(inputs, outputs, name="rnncheck_model")
+        names = {layer.name for layer in network.layers}
+        seen = {tensor: output for tensor, output in explorer.tensors.items() if tensor.layer in names}
+        flat = keras.tree.flatten(inputs)
+        probe = keras.Model(flat, [*seen.values(), *explorer.sequences.values()], name="rnncheck_probe")
+        path.compile(*([] if path.plain else [plain]), probe)
+        yield KerasRunner(model, network, path, plain, probe, tuple(seen), tuple(explorer.sequences))
 
 
 @dataclass(frozen=True)
 class KerasRunner:
-    """Runs a Keras model on one path.
+    """Runs a Keras model on one compute path.
 
     Attributes:
-        model: the model as it came.
+        model: the user's model.
         network: what was read from it.
-        path: the way in which Keras computes it.
-        plain: what computes its outputs on that path.
-        probe: what shows what its layers put out.
-        tensors: which outputs of layers the probe puts out first.
-        sequences: of which layers it puts out every step then.
+        path: the compute path.
+        plain: the model that computes the outputs on that path.
+        probe: the model that returns the outputs of layers.
+        tensors: the outputs that the probe returns first.
+        sequences: the layers whose outputs at every step it returns then.
     """
 
     model: Any
     network: Network
-    path: KernelPath
+    path: ComputePath
     plain: Any
     probe: Any
     tensors: tuple[Tensor, ...]
@@ -123,7 +119,7 @@ class KerasRunner:
         return self._rewritten(calls, CutInTwo())
 
     def with_masked(self, calls: Sequence[Sequence[Array]], value: float) -> list[list[Array]]:
-        """Return the outputs of each call where the steps that do not count have a certain value."""
+        """Return the outputs of each call where all inputs at steps that do not count are one value."""
         return self._rewritten(calls, WithMasked(value))
 
     def _rewritten(self, calls: Sequence[Sequence[Array]], rewrite: CutInTwo | WithMasked) -> list[list[Array]]:
@@ -134,7 +130,7 @@ class KerasRunner:
 
     @contextlib.contextmanager
     def _calling(self, model: Any, calls: Sequence[Sequence[Array]], call: Callable[..., Any]) -> Iterator[Any]:
-        """Yield a model whose layers `call` calls, as the path has it: (layer, args, kwargs) -> what is put out."""
+        """Yield a model whose layers are called on the path by `call`: (layer, args, kwargs) -> outputs."""
 
         def on_the_path(layer: Any, args: Any, kwargs: Any) -> Any:
             return call(layer, args, self.path.arguments(layer, args, kwargs))
@@ -152,23 +148,23 @@ class KerasRunner:
             self.model.save(file)
             loaded = keras.saving.load_model(file, compile=False, safe_mode=True)
 
-        def as_it_is(layer: Any, args: Any, kwargs: Any) -> Any:
+        def unchanged(layer: Any, args: Any, kwargs: Any) -> Any:
             return layer(*args, **kwargs)
 
-        with self.path.around(loaded), self._calling(loaded, calls, as_it_is) as model:
+        with self.path.around(loaded), self._calling(loaded, calls, unchanged) as model:
             return self._run(model, calls)
 
     def _run(self, model: Any, calls: Sequence[Sequence[Array]]) -> list[list[Array]]:
         """Run a model on each call in turn, from zero states."""
         import keras
 
-        for variable in (variable for each in (self.model, self.probe, model) for variable in _states(each)):
-            variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
+        for each in (self.model, self.probe, model):
+            for variable in _states(each):
+                variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
         results = []
         for inputs in calls:
-            # A stateful model takes its batch whole; any other as the path cuts it.
-            batch = self.path.batch
-            batch_size = len(inputs[0]) if self.network.stateful else batch and batch(len(inputs[0]))
+            samples, batch = len(inputs[0]), self.path.batch
+            batch_size = samples if self.network.stateful else batch and batch(samples)
             arrays = list(map(_as_predict_casts, inputs))
             fed = keras.tree.pack_sequence_as(graph_of(model)._inputs_struct, arrays)
             outputs = self.path.execute(model, fed, batch_size)
@@ -185,7 +181,7 @@ def _as_predict_casts(array: Array) -> Array:
 
 @contextlib.contextmanager
 def _states_kept(model: Any) -> Iterator[None]:
-    """Give a stateful model its states back, whatever happens."""
+    """Give a stateful model its states back."""
     variables = _states(model)
     values = [to_numpy(variable) for variable in variables]
     try:
@@ -203,24 +199,16 @@ def _states(model: Any) -> list[Any]:
     return [variable for layer in stateful for variable in keras.tree.flatten(layer.states or [])]
 
 
-class _Explorer:
-    """Notes what each layer of a Network puts out, as symbolic tensors."""
+class _Explorer(GraphRun):
+    """Notes the outputs of each layer of a Network, as symbolic tensors."""
 
-    def __init__(self, path: KernelPath) -> None:
+    def __init__(self, path: ComputePath) -> None:
+        super().__init__(self._call_and_note)
         self.tensors: dict[Tensor, Any] = {}
         self.sequences: dict[str, Any] = {}
         self._path = path
-        self._graph_run = GraphRun(self._call)
 
-    def explore(self, model: Any, inputs: Any) -> Any:
-        """Run the model, inputs and outputs in its own structure."""
-        return self._graph_run.run(model, inputs)
-
-    def forget(self) -> None:
-        """Take back what exploring left in the model's layers."""
-        self._graph_run.forget()
-
-    def _call(self, name: str, layer: Any, args: Any, kwargs: Any) -> Any:
+    def _call_and_note(self, name: str, layer: Any, args: Any, kwargs: Any) -> Any:
         kwargs = self._path.arguments(layer, args, kwargs)
         outputs = layer(*args, **kwargs)
         self._note(name, layer, outputs, args, kwargs)
@@ -241,7 +229,7 @@ class _Explorer:
                 self.tensors |= {Tensor(name, index): output for index, output in enumerate(flat)}
 
     def _note_recurrent(self, name: str, layer: Any, outputs: list[Any], arguments: Arguments) -> None:
-        """Note a layer's output, its final states, and what each of its cells puts out at every step."""
+        """Note a layer's output, its final states, and the outputs of each of its cells at every step."""
         output, *states = outputs
         self.tensors[Tensor(name)] = output
         if layer.return_sequences:
@@ -269,7 +257,7 @@ class _Explorer:
         states = outputs[len(shown) :]
         if layer.merge_mode is not None:
             self.tensors[Tensor(name)] = outputs[0]
-        if layer.merge_mode == "concat":  # what both directions put out; another run may miss a last digit
+        if layer.merge_mode == "concat":  # both directions' outputs; another run might differ in the last digit
             shape = layer.forward_layer.compute_output_shape(arguments.sequence.shape)
             width = (shape[0] if layer.return_state else shape)[-1]
             shown = [outputs[0][..., :width], outputs[0][..., width:]]
@@ -286,7 +274,7 @@ class _Explorer:
         folded, inner = _fold(arguments.sequence), layer.layer
         inner_name = f"{name}/{inner.name}"
         if hasattr(inner, "layers"):
-            self._graph_run.nested(inner_name, inner, folded, mask)
+            self.nested(inner_name, inner, folded, mask)
         else:
             self._note(inner_name, inner, _fold(output), (folded,), {} if mask is None else {"mask": mask})
 
@@ -308,10 +296,10 @@ def _fold(x: Any) -> Any:
 
 
 def _all_steps(layer: Any, arguments: Arguments, name: str) -> Any:
-    """Run a layer's own cell on what the layer reads, so that every step is returned: of a stack, that of every cell.
+    """Run a layer's own cell on the layer's input and return every step, for a stack of every cell.
 
-    The cells of a stack are run together: in another run their numbers might end in another digit, which a chaotic
-    stack amplifies, and then what one cell put out would not be what the next one read.
+    The cells of a stack run together. In separate runs the last digits might differ, a chaotic stack would amplify
+    them, and one cell's output would no longer be the next one's input.
     """
     import keras
 
@@ -321,16 +309,18 @@ def _all_steps(layer: Any, arguments: Arguments, name: str) -> Any:
         cell, states = cells[0], None if states is None else keras.tree.flatten(states[0])
     elif cells:
         cell = _showing_every_cell(cell)
-        states = None if states is None else [*states, [_side_by_side(states)]]
+        if states is not None:
+            zeros = [keras.ops.zeros_like(keras.tree.flatten(own)[0]) for own in states]
+            states = [*states, [keras.ops.concatenate(zeros, axis=-1)]]
     steps = twin(layer, re.sub(r"\W", "_", name) + "_all_steps", cell, return_sequences=True)
     return steps(arguments.sequence, initial_state=states, mask=arguments.mask)
 
 
 def _showing_every_cell(stack: Any) -> Any:
-    """Return a stack of the same cells that puts out the h of all of them, side by side.
+    """Return a stack of the same cells whose output is the h of all of them, side by side.
 
-    What it puts out is the state of a further cell, because under a mask JAX takes the first state of the last cell
-    for the output before.
+    The output is also the state of a further cell: under a mask, JAX takes the first state of the last cell for the
+    output of the step before.
     """
     import keras
 
@@ -349,10 +339,3 @@ def _showing_every_cell(stack: Any) -> Any:
             return shown, [*after, [shown]]
 
     return EveryCell(stack.cells, dtype=stack.dtype_policy)
-
-
-def _side_by_side(states: Any) -> Any:
-    """Return zeros of the size of all cells' h, side by side."""
-    import keras
-
-    return keras.ops.concatenate([keras.ops.zeros_like(keras.tree.flatten(own)[0]) for own in states], axis=-1)

@@ -1,4 +1,4 @@
-"""A Keras model's graph, run again on symbolic tensors, with each layer called in a way of its own.
+"""A Keras model's graph, run again on symbolic tensors, with a say in how each layer is called.
 
 The probe that shows the states is such a run, and so are models that must compute the same in another way.
 """
@@ -10,11 +10,11 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from rnncheck.network import Array
 
-# (the layer's name in the Network, the layer, args, kwargs) -> what is put out in its place.
+# (the layer's name in the Network, the layer, args, kwargs) -> the outputs to go on with.
 CallLayer = Callable[[str, Any, Any, Any], Any]
 
 
@@ -24,16 +24,23 @@ def graph_of(model: Any) -> Any:
 
 
 class GraphRun:
-    """Runs a model's graph again, layer after layer, as `call` says.
+    """Runs a model's graph again, layer after layer, as `call` says; leaves no trace in the model's layers.
 
-    Names are those of the Network: of a nested model `model/layer`, of a layer's second use `layer@2`, of a
-    wrapper's inside `wrapper/layer`.
+    Names are those of the Network: `model/layer` inside a nested model, `layer@2` for a layer's second use,
+    `wrapper/layer` inside a wrapper.
     """
 
     def __init__(self, call: CallLayer) -> None:
         self._call_layer = call
         self._uses: Counter[str] = Counter()
         self._nodes: list[tuple[Any, int]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for operation, count in reversed(self._nodes):
+            del operation._inbound_nodes[count:]
 
     def run(self, model: Any, inputs: Any, prefix: str = "") -> Any:
         """Run one model, inputs and outputs in its own structure."""
@@ -52,11 +59,6 @@ class GraphRun:
                 x._keras_mask = counts
         return self.run(model, inputs, f"{name}/")
 
-    def forget(self) -> None:
-        """Take back what the run left in the model's layers."""
-        for operation, count in reversed(self._nodes):
-            del operation._inbound_nodes[count:]
-
     def _call(self, prefix: str, operation: Any, args: Any, kwargs: Any) -> Any:
         name = prefix + operation.name
         self._uses[name] += 1
@@ -69,7 +71,7 @@ class GraphRun:
 
 
 def fresh_inputs(model: Any, arrays: Sequence[Array]) -> Any:
-    """Return symbolic inputs of a model, in its own structure, whose shapes but for N are those of some arrays."""
+    """Return symbolic inputs of a model, in its own structure, with the shapes of some arrays but for N."""
     import keras
 
     given = zip(model.inputs, arrays, strict=True)
@@ -84,16 +86,13 @@ def rewritten(model: Any, arrays: Sequence[Array], call: Callable[[Any, Any, Any
     Args:
         model: a Keras model.
         arrays: inputs that it is to run on.
-        call: (layer, args, kwargs) -> what is put out in its place.
+        call: (layer, args, kwargs) -> the outputs to go on with.
     """
     import keras
 
-    graph_run = GraphRun(lambda name, layer, args, kwargs: call(layer, args, kwargs))
     inputs = fresh_inputs(model, arrays)
-    try:
+    with GraphRun(lambda name, layer, args, kwargs: call(layer, args, kwargs)) as graph_run:
         yield keras.Model(inputs, graph_run.run(model, inputs), name="rnncheck_rewritten")
-    finally:
-        graph_run.forget()
 
 
 def is_recurrent(layer: Any) -> bool:
@@ -127,9 +126,9 @@ class Arguments:
 
     @staticmethod
     def of(layer: Any, args: Any, kwargs: Any) -> Arguments:
-        """Return them by name."""
-        sequence, *_ = (bound := inspect.signature(layer.call).bind(*args, **kwargs).arguments).values()
-        initial_state, mask = bound.get("initial_state"), bound.get("mask")
+        """Return the arguments of one call."""
+        bound = inspect.signature(layer.call).bind(*args, **kwargs).arguments
+        sequence, initial_state, mask = next(iter(bound.values())), bound.get("initial_state"), bound.get("mask")
         if mask is None and initial_state is None:  # Keras hands on no mask to a call with several tensors
             mask = getattr(sequence, "_keras_mask", None)
         return Arguments(sequence, initial_state, mask)
@@ -139,18 +138,14 @@ class Arguments:
         if self.initial_state is None:
             return self
         middle = len(self.initial_state) // 2
-        states = self.initial_state[:middle] if first else self.initial_state[middle:]
-        return replace(self, initial_state=list(states))
+        return replace(self, initial_state=list(self.initial_state[slice(middle) if first else slice(middle, None)]))
 
 
-# The arguments that say how a layer runs its cell, and of which size it is.
-_OF_A_CELL = (
+# What a plain RNN takes, and what other recurrent layers take besides.
+_OF_AN_RNN = ("go_backwards", "stateful", "unroll", "zero_output_for_mask")
+_OF_A_LAYER = (
     "units", "filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate", "reset_after",
-)  # fmt: skip
-
-
-_RUNNING = (
-    *_OF_A_CELL, "go_backwards", "stateful", "unroll", "zero_output_for_mask", "use_cudnn",
+    "use_cudnn",
 )  # fmt: skip
 
 
@@ -165,15 +160,15 @@ def twin(layer: Any, name: str, cell: Any = None, **changed: Any) -> Any:
     """
     import keras
 
-    holders = {key: layer if hasattr(layer, key) else layer.cell for key in _RUNNING}
-    running = {key: getattr(holder, key) for key, holder in holders.items() if hasattr(holder, key)}
-    running |= {"dtype": layer.dtype_policy, "name": name, **changed}
-    if type(layer) is keras.layers.RNN:
-        unknown = (*_OF_A_CELL, "use_cudnn")
-        return keras.layers.RNN(
-            cell or layer.cell, **{key: value for key, value in running.items() if key not in unknown}
-        )
-    same = type(layer)(**running)
+    plain = type(layer) is keras.layers.RNN
+    options = {"dtype": layer.dtype_policy, "name": name}
+    for option in _OF_AN_RNN if plain else (*_OF_AN_RNN, *_OF_A_LAYER):
+        holder = layer if hasattr(layer, option) else layer.cell
+        if hasattr(holder, option):
+            options[option] = getattr(holder, option)
+    if plain:
+        return keras.layers.RNN(cell or layer.cell, **{**options, **changed})
+    same = type(layer)(**{**options, **changed})
     same.cell = layer.cell
     return same
 
@@ -181,12 +176,12 @@ def twin(layer: Any, name: str, cell: Any = None, **changed: Any) -> Any:
 class CutInTwo:
     """Gives recurrent layers their sequence in two parts, one after the other, with the states handed over.
 
-    Left whole are Bidirectional and TimeDistributed, and layers under a mask: what these put out at a step that does
-    not count depends on the step before, which the second part does not know.
+    Bidirectional, TimeDistributed and layers under a mask stay whole: what a layer puts out at a step that does not
+    count depends on the step before, which the second part does not know.
 
     Attributes:
         count: how many layers were cut.
-        missing: what a model lacks where none was.
+        missing: why none was.
     """
 
     missing = "every recurrent layer has a mask, a wrapper or a single step"
@@ -196,30 +191,25 @@ class CutInTwo:
 
     def __call__(self, layer: Any, args: Any, kwargs: Any) -> Any:
         """Call a layer."""
+        import keras
+
         found = Arguments.of(layer, args, kwargs) if hasattr(layer, "cell") else None
         if found is None or found.mask is not None or found.sequence.shape[1] < 2:
             return layer(*args, **kwargs)
         self.count += 1
-        return _in_two_parts(f"rnncheck_first_part_{self.count}", layer, found)
-
-
-def _in_two_parts(name: str, layer: Any, found: Arguments) -> Any:
-    import keras
-
-    middle = found.sequence.shape[1] // 2
-    parts = [found.sequence[:, :middle], found.sequence[:, middle:]]
-    first, second = reversed(parts) if layer.go_backwards else parts
-    start = found.initial_state
-    if start is None and layer.stateful:
-        start = layer.states
-    part = twin(layer, name, return_sequences=layer.return_sequences, return_state=True, stateful=False)
-    before, *states = part(first, initial_state=start)
-    after = layer(second, initial_state=states)
-    if not layer.return_sequences:
-        return after
-    output, *states = after if layer.return_state else [after]
-    whole = keras.ops.concatenate([before, output], axis=1)
-    return (whole, *states) if layer.return_state else whole
+        middle = found.sequence.shape[1] // 2
+        parts = [found.sequence[:, :middle], found.sequence[:, middle:]]
+        first, second = reversed(parts) if layer.go_backwards else parts
+        start = layer.states if found.initial_state is None and layer.stateful else found.initial_state
+        name, sequences = f"rnncheck_first_part_{self.count}", layer.return_sequences
+        part = twin(layer, name, return_sequences=sequences, return_state=True, stateful=False)
+        before, *states = part(first, initial_state=start)
+        after = layer(second, initial_state=states)
+        if not sequences:
+            return after
+        output, *states = after if layer.return_state else [after]
+        whole = keras.ops.concatenate([before, output], axis=1)
+        return (whole, *states) if layer.return_state else whole
 
 
 class WithMasked:
@@ -227,7 +217,7 @@ class WithMasked:
 
     Attributes:
         count: how many layers have a mask.
-        missing: what a model lacks where none has.
+        missing: why none has.
     """
 
     missing = "no recurrent layer has a mask"
@@ -238,16 +228,15 @@ class WithMasked:
 
     def __call__(self, layer: Any, args: Any, kwargs: Any) -> Any:
         """Call a layer."""
+        import keras
+
         found = Arguments.of(layer, args, kwargs) if is_recurrent(layer) else None
         if found is None or found.mask is None:
             return layer(*args, **kwargs)
         self.count += 1
+        counts = found.mask
+        for _ in found.sequence.shape[len(counts.shape) :]:
+            counts = keras.ops.expand_dims(counts, -1)
+        x = keras.ops.where(counts, found.sequence, keras.ops.cast(self._value, found.sequence.dtype))
         states = {} if found.initial_state is None else {"initial_state": found.initial_state}
-        return layer(self._replaced(found.sequence, found.mask), mask=found.mask, **states)
-
-    def _replaced(self, sequence: Any, mask: Any) -> Any:
-        import keras
-
-        for _ in sequence.shape[len(mask.shape) :]:
-            mask = keras.ops.expand_dims(mask, -1)
-        return keras.ops.where(mask, sequence, keras.ops.cast(self._value, sequence.dtype))
+        return layer(x, mask=found.mask, **states)
