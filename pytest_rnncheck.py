@@ -1,4 +1,4 @@
-"""The pytest plugin of rnncheck: recurrent networks held against their equations, in a test suite.
+"""The pytest plugin of rnncheck: check recurrent networks against their equations, in a test suite.
 
     def test_port(rnncheck):
         rnncheck("model.keras", inputs, outputs=port)
@@ -7,7 +7,7 @@
     def test_layers(rnncheck, rnncheck_case):
         rnncheck(rnncheck_case)
 
-It stands outside of the package, so that pytest loads neither that nor a framework before a test asks for it.
+It lies outside the package, so that pytest imports neither rnncheck nor a framework until a test asks for it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FRAMEWORKS = ("keras", "tensorflow", "jax", "torch")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the seed of random weights and inputs."""
+    """Add the option for the seed."""
     group = parser.getgroup("rnncheck")
     group.addoption(
         "--rnncheck-seed", type=int, default=0, help="Seed for random weights and inputs; 0 if none is given."
@@ -41,12 +41,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the mark means."""
+    """Describe the mark."""
     config.addinivalue_line("markers", _MARK)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Return versions, backend, dtype and seed, as far as they are known before any framework is loaded."""
+    """Return versions, backend, dtype and seed, without loading a framework."""
     settings = _keras_settings()
     words = [*_versions(), f"backend {settings['backend']}", f"dtype {settings['floatx']}", f"seed {_seed(config)}"]
     return f"rnncheck {metadata.version('rnncheck')}: {', '.join(words)}"
@@ -63,7 +63,7 @@ def _versions() -> list[str]:
 
 
 def _keras_settings() -> dict[str, str]:
-    """Return what Keras will read when it is imported: the environment, its file, or defaults."""
+    """Return the settings that Keras will read: from the environment, its file, or defaults."""
     settings = {"backend": "tensorflow", "floatx": "float32"}
     try:
         home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
@@ -80,7 +80,7 @@ def _seed(config: pytest.Config) -> int:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a marked test for every combination of the options in its marks, the nearest of which goes first."""
+    """Run a marked test for every combination of the options in its marks; the nearest mark wins."""
     marks = list(metafunc.definition.iter_markers("rnncheck"))
     if not marks:
         return
@@ -116,7 +116,7 @@ def _unusable(metafunc: pytest.Metafunc, problem: str) -> pytest.Collector.Colle
 
 
 def _values(metafunc: pytest.Metafunc, name: str, given: Any) -> list[Any]:
-    """Return what an option is to be: one value, or several in any collection, NumPy's numbers as Python's."""
+    """Return the values of an option: one, or those of any collection, with NumPy's numbers as Python's."""
     if isinstance(given, Iterator):  # it would be used up by the first test
         raise _unusable(metafunc, f"{name}: got an iterator; expected a collection, such as a list")
     single = isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0
@@ -141,15 +141,15 @@ def rnncheck(request: pytest.FixtureRequest) -> Checker:
 
 
 class Checker:
-    """Asserts that something computes what its equations say, and records the numbers as properties of the test."""
+    """Asserts that something computes what its equations say, and records numbers as properties of the test."""
 
     def __init__(self, seed: int, properties: list[tuple[str, object]]) -> None:
-        """Remember the seed of random inputs, and where numbers go, for JUnit's XML among others."""
+        """Keep the seed of random inputs, and the test's properties, which JUnit's XML shows."""
         self._seed = seed
         self._properties = properties
 
     def __call__(self, model: Any, inputs: Any = None, outputs: Any = None, **options: Any) -> Report:
-        """Run a model in Keras, or hold against it what something else computed.
+        """Run a model in Keras, or check what something else computed.
 
         Args:
             model: a Keras model, the path of a `.keras` or `.h5` file, a `Case` to build, or, with outputs, a

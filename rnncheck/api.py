@@ -1,4 +1,4 @@
-"""From a case, a model or recorded arrays to a report: the flow, and the Python functions that people call."""
+"""The Python functions: verify, compare, replay."""
 
 from __future__ import annotations
 
@@ -46,17 +46,16 @@ def verify(
             twice in a row.
         inputs: one array (N, T, D), several in the model's order, or a mapping by the names of the inputs; random
             ones when None. A case makes its own.
-        seed: of random inputs.
+        seed: for random inputs.
         samples: N of random inputs.
-        steps: T of random inputs where the model leaves it open.
+        steps: T of random inputs if the model leaves it open.
         rtol: relative tolerance of an extra check, together with atol.
         atol: absolute tolerance of an extra check, together with rtol.
-        paths: the ways of Keras to compute it, by the names of `rnncheck.frameworks.keras.paths.PATHS`, or `["all"]`.
-        metamorphic: whether to make runs besides that must give the same numbers; see `rnncheck.checks.relations`.
+        paths: compute paths, by the names of `rnncheck.frameworks.keras.paths.PATHS`, or `["all"]`.
+        metamorphic: whether to run variants that must give the same numbers; see `rnncheck.checks.relations`.
         backends: Keras' backends to run on, each in a process of its own: names, or `["all"]` for those that are
-            installed. None for this process alone.
-        blind_spots: whether to look for the faults that a run which matches could not have shown; for a case,
-            nobody does.
+            installed. None to run in this process.
+        blind_spots: whether to look for the faults that a run which matches could not have shown; never for a case.
 
     Returns:
         A report with an entry for each backend and path.
@@ -111,11 +110,13 @@ def compare(
         states: layer name -> the state h after every step, (N, T, M), in the order in which the layer takes the
             steps; without names one array for each recurrent layer. With them every step is checked on its own;
             without, the end-to-end check decides.
-        precision: what the program computes in, one of `equations.formats.FORMATS`; what the network says when None.
+        precision: the format that the program computes in, one of `equations.formats.FORMATS`; that of the network
+            if None.
         rtol: relative tolerance of an extra check, together with atol.
         atol: absolute tolerance of an extra check, together with rtol.
-        seed: of random inputs.
-        metamorphic: whether a function is called again where it must give the same; see `rnncheck.checks.relations`.
+        seed: for random inputs.
+        metamorphic: whether to call a function again in ways that must give the same numbers; see
+            `rnncheck.checks.relations`.
         blind_spots: whether to look for the faults that arrays which match could not have shown.
 
     Raises:
@@ -152,7 +153,7 @@ def replay(network: Any, inputs: Any, *, every_step: bool = False) -> Replayed:
         every_step: whether to keep the state h of every recurrent layer after every step, (N, T, M).
 
     Returns:
-        What they give: `outputs`, one array for each, and `sequences` by layer, where asked for. A stateful network
+        The results: `outputs`, one array for each, and `sequences` by layer, if asked for. A stateful network
         starts from zero states.
 
     Raises:

@@ -83,7 +83,7 @@ def _common_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--rtol", type=float, help="Also check a relative tolerance; needs --atol."),
         click.option("--atol", type=float, help="Also check an absolute tolerance; needs --rtol."),
         click.option("--all", "everything", is_flag=True, help="Print every line of a long table."),
-        click.option("--quiet", is_flag=True, help="Print nothing; the exit code says it."),
+        click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells the result."),
     )
     for option in reversed(options):
         command = option(command)
@@ -104,20 +104,20 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
-@click.option("--inputs", type=click.Path(path_type=Path), help=f"Inputs of MODEL: {FILES}; random if none.")
+@click.option("--inputs", type=click.Path(path_type=Path), help=f"Inputs of MODEL: {FILES}; random ones if none.")
 @_case_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for weights and inputs.")
 @click.option(
     "--backend",
     type=_Words(),
-    help=f"Keras' backends to run on, each in its own process: {', '.join(BACKENDS)}, or all (that are installed).",
+    help=f"Keras' backends to run on, each in its own process: {', '.join(BACKENDS)}, or all that are installed.",
 )
 @click.option(
     "--paths",
     type=_Words(),
     default="predict",
     show_default=True,
-    help=f"The ways of Keras to compute a model: {', '.join(PATHS)}, or all.",
+    help=f"Compute paths of Keras: {', '.join(PATHS)}, or all.",
 )
 @click.option("--metamorphic", is_flag=True, help="Also run variants that must give the same numbers.")
 @_common_options
@@ -213,7 +213,7 @@ def _sizes(path: Path, inputs: Path | None, given: dict[str, Any]) -> dict[str, 
     type=click.Path(path_type=Path),
     help=f"The state h after every step, (N, T, M), by recurrent layer: {FILES}.",
 )
-@click.option("--precision", help=f"What it computes in: {', '.join(FORMATS)}; what MODEL says if none.")
+@click.option("--precision", help=f"The format that it computes in: {', '.join(FORMATS)}; that of MODEL if none.")
 @_common_options
 def compare(
     model: Path,
@@ -231,8 +231,8 @@ def compare(
     """Check what any other program computed, from the arrays that it recorded.
 
     MODEL, a .keras or .h5 file, has the equations and the weights. It is read without Keras, and nothing in it is
-    executed. With --states every step is checked on its own; without, the outputs decide, unless errors grow so far
-    that nobody can tell.
+    executed. With --states every step is checked on its own. Without, the outputs decide, unless errors grow too
+    large to tell.
 
     \b
         rnncheck compare model.keras --inputs x.npy --outputs y.npy --states h.npz
@@ -264,8 +264,8 @@ def show(model: Path) -> None:
 @cli.command("faults")
 @click.argument("names", nargs=-1)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for weights and inputs.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write what was found as JSON.")
-@click.option("--quiet", is_flag=True, help="Print nothing; the exit code says it.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the results as JSON.")
+@click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells the result.")
 def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet: bool) -> None:
     """Prove that the checks can fail: catch every known fault, flag no correct run.
 
@@ -303,13 +303,13 @@ def _cases(given: dict[str, Any], seed: int, backends: Sequence[str]) -> list[Ca
 
 
 def main() -> None:
-    """Run the command line; a user's mistake becomes one message and exit code 2."""
+    """Run the command line; a mistake of the user gives one message and exit code 2."""
     accept_any_output()
     stdout = sys.stdout
     try:
         cli(prog_name="rnncheck", standalone_mode=False)
     except SystemExit:
-        if sys.stdout is not stdout:  # click has put another in its place, since a reader of the help has left
+        if sys.stdout is not stdout:  # click replaced it: a reader of the help, such as `head`, has left
             sys.stdout = stdout
             silence_stdout()
             raise SystemExit(0) from None
@@ -323,7 +323,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("rnncheck: interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
-    except OSError as error:  # what is read and written is looked after where it is; what is left is stdout
+    except OSError as error:  # files have messages of their own; what is left is stdout
         silence_stdout()
         advice = "" if error.filename else "; expected a stdout that takes the result. Use --json or --quiet."
         click.echo(f"rnncheck: {error}{advice}", err=True)

@@ -36,6 +36,13 @@ def recording(network):
 # --- replay ---
 
 
+def test_case_is_to_be_built_first():
+    with pytest.raises(
+        InputError, match=re.escape("expected a Network, a Keras model or a file. Build the model first")
+    ):
+        rnncheck.replay(Case(), X)
+
+
 @pytest.mark.parametrize("inputs", [X, [X], {"sine": X}], ids=["array", "list", "mapping"])
 def test_replay_takes_inputs_as_the_others_do(network, recording, inputs):
     (output,) = rnncheck.replay(network, inputs).outputs

@@ -205,6 +205,34 @@ def test_crash_is_an_answer_and_the_next_task_runs():
     assert verdict_of(CASES[0], after) is Verdict.MATCH
 
 
+class Loud(Subject):
+    """What prints, and fails."""
+
+    def in_keras(self, calls):
+        del calls
+        os.write(1, b"to stdout")
+        os.write(2, b"to stderr")
+        raise ValueError("loud")
+
+
+def test_what_a_process_prints_reaches_nobody(capfd):
+    (((run,), _),) = answers_of(Job(Loud("loud", None)), backend="torch")
+
+    assert run.error == "ValueError: loud"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_processes_without_loky_are_refused_with_the_command(rnncheck_command, monkeypatch):
+    monkeypatch.setattr(session, "find_spec", lambda name: None if name == "loky" else name)
+
+    done = rnncheck_command("verify", "-N", "2", "--backend", "torch")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        'rnncheck: loky: got no such package; expected it, to run models. Run: pip install "rnncheck[torch]"\n'
+    )
+
+
 def test_backend_that_takes_too_long_is_stopped():
     (((run,), _),) = answers_of(case_job(CASES[0]), backend="torch", time_limit=0.01)
 

@@ -183,7 +183,8 @@ def test_file_in_a_missing_folder_is_refused(tmp_path, write):
         write(REPORT, path)
 
     assert (
-        str(refused.value) == f"{path}: it cannot be written (No such file or directory); expected a writable place."
+        str(refused.value)
+        == f"{path}: got an error while writing (No such file or directory); expected a writable place."
     )
 
 
@@ -195,7 +196,8 @@ def test_full_device_is_refused_and_stays_a_device(write):
         write(REPORT, path)
 
     assert (
-        str(refused.value) == "/dev/full: it cannot be written (No space left on device); expected a writable place."
+        str(refused.value)
+        == "/dev/full: got an error while writing (No space left on device); expected a writable place."
     )
     assert path.is_char_device()
 
@@ -253,4 +255,4 @@ def test_file_system_that_takes_no_files_is_refused(place):
     with pytest.raises(InputError) as refused:
         write_json(REPORT, Path(place))
 
-    assert str(refused.value).startswith(f"{place}: it cannot be written (")
+    assert str(refused.value).startswith(f"{place}: got an error while writing (")

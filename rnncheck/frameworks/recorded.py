@@ -1,4 +1,4 @@
-"""What another program computed: arrays from its author, or from files, held against a network's shapes."""
+"""What another program computed: arrays, or files of them, checked against the shapes of a network."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_recording(network: Network, inputs: Path, outputs: Path, states: Path |
 
 
 def _by_layer(specs: Collection[str], given: Any) -> dict[str, Any]:
-    """Return states that came without names by those of the recurrent layers."""
+    """Return states without names under the names of the recurrent layers."""
     arrays = given if isinstance(given, list | tuple) else [given]
     if len(arrays) != len(specs):
         raise InputError(
@@ -57,7 +57,7 @@ def _by_layer(specs: Collection[str], given: Any) -> dict[str, Any]:
 
 
 def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> Recording:
-    """Hold recorded arrays against the network, and put them together.
+    """Check recorded arrays against a network, and put them together.
 
     Args:
         network: the equations.
@@ -83,7 +83,7 @@ def _outputs(network: Network, inputs: Sequence[Array], given: Any) -> tuple[Arr
 
 @dataclass(frozen=True)
 class FunctionRunner:
-    """Runs a function that computes a network.
+    """Runs a function that computes what a network does.
 
     Attributes:
         network: the equations.
@@ -99,7 +99,7 @@ class FunctionRunner:
         Raises:
             InputError: what the function returns does not fit the network.
         """
-        # A function may write over what it is given; what it was given is known here.
+        # The function gets copies, since it may write over its arguments.
         given = ([array.copy() for array in inputs] for inputs in calls)
         return [
             make_recording(self.network, inputs, self.function(*own), {}).outputs
@@ -108,9 +108,9 @@ class FunctionRunner:
 
 
 def output_specs(network: Network, inputs: Sequence[Array]) -> tuple[InputSpec, ...]:
-    """Return name and shape of each output that the network gives for some inputs.
+    """Return the name and shape of each output for some inputs.
 
-    The name is the model's own for it, or else that of the layer; of a layer's states `layer:1`.
+    The name is the model's own for it, or else that of the layer, `layer:1` for its state.
     """
     outputs = replay(network, [array[:1] for array in inputs]).outputs
     names = network.output_names or tuple(map(str, network.outputs))
@@ -134,7 +134,7 @@ def worth_recording(network: Network, recording: Recording) -> list[str]:
 
 
 def lengths_of(spec: InputSpec) -> tuple[int, ...]:
-    """Return the shape of an array without the N axis, none of which is open."""
+    """Return the shape of an array without the N axis, all of which is known."""
     return tuple(length for length in spec.shape if length is not None)
 
 

@@ -47,7 +47,7 @@ from rnncheck.report.self_test import Control, Outcome, SelfTest
 
 @dataclass
 class _Progress:
-    """Which faults are still to be caught, and what was found."""
+    """What was found so far."""
 
     faults: Sequence[Fault]
     outcomes: dict[str, Outcome]
@@ -59,7 +59,7 @@ class _Progress:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to catch, and every control has run on every cell."""
+        """Whether every fault is caught, and every control has run on every cell."""
         counts = [self.controls.get(name, Control(name, "")).runs for name in (*_IMPLEMENTATIONS, *_WAYS)]
         return not self.pending and min(counts) == len(_CELLS)
 
@@ -99,7 +99,7 @@ _IMPLEMENTATIONS: Mapping[str, tuple[str, Implementation]] = {
 _WAYS = ("call", "jit", "unroll", "all_true_mask", "batch_of_one")
 
 
-# What the controls are tried on.
+# The cells that the controls run on.
 _CELLS = ("simple_rnn", "lstm", "gru")
 
 
@@ -128,9 +128,9 @@ def self_test(
     """Run the self-test.
 
     Args:
-        faults: what is to be caught.
-        seed: of the cases' weights and inputs.
-        track: goes over the cases, and may show how far it has come.
+        faults: what to catch.
+        seed: for weights and inputs of the cases.
+        track: iterates over the cases, and may show progress.
     """
     outcomes = {fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in faults}
     progress = _Progress(faults, outcomes)
@@ -157,14 +157,14 @@ def _cases(seed: int) -> list[Case]:
 
 
 def _kind(case: Case) -> tuple[Any, ...]:
-    """Return what distinguishes cases as far as faults can tell."""
+    """Return the options that matter to faults."""
     flags = (case.return_state, case.go_backwards, case.stateful, case.initial_state, case.flatten, case.reset_after)
     usual = (case.activation == "tanh", case.recurrent_activation == "sigmoid", case.dense_activation == "linear")
     return (case.layer, case.wrapper, case.merge_mode, case.layers, case.mask, *flags, *usual)
 
 
 def _try_faults(progress: _Progress, case: Case, network: Network, recordings: Sequence[Recording]) -> None:
-    """Hold a run against its network with each fault that was not caught yet."""
+    """Hold a run against its network with each fault that is still to be caught."""
     twice = recordings if len(recordings) > 1 else (*recordings, *recordings)  # nothing may last from call to call
     for injection in injections(network, progress.pending):
         outcome = progress.outcomes[injection.fault.name]
@@ -186,7 +186,7 @@ def _try_faults(progress: _Progress, case: Case, network: Network, recordings: S
 
 
 def _is_control(case: Case) -> bool:
-    """Whether other correct implementations are tried on a case: a plain one of each cell."""
+    """Whether the controls run on a case: a plain one of each cell."""
     plain = Case(layer=case.layer, **{size: getattr(case, size) for size in "NTDMK"}, seed=case.seed)
     return case == plain and case.layer in _CELLS
 
@@ -203,7 +203,7 @@ def _try_controls(progress: _Progress, case: Case, model: Any, network: Network,
 
 
 def _try_other_backends(progress: _Progress, cases: Sequence[Case]) -> None:
-    """Try Keras' other backends, as far as they are installed, on the cases of the controls."""
+    """Run the cases of the controls on the other backends that are installed."""
     others = [name for name in named_backends(["all"]) if name != environment()["backend"]]
     if not others:
         return

@@ -18,7 +18,7 @@ _Item = TypeVar("_Item")
 
 
 def with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) -> Iterator[_Item]:
-    """Yield the items, or as many results, with a progress bar where a person is watching."""
+    """Yield the items, or as many results, with a progress bar if stderr is a terminal."""
     results = items if results is None else results
     if len(items) == 1 or not sys.stderr.isatty():
         yield from results
@@ -30,11 +30,11 @@ def with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) 
 
 
 def print_result(show: Callable[[Console], None], width: int = 118) -> None:
-    """Print something; a reader that has left, such as `head`, has seen what it wanted.
+    """Print to stdout, even if its reader, such as `head`, has left.
 
     Args:
-        show: prints it to a console.
-        width: in columns, where no terminal has one.
+        show: prints to a console.
+        width: in columns, if stdout is no terminal.
     """
     from rich.console import Console
 
@@ -50,12 +50,12 @@ def print_result(show: Callable[[Console], None], width: int = 118) -> None:
 
 
 def silence_stdout() -> None:
-    """Send stdout nowhere, so that what could not be written is not tried again when the process ends."""
+    """Send stdout nowhere, so that Python does not try to flush it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def accept_any_output() -> None:
-    """Print signs that the encoding of stdout lacks as `?`, and nothing where there is no stdout."""
+    """Print characters that the encoding of stdout lacks as `?`, and nothing if there is no stdout."""
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - closed with the process
     elif isinstance(sys.stdout, io.TextIOWrapper):

@@ -1,4 +1,4 @@
-"""Writing results: a file is there whole, or not at all."""
+"""Result files, which are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 from rnncheck.errors import InputError
 from rnncheck.report.report import Report
 
-# What the usual file systems take.
+# The limit of most file systems.
 _LONGEST_NAME = 255
 
 
 def check_writable(path: Path) -> None:
-    """Find out early whether a result can be written.
+    """Check that a result can be written.
 
     Raises:
         InputError: the path cannot be written.
@@ -31,11 +31,11 @@ def check_writable(path: Path) -> None:
             f"{path}: got the directory {path.parent}, which does not exist; expected one that does. Create it first."
         )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise InputError(f"{path}: it cannot be written; expected a place with write permission.")
+        raise InputError(f"{path}: got a place without write permission; expected one with it.")
 
 
 def write_json(result: Report | Mapping[str, Any], path: Path) -> None:
-    """Write a report, or what a self-test has for JSON."""
+    """Write a report, or the dictionary of a self-test, as JSON."""
 
     def write(part: Path) -> None:
         document = result if isinstance(result, Mapping) else result.to_dict()
@@ -45,12 +45,12 @@ def write_json(result: Report | Mapping[str, Any], path: Path) -> None:
 
 
 def write_csv(report: Report, path: Path) -> None:
-    """Write one line for each row as CSV."""
+    """Write a report as CSV, one line for each row."""
     _write_whole(path, lambda part: report.to_frame().to_csv(part, index=False))
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the file and move it into place, so that no half of it is ever seen.
+    """Write beside the file, then move it into place, so that nobody sees half of it.
 
     Raises:
         InputError: it cannot be written.
@@ -60,7 +60,7 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
         if (path.exists() and not path.is_file()) or path.is_relative_to("/dev"):
             write(path)  # a device or a pipe, such as /dev/stdout, is not replaced
             return
-        path = path.resolve()  # what a link points to is replaced, not the link
+        path = path.resolve()  # the target of a link is replaced, not the link
         handle, name = tempfile.mkstemp(prefix=".rnncheck-", dir=path.parent)
         os.close(handle)
         part = Path(name)
@@ -69,7 +69,7 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
         part.replace(path)
     except OSError as error:
         raise InputError(
-            f"{path}: it cannot be written ({error.strerror or error}); expected a writable place."
+            f"{path}: got an error while writing ({error.strerror or error}); expected a writable place."
         ) from error
     finally:
         if part is not None:

@@ -1,4 +1,4 @@
-"""What a self-test found: data only; `rnncheck.jobs.self_test` runs it, `rnncheck.report.tables` shows it."""
+"""The results of a self-test, as data; `rnncheck.jobs.self_test` runs it, `rnncheck.report.tables` shows it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rnncheck.report.values import SCHEMA, plain_values
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a fault.
+    """The result of one fault.
 
     Attributes:
         fault: its name.
         group: its class.
         summary: what it does.
         caught: whether some case showed it.
-        check: which check did: `step` or `end_to_end`; empty where none did.
-        layer: in which layer.
+        check: the check that caught it, `step` or `end_to_end`; empty if none did.
+        layer: the layer that it was in.
         margin: the largest score there, as a multiple of the limit.
-        case: the smallest case that shows it; empty where none does.
-        hidden: how many smaller places it could have been in and was not seen.
+        case: the smallest case that shows it; empty if none does.
+        hidden: in how many smaller places it was tried and did not show.
     """
 
     fault: str
@@ -81,12 +81,12 @@ class SelfTest:
 
     @property
     def complaints(self) -> list[str]:
-        """What is not as it should be, in words."""
+        """What went wrong, in words."""
         missed = [f"missed: {outcome.fault}: no case shows it" for outcome in self.outcomes if not outcome.caught]
         return missed + [f"false alarm: {each.name}: {case}" for each in self.controls for case in each.alarms]
 
     def to_dict(self, environment: Mapping[str, str]) -> dict[str, Any]:
-        """Return what was found as JSON has it."""
+        """Return the results as JSON has them."""
         return {
             "schema": SCHEMA,
             "environment": dict(environment),

@@ -15,7 +15,7 @@ _FRAMEWORKS = ("keras", "tensorflow", "jax", "torch")
 def environment() -> dict[str, str]:
     """Return what may change a number: versions, backend, device, default dtype, platform.
 
-    Backend, device and dtype are those of the Keras that this process has loaded; without one, nothing was run.
+    Backend, device and dtype are those of the Keras that this process has loaded, `none` if it has not.
     """
     found = {"rnncheck": __version__, "python": platform.python_version(), "numpy": np.__version__}
     for name in _FRAMEWORKS:

@@ -1,4 +1,4 @@
-"""The Keras of this process: loaded quietly, with models forgotten when they are done."""
+"""The Keras of this process: which backend it has, loading it quietly, forgetting models."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def forget_models() -> None:
-    """Let go of the models that were built, so that the next ones have the names that they would have alone."""
+    """Forget the models that were built, so that the next ones get the same names as in a fresh process."""
     import keras
 
     keras.backend.clear_session(free_memory=False)
@@ -124,7 +124,7 @@ def _keep_what_is_loaded() -> None:
 
 @contextlib.contextmanager
 def quiet_framework() -> Iterator[None]:
-    """Keep the framework's advice to model builders out of a check's output."""
+    """Silence warnings and advice of the framework."""
     logger = logging.getLogger("tensorflow")
     level = logger.level
     logger.setLevel(logging.ERROR)
