@@ -168,6 +168,11 @@ class Finder(ast.NodeVisitor):
         elif isinstance(value, float):
             self.add("constant", *self.span(node), repr(2.0 * value if value else 1.0))
 
+    def visit_keyword(self, node: ast.keyword) -> None:
+        """Leave `strict` alone, which guards against our own mistakes."""
+        if node.arg != "strict":
+            self.generic_visit(node)
+
     def visit_Call(self, node: ast.Call) -> None:
         """Drop an argument, or call the function's opposite."""
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

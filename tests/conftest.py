@@ -11,7 +11,7 @@ from rnncheck.cli import main
 
 def pytest_collection_modifyitems(items):
     """Begin with the slowest files, so that no process works on one when the others have nothing left."""
-    slowest = ["test_readme", "test_search", "test_verify", "test_backends"]
+    slowest = ["test_verify", "test_backends", "test_faults", "test_selftest", "test_plugin", "test_paths"]
     items.sort(key=lambda item: slowest.index(item.path.stem) if item.path.stem in slowest else len(slowest))
 
 

@@ -46,8 +46,21 @@ print(states.size, report.verdict.value)
 """
 
 
+def another_user():
+    """Return what makes a process nobody's: nothing when this is not root, or only root may run this Python."""
+    nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    try:
+        subprocess.run([sys.executable, "-c", ""], cwd="/", check=True, **nobody)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return nobody
+
+
+USER = another_user()
+
+
 class Environment:
-    """A virtual environment with the wheel. Commands run outside the checkout, as nobody when this is root."""
+    """A virtual environment with the wheel. Commands run outside the checkout, as nobody where this is root."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -59,9 +72,8 @@ class Environment:
             name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COVERAGE", "KERAS"))
         }
         env |= {"HOME": str(self.home), **more}
-        user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
         words = [str(word) for word in words]
-        return subprocess.run(words, cwd=self.home, env=env, capture_output=True, text=True, check=False, **user)
+        return subprocess.run(words, cwd=self.home, env=env, capture_output=True, text=True, check=False, **USER)
 
     def rnncheck(self, *words, **more):
         return self.run(self.python, "-m", "rnncheck", *words, **more)
@@ -75,7 +87,7 @@ def wheel(tmp_path_factory):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def install(wheel):
     """Return a function that installs the wheel with extras into an environment, which is removed at the end."""
     folders = []
@@ -90,13 +102,18 @@ def install(wheel):
         packages = [f"{wheel}{extras}", "-c", folder / "constraints.txt"]
         subprocess.run([environment.python, "-m", "pip", "install", "-q", *packages], check=True)
         environment.home.mkdir()
-        if os.geteuid() == 0:
-            os.chown(environment.home, NOBODY, NOBODY)
+        if USER:
+            os.chown(environment.home, USER["user"], USER["group"])
         return environment
 
     yield installed
     for folder in folders:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def light(install):
+    return install()
 
 
 def version(environment, package):
@@ -106,15 +123,17 @@ def version(environment, package):
     return shown.stdout.strip()
 
 
-def test_light_install_is_small_and_compares(install):
-    light = install()
-
+def test_light_install_is_small(light):
     size = sum(path.stat().st_size for path in light.folder.rglob("*") if path.is_file() and not path.is_symlink())
     assert size <= 220 * MEGABYTE, f"{size / MEGABYTE:.0f} MB"
 
+
+def test_light_install_compares_many_states_and_displays_the_report(light):
     large = light.run(light.python, "-c", LARGE)
     assert (large.returncode, large.stdout) == (0, "102400 match\n"), large.stderr
 
+
+def test_light_install_compares_and_shows_files(light):
     compared = light.rnncheck("compare", *SINE, *PORT, "--json", "sine.json", "--csv", "sine.csv")
     assert compared.returncode == 0, compared.stderr
     assert compared.stdout.endswith("3,088 numbers compared: 1 match\n")
@@ -127,8 +146,8 @@ def test_light_install_is_small_and_compares(install):
 
 
 @pytest.mark.parametrize("words", [["verify"], ["verify", *SINE], ["faults"]], ids=["grid", "model", "faults"])
-def test_light_install_says_which_extra_a_command_needs(install, words):
-    refused = install().rnncheck(*words)
+def test_light_install_says_which_extra_a_command_needs(light, words):
+    refused = light.rnncheck(*words)
 
     assert (refused.returncode, refused.stdout) == (2, "")
     assert 'pip install "rnncheck[tensorflow]"' in refused.stderr
