@@ -143,7 +143,7 @@ def evidence() -> str:
     """Two sentences: what was measured on correct and on wrong code."""
     correct, rules = records.read("calibration"), records.read("comparison")["rules"]
     own, usual = rules["rnncheck"], rules["numpy.allclose"]
-    kinds = ", ".join(f"{count} {kind}" for kind, count in own["honest_by_condition"].items())
+    kinds = ", ".join(f"{kind}: {count}" for kind, count in own["honest_by_condition"].items())
     return (
         f"- Of {correct['cases']:,} random models that are correct, with {correct['numbers']:,} numbers, "
         f"it called {correct['wrong'] or 'none'} wrong.\n"
