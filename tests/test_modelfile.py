@@ -785,12 +785,12 @@ def outcome(path, owners):
 
 
 # What `two_dense` has: a damaged file may have other numbers, but no other arrays.
-WHOLE = [("kernel", "f", (4, 3)), ("bias", "f", (3,)), ("kernel", "f", (3, 2)), ("bias", "f", (2,))]
+INTACT = [("kernel", "f", (4, 3)), ("bias", "f", (3,)), ("kernel", "f", (3, 2)), ("bias", "f", (2,))]
 
 
 def is_read_or_refused(found):
     if isinstance(found, list):
-        return found == WHOLE
+        return found == INTACT
     return re.search(r"; expected .*[.:] .*[.)]$", found, re.DOTALL) is not None
 
 
@@ -799,7 +799,7 @@ def test_whole_file_is_read(suffix, saved, tmp_path):
     path = tmp_path / "a"
     path.write_bytes(saved[0][suffix])
 
-    assert outcome(path, saved[1]) == WHOLE
+    assert outcome(path, saved[1]) == INTACT
 
 
 @FORMATS

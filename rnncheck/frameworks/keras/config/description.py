@@ -158,11 +158,7 @@ def _members(model: Object, descriptions: Sequence[Config], container: str) -> I
 
 
 def _part(parent: Object, description: Config, *steps: str) -> Object:
-    """Read one description inside another.
-
-    Raises:
-        UnsupportedError: its class or an option of it is not replayed.
-    """
+    """Read one description inside another."""
     kind = _class(description)
     name = str(description.get("name") or config_of(description).get("name", kind))
     entry, config = ENTRIES.get(kind) or MODELS.get(kind), config_of(description)

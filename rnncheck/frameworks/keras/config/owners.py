@@ -48,15 +48,9 @@ def container_names(class_names: Sequence[str]) -> list[str]:
     seen: dict[str, int] = {}
     names = []
     for class_name in class_names:
-        name = snake_case(class_name)
+        name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", class_name))
+        name = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()  # LSTMCell: lstm_cell
         count = seen.get(name, 0)
         seen[name] = count + 1
         names.append(f"{name}_{count}" if count else name)
     return names
-
-
-def snake_case(class_name: str) -> str:
-    """Return a class name as Keras writes it: LSTMCell as lstm_cell."""
-    name = re.sub(r"\W+", "", class_name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

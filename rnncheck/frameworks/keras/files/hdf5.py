@@ -85,6 +85,8 @@ def open_hdf5(content: bytes, where: str) -> Iterator[Hdf5File]:
 class Hdf5File:
     """An open file, from which groups, attributes and arrays are read under control.
 
+    Every method raises an InputError where the file is damaged.
+
     Attributes:
         root: the file's outermost group.
         where: what messages call the file.
@@ -112,31 +114,19 @@ class Hdf5File:
         return found
 
     def members(self, group: h5py.Group) -> list[str]:
-        """Return the names of what a group holds.
-
-        Raises:
-            InputError: the file is damaged.
-        """
+        """Return the names of what a group holds."""
         with reported_damage(self.where):
             return [str(name) for name in group]
 
     def address(self, group: h5py.Group) -> int:
-        """Return where in the file a group lies, whatever its name.
-
-        Raises:
-            InputError: the file is damaged.
-        """
+        """Return where in the file a group lies, whatever its name."""
         import h5py
 
         with reported_damage(self.where):
             return int(h5py.h5o.get_info(group.id).addr)
 
     def attribute(self, group: h5py.Group, name: str) -> Any:
-        """Return an attribute, bytes as text; None without one.
-
-        Raises:
-            InputError: it is no text, too large or damaged.
-        """
+        """Return an attribute, bytes as text; None without one."""
         import h5py
 
         with reported_damage(self.where):
@@ -150,19 +140,18 @@ class Hdf5File:
             return value.decode() if isinstance(value, bytes) else value
 
     def names(self, group: h5py.Group, attribute: str) -> list[str] | None:
-        """Return a list of names, which Keras cuts into `attribute0`, `attribute1`, ... where it is long.
-
-        Raises:
-            InputError: it is damaged.
-        """
+        """Return a list of names, which Keras cuts into `attribute0`, `attribute1`, ... where it is long."""
         whole = self.attribute(group, attribute)
         parts: list[Any] = []
         while whole is None and (part := self.attribute(group, f"{attribute}{len(parts)}")) is not None:
             parts.append(part)
         parts = parts if whole is None else [whole]
         with reported_damage(self.where):
-            names = [_text(name) for part in parts for name in np.atleast_1d(part)]
-        return names if parts else None
+            names = [name for part in parts for name in np.atleast_1d(part)]
+            texts = [name.decode() if isinstance(name, bytes) else name for name in names]
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError("something else where a name should be")
+        return list(map(str, texts)) if parts else None
 
     def array(self, parent: h5py.Group, path: str) -> Array:
         """Return the numbers of an array; those of bfloat16, which NumPy lacks, as float32.
@@ -228,9 +217,6 @@ class Hdf5File:
 def _check_texts(content: bytes) -> None:
     """Check the lengths in every collection of texts, over which HDF5 stumbles into endless loops and crashes.
 
-    Raises:
-        ValueError: a length does not fit.
-
     Source: HDF5 File Format Specification 3.0, III.E, "Global Heap".
     """
     start = content.find(_HEAP)
@@ -263,11 +249,3 @@ def _floats(dataset: h5py.Dataset, where: str) -> Array:
             "rnncheck does not replay quantised weights: save the model before they are quantised."
         )
     return np.asarray(dataset[()], dtype.newbyteorder("="))
-
-
-def _text(name: Any) -> str:
-    if isinstance(name, bytes):
-        return name.decode()
-    if isinstance(name, str):
-        return str(name)
-    raise TypeError(f"{type(name).__name__} where a name should be")

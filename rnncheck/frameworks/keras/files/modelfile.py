@@ -57,15 +57,15 @@ def open_model(path: Path) -> ModelFile:
         return _open_archive(path)
     if head.startswith(_HDF5):
         return _open_legacy(path)
-    raise _no_model_file(path, head)
+    what = "text" if head.isascii() and head.decode().replace("\n", " ").replace("\r", " ").isprintable() else "bytes"
+    raise InputError(
+        f"{path}: it is neither a zip archive nor HDF5 but {what} beginning with {head[:12]!r}; expected a .keras or "
+        f".h5 file with a model. {_SAVE}"
+    )
 
 
 def _head(path: Path) -> bytes:
-    """Return the first bytes of a file.
-
-    Raises:
-        InputError: there is no such file, or it is empty.
-    """
+    """Return the first bytes of a file."""
     try:
         if path.is_dir():
             raise _directory(path)
@@ -100,14 +100,6 @@ def _directory(path: Path) -> InputError:
     return InputError(f"{path}: it is a {kind}; expected a .keras or .h5 file. {todo}")
 
 
-def _no_model_file(path: Path, head: bytes) -> InputError:
-    what = "text" if head.isascii() and head.decode().replace("\n", " ").replace("\r", " ").isprintable() else "bytes"
-    return InputError(
-        f"{path}: it is neither a zip archive nor HDF5 but {what} beginning with {head[:12]!r}; "
-        f"expected a .keras or .h5 file with a model. {_SAVE}"
-    )
-
-
 def _open_archive(path: Path) -> ModelFile:
     with _archive(path) as archive:
         _check_members(path, archive)
@@ -138,12 +130,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
-    """Check the names of what is in an archive, and that it has a model and its weights.
-
-    Raises:
-        InputError: a name leads out of the archive, is there twice, or is missing.
-        UnsupportedError: the weights are kept in a way that rnncheck does not read.
-    """
+    """Check the names in an archive: none leads out of it, and the model and its weights are there."""
     names = archive.namelist()
     for name in names:
         parts = name.replace("\\", "/").split("/")
@@ -166,11 +153,7 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> zipfile.ZipInfo:
-    """Return an archive's entry after a check of the size that it declares.
-
-    Raises:
-        InputError: it declares more than the file can hold, or more than the limit.
-    """
+    """Return an archive's entry after a check of the size that it declares."""
     info = archive.getinfo(name)
     if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} or info.flag_bits & _ENCRYPTED:
         raise InputError(
@@ -207,7 +190,12 @@ def _open_legacy(path: Path) -> ModelFile:
     with opener() as file:
         text = file.attribute(file.root, "model_config")
         if text is None:
-            raise _no_config(path, file)
+            members = {"layers", "_layer_checkpoint_dependencies", "vars"} & set(file.members(file.root))
+            if members or file.names(file.root, "layer_names"):
+                said = "it has weights, but no model that they belong to; expected a model saved whole."
+            else:
+                said = "it is HDF5 without the attribute model_config; expected a model saved by Keras."
+            raise InputError(f"{path}: {said} {_SAVE}")
         version = file.attribute(file.root, "keras_version")
         if version is None and (group := file.group(file.root, "model_weights")) is not None:
             version = file.attribute(group, "keras_version")
@@ -216,23 +204,8 @@ def _open_legacy(path: Path) -> ModelFile:
     return ModelFile(path, config, _version(version or "", f"{path}: keras_version"), LegacyWeights(opener))
 
 
-def _no_config(path: Path, file: Hdf5File) -> InputError:
-    members = file.members(file.root)
-    if {"layers", "_layer_checkpoint_dependencies", "vars"} & set(members) or file.names(file.root, "layer_names"):
-        return InputError(
-            f"{path}: it has weights, but no model that they belong to; expected a model saved whole. {_SAVE}"
-        )
-    return InputError(
-        f"{path}: it is HDF5 without the attribute model_config; expected a model saved by Keras. {_SAVE}"
-    )
-
-
 def _parse(text: Any, where: str) -> Mapping[str, Any]:
-    """Return the JSON object that a text holds.
-
-    Raises:
-        InputError: it is no JSON, no object, or nested too deeply.
-    """
+    """Return the JSON object that a text holds."""
     try:
         value = json.loads(text)
         depth = _depth(value)
@@ -248,29 +221,20 @@ def _parse(text: Any, where: str) -> Mapping[str, Any]:
 
 
 def _depth(value: Any) -> int:
-    """Return how deeply objects and lists lie in each other.
-
-    Raises:
-        ValueError: a text in it has half a character, which could not be printed.
-    """
+    """Return how deeply objects and lists are nested."""
     depth, level = 0, [value]
     while level:
         depth += 1
         inner = [node for node in level if isinstance(node, dict | list)]
         for node in level:
             if isinstance(node, str):
-                node.encode()
+                node.encode()  # a ValueError for half a character, which could not be printed
         level = [member for node in inner for member in (node if isinstance(node, list) else [*node, *node.values()])]
     return depth
 
 
 def _check_model(config: Mapping[str, Any], where: str) -> None:
-    """Check that a description is that of a model that is not quantised.
-
-    Raises:
-        InputError: it describes no model.
-        UnsupportedError: a layer is quantised.
-    """
+    """Check that a description is one of a model, and of none that is quantised."""
     if not isinstance(config.get("class_name"), str) or "config" not in config:
         raise InputError(f"{where}: it has no class_name and config; expected the description of a model. {_SAVE}")
     waiting: list[Any] = [config]  # every object and list in the description, outer ones first

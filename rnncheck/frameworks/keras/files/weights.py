@@ -120,11 +120,7 @@ class LegacyWeights:
 
 
 def _groups_with_weights(file: Hdf5File) -> Iterator[tuple[Path, Own]]:
-    """Yield what every group has as weights of its own; what serves training is left out.
-
-    Raises:
-        InputError: the file is damaged, or a group contains itself.
-    """
+    """Yield what every group has as weights of its own; what serves training is left out."""
     waiting: list[tuple[Path, h5py.Group]] = [((), file.root)]
     visited = set()
     while waiting:
@@ -194,11 +190,7 @@ def _split(member: str) -> tuple[str, int]:
 
 
 def _lists_of_weights(file: Hdf5File) -> dict[str, dict[str, Array]]:
-    """Return the weights of each of the model's own layers by Keras' names for them, in the file's order.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """Return the weights of each of the model's own layers by Keras' names for them, in the file's order."""
     group = file.group(file.root, "model_weights")
     layers = file.names(group, "layer_names") if group is not None else None
     if layers is None:
@@ -227,11 +219,7 @@ def _without_shared(own: Mapping[str, Array], expected: int, seen: dict[str, Arr
 
 
 def _check_list(layer: str, found: Sequence[str], names: Sequence[str]) -> None:
-    """Check that a layer has as many weights as expected, and in the expected order as far as their names tell.
-
-    Raises:
-        InputError: it has not.
-    """
+    """Check that a layer has as many weights as expected, and in the expected order as far as their names tell."""
     if len(found) != len(names):
         raise _wrong_count(layer, len(found), names) if names else _leftover(f"layer {layer!r}", len(found))
     last = [name.rsplit("/", 1)[-1].removesuffix(":0") for name in found]
