@@ -181,12 +181,9 @@ class Found:
     runs: tuple[Run, ...]
     left_out: int
 
-    def of(self, *, honest: bool, group: str | None = None) -> list[Run]:
-        """Return the honest runs, or the faulty ones: those of a class, or all."""
-        return [run for run in self.runs if run.honest is honest and group in {None, run.group}]
-
-
-# --- networks ---
+    def of(self, *, honest: bool, group: str) -> list[Run]:
+        """Return the honest runs of a class, or the faulty ones."""
+        return [run for run in self.runs if run.honest is honest and run.group == group]
 
 
 def make_network(setting: Setting) -> tuple[Network, tuple[Array, ...]]:
@@ -246,9 +243,6 @@ def _dense(setting: Setting, rng: np.random.Generator) -> Layer:
     return Layer("dense", "Dense", (Tensor("rnn"),), options, weights, setting.dtype)
 
 
-# --- runs ---
-
-
 def severity(fault: Fault) -> str:
     """Return the class of a fault: by how much a weight is off, precision, or semantic for all others."""
     _, _, amount = fault.name.partition("_off_by_")
@@ -300,16 +294,17 @@ def faulty_runs(setting: Setting) -> list[Run | None]:
     """Run a network with every fault that it can have; None for a run in which the fault moves too little."""
     network, inputs = make_network(setting)
     (expected,) = rnncheck.replay(network, inputs).outputs
-    runs = []
+    runs: list[Run | None] = []
     for injection in injections(network, FAULTS):
         recordings = emulate(injection.network, [inputs])
-        visible = moved(network, injection, recordings) > VISIBLE
-        runs.append(_faulty_run(setting, injection, flags(network, recordings, expected)) if visible else None)
+        if moved(network, injection, recordings) > VISIBLE:
+            flagged = flags(network, recordings, expected)
+            runs.append(
+                Run(f"{injection}: {setting}", honest=False, group=severity(injection.fault), flagged=flagged)
+            )
+        else:
+            runs.append(None)
     return runs
-
-
-def _faulty_run(setting: Setting, injection: Injection, flagged: Mapping[str, bool]) -> Run:
-    return Run(f"{injection}: {setting}", honest=False, group=severity(injection.fault), flagged=flagged)
 
 
 def run_all(honest: Sequence[Setting] = SETTINGS, faulty: Sequence[Setting] = FAULTY, mapper: Mapper = map) -> Found:
@@ -321,29 +316,21 @@ def run_all(honest: Sequence[Setting] = SETTINGS, faulty: Sequence[Setting] = FA
     return Found(counted, len(runs) - len(counted))
 
 
-# --- results ---
-
-
-def _tally(found: Found, rule: str, groups: Sequence[str], *, honest: bool) -> dict[str, dict[str, int]]:
-    """Return how many runs of each class a rule gets wrong, and how many there are."""
-    by_group = {group: found.of(honest=honest, group=group) for group in groups}
-    return {
-        "wrong": {group: sum(run.is_wrong(rule) for run in runs) for group, runs in by_group.items()},
-        "runs": {group: len(runs) for group, runs in by_group.items()},
-    }
-
-
 def summarize(found: Found, rule: str) -> dict[str, Any]:
     """Return a rule's false alarms and misses, beside how many runs there were to get wrong."""
-    alarms = _tally(found, rule, CONDITIONS, honest=True)
-    misses = _tally(found, rule, SEVERITIES, honest=False)
+    honest = {group: found.of(honest=True, group=group) for group in CONDITIONS}
+    faulty = {group: found.of(honest=False, group=group) for group in SEVERITIES}
+    alarms, misses = (
+        {group: sum(run.is_wrong(rule) for run in runs) for group, runs in by_group.items()}
+        for by_group in (honest, faulty)
+    )
     return {
-        "false_alarms": sum(alarms["wrong"].values()),
-        "honest": sum(alarms["runs"].values()),
-        "false_alarms_by_condition": alarms["wrong"],
-        "honest_by_condition": alarms["runs"],
-        "misses": misses["wrong"],
-        "faulty": misses["runs"],
+        "false_alarms": sum(alarms.values()),
+        "honest": sum(map(len, honest.values())),
+        "false_alarms_by_condition": alarms,
+        "honest_by_condition": {group: len(runs) for group, runs in honest.items()},
+        "misses": misses,
+        "faulty": {group: len(runs) for group, runs in faulty.items()},
     }
 
 

@@ -33,11 +33,9 @@ from rnncheck.rounding.precision import PRECISIONS
 # Pairs are tried with so many of the faults that explain most on their own as the first of the two.
 _FIRST_OF_PAIRS = 6
 
-
 # A glance tells that a fault explains nothing where scores stay this many times above their limits: the noise of a
 # glance is rough.
 _HOPELESS = 3.0
-
 
 # So few wrong weights are named before pairs of faults are tried.
 _SLIPS = 2

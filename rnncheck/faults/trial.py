@@ -16,7 +16,6 @@ from rnncheck.network import Layer, Network, Recording
 # The classes of faults that mix samples: what they do to some of them is not what they do to all.
 MIXING = ("layout", "batch", "masks")
 
-
 # How many numbers of a layer are enough for a glance.
 _FEW = 2**12
 
