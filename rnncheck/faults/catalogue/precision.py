@@ -12,7 +12,7 @@ from rnncheck.equations.changes import with_cell, with_factors, with_options, wi
 from rnncheck.equations.formats import int8
 from rnncheck.equations.operands import Weights, X
 from rnncheck.faults.catalogue.causes import ONE_STEP
-from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, fault, of_layer, of_weights
+from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, Change, Form, fault, of_layer, of_weights
 from rnncheck.network import Activation, Array, Layer
 from rnncheck.rounding.accuracy import ACCURACY
 from rnncheck.rounding.precision import PRECISIONS
@@ -115,44 +115,42 @@ def state_in_bfloat16(layer: Layer) -> Layer:
     return with_state_fed(layer, lambda h: kept(h, _BFLOAT16))
 
 
-@fault("precision", of_layer)
-def tanh_polynomial(layer: Layer) -> Layer | None:
-    """tanh is a polynomial with an error of 4e-6"""
-    return _with_approximate(layer, "tanh", _polynomial, lambda v, f: 1.0 - f * f)
+def _approximating(of: str) -> Form:
+    """Make a fault of a function that approximates an activation; it is taken to have the same slope."""
+    slopes: dict[str, Callable[[Array, Array], Array]] = {
+        "tanh": lambda v, f: 1.0 - f * f,
+        "sigmoid": lambda v, f: f * (1.0 - f),
+    }
 
+    def form(evaluate: Callable[[Array], Array]) -> Change:
+        function = Elementary(of, evaluate, slopes[of], lambda v, slope, e: slope + e, ACCURACY[of])
+        approximate = Activation(of, function=function)
 
-@fault("precision", of_layer)
-def tanh_pade(layer: Layer) -> Layer | None:
-    """tanh is a quotient of polynomials with an error of 1e-4"""
-    return _with_approximate(layer, "tanh", _pade, lambda v, f: 1.0 - f * f)
+        def changed(layer: Layer) -> Layer | None:
+            chosen = [
+                name for name, each in layer.options.items() if isinstance(each, Activation) and each.name == of
+            ]
+            return with_options(layer, **dict.fromkeys(chosen, approximate)) if chosen else None
 
+        return of_layer(changed)
 
-@fault("precision", of_layer)
-def sigmoid_table(layer: Layer) -> Layer | None:
-    """sigmoid comes from a table of 256 entries"""
-    return _with_approximate(layer, "sigmoid", _table, lambda v, f: f * (1.0 - f))
-
-
-def _with_approximate(
-    layer: Layer, of: str, evaluate: Callable[[Array], Array], slope: Callable[[Array, Array], Array]
-) -> Layer | None:
-    """Replace an activation by an approximation, which has the slope of what it approximates."""
-    function = Elementary(of, evaluate, slope, lambda v, slope, e: slope + e, ACCURACY[of])
-    options = [key for key, value in layer.options.items() if isinstance(value, Activation) and value.name == of]
-    return with_options(layer, **dict.fromkeys(options, Activation(of, function=function))) if options else None
+    return form
 
 
 _SERIES = np.polynomial.Chebyshev.interpolate(np.tanh, 57, domain=[-6.5, 6.5])
 
 
-def _polynomial(v: Array) -> Array:
-    """A Chebyshev series on [-6.5, 6.5], flat outside: tanh to 4e-6."""
+@fault("precision", _approximating("tanh"))
+def tanh_polynomial(v: Array) -> Array:
+    """tanh is a polynomial with an error of 4e-6"""
     result: Array = _SERIES(np.clip(v, -6.5, 6.5))
     return result
 
 
-def _pade(v: Array) -> Array:
-    """x(135135 + 17325x² + 378x⁴ + x⁶)/(135135 + 62370x² + 3150x⁴ + 28x⁶), held within ±1: tanh to 1e-4."""
+@fault("precision", _approximating("tanh"))
+def tanh_pade(v: Array) -> Array:
+    """tanh is a quotient of polynomials with an error of 1e-4"""
+    # x(135135 + 17325x² + 378x⁴ + x⁶)/(135135 + 62370x² + 3150x⁴ + 28x⁶), held within ±1
     x = np.clip(v, -5.0, 5.0)
     square = np.square(x)
     above = 135135.0 + square * (17325.0 + square * (378.0 + square))
@@ -161,6 +159,8 @@ def _pade(v: Array) -> Array:
     return result
 
 
-def _table(v: Array) -> Array:
-    """The nearest of 256 entries between -8 and 8: sigmoid to 8e-3."""
+@fault("precision", _approximating("sigmoid"))
+def sigmoid_table(v: Array) -> Array:
+    """sigmoid comes from a table of 256 entries"""
+    # The nearest of entries between -8 and 8: an error of 8e-3.
     return 1.0 / (1.0 + np.exp(-np.rint(np.clip(v, -8.0, 8.0) * 16.0) / 16.0))
