@@ -60,10 +60,10 @@ def test_replay_takes_a_file_and_shows_every_step(network, recording):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        pytest.param(X[:, :5], "input 'sine': shape (8, 5, 1) came; expected (N, 24, 1)", id="steps"),
-        pytest.param("x.npy", "input 'sine': the path 'x.npy' came; expected an array.", id="path"),
-        pytest.param(X * np.nan, "input 'sine': nan came at [0, 0, 0]; expected finite numbers.", id="nan"),
-        pytest.param([X, X], "inputs: 2 arrays came; expected 1: 'sine'.", id="count"),
+        pytest.param(X[:, :5], "input 'sine': got shape (8, 5, 1); expected (N, 24, 1)", id="steps"),
+        pytest.param("x.npy", "input 'sine': got the path 'x.npy'; expected an array.", id="path"),
+        pytest.param(X * np.nan, "input 'sine': got nan at [0, 0, 0]; expected finite numbers.", id="nan"),
+        pytest.param([X, X], "inputs: got 2 arrays; expected 1: 'sine'.", id="count"),
     ],
 )
 def test_replay_refuses_what_does_not_fit(network, inputs, message):
@@ -162,7 +162,7 @@ def test_id_beyond_the_table_of_an_inner_embedding_is_refused(call):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"states": "h.npy"}, "states of 'lstm': the path 'h.npy' came; expected an array.", id="path"),
+        pytest.param({"states": "h.npy"}, "states of 'lstm': got the path 'h.npy'; expected an array.", id="path"),
         pytest.param({"states": [1.0, 2.0]}, "states: got 2 arrays without a name; expected names", id="count"),
         pytest.param({"precision": ["float16"]}, "precision: got ['float16']; expected one of float64", id="list"),
         pytest.param({"rtol": "a", "atol": 0}, "rtol='a' came; expected a finite number from 0 up.", id="rtol"),
@@ -176,7 +176,7 @@ def test_compare_refuses_in_words(network, recording, options, message):
 def test_masked_array_is_refused(network, recording):
     masked = np.ma.masked_array(recording.outputs[0], mask=True)
 
-    with pytest.raises(InputError, match="output 'next_value': a masked array came; expected plain numbers"):
+    with pytest.raises(InputError, match="output 'next_value': got a masked array; expected plain numbers"):
         rnncheck.compare(network, X, masked)
 
 
@@ -211,9 +211,9 @@ def test_outputs_go_by_the_names_that_the_model_has_for_them(tmp_path, named, ki
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        pytest.param((SINE,), {"seed": -1}, "seed=-1 came; expected a whole number from 0 up.", id="seed"),
-        pytest.param((SINE,), {"seed": "a"}, "seed='a' came; expected a whole number from 0 up.", id="word"),
-        pytest.param((SINE,), {"samples": 2.5}, "N=2.5 came; expected a whole number from 1 up.", id="half"),
+        pytest.param((SINE,), {"seed": -1}, "got seed=-1; expected a whole number from 0 up.", id="seed"),
+        pytest.param((SINE,), {"seed": "a"}, "got seed='a'; expected a whole number from 0 up.", id="word"),
+        pytest.param((SINE,), {"samples": 2.5}, "got N=2.5; expected a whole number from 1 up.", id="half"),
         pytest.param((SINE, X), {"samples": 7}, "samples: got both samples and inputs;", id="samples of inputs"),
         pytest.param((Case(),), {"samples": 3}, "samples: got it with the case", id="samples of a case"),
         pytest.param((Case(),), {"seed": 3}, "seed: got it with the case", id="seed of a case"),

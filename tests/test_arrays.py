@@ -142,19 +142,19 @@ def test_numbers_that_are_not_finite_are_read_and_left_to_the_check_of_inputs(tm
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1,2,3\n4,5\n", "line 2 has 2 numbers; expected 3, as on those before."),
-        ("a,b,c\n1,2,3\n\n4,5,6,7\n", "line 4 has 4 numbers; expected 3, as on those before."),
-        ("1,2,3\n4,five,6\n", "line 2 has 'five'; expected numbers with commas between them."),
-        ("1,2,3\n4,,6\n", "line 2 has ''; expected numbers with commas between them."),
-        ("1,2,x\n", "line 1 has 'x'; expected numbers with commas between them."),
-        ("a,b\nc,d\n", "line 2 has 'c'; expected numbers with commas between them."),
-        ("1;2;3\n4;5;6\n", "line 1 has '1;2;3'; expected numbers with commas between them."),
-        ("1 2 3\n", "line 1 has '1 2 3'; expected numbers with commas between them."),
-        ("", "it has no line of numbers; expected numbers with commas between them."),
-        ("a,b,c\n", "it has no line of numbers; expected numbers with commas between them."),
+        ("1,2,3\n4,5\n", "got 2 numbers on line 2; expected 3, as on the lines before."),
+        ("a,b,c\n1,2,3\n\n4,5,6,7\n", "got 4 numbers on line 4; expected 3, as on the lines before."),
+        ("1,2,3\n4,five,6\n", "got 'five' on line 2; expected numbers with commas between them."),
+        ("1,2,3\n4,,6\n", "got '' on line 2; expected numbers with commas between them."),
+        ("1,2,x\n", "got 'x' on line 1; expected numbers with commas between them."),
+        ("a,b\nc,d\n", "got 'c' on line 2; expected numbers with commas between them."),
+        ("1;2;3\n4;5;6\n", "got '1;2;3' on line 1; expected numbers with commas between them."),
+        ("1 2 3\n", "got '1 2 3' on line 1; expected numbers with commas between them."),
+        ("", "got no line of numbers; expected numbers with commas between them."),
+        ("a,b,c\n", "got no line of numbers; expected numbers with commas between them."),
         (
             "1,2,3\n" * 6,
-            f"6 lines came; expected a multiple of 4, {STEPS}",
+            f"got 6 lines; expected a multiple of 4, {STEPS}",
         ),
     ],
     ids=[
@@ -172,14 +172,14 @@ def test_csv_that_is_no_table_of_numbers_is_refused(tmp_path, text, message):
 def test_csv_that_cannot_be_cut_into_steps_is_refused(tmp_path, shape):
     (tmp_path / "x.csv").write_text("1,2,3\n" * 6)
 
-    assert refusal(tmp_path / "x.csv", network(shape)).startswith("6 lines came; expected a multiple of ")
+    assert refusal(tmp_path / "x.csv", network(shape)).startswith("got 6 lines; expected a multiple of ")
 
 
 def test_csv_for_several_inputs_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("1,2,3\n")
 
     assert refusal(tmp_path / "x.csv", TWO) == (
-        "a .csv file holds one array, but the model has 2 inputs; expected .npz or .json."
+        "got a .csv file, which holds one array, for 2 inputs; expected .npz or .json."
     )
 
 
@@ -204,7 +204,7 @@ def test_numbers_that_are_none_are_read_as_c_writes_them(tmp_path, words, number
 def test_word_in_the_first_line_of_numbers_is_no_header(tmp_path, word):
     (tmp_path / "x.csv").write_text(f"{word},2,3\n" + "1,2,3\n" * 4)
 
-    assert refusal(tmp_path / "x.csv") == f"line 1 has {word!r}; expected numbers with commas between them."
+    assert refusal(tmp_path / "x.csv") == f"got {word!r} on line 1; expected numbers with commas between them."
 
 
 @pytest.mark.parametrize(
@@ -244,15 +244,15 @@ def test_name_that_is_there_twice_is_refused(tmp_path):
             archive.writestr("a.npy", content.getvalue())
     (tmp_path / "x.json").write_text('{"a": [1], "a": [2]}')
 
-    assert refusal(tmp_path / "x.npz") == "array 'a' is there twice; expected every name once."
-    assert refusal(tmp_path / "x.json") == "'a' is there twice; expected every name once."
+    assert refusal(tmp_path / "x.npz") == "got array 'a' twice; expected every name once."
+    assert refusal(tmp_path / "x.json") == "got 'a' twice; expected every name once."
 
 
 def test_saved_bfloat16_is_refused_with_a_way_out(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((1, 4, 3), "V2"))
 
     assert refusal(tmp_path / "x.npy") == (
-        "values of two bytes came that NumPy does not know, as bfloat16 is saved; expected numbers. Save "
+        "got values of two bytes that NumPy does not know, as bfloat16 is saved; expected numbers. Save "
         "array.astype('float32'), which holds every bfloat16."
     )
 
@@ -260,7 +260,7 @@ def test_saved_bfloat16_is_refused_with_a_way_out(tmp_path):
 def test_truth_among_numbers_is_refused(tmp_path):
     (tmp_path / "x.json").write_text("[[[1, true, 3]]]")
 
-    assert refusal(tmp_path / "x.json") == "true or false came among numbers; expected nested lists of numbers."
+    assert refusal(tmp_path / "x.json") == "got true or false among numbers; expected nested lists of numbers."
 
 
 def test_integer_beyond_those_of_numpy_is_a_number(tmp_path):
@@ -270,7 +270,7 @@ def test_integer_beyond_those_of_numpy_is_a_number(tmp_path):
 
 
 def test_directory_is_refused_as_such(tmp_path):
-    assert refusal(tmp_path) == "it is a directory; expected .npy, .npz, .csv or .json with the inputs."
+    assert refusal(tmp_path) == "got a directory; expected .npy, .npz, .csv or .json with the inputs."
 
 
 def test_csv_in_another_encoding_is_refused(tmp_path):
@@ -283,14 +283,14 @@ def test_csv_in_another_encoding_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "came"),
+    ("name", "got"),
     [("x.txt", "a .txt file"), ("x", "a file without a suffix"), ("x.npy.gz", "a .gz file")],
     ids=["txt", "none", "gz"],
 )
-def test_file_of_another_kind_is_refused(tmp_path, name, came):
+def test_file_of_another_kind_is_refused(tmp_path, name, got):
     (tmp_path / name).write_text("1,2,3\n")
 
-    assert refusal(tmp_path / name) == f"{came} came; expected .npy, .npz, .csv or .json. {ADVICE}"
+    assert refusal(tmp_path / name) == f"got {got}; expected .npy, .npz, .csv or .json. {ADVICE}"
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".txt"])
@@ -322,7 +322,7 @@ def test_archive_without_arrays_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.npz", "w"):
         pass
 
-    assert refusal(tmp_path / "x.npz") == f"it holds no array; expected one for each input. {ADVICE}"
+    assert refusal(tmp_path / "x.npz") == f"got no array; expected one for each input. {ADVICE}"
 
 
 # --- headers that are not to be believed ---

@@ -274,7 +274,7 @@ def test_report_is_written_over_nothing_that_is_read(tmp_path, rnncheck_command,
 BAD_OUTPUTS = {
     "one": (
         lambda p, r: as_json(p / "y.json", r.outputs[0].tolist()),
-        "y.json: one array came; expected an object with an array for each output: 'head', 'every'.",
+        "y.json: got one array; expected an object with an array for each output: 'head', 'every'.",
     ),
     "unknown_name": (
         lambda p, r: as_npz(p / "y.npz", head=r.outputs[0], other=r.outputs[1]),
@@ -302,15 +302,15 @@ BAD_OUTPUTS = {
     ),
     "ragged": (
         lambda p, r: as_json(p / "y.json", {"head": [[1, 2], [3]], "every": r.outputs[1].tolist()}),
-        "y.json: 'head': lists of different lengths came; expected those of one shape.",
+        "y.json: 'head': got lists of different lengths; expected lists of one shape.",
     ),
     "text": (
         lambda p, r: as_json(p / "y.json", {"head": [[1, "two"]], "every": []}),
-        "y.json: 'head': \"two\" came; expected nested lists of numbers.",
+        "y.json: 'head': got \"two\"; expected nested lists of numbers.",
     ),
     "null": (
         lambda p, r: as_json(p / "y.json", {"head": [[1, None]], "every": []}),
-        "y.json: 'head': null came; expected nested lists of numbers.",
+        "y.json: 'head': got null; expected nested lists of numbers.",
     ),
     "no_json": (
         lambda p, r: (p / "y.json").write_text('{"head": [1,\n2') and p / "y.json",
@@ -345,7 +345,7 @@ BAD_STATES = {
     ),
     "pickled": (
         lambda p, r: as_npz(p / "h.npz", gru=np.array([{}], object)),
-        "Python objects came, which are never unpickled",
+        "got Python objects, which are never unpickled",
     ),
     "missing": (lambda p, r: p / "none.npz", "none.npz: there is no such file; expected .npy, .npz, .csv or .json"),
 }
@@ -365,8 +365,8 @@ def test_states_that_do_not_fit_are_refused(tmp_path, rnncheck_command, recorded
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("1\n2,3\n", "line 2 has 2 numbers; expected 1"),
-        ("1\ntwo\n", "line 2 has 'two'; expected numbers with commas between them."),
+        ("1\n2,3\n", "got 2 numbers on line 2; expected 1"),
+        ("1\ntwo\n", "got 'two' on line 2; expected numbers with commas between them."),
         ("1,2\n" * 8, "got shape (8, 2); expected (8, 1)."),
     ],
     ids=["ragged", "text", "columns"],
@@ -606,9 +606,9 @@ def test_numbers_just_beyond_the_largest_are_rounded_to_it():
 @pytest.mark.parametrize(
     ("large", "precision", "message"),
     [
-        pytest.param(101325.0, "float16", "101325 came at [0, 3, 0], which is infinite in float16", id="float16"),
-        pytest.param(-1e39, None, "-1e+39 came at [0, 3, 0], which is infinite in float32", id="own"),
-        pytest.param(np.longdouble("1e400"), None, "numbers beyond float64 came", id="longdouble"),
+        pytest.param(101325.0, "float16", "got 101325 at [0, 3, 0], which is infinite in float16", id="float16"),
+        pytest.param(-1e39, None, "got -1e+39 at [0, 3, 0], which is infinite in float32", id="own"),
+        pytest.param(np.longdouble("1e400"), None, "got numbers beyond float64", id="longdouble"),
     ],
 )
 def test_input_that_is_infinite_in_the_format_is_refused(large, precision, message):

@@ -112,14 +112,14 @@ def test_open_axis_takes_any_length(t_steps):
 )
 def test_wrong_shape_is_refused(shape):
     assert refusal(ONE, np.ones(shape)) == (
-        f"input 'x': shape {shape} came; expected (N, 4, 3), with at least one sample."
+        f"input 'x': got shape {shape}; expected (N, 4, 3), with at least one sample."
     )
 
 
 @pytest.mark.parametrize("shape", [(2, 0, 3), (2, 4, 2)], ids=["no-steps", "features"])
 def test_wrong_shape_is_refused_where_an_axis_is_open(shape):
     assert refusal(OPEN, np.ones(shape)) == (
-        f"input 'x': shape {shape} came; expected (N, any, 3), with at least one sample."
+        f"input 'x': got shape {shape}; expected (N, any, 3), with at least one sample."
     )
 
 
@@ -134,9 +134,7 @@ def test_wrong_shape_is_refused_where_an_axis_is_open(shape):
     ],
 )
 def test_dtype_that_is_not_real_is_refused(given, dtype):
-    assert refusal(ONE, given) == (
-        f"input 'x': dtype {dtype} came; expected real numbers, such as float32. Convert them first."
-    )
+    assert refusal(ONE, given) == (f"input 'x': got dtype {dtype}; expected real numbers.")
 
 
 def test_ragged_list_is_refused():
@@ -145,7 +143,7 @@ def test_ragged_list_is_refused():
         np.asarray(ragged)
 
     assert refusal(ONE, [ragged]) == (
-        f"input 'x': something that is no array came ({numpy_says.value}); expected numbers."
+        f"input 'x': got something that is no array ({numpy_says.value}); expected numbers."
     )
 
 
@@ -160,20 +158,20 @@ def test_ragged_list_is_refused():
 def test_number_that_is_not_finite_is_refused_by_its_first_place(x, value, said, dtype):
     x[1, 2, 0] = x[1, 3, 1] = value
 
-    assert refusal(ONE, x.astype(dtype)) == f"input 'x': {said} came at [1, 2, 0]; expected finite numbers."
+    assert refusal(ONE, x.astype(dtype)) == f"input 'x': got {said} at [1, 2, 0]; expected finite numbers."
 
 
 def test_mask_that_is_not_a_number_is_refused(x, mask):
     uncertain = mask.astype(np.float32)
     uncertain[0, 1] = np.nan
 
-    assert refusal(TWO, [x, uncertain]) == "input 'mask': nan came at [0, 1]; expected finite numbers."
+    assert refusal(TWO, [x, uncertain]) == "input 'mask': got nan at [0, 1]; expected finite numbers."
 
 
 def test_wrong_number_of_arrays_is_refused(x, mask):
-    assert refusal(TWO, x) == "inputs: 1 array came; expected 2: 'x', 'mask'."
-    assert refusal(TWO, [x, mask, mask]) == "inputs: 3 arrays came; expected 2: 'x', 'mask'."
-    assert refusal(ONE, []) == "inputs: 0 arrays came; expected 1: 'x'."
+    assert refusal(TWO, x) == "inputs: got 1 array; expected 2: 'x', 'mask'."
+    assert refusal(TWO, [x, mask, mask]) == "inputs: got 3 arrays; expected 2: 'x', 'mask'."
+    assert refusal(ONE, []) == "inputs: got 0 arrays; expected 1: 'x'."
 
 
 def test_arrays_by_name_come_in_the_order_of_the_network(x, mask):
@@ -189,18 +187,16 @@ def test_arrays_by_name_come_in_the_order_of_the_network(x, mask):
     ids=["none", "missing", "misspelled", "too-many"],
 )
 def test_wrong_names_are_refused(x, names, said):
-    assert refusal(TWO, dict.fromkeys(names, x)) == f"inputs: arrays named {said} came; expected 'x', 'mask'."
+    assert refusal(TWO, dict.fromkeys(names, x)) == f"inputs: got arrays named {said}; expected 'x', 'mask'."
 
 
 def test_arrays_of_different_numbers_of_samples_are_refused(x, mask):
-    assert refusal(TWO, [x, mask[:1]]) == (
-        "input 'mask': 1 samples came, but input 'x' has 2; expected the same number."
-    )
+    assert refusal(TWO, [x, mask[:1]]) == ("input 'mask': got 1 samples; expected 2, as of input 'x'.")
 
 
 def test_second_array_is_checked_like_the_first(x):
     assert refusal(TWO, [x, np.ones((2, 5))]) == (
-        "input 'mask': shape (2, 5) came; expected (N, 4), with at least one sample."
+        "input 'mask': got shape (2, 5); expected (N, 4), with at least one sample."
     )
 
 
@@ -217,7 +213,7 @@ def test_stateful_model_takes_its_own_number_of_samples_only(x):
 
     assert len(found) == 2
     assert refusal(STATEFUL, [np.concatenate([x, x])]) == (
-        "input 'x': 4 samples came; expected 2, the batch of a stateful model, which keeps a state for each."
+        "input 'x': got 4 samples; expected 2, the batch of a stateful model, which keeps a state for each."
     )
 
 

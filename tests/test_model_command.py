@@ -300,53 +300,53 @@ def test_code_in_a_model_is_named_and_not_executed(rnncheck_command, tmp_path, k
         (
             "gru",
             np.ones((4, 5, 3)),
-            "input 'x': shape (4, 5, 3) came; expected (N, 6, 3), with at least one sample.",
+            "input 'x': got shape (4, 5, 3); expected (N, 6, 3), with at least one sample.",
         ),
-        ("gru", np.ones((6, 3)), "input 'x': shape (6, 3) came; expected (N, 6, 3), with at least one sample."),
+        ("gru", np.ones((6, 3)), "input 'x': got shape (6, 3); expected (N, 6, 3), with at least one sample."),
         (
             "gru",
             np.ones((0, 6, 3)),
-            "input 'x': shape (0, 6, 3) came; expected (N, 6, 3), with at least one sample.",
+            "input 'x': got shape (0, 6, 3); expected (N, 6, 3), with at least one sample.",
         ),
         (
             "open",
             np.ones((4, 5, 2)),
-            "input 'x': shape (4, 5, 2) came; expected (N, any, 3), with at least one sample.",
+            "input 'x': got shape (4, 5, 2); expected (N, any, 3), with at least one sample.",
         ),
         (
             "gru",
             np.full((4, 6, 3), np.nan),
-            "input 'x': nan came at [0, 0, 0]; expected finite numbers.",
+            "input 'x': got nan at [0, 0, 0]; expected finite numbers.",
         ),
         (
             "gru",
             np.full((4, 6, 3), "a"),
-            "input 'x': dtype <U1 came; expected real numbers, such as float32. Convert them first.",
+            "input 'x': got dtype <U1; expected real numbers.",
         ),
         (
             "stateful",
             np.ones((3, 6, 3)),
-            "input 'x': 3 samples came; expected 2, the batch of a stateful model, which keeps a state for each.",
+            "input 'x': got 3 samples; expected 2, the batch of a stateful model, which keeps a state for each.",
         ),
         (
             "encoder_decoder",
             np.ones((4, 6, 3)),
-            "inputs: 1 array came; expected 2: 'source', 'target'.",
+            "inputs: got 1 array; expected 2: 'source', 'target'.",
         ),
         (
             "ids",
             np.array([[1, 2, 3, 4, 5, 6], [1, 7, 0, 0, 0, 0]]),
-            f"input 'x': 7 came at [1, 1]; {IDS} 'embedding'.",
+            f"input 'x': got 7 at [1, 1]; {IDS} 'embedding'.",
         ),
         (
             "ids",
             np.array([[1, 2, 3, 4, -1, 6]]),
-            f"input 'x': -1 came at [0, 4]; {IDS} 'embedding'.",
+            f"input 'x': got -1 at [0, 4]; {IDS} 'embedding'.",
         ),
         (
             "folded_ids",
             np.full((2, 5, 3), 2**40),
-            f"input 'x': 1099511627776 came at [0, 0, 0]; {IDS} 'each/embedding'.",
+            f"input 'x': got 1099511627776 at [0, 0, 0]; {IDS} 'each/embedding'.",
         ),
     ],
     ids=[
@@ -382,7 +382,7 @@ def test_inputs_of_other_names_are_refused(rnncheck_command, folder, tmp_path, x
 
     done = rnncheck_command("verify", folder / "encoder_decoder.keras", "--inputs", tmp_path / "x.npz")
 
-    refused(done, f"{tmp_path / 'x.npz'}: inputs: arrays named 'source', 'goal' came; expected 'source', 'target'.")
+    refused(done, f"{tmp_path / 'x.npz'}: inputs: got arrays named 'source', 'goal'; expected 'source', 'target'.")
 
 
 class Bomb:
@@ -413,7 +413,7 @@ def test_pickled_objects_are_never_unpickled(rnncheck_command, folder, tmp_path,
     where = f"{path}: array 'x'" if suffix == ".npz" else path
     refused(
         done,
-        f"{where}: Python objects came, which are never unpickled; expected numbers. Save an array with a numeric "
+        f"{where}: got Python objects, which are never unpickled; expected numbers. Save an array with a numeric "
         "dtype.",
     )
 
@@ -445,7 +445,7 @@ except SystemExit as end:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout == "2\n"
-    assert "shape (4, 5, 3) came" in done.stderr
+    assert "got shape (4, 5, 3)" in done.stderr
 
 
 # --- options that do not belong to a model file ---
@@ -484,14 +484,14 @@ def test_sizes_of_random_inputs_are_refused_with_inputs(rnncheck_command, folder
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
-        ("open", "-N 0", "random inputs: N=0 came; expected a whole number from 1 up."),
-        ("open", "-T -1", "random inputs: T=-1 came; expected a whole number from 1 up."),
+        ("open", "-N 0", "random inputs: got N=0; expected a whole number from 1 up."),
+        ("open", "-T -1", "random inputs: got T=-1; expected a whole number from 1 up."),
         (
             "stateful",
             "-N 3",
-            "random inputs: N=3 came; expected 2, the batch that the model fixes for input 'x'.",
+            "random inputs: got N=3; expected 2, the batch that the model fixes for input 'x'.",
         ),
-        ("gru", "-T 5", "random inputs: T=5 came; expected none, since the model fixes its steps: 'x' (N, 6, 3)."),
+        ("gru", "-T 5", "random inputs: got T=5; expected none, since the model fixes its steps: 'x' (N, 6, 3)."),
     ],
     ids=["N0", "T-1", "stateful", "fixed-steps"],
 )
@@ -503,7 +503,7 @@ def test_inputs_beyond_the_memory_are_refused(rnncheck_command, folder):
     done = rnncheck_command("verify", folder / "open.keras", "-N", 10**12)
 
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("rnncheck: random inputs: (1000000000000, 12, 3) came; they would need 262 TiB, ")
+    assert done.err.startswith("rnncheck: random inputs: got (1000000000000, 12, 3), which need 262 TiB; ")
 
 
 def test_inputs_without_a_model_are_refused(rnncheck_command):

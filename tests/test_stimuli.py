@@ -132,14 +132,14 @@ def test_one_sample_has_steps_that_count():
 @pytest.mark.parametrize(
     ("spec", "sizes", "message"),
     [
-        (OPEN, {"samples": 0}, "N=0 came; expected a whole number from 1 up."),
-        (OPEN, {"steps": -1}, "T=-1 came; expected a whole number from 1 up."),
+        (OPEN, {"samples": 0}, "got N=0; expected a whole number from 1 up."),
+        (OPEN, {"steps": -1}, "got T=-1; expected a whole number from 1 up."),
         (
             InputSpec("x", (6, 3), "float32", samples=5),
             {"samples": 4},
-            "N=4 came; expected 5, the batch that the model fixes for input 'x'.",
+            "got N=4; expected 5, the batch that the model fixes for input 'x'.",
         ),
-        (FIXED, {"steps": 6}, "T=6 came; expected none, since the model fixes its steps: 'x' (N, 6, 3)."),
+        (FIXED, {"steps": 6}, "got T=6; expected none, since the model fixes its steps: 'x' (N, 6, 3)."),
     ],
     ids=["N0", "T-1", "batch", "steps"],
 )
@@ -151,5 +151,5 @@ def test_sizes_that_are_not_open_are_refused(spec, sizes, message):
 
 
 def test_sizes_beyond_the_memory_are_refused():
-    with pytest.raises(InputError, match=r"random inputs: \(4, 1000000000000, 3\) came; they would need 87.3 TiB, "):
+    with pytest.raises(InputError, match=r"random inputs: got \(4, 1000000000000, 3\), which need 87.3 TiB; "):
         random_inputs(network(OPEN), 0, steps=10**12)

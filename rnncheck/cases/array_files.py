@@ -19,15 +19,13 @@ from typing import IO, Any
 
 import numpy as np
 
+from rnncheck.cases.inputs import in_letters
 from rnncheck.errors import InputError
 from rnncheck.network import Array, InputSpec
 
 # The kinds of files that are read, for messages and help.
 FILES = ".npy, .npz, .csv or .json"
-
-
 _ADVICE = "Write it with numpy.save, numpy.savez, numpy.savetxt(..., delimiter=',') or as JSON."
-
 
 # What the readers of these formats raise at files that are damaged, encrypted or made up.
 _UNREADABLE = (
@@ -61,7 +59,7 @@ def read_arrays(path: Path, specs: Sequence[InputSpec], noun: str = "input") -> 
 
 def _read(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
     if path.is_dir():
-        raise InputError(f"{path}: it is a directory; expected {FILES} with the {noun}s.")
+        raise InputError(f"{path}: got a directory; expected {FILES} with the {noun}s.")
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; expected {FILES} with the {noun}s.")
     match path.suffix.lower():
@@ -73,8 +71,8 @@ def _read(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
             return _read_csv(path, specs, noun)
         case ".json":
             return _read_json(path, specs, noun)
-    came = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
-    raise InputError(f"{path}: {came} came; expected {FILES}. {_ADVICE}")
+    got = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
+    raise InputError(f"{path}: got {got}; expected {FILES}. {_ADVICE}")
 
 
 def _read_npy(path: Path) -> Array:
@@ -91,17 +89,17 @@ def _read_npz(path: Path, noun: str) -> dict[str, Array]:
                 # Read as much as was declared and one byte, so that a false size is seen and costs nothing.
                 content = file.read(min(member.file_size, _LARGEST) + 1)
             if len(content) > _LARGEST:
-                raise InputError(f"{path}: array {name!r} is larger than {_LARGEST} bytes; expected a smaller one.")
+                raise InputError(f"{path}: array {name!r}: got more than {_LARGEST} bytes; expected a smaller array.")
             if len(content) != member.file_size:
                 raise InputError(
                     f"{path}: array {name!r}: the archive declares {member.file_size} bytes, but {len(content)} "
                     "follow; expected a whole file."
                 )
             if name in arrays:
-                raise InputError(f"{path}: array {name!r} is there twice; expected every name once.")
+                raise InputError(f"{path}: got array {name!r} twice; expected every name once.")
             arrays[name] = _read_array(f"{path}: array {name!r}", io.BytesIO(content), len(content))
     if not arrays:
-        raise InputError(f"{path}: it holds no array; expected one for each {noun}. {_ADVICE}")
+        raise InputError(f"{path}: got no array; expected one for each {noun}. {_ADVICE}")
     return arrays
 
 
@@ -116,12 +114,12 @@ def _read_array(where: str, file: IO[bytes], size: int) -> Array:
     shape, _, dtype = read_header(file)
     if dtype.hasobject:
         raise InputError(
-            f"{where}: Python objects came, which are never unpickled; expected numbers. Save an array with a "
+            f"{where}: got Python objects, which are never unpickled; expected numbers. Save an array with a "
             "numeric dtype."
         )
     if dtype.kind == "V" and dtype.itemsize == 2:
         raise InputError(
-            f"{where}: values of two bytes came that NumPy does not know, as bfloat16 is saved; expected numbers. "
+            f"{where}: got values of two bytes that NumPy does not know, as bfloat16 is saved; expected numbers. "
             "Save array.astype('float32'), which holds every bfloat16."
         )
     if min(shape, default=1) < 0:
@@ -148,14 +146,14 @@ def _by_name(arrays: Mapping[str, Array], specs: Sequence[InputSpec], noun: str)
 def _read_json(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
     """Read nested lists of numbers, or an object of them; infinities and NaN also as the strings that JSON has."""
     if path.stat().st_size > _LARGEST:
-        raise InputError(f"{path}: it is larger than {_LARGEST} bytes; expected a smaller file, such as .npz.")
+        raise InputError(f"{path}: got more than {_LARGEST} bytes; expected a smaller file, such as .npz.")
     document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=partial(_without_twins, path))
     if isinstance(document, dict):
         named = {name: _json_array(f"{path}: {name!r}", value) for name, value in document.items()}
         return _by_name(named, specs, noun)
     if len(specs) != 1:
         raise InputError(
-            f"{path}: one array came; expected an object with an array for each {noun}: "
+            f"{path}: got one array; expected an object with an array for each {noun}: "
             f"{', '.join(repr(spec.name) for spec in specs)}."
         )
     return _json_array(str(path), document)
@@ -167,7 +165,7 @@ def _without_twins(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, An
     if len(named) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{path}: {twice!r} is there twice; expected every name once.")
+        raise InputError(f"{path}: got {twice!r} twice; expected every name once.")
     return named
 
 
@@ -175,11 +173,11 @@ def _json_array(where: str, value: Any) -> Array:
     kinds: set[type] = set()
     numbers: Any = _json_numbers(where, value, kinds)
     if len(kinds) > 1 and bool in kinds:
-        raise InputError(f"{where}: true or false came among numbers; expected nested lists of numbers.")
+        raise InputError(f"{where}: got true or false among numbers; expected nested lists of numbers.")
     try:
         return np.array(numbers)
     except ValueError as error:
-        raise InputError(f"{where}: lists of different lengths came; expected those of one shape.") from error
+        raise InputError(f"{where}: got lists of different lengths; expected lists of one shape.") from error
 
 
 def _json_numbers(where: str, value: Any, kinds: set[type]) -> Any:
@@ -189,7 +187,7 @@ def _json_numbers(where: str, value: Any, kinds: set[type]) -> Any:
     if value in ("NaN", "Infinity", "-Infinity"):
         value = float(value)
     if not isinstance(value, int | float):
-        raise InputError(f"{where}: {json.dumps(value)[:40]} came; expected nested lists of numbers.")
+        raise InputError(f"{where}: got {json.dumps(value)[:40]}; expected nested lists of numbers.")
     kinds.add(type(value))
     is_large = isinstance(value, int) and abs(value) >= 2**63  # no integer of NumPy's is
     return float(value) if is_large else value
@@ -199,68 +197,55 @@ def _read_csv(path: Path, specs: Sequence[InputSpec], noun: str) -> Array:
     """Read lines of numbers with commas between them; a first line of words is a header."""
     if len(specs) != 1:
         raise InputError(
-            f"{path}: a .csv file holds one array, but the model has {len(specs)} {noun}s; expected .npz or .json."
+            f"{path}: got a .csv file, which holds one array, for {len(specs)} {noun}s; expected .npz or .json."
         )
     with path.open(encoding="utf-8-sig") as file:
         rows = list(_rows(path, file))
     if not rows:
-        raise InputError(f"{path}: it has no line of numbers; expected numbers with commas between them.")
+        raise InputError(f"{path}: got no line of numbers; expected numbers with commas between them.")
     return _folded(path, np.array(rows), specs[0], noun)
 
 
 def _rows(path: Path, lines: Iterable[str]) -> Iterator[list[float]]:
-    """Yield the numbers of each line; lines that are empty or comments are none."""
-    first = 0
-    width = None
+    """Yield the numbers of each line; empty lines and comments have none, nor has a first line of words, a header."""
+    width, may_be_header = None, True
     for count, line in enumerate(lines, start=1):
-        words = line.strip().split(",")
         if not line.strip() or (line.startswith("#") and not _SHEET_ERROR.match(line)):
             continue
-        first = first or count
-        if count == first and _is_header(line, words):
+        words = [word.strip() for word in line.split(",")]
+        numbers = [number for number in map(_as_number, words) if number is not None]
+        if may_be_header and not numbers and not _looks_like_numbers(words):
+            may_be_header = False
             continue
+        may_be_header = False
         width = width or len(words)
         if len(words) != width:
-            raise InputError(f"{path}: line {count} has {len(words)} numbers; expected {width}, as on those before.")
-        yield [_number(path, count, word) for word in words]
+            raise InputError(
+                f"{path}: got {len(words)} numbers on line {count}; expected {width}, as on the lines before."
+            )
+        if len(numbers) < width:
+            word = next(word for word in words if _as_number(word) is None)
+            raise InputError(f"{path}: got {word[:40]!r} on line {count}; expected numbers with commas between them.")
+        yield numbers
+
+
+def _looks_like_numbers(words: Sequence[str]) -> bool:
+    """Whether a line without a number begins like one, as `1;2` does, or has an error of a spreadsheet."""
+    return words[0][:1] in set("0123456789+-.") or any(map(_SHEET_ERROR.match, words))
 
 
 # What a spreadsheet writes where a formula failed, which is no comment.
 _SHEET_ERROR = re.compile(r"#(NUM!|DIV/0!|N/A|VALUE!|REF!|NAME\?|NULL!)")
 
-
 # What C writes besides `nan` and `inf`, by the library: nan(0x7ff8), -nan(ind), NaNQ, 1.#QNAN, -1.#IND0e+000, 1.#INF.
 _NAN_OF_C = re.compile(r"[+-]?(nan[qs]|nan\(\w*\)|1\.#(QNAN|SNAN|IND)\d*(e[+-]\d+)?)", re.IGNORECASE)
-
-
 _INFINITY_OF_C = re.compile(r"([+-]?)1\.#INF\d*(e[+-]\d+)?", re.IGNORECASE)
-
-
-def _is_header(line: str, words: Sequence[str]) -> bool:
-    """Whether a line has no number, and does not begin like one, as `1;2` does."""
-    numbers = any(_as_number(word) is not None for word in words)
-    return not (numbers or line.strip()[:1] in set("0123456789+-.") or any(map(_SHEET_ERROR.match, words)))
-
-
-def _number(path: Path, line: int, word: str) -> float:
-    number = _as_number(word)
-    if number is None:
-        raise InputError(f"{path}: line {line} has {word.strip()[:40]!r}; expected numbers with commas between them.")
-    return number
 
 
 def _as_number(word: str) -> float | None:
     """Return what a word says in Python or in C; None where it is no number."""
-    word = word.strip()
-    try:
-        number = float(word)
-    except ValueError:
-        return _number_of_c(word)
-    return None if "_" in word else number  # Python's way to part digits is nobody else's
-
-
-def _number_of_c(word: str) -> float | None:
-    """Return NaN or infinity as C's libraries write them; None for any other word."""
+    with contextlib.suppress(ValueError):
+        return None if "_" in word else float(word)  # only Python takes 1_000
     if _NAN_OF_C.fullmatch(word):
         return math.nan
     infinity = _INFINITY_OF_C.fullmatch(word)
@@ -277,14 +262,14 @@ def _folded(path: Path, table: Array, spec: InputSpec, noun: str) -> Array:
     samples = 1 if None in steps else -1
     if steps.count(None) > 1 or len(table) % lines:
         raise InputError(
-            f"{path}: {len(table)} lines came; expected a multiple of {lines}, one for each step of {noun} "
-            f"{spec.name!r}, which has shape {_written(spec)}, with {features} numbers in it."
+            f"{path}: got {len(table)} lines; expected a multiple of {lines}, one for each step of {noun} "
+            f"{spec.name!r}, which has shape {in_letters((None, *spec.shape))}, with {features} numbers in it."
         )
     return table.reshape(samples, *(-1 if size is None else size for size in steps), table.shape[1])
 
 
 def taken_for_granted(path: Path, specs: Sequence[InputSpec]) -> str:
-    """Say what nothing in a file says, and was assumed when it was read; empty where there is nothing of the kind."""
+    """Return what was assumed when a file was read, since nothing in it says so; empty if nothing was."""
     open_steps = len(specs) == 1 and None in specs[0].shape[:-1]
     if path.suffix.lower() != ".csv" or not open_steps:
         return ""
@@ -296,12 +281,8 @@ def taken_for_granted(path: Path, specs: Sequence[InputSpec]) -> str:
 
 @contextlib.contextmanager
 def told_of(path: Path, besides: str = "") -> Iterator[None]:
-    """Say of which file it is what does not fit, and what else must be known."""
+    """Prefix errors with the file they concern, and add what else a reader must know."""
     try:
         yield
     except InputError as error:
         raise InputError(f"{path}: {error} {besides}".rstrip()) from error
-
-
-def _written(spec: InputSpec) -> str:
-    return f"({', '.join(['N', *('any' if size is None else str(size) for size in spec.shape)])})"

@@ -34,22 +34,140 @@ def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
     Raises:
         InputError: their number, dtype, rank, shape or values do not fit.
     """
-    given = _in_order(network, inputs)
+    given = in_order("inputs", [spec.name for spec in network.inputs], inputs)
     arrays = tuple(_check_array(spec, array) for spec, array in zip(network.inputs, given, strict=True))
     for spec, array in zip(network.inputs, arrays, strict=True):
         if len(array) != len(arrays[0]):
             raise InputError(
-                f"input {spec.name!r}: {len(array)} samples came, but input {network.inputs[0].name!r} has "
-                f"{len(arrays[0])}; expected the same number."
+                f"input {spec.name!r}: got {len(array)} samples; expected {len(arrays[0])}, as of input "
+                f"{network.inputs[0].name!r}."
             )
         if network.stateful and spec.samples not in {None, len(array)}:
             raise InputError(
-                f"input {spec.name!r}: {len(array)} samples came; expected {spec.samples}, the batch of a stateful "
+                f"input {spec.name!r}: got {len(array)} samples; expected {spec.samples}, the batch of a stateful "
                 "model, which keeps a state for each."
             )
         _check_ids(network, spec, array)
     check_range(network, arrays)
     return arrays
+
+
+def in_order(what: str, names: Sequence[str], given: Any, aliases: Sequence[str] = ()) -> list[Any]:
+    """Return arrays in the order of their names.
+
+    Args:
+        what: what they are, for messages.
+        names: their names.
+        given: one array; a sequence of arrays in that order; or a mapping by name.
+        aliases: other names by which a mapping may have them.
+
+    Raises:
+        InputError: their number or their names do not fit.
+    """
+    expected = ", ".join(map(repr, names))
+    if isinstance(given, Mapping):
+        for called in (names, aliases):
+            if given and set(given) == set(called):
+                return [given[name] for name in called]
+        raise InputError(f"{what}: got arrays named {', '.join(map(repr, given)) or 'nothing'}; expected {expected}.")
+    arrays = list(given) if isinstance(given, list | tuple) else [given]
+    if len(arrays) != len(names):
+        raise InputError(f"{what}: got {count_of(arrays)}; expected {len(names)}: {expected}.")
+    return arrays
+
+
+def count_of(arrays: Sequence[Any]) -> str:
+    """Return how many arrays there are, in words."""
+    return "1 array" if len(arrays) == 1 else f"{len(arrays)} arrays"
+
+
+def real_array(where: str, given: Any, shape: Sequence[int | None], kinds: str = "iuf") -> Array:
+    """Return what a user gave as an array of real numbers.
+
+    Args:
+        where: what it is, for messages.
+        given: an array, or what NumPy makes one of.
+        shape: its shape, None for any length.
+        kinds: the kinds of dtypes that are taken, as NumPy calls them.
+
+    Raises:
+        InputError: it is no such array, or has another shape.
+    """
+    array = as_array(where, given)
+    if array.dtype.kind not in kinds:
+        raise InputError(f"{where}: got dtype {array.dtype}; expected real numbers.")
+    fits = array.ndim == len(shape) and all(size in {None, n} for size, n in zip(shape, array.shape, strict=True))
+    if not fits or (shape[0] is None and 0 in array.shape):
+        besides = ", with at least one sample" if shape[0] is None else ""
+        raise InputError(f"{where}: got shape {array.shape}; expected {in_letters(shape)}{besides}.")
+    return array
+
+
+def in_letters(shape: Sequence[int | None]) -> str:
+    """Write a shape of which some lengths are open, the first of them N, as `(N, any, 3)`."""
+    first, *others = ("any" if size is None else str(size) for size in shape)
+    return f"({', '.join(['N' if first == 'any' else first, *others])}{'' if others else ','})"
+
+
+def as_array(where: str, given: Any) -> Array:
+    """Return what a user gave as an array; bfloat16, which NumPy does not know as a number, as float32.
+
+    Raises:
+        InputError: it is no array, such as a path or lists of different lengths.
+    """
+    if isinstance(given, str | os.PathLike):
+        raise InputError(f"{where}: got the path {str(given)!r}; expected an array. Read it first: numpy.load does.")
+    if isinstance(given, np.ma.MaskedArray):
+        raise InputError(f"{where}: got a masked array; expected plain numbers. Fill it first: numpy.ma.filled does.")
+    if hasattr(given, "detach"):  # a tensor of torch, of which NumPy takes neither gradients nor bfloat16
+        given = given.detach().cpu()
+        given = given.float() if "bfloat16" in str(given.dtype) else given
+    try:
+        array = np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{where}: got something that is no array ({error}); expected numbers.") from error
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def _check_array(spec: InputSpec, given: Any) -> Array:
+    where = f"input {spec.name!r}"
+    array = real_array(where, given, (None, *spec.shape), "biuf")
+    if array.dtype.kind == "f":
+        place = _first(~np.isfinite(array))
+        if place is not None:
+            raise InputError(f"{where}: got {array[place]} at {list(place)}; expected finite numbers.")
+        if array.dtype.itemsize > 8 and np.abs(array).max() > np.finfo(np.float64).max:
+            raise InputError(f"{where}: got numbers beyond float64; expected such as {spec.dtype}.")
+    dtype = np.bool_ if spec.dtype == "bool" else np.float64 if array.dtype.itemsize > 4 else np.float32
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def _first(found: Array) -> tuple[int, ...] | None:
+    """Return the first place at which something was found."""
+    places = np.argwhere(found)
+    return tuple(places[0].tolist()) if len(places) else None
+
+
+def _check_ids(network: Network, spec: InputSpec, array: Array) -> None:
+    for layer in embeddings_of(network, spec):
+        rows = len(layer.weights["embeddings"])
+        place = _first((array < 0) | (array >= rows) | (array != np.trunc(array)))
+        if place is not None:
+            raise InputError(
+                f"input {spec.name!r}: got {array[place]:.15g} at {list(place)}; expected whole numbers from 0 to "
+                f"{rows - 1}, the rows of the table of layer {layer.name!r}."
+            )
+
+
+def embeddings_of(network: Network, spec: InputSpec) -> Iterator[Layer]:
+    """Yield the Embedding layers that take an input's numbers as ids."""
+    same = {Tensor(spec.name)}
+    for layer in network.layers:
+        if layer.inputs[:1] and layer.inputs[0] in same:
+            if layer.kind == "Embedding":
+                yield layer
+            elif layer.kind in _MOVING:
+                same.add(Tensor(layer.name))
 
 
 def check_range(network: Network, inputs: Sequence[Array]) -> None:
@@ -68,115 +186,14 @@ def check_range(network: Network, inputs: Sequence[Array]) -> None:
         readers = [layer for layer in network.layers if Tensor(spec.name) in layer.inputs]
         largest = float(np.abs(array).max())
         for precision in dict.fromkeys([PRECISIONS[spec.dtype], *map(receiving, readers)]):
-            if largest <= precision.largest:
-                continue
-            too_large = np.argwhere(~np.isfinite(precision.round(array)))
-            if len(too_large):
-                place = tuple(int(i) for i in too_large[0])
+            # The largest number of all may still be rounded down to the format's largest.
+            place = None if largest <= precision.largest else _first(~np.isfinite(precision.round(array)))
+            if place is not None:
                 raise InputError(
-                    f"input {spec.name!r}: {array[place]:.9g} came at {list(place)}, which is infinite in "
+                    f"input {spec.name!r}: got {array[place]:.9g} at {list(place)}, which is infinite in "
                     f"{precision.name}, the format in which the network takes it; expected numbers up to "
                     f"{precision.largest:.9g}. Scale them, or state a format that has them."
                 )
-
-
-def embeddings_of(network: Network, spec: InputSpec) -> Iterator[Layer]:
-    """Yield the Embedding layers that take an input's numbers as ids."""
-    same = {Tensor(spec.name)}
-    for layer in network.layers:
-        if layer.inputs[:1] and layer.inputs[0] in same:
-            if layer.kind == "Embedding":
-                yield layer
-            elif layer.kind in _MOVING:
-                same.add(Tensor(layer.name))
-
-
-def _check_ids(network: Network, spec: InputSpec, array: Array) -> None:
-    for layer in embeddings_of(network, spec):
-        rows = len(layer.weights["embeddings"])
-        outside = np.argwhere((array < 0) | (array >= rows) | (array != np.trunc(array)))
-        if len(outside):
-            place = tuple(int(i) for i in outside[0])
-            raise InputError(
-                f"input {spec.name!r}: {array[place]:.15g} came at {list(place)}; expected whole numbers from 0 to "
-                f"{rows - 1}, the rows of the table of layer {layer.name!r}."
-            )
-
-
-def _in_order(network: Network, inputs: Any) -> Sequence[Any]:
-    names = [spec.name for spec in network.inputs]
-    if isinstance(inputs, Mapping):
-        if set(inputs) != set(names):
-            raise InputError(
-                f"inputs: arrays named {', '.join(map(repr, inputs)) or 'nothing'} came; expected "
-                f"{', '.join(map(repr, names))}."
-            )
-        return [inputs[name] for name in names]
-    if isinstance(inputs, list | tuple):
-        given: Sequence[Any] = inputs
-    else:
-        given = [inputs]
-    if len(given) != len(names):
-        came = "1 array" if len(given) == 1 else f"{len(given)} arrays"
-        raise InputError(f"inputs: {came} came; expected {len(names)}: {', '.join(map(repr, names))}.")
-    return given
-
-
-def _check_array(spec: InputSpec, given: Any) -> Array:
-    where = f"input {spec.name!r}"
-    array = as_array(where, given)
-    if array.dtype.kind not in "biuf":
-        raise InputError(
-            f"{where}: dtype {array.dtype} came; expected real numbers, such as {spec.dtype}. Convert them first."
-        )
-    expected = ("N", *("any" if size is None else size for size in spec.shape))
-    fits = array.ndim == len(expected) and all(
-        size is None or size == length for size, length in zip(spec.shape, array.shape[1:], strict=True)
-    )
-    if not fits or 0 in array.shape:
-        raise InputError(
-            f"{where}: shape {array.shape} came; expected ({', '.join(map(str, expected))}), with at least one "
-            "sample."
-        )
-    check_finite(where, array)
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8 and np.abs(array).max() > np.finfo(np.float64).max:
-        raise InputError(f"{where}: numbers beyond float64 came; expected such as {spec.dtype}. Convert them first.")
-    dtype = np.bool_ if spec.dtype == "bool" else np.float64 if array.dtype.itemsize > 4 else np.float32
-    return np.ascontiguousarray(array, dtype=dtype)
-
-
-def as_array(where: str, given: Any) -> Array:
-    """Return what a user gave as an array; bfloat16, which NumPy does not know as a number, as float32.
-
-    Raises:
-        InputError: it is no array, such as a path or lists of different lengths.
-    """
-    if isinstance(given, str | os.PathLike):
-        raise InputError(f"{where}: the path {str(given)!r} came; expected an array. Read it first: numpy.load does.")
-    if isinstance(given, np.ma.MaskedArray):
-        raise InputError(
-            f"{where}: a masked array came; expected plain numbers. Fill it first: numpy.ma.filled does."
-        )
-    if hasattr(given, "detach"):  # a tensor of torch, of which NumPy takes neither gradients nor bfloat16
-        given = given.detach().cpu()
-        given = given.float() if "bfloat16" in str(given.dtype) else given
-    try:
-        array = np.asarray(given)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{where}: something that is no array came ({error}); expected numbers.") from error
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-
-
-def check_finite(where: str, array: Array) -> None:
-    """Refuse NaN and infinities, by the first place.
-
-    Raises:
-        InputError: there is one.
-    """
-    if array.dtype.kind != "f" or np.isfinite(array).all():
-        return
-    place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    raise InputError(f"{where}: {array[place]} came at {list(place)}; expected finite numbers.")
 
 
 def make_mask(kind: str, n: int, t_steps: int, rng: np.random.Generator) -> Array:
@@ -225,66 +242,49 @@ def random_inputs(
         InputError: the model does not leave these sizes open, or they are too large for this machine.
     """
     if not isinstance(seed, Integral) or seed < 0:
-        raise InputError(f"random inputs: seed={seed!r} came; expected a whole number from 0 up.")
+        raise InputError(f"random inputs: got seed={seed!r}; expected a whole number from 0 up.")
     _check_sizes(network, samples, steps)
     rng = np.random.default_rng(seed)
     fixed = next((spec.samples for spec in network.inputs if spec.samples is not None), None)
-    shapes = [_shape(spec, samples or fixed or SAMPLES, steps or STEPS) for spec in network.inputs]
-    _check_memory(shapes)
+    n, t_steps = samples or fixed or SAMPLES, steps or STEPS
+    shapes = [(n, *(t_steps if size is None else size for size in spec.shape)) for spec in network.inputs]
+    needed, most = sum(8 * math.prod(shape) for shape in shapes), half_of_memory()
+    if needed > most:
+        raise InputError(
+            f"random inputs: got {', '.join(map(str, shapes))}, which need {readable_bytes(needed)}; expected at "
+            f"most {readable_bytes(most)}, half of this machine's memory. Use smaller sizes."
+        )
     return tuple(_random_input(network, spec, shape, rng) for spec, shape in zip(network.inputs, shapes, strict=True))
 
 
 def _check_sizes(network: Network, samples: int | None, steps: int | None) -> None:
     for name, size in (("N", samples), ("T", steps)):
         if size is not None and (not isinstance(size, Integral) or size < 1):
-            raise InputError(f"random inputs: {name}={size!r} came; expected a whole number from 1 up.")
+            raise InputError(f"random inputs: got {name}={size!r}; expected a whole number from 1 up.")
     for spec in network.inputs:
         if samples is not None and spec.samples not in {None, samples}:
             raise InputError(
-                f"random inputs: N={samples} came; expected {spec.samples}, the batch that the model fixes for input "
+                f"random inputs: got N={samples}; expected {spec.samples}, the batch that the model fixes for input "
                 f"{spec.name!r}."
             )
     if steps is not None and not any(None in spec.shape for spec in network.inputs):
-        shapes = ", ".join(f"{spec.name!r} {('N', *spec.shape)}".replace("'N'", "N") for spec in network.inputs)
-        raise InputError(f"random inputs: T={steps} came; expected none, since the model fixes its steps: {shapes}.")
-
-
-def _check_memory(shapes: list[tuple[int, ...]]) -> None:
-    needed = sum(8 * math.prod(shape) for shape in shapes)
-    most = half_of_memory()
-    if needed > most:
-        raise InputError(
-            f"random inputs: {', '.join(map(str, shapes))} came; they would need {readable_bytes(needed)}, expected "
-            f"at most {readable_bytes(most)}, half of this machine's memory. Use smaller sizes."
-        )
-
-
-def _shape(spec: InputSpec, n: int, steps: int) -> tuple[int, ...]:
-    return (n, *(steps if size is None else size for size in spec.shape))
+        shapes = ", ".join(f"{spec.name!r} {in_letters((None, *spec.shape))}" for spec in network.inputs)
+        raise InputError(f"random inputs: got T={steps}; expected none, since the model fixes its steps: {shapes}.")
 
 
 def _random_input(network: Network, spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     if spec.dtype == "bool":
         return make_mask("mixed", shape[0], shape[1], rng) if len(shape) == 2 else rng.random(shape) > 0.3
-    values = _numbers(network, spec, shape, rng)
-    left_out = _left_out(network, spec)
-    if left_out is not None and len(shape) >= 2:
-        values[~make_mask("mixed", shape[0], shape[1], rng)] = left_out
-    return values
-
-
-def _numbers(network: Network, spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Return ids from 1 for embeddings, which may have 0 left out, and for integer inputs; else normal numbers."""
     tables = [len(layer.weights["embeddings"]) for layer in embeddings_of(network, spec)]
     floats = spec.dtype.startswith(("float", "bfloat"))
     if floats and not tables:
-        return rng.normal(size=shape).astype(np.float32)
-    most = min(tables, default=10)
-    ids = rng.integers(min(1, most - 1), most, size=shape)
-    return ids.astype(np.float32) if floats else ids
-
-
-def _left_out(network: Network, spec: InputSpec) -> float | None:
-    """Return the value by which a step of an input says that it does not count; None where there is none."""
+        values: Array = rng.normal(size=shape).astype(np.float32)
+    else:  # ids from 1, since a mask may leave 0 out
+        most = min(tables, default=10)
+        values = rng.integers(min(1, most - 1), most, size=shape).astype(np.float32 if floats else np.int64)
+    # The value by which a step says that it does not count.
     tests = (layer for layer in network.layers if layer.kind == "NotEqual" and layer.inputs == (Tensor(spec.name),))
-    return next((float(layer.options["value"]) for layer in tests), None)
+    left_out = next((layer.options["value"] for layer in tests), None)
+    if left_out is not None and len(shape) >= 2:
+        values[~make_mask("mixed", shape[0], shape[1], rng)] = left_out
+    return values

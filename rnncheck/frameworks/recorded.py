@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck.cases.array_files import read_arrays, taken_for_granted, told_of
-from rnncheck.cases.inputs import as_array, check_inputs
+from rnncheck.cases.inputs import check_inputs, count_of, in_order, real_array
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import sees
 from rnncheck.equations.cells import CELLS
@@ -50,7 +50,7 @@ def _by_layer(specs: Collection[str], given: Any) -> dict[str, Any]:
     arrays = given if isinstance(given, list | tuple) else [given]
     if len(arrays) != len(specs):
         raise InputError(
-            f"states: got {_count(arrays)} without a name; expected names, those of the recurrent layers: "
+            f"states: got {count_of(arrays)} without a name; expected names, those of the recurrent layers: "
             f"{', '.join(map(repr, specs))}."
         )
     return dict(zip(specs, arrays, strict=True))
@@ -75,9 +75,10 @@ def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> 
 
 def _outputs(network: Network, inputs: Sequence[Array], given: Any) -> tuple[Array, ...]:
     specs = output_specs(network, inputs)
+    arrays = in_order("outputs", [spec.name for spec in specs], given, list(map(str, network.outputs)))
     return tuple(
-        _recorded(f"output {spec.name!r}", array, (len(inputs[0]), *lengths_of(spec)))
-        for spec, array in zip(specs, _in_order(network, specs, given), strict=True)
+        real_array(f"output {spec.name!r}", array, (len(inputs[0]), *spec.shape))
+        for spec, array in zip(specs, arrays, strict=True)
     )
 
 
@@ -138,24 +139,6 @@ def lengths_of(spec: InputSpec) -> tuple[int, ...]:
     return tuple(length for length in spec.shape if length is not None)
 
 
-def _in_order(network: Network, specs: Sequence[InputSpec], given: Any) -> list[Any]:
-    names = [spec.name for spec in specs]
-    said = ", ".join(map(repr, names))
-    if isinstance(given, Mapping):
-        for called in (names, list(map(str, network.outputs))):
-            if set(given) == set(called):
-                return [given[name] for name in called]
-        raise InputError(f"outputs: got arrays named {', '.join(map(repr, given)) or 'nothing'}; expected {said}.")
-    arrays = list(given) if isinstance(given, list | tuple) else [given]
-    if len(arrays) != len(names):
-        raise InputError(f"outputs: got {_count(arrays)}; expected {len(names)}: {said}.")
-    return arrays
-
-
-def _count(arrays: Sequence[Any]) -> str:
-    return "1 array" if len(arrays) == 1 else f"{len(arrays)} arrays"
-
-
 def _states(network: Network, inputs: Sequence[Array], given: Any) -> dict[str, Array]:
     if isinstance(given, Mapping) and not given:
         return {}
@@ -169,15 +152,6 @@ def _states(network: Network, inputs: Sequence[Array], given: Any) -> dict[str, 
             f"states: got layer {unknown[0]!r}; expected one of the recurrent layers: {', '.join(map(repr, specs))}."
         )
     return {
-        name: _recorded(f"states of {name!r}", array, (len(inputs[0]), *lengths_of(specs[name])))
+        name: real_array(f"states of {name!r}", array, (len(inputs[0]), *specs[name].shape))
         for name, array in states.items()
     }
-
-
-def _recorded(where: str, given: Any, shape: tuple[int, ...]) -> Array:
-    array = as_array(where, given)
-    if array.dtype.kind not in "iuf":
-        raise InputError(f"{where}: got dtype {array.dtype}; expected real numbers.")
-    if array.shape != shape:
-        raise InputError(f"{where}: got shape {array.shape}; expected {shape}.")
-    return array
