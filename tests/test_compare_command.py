@@ -294,7 +294,7 @@ BAD_OUTPUTS = {
     ),
     "csv": (
         lambda p, r: (p / "y.csv").write_text("1,2\n") and p / "y.csv",
-        "y.csv: a .csv file holds one array, but the model has 2 outputs; expected .npz or .json.",
+        "y.csv: got a .csv file, which holds one array, for 2 outputs; expected .npz or .json.",
     ),
     "complex": (
         lambda p, r: as_npz(p / "y.npz", r.outputs[0] * 1j, r.outputs[1]),

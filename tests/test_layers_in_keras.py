@@ -1,0 +1,524 @@
+"""Layers without a state: against formulas in plain loops, and against Keras itself in every precision."""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pytest
+from test_layers import CASES, CONVOLUTIONS, Case, windows_of
+
+from rnncheck.equations.layers import LAYERS
+from rnncheck.equations.windows import convolve
+from rnncheck.network import Activation
+from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.rounding.products import Matrix
+from rnncheck.rounding.rounded import Bounds, Rounded
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+# Keras policies, and the precision in which the layers' numbers come out.
+POLICIES = {name: name for name in DTYPES} | {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+EXACT = {name: case for name, case in CASES.items() if LAYERS[case.kind].exact}
+COMPUTED = {name: case for name, case in CASES.items() if not LAYERS[case.kind].exact}
+every_computed_case = pytest.mark.parametrize("case", COMPUTED.values(), ids=COMPUTED)
+every_policy = pytest.mark.parametrize("policy", POLICIES)
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    """As the replay runs: what overflows or is no number shows in the result."""
+    with np.errstate(all="ignore"):
+        yield
+
+
+@dataclass
+class Made:
+    """A layer of Keras, with its inputs and masks."""
+
+    case: Case
+    layer: keras.Layer
+    inputs: list
+    masks: list
+
+    def __call__(self, inputs=None):
+        """What Keras makes of some inputs, in float64."""
+        arguments = dict(self.case.call)
+        if self.case.kind == "Attention" and self.masks:
+            given = dict(zip(self.case.masked, self.masks, strict=True))
+            arguments["mask"] = [given.get("query"), given.get("value")]
+        elif self.masks:
+            arguments["mask"] = self.masks[0]
+        tensors = [keras.ops.convert_to_tensor(x) for x in (inputs or self.inputs)]
+        result = self.layer(tensors if len(tensors) > 1 else tensors[0], **arguments)
+        return keras.ops.convert_to_numpy(result).astype(np.float64)
+
+    @property
+    def options(self):
+        options = self.layer.get_config() | self.case.call | {"masks": self.case.masked}
+        if "activation" in options:
+            options["activation"] = Activation(options["activation"])
+        if self.precision.name == "float64":  # TensorFlow holds these constants in float32 all the same
+            leaky = not options.get("max_value") and not options.get("threshold")
+            held = ("negative_slope", "max_value") if leaky else ("max_value",)
+            options |= {name: float(np.float32(options[name])) for name in held if options.get(name)}
+        return options
+
+    @property
+    def precision(self):
+        """What the layer's output is rounded to, and what it computes in."""
+        return PRECISIONS[self.layer.compute_dtype]
+
+    @property
+    def computing(self):
+        single = PRECISIONS["float32"]
+        fine = LAYERS[self.case.kind].casts_weights or self.precision.digits > single.digits
+        return self.precision if fine else single
+
+    @property
+    def received(self):
+        """The inputs as the equations take them: cast, where the layer casts."""
+        casts = LAYERS[self.case.kind].casts_inputs
+        return [self.precision.round(x) if casts and x.dtype.kind == "f" else np.asarray(x) for x in self.inputs]
+
+    def weights(self, kernel=lambda kernel: kernel):
+        weights = {}
+        for variable in self.layer.weights:
+            value = self.computing.round(variable.numpy())
+            is_kernel = variable.name == "kernel"
+            weights[variable.name] = kernel(value.reshape(-1, value.shape[-1])) if is_kernel else value
+        return weights
+
+    def plain(self):
+        """What the equations give for exact numbers."""
+        inputs = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in self.received]
+        return LAYERS[self.case.kind].apply([*inputs, *self.masks], self.weights(), self.options)
+
+    def rounded(self, errors=None, *, bounds=Bounds.CARRIED):
+        """What the equations give, with bound and noise, for inputs that are off by up to some errors."""
+        inputs = self.received
+        if not LAYERS[self.case.kind].exact:
+            errors = errors or [0.0] * len(inputs)
+            inputs = [
+                Rounded(x.astype(np.float64), np.square(e) / 3.0, e, self.computing, bounds=bounds)
+                for x, e in zip(inputs, errors, strict=True)
+            ]
+        weights = self.weights(lambda kernel: Matrix(kernel, self.computing, bounds))
+        result = LAYERS[self.case.kind].apply([*inputs, *self.masks], weights, self.options)
+        return result.to(self.precision) if isinstance(result, Rounded) else result
+
+
+def make(case, rng, policy="float32", samples=3):
+    layer = getattr(keras.layers, case.kind)(**case.options, dtype=policy)
+    dtype = layer.variable_dtype
+    inputs = [draw(case, rng, (samples, *shape)).astype(np.float32) for shape in case.shapes]
+    if case.kind == "Embedding":
+        inputs = [rng.integers(0, case.options["input_dim"], inputs[0].shape)]
+    elif case.kind == "Masking":
+        inputs[0][rng.random(inputs[0].shape[:2]) < 0.4] = case.options["mask_value"]
+    if policy in DTYPES:
+        inputs = [x if x.dtype.kind == "i" else keras.ops.convert_to_numpy(keras.ops.cast(x, dtype)) for x in inputs]
+    masks = [rng.random((samples, *shape)) < 0.6 for shape in case.masks]
+    for mask in masks:
+        mask[..., 1] = True
+    shapes = [x.shape for x in inputs]
+    if not layer.built:
+        layer.build(shapes if len(shapes) > 1 else shapes[0])
+    layer.set_weights([weight(rng, variable) for variable in layer.weights])
+    return Made(case, layer, inputs, masks)
+
+
+def draw(case, rng, shape):
+    return rng.normal(size=shape) + case.offset
+
+
+def weight(rng, variable):
+    numbers = rng.normal(size=variable.shape)
+    return np.abs(numbers) + 0.5 if variable.name == "moving_variance" else numbers
+
+
+def mean(numbers):
+    numbers = list(numbers)
+    return math.fsum(numbers) / len(numbers)
+
+
+def softmax(row):
+    powers = [math.exp(x - max(row)) for x in row]
+    return [power / math.fsum(powers) for power in powers]
+
+
+FUNCTIONS = {
+    "linear": list,
+    "softmax": softmax,
+    "tanh": lambda row: [math.tanh(x) for x in row],
+    "sigmoid": lambda row: [1.0 / (1.0 + math.exp(-x)) for x in row],
+    "silu": lambda row: [x / (1.0 + math.exp(-x)) for x in row],
+}
+
+
+def by_row(x, function):
+    return np.apply_along_axis(lambda row: np.array(function(list(row))), -1, x)
+
+
+def each(x, function):
+    return np.vectorize(function, otypes=[np.float64])(x)
+
+
+def dense(inputs, weights, options):
+    kernel, bias = weights["kernel"], weights.get("bias", np.zeros(options["units"]))
+    places = range(options["units"])
+
+    def units(row):
+        return [math.fsum(x * w for x, w in zip(row, kernel[:, k], strict=True)) + bias[k] for k in places]
+
+    return by_row(inputs[0], lambda row: FUNCTIONS[options["activation"].name](units(row)))
+
+
+def conv1d(inputs, weights, options):
+    (x,) = inputs
+    (size,), (stride,), (dilation,) = (options[key] for key in ("kernel_size", "strides", "dilation_rate"))
+    kernel = weights["kernel"].reshape(size, x.shape[2], -1)
+    bias = weights.get("bias", np.zeros(kernel.shape[2]))
+    windows = list(windows_of(x.shape[1], size, stride, dilation, options["padding"]))
+    result = np.zeros((len(x), len(windows), kernel.shape[2]))
+    for n, (t, window), k in itertools.product(range(len(x)), enumerate(windows), range(kernel.shape[2])):
+        terms = (x[n, step, c] * kernel[j, c, k] for j, step in window for c in range(x.shape[2]))
+        result[n, t, k] = math.fsum(terms) + bias[k]
+    return by_row(result, FUNCTIONS[options["activation"].name])
+
+
+def pooling(pool):
+    def pooled(inputs, weights, options):
+        (x,) = inputs
+        (size,), (stride,) = options["pool_size"], options["strides"]
+        windows = windows_of(x.shape[1], size, stride, 1, options["padding"])
+        steps = [[step for _, step in window] for window in windows]
+        return np.array(
+            [
+                [[pool([sample[step, d] for step in window]) for d in range(x.shape[2])] for window in steps]
+                for sample in x
+            ]
+        )
+
+    return pooled
+
+
+def global_pooling(pool):
+    def pooled(inputs, weights, options):
+        x, *masks = inputs
+        counts = masks[0] if masks else np.ones(x.shape[:2], bool)
+        result = np.array(
+            [
+                [
+                    pool([step[d] for step, counted in zip(sample, mask, strict=True) if counted])
+                    for d in range(x.shape[2])
+                ]
+                for sample, mask in zip(x, counts, strict=True)
+            ]
+        )
+        return result[:, np.newaxis] if options["keepdims"] else result
+
+    return pooled
+
+
+def dot(inputs, weights, options):
+    axes = options["axes"]
+    axes = [axes] * 2 if isinstance(axes, int) else axes
+    if options["normalize"]:
+        inputs = [x / np.sqrt(np.sum(x * x, axis=axis, keepdims=True)) for x, axis in zip(inputs, axes, strict=True)]
+    samples = [
+        np.tensordot(x, y, [[a % x.ndim for a in (axes[0] - (axes[0] > 0),)], [axes[1] - (axes[1] > 0)]])
+        for x, y in zip(*inputs, strict=True)
+    ]
+    result = np.array(samples)
+    return result[:, np.newaxis] if result.ndim == 1 else result
+
+
+def attention(inputs, weights, options):
+    inputs, masks = inputs[: len(inputs) - len(options["masks"])], inputs[len(inputs) - len(options["masks"]) :]
+    masks = dict(zip(options["masks"], masks, strict=True))
+    query, value, key = inputs if len(inputs) == 3 else (*inputs, inputs[1])
+    counted = masks.get("value", np.ones(value.shape[:2], bool))
+    result = np.zeros((*query.shape[:2], value.shape[2]))
+    for n, i in itertools.product(range(len(query)), range(query.shape[1])):
+        seen = [j for j in range(value.shape[1]) if counted[n, j] and (j <= i or not options.get("use_causal_mask"))]
+        scores = [score(query[n, i], key[n, j], weights, options["score_mode"]) for j in seen]
+        shares = softmax(scores) if scores else []
+        if "query" not in masks or masks["query"][n, i]:
+            result[n, i] = sum(share * value[n, j] for share, j in zip(shares, seen, strict=True))
+    return result
+
+
+def score(query, key, weights, mode):
+    scale = weights.get("scale", 1.0)
+    if mode == "dot":
+        return scale * math.fsum(query * key)
+    return weights["concat_score_weight"] * math.fsum(math.tanh(scale * z) for z in query + key)
+
+
+def relu(inputs, weights, options):
+    def one(x):
+        if x <= options["threshold"]:
+            return options["negative_slope"] * (x - options["threshold"])
+        return x if options["max_value"] is None else min(x, options["max_value"])
+
+    return each(inputs[0], one)
+
+
+def prelu(inputs, weights, options):
+    alpha = np.broadcast_to(weights["alpha"], inputs[0].shape)
+    return np.where(inputs[0] > 0.0, inputs[0], alpha * inputs[0])
+
+
+def softmax_layer(inputs, weights, options):
+    x, *masks = inputs
+    keep = masks[0] if masks else np.ones(x.shape, bool)
+    axes = options["axis"] if isinstance(options["axis"], tuple) else (options["axis"],)
+    powers = np.where(keep, np.exp(x - x.max()), 0.0)
+    return powers / powers.sum(axis=axes, keepdims=True)
+
+
+def along(x, axis, array):
+    shape = [1] * x.ndim
+    for a in axis:
+        shape[a] = x.shape[a]
+    return np.reshape(array, shape)
+
+
+def layer_normalization(inputs, weights, options):
+    (x,) = inputs
+    axis = tuple(options["axis"])
+    result = (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + options["epsilon"])
+    return result * along(x, axis, weights.get("gamma", 1.0) * np.ones([x.shape[a] for a in axis])) + along(
+        x, axis, weights.get("beta", 0.0) * np.ones([x.shape[a] for a in axis])
+    )
+
+
+def batch_normalization(inputs, weights, options):
+    (x,) = inputs
+    axis = options["axis"]
+    result = np.moveaxis(x, axis, -1)
+    result = (result - weights["moving_mean"]) / np.sqrt(weights["moving_variance"] + options["epsilon"])
+    return np.moveaxis(result * weights.get("gamma", 1.0) + weights.get("beta", 0.0), -1, axis)
+
+
+def merging(merge):
+    def merged(inputs, weights, options):
+        rank = max(x.ndim for x in inputs)
+        inputs = [x.reshape(x.shape[0], *[1] * (rank - x.ndim), *x.shape[1:]) for x in inputs]
+        return each_of(np.broadcast_arrays(*inputs), merge)
+
+    return merged
+
+
+def each_of(arrays, merge):
+    return np.array([merge(numbers) for numbers in zip(*map(np.ravel, arrays), strict=True)]).reshape(arrays[0].shape)
+
+
+def masking(inputs, weights, options):
+    return np.array(
+        [
+            [[0.0] * len(step) if all(v == options["mask_value"] for v in step) else step for step in sample]
+            for sample in inputs[0]
+        ]
+    )
+
+
+FORMULAS = {
+    "Dense": dense,
+    "Conv1D": conv1d,
+    "Dot": dot,
+    "Attention": attention,
+    "Activation": lambda inputs, weights, options: by_row(inputs[0], FUNCTIONS[options["activation"].name]),
+    "ReLU": relu,
+    "LeakyReLU": lambda inputs, weights, options: each(
+        inputs[0], lambda x: x if x > 0.0 else options["negative_slope"] * x
+    ),
+    "ELU": lambda inputs, weights, options: each(
+        inputs[0], lambda x: x if x > 0.0 else options["alpha"] * math.expm1(x)
+    ),
+    "PReLU": prelu,
+    "Softmax": softmax_layer,
+    "LayerNormalization": layer_normalization,
+    "BatchNormalization": batch_normalization,
+    "MaxPooling1D": pooling(max),
+    "AveragePooling1D": pooling(mean),
+    "GlobalMaxPooling1D": global_pooling(max),
+    "GlobalAveragePooling1D": global_pooling(mean),
+    "Add": merging(math.fsum),
+    "Subtract": merging(lambda numbers: numbers[0] - numbers[1]),
+    "Multiply": merging(math.prod),
+    "Average": merging(mean),
+    "Maximum": merging(max),
+    "Minimum": merging(min),
+    "Masking": masking,
+    "Embedding": lambda inputs, weights, options: np.array(
+        [[weights["embeddings"][i] for i in sample] for sample in inputs[0]]
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES.values() if case.kind in FORMULAS],
+    ids=[n for n in CASES if CASES[n].kind in FORMULAS],
+)
+def test_equation_is_the_formula(rng, case):
+    made = make(case, rng)
+
+    expected = FORMULAS[case.kind](
+        [*(x.astype(np.float64) if x.dtype.kind == "f" else x for x in made.inputs), *made.masks],
+        made.weights(),
+        made.options,
+    )
+
+    np.testing.assert_allclose(made.plain(), expected, rtol=1e-11, atol=1e-13)
+
+
+@every_case
+def test_value_is_the_same_with_and_without_bounds_and_over_plain_arrays(rng, case):
+    made = make(case, rng)
+
+    results = [made.rounded(), made.rounded(bounds=Bounds.FREE)]
+
+    for result in results:
+        value = result.value if isinstance(result, Rounded) else result
+        np.testing.assert_allclose(value, made.plain(), rtol=1e-12, atol=1e-13)
+
+
+@every_policy
+@every_computed_case
+def test_keras_lies_within_the_bound(rng, case, policy):
+    made = make(case, rng, policy)
+
+    result = made.rounded()
+
+    assert result.precision.name == POLICIES[policy]
+    assert (np.abs(made() - result.value) <= result.bound).all()
+
+
+@every_policy
+@pytest.mark.parametrize("case", EXACT.values(), ids=EXACT)
+def test_keras_gives_the_same_numbers_where_none_is_computed(rng, case, policy):
+    made = make(case, rng, policy)
+
+    np.testing.assert_array_equal(made(), np.asarray(made.rounded(), np.float64))
+
+
+@pytest.mark.parametrize("policy", ["float32", "float64", "mixed_float16", "bfloat16"])
+@every_computed_case
+def test_noise_is_typical_of_keras(rng, case, policy):
+    made = make(case, rng, policy, samples=150)
+
+    result = made.rounded(bounds=Bounds.FREE)
+    score = (made() - result.value) / result.noise
+
+    assert np.sqrt(np.mean(np.square(score))) < 1.5
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3])
+@every_computed_case
+def test_keras_lies_within_the_bound_of_inputs_that_are_off(rng, case, size):
+    made = make(case, rng)
+    received = [(x + rng.uniform(-size, size, x.shape)).astype(np.float32) for x in made.inputs]
+    errors = [np.abs(off - x.astype(np.float64)) for off, x in zip(received, made.inputs, strict=True)]
+
+    result = made.rounded(errors)
+
+    assert (np.abs(made(received) - result.value) <= result.bound).all()
+
+
+@pytest.mark.parametrize("size", [1e-5])
+@every_computed_case
+def test_bound_is_of_the_size_of_the_errors_of_the_inputs(rng, case, size):
+    made = make(case, rng)
+
+    result = made.rounded([size] * len(made.inputs))
+
+    assert np.median(result.bound) < 2000 * size * (1.0 + case.offset**2)
+
+
+def by_hand(x, weights, epsilon, *, one_pass, fused):
+    """A layer normalisation in float32, in the ways that implementations take."""
+    one = np.float32(1.0)
+    mean_of = x.mean(-1, keepdims=True, dtype=np.float32)
+    centred = np.square(x - mean_of).mean(-1, keepdims=True, dtype=np.float32)
+    squares = np.square(x).mean(-1, keepdims=True, dtype=np.float32) - np.square(mean_of)
+    scale = one / np.sqrt((squares if one_pass else centred) + np.float32(epsilon))
+    if fused:
+        scale = scale * weights["gamma"]
+        return x * scale + (weights["beta"] - mean_of * scale)
+    return (x - mean_of) * scale * weights["gamma"] + weights["beta"]
+
+
+@pytest.mark.parametrize("one_pass", [False, True], ids=["two_passes", "one_pass"])
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+@pytest.mark.parametrize("offset", [0.0, 3.0, 100.0])
+def test_bound_of_layer_normalization_holds_in_every_way_of_computing_it(rng, offset, fused, one_pass):
+    made = make(Case("LayerNormalization", {}, ((6, 8),), offset=offset), rng)
+    weights = {variable.name: variable.numpy() for variable in made.layer.weights}
+
+    result = made.rounded()
+    actual = by_hand(made.inputs[0], weights, 1e-3, one_pass=one_pass, fused=fused)
+
+    assert (np.abs(actual.astype(np.float64) - result.value) <= result.bound).all()
+
+
+def test_attention_to_nothing_but_excluded_values_is_uncertain_where_the_format_loses_the_scores(rng):
+    made = make(CASES["attention_value_mask"], rng)
+    made.masks[0][1] = False
+
+    result = made.rounded(bounds=Bounds.FREE)
+    score = np.abs(made() - result.value) / result.noise
+
+    assert (score < 8.0).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [options for options in CONVOLUTIONS.values() if "causal" not in options],
+    ids=[name for name, options in CONVOLUTIONS.items() if "causal" not in options],
+)
+def test_keras_convolution_lies_within_the_bound_and_its_noise_is_typical(rng, options):
+    spatial, size, strides, padding, dilation = options
+    x = rng.normal(size=(8, *spatial, 3)).astype(np.float32)
+    kernel = rng.normal(size=(*size, 3, 4)).astype(np.float32)
+    matrix = Matrix(kernel.reshape(-1, 4).astype(np.float64), PRECISIONS["float32"])
+
+    observed = Rounded(x.astype(np.float64), 0.0, 0.0, PRECISIONS["float32"])
+    result = convolve(observed, matrix, size, strides, padding, dilation)
+    actual = keras.ops.conv(x, kernel, strides=strides, padding=padding, dilation_rate=dilation)
+    difference = np.asarray(actual, np.float64) - result.value
+
+    assert (np.abs(difference) <= result.bound).all()
+    assert np.sqrt(np.mean(np.square(difference / result.noise))) < 1.5
+
+
+@pytest.mark.parametrize("kind", sorted(kind for kind, operation in LAYERS.items() if operation.rowwise))
+def test_rowwise_layers_treat_every_row_alone(rng, kind):
+    case = next(case for case in CASES.values() if case.kind == kind)
+    made = make(case, rng)
+    operation = LAYERS[kind]
+    rows = [x.astype(np.float64).reshape(-1, x.shape[-1]) for x in made.inputs]
+    picked = rng.permutation(len(rows[0]))[:5]
+
+    whole = operation.apply(rows, made.weights(), made.options)
+    part = operation.apply([x[picked] for x in rows], made.weights(), made.options)
+
+    np.testing.assert_allclose(part, whole[picked], rtol=1e-12)
+    np.testing.assert_allclose(whole, made.plain().reshape(whole.shape), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", sorted(kind for kind, operation in LAYERS.items() if operation.exact))
+def test_exact_layers_take_rounded_numbers_of_a_free_run(rng, kind):
+    cases = [case for case in CASES.values() if case.kind == kind and kind != "Embedding"]
+    for case in cases:
+        made = make(case, rng)
+        inputs = [Rounded(x.astype(float), 0.25, 0.5, PRECISIONS["float32"]) for x in made.inputs]
+
+        result = LAYERS[kind].apply(inputs, made.weights(), made.options)
+
+        np.testing.assert_array_equal(result.value, made.plain())
+        assert (np.broadcast_to(result.bound, result.shape) <= 0.5).all()
+        assert np.max(result.bound) == 0.5
