@@ -192,7 +192,7 @@ def test_nan_in_an_output_alone_is_described():
     report = rnncheck.compare(network, recording.inputs, output, states=recording.states)
 
     assert report.entries[0].diagnosis.shape == (
-        "layer 'next_value': NaN or infinity stands on one side alone; only sample 3 of 8"
+        "layer 'next_value': NaN or infinity on one side only; only sample 3 of 8"
     )
 
 
@@ -550,7 +550,7 @@ def test_wrong_states_of_a_layer_whose_input_nobody_saw_are_described():
 
     assert report.entries[0].diagnosis.shape == (
         "layer 'upper': its states differ from n=1 t=2 unit=3 on; what its steps start from was not recorded, so "
-        "that a layer before it may be to blame"
+        "an earlier layer may be to blame"
     )
 
 

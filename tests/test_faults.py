@@ -27,6 +27,7 @@ from rnncheck.faults.emulation import (
     one_after_the_other,
     with_sigmoid_by_tanh,
 )
+from rnncheck.faults.symptoms import describe
 from rnncheck.faults.trial import failures, rows_against
 from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.keras.extract import extract
@@ -290,6 +291,27 @@ def test_what_nothing_explains_is_described():
 
     assert (diagnosis.explanations, diagnosis.weights) == ((), ())
     assert diagnosis.shape == "layer 'gru': wrong from step t=3 on; only sample 2 of 4"
+
+
+@pytest.mark.parametrize(
+    ("first", "growth", "shape"),
+    [
+        (0, 8.0, "wrong from the first step on: look at what is done with the inputs; it grows with time"),
+        (1, 1.0, "right at the first step, wrong from the second on: look at what is done with the states"),
+        (2, 1.0, "wrong from step t=2 on"),
+        (5, 1.0, "wrong at step t=5 alone"),
+    ],
+    ids=["first", "second", "later", "last"],
+)
+def test_shape_of_an_error_says_when_it_starts(first, growth, shape):
+    network, calls = found("gru")
+    (recording, *_) = emulate(network, calls[:1])
+    h = np.array(recording.states["gru"])
+    for t in range(first, 6):
+        h[:, t] += np.float32(1e-3 * growth**t)
+    wrong = [replace(recording, states={"gru": h})]
+
+    assert describe(network, wrong, failures(rows_against(network, wrong))) == f"layer 'gru': {shape}"
 
 
 def spots_of(network, calls):

@@ -14,8 +14,8 @@ from rnncheck.faults.catalogue.fault import halves
 from rnncheck.network import Array, Layer, Network, Recording
 
 _STARTS = {
-    0: "wrong from the first step on: look at the input path",
-    1: "right at the first step, wrong from the second on: look at the recurrent path",
+    0: "wrong from the first step on: look at what is done with the inputs",
+    1: "right at the first step, wrong from the second on: look at what is done with the states",
 }
 
 
@@ -40,7 +40,7 @@ def describe(network: Network, recordings: Sequence[Recording], failed: Sequence
         return ""
     finite = np.isfinite(seen.value).all()
     what = [
-        "" if finite else "NaN or infinity stands on one side alone",
+        "" if finite else "NaN or infinity on one side only",
         _when(seen.scores),
         *_whom(seen.scores),
         *_where(network, layer, names),
@@ -57,7 +57,7 @@ def _as_a_whole(failed: Sequence[Row]) -> str:
     place = " ".join(f"{axis}={index}" for axis, index in (states.first or {}).items())
     return (
         f"layer {states.layer!r}: its states differ from {place} on; what its steps start from was not recorded, so "
-        "that a layer before it may be to blame"
+        "an earlier layer may be to blame"
     )
 
 
@@ -68,7 +68,7 @@ def _when(scores: Array) -> str:
     by_step = np.nanmax(np.where(np.isfinite(scores), scores, np.inf), axis=(0, *range(2, scores.ndim)))
     (wrong,) = np.nonzero(by_step > SCORE_LIMIT)
     if not wrong.size:
-        return "no single number is far off, all of them together are"
+        return "no single number is far off, but all together are"
     if len(wrong) == 1:
         return f"wrong at step t={wrong[0]} alone"
     text = _STARTS.get(int(wrong[0]), f"wrong from step t={wrong[0]} on")
