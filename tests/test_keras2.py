@@ -252,6 +252,34 @@ def test_calls_of_a_model_in_a_model_are_counted_from_its_own_graph(kind, tmp_pa
     ]
 
 
+@pytest.mark.parametrize("file", ["2.12.1/bidirectional_concat.h5", "2.15.1/bidirectional_concat.keras"])
+def test_second_layer_of_a_bidirectional_that_begins_backwards_goes_forwards(file, tmp_path):
+    def edit(config):
+        for layer in config["layers"]:
+            if layer["class_name"] == "Bidirectional":
+                layer["config"]["layer"]["config"]["go_backwards"] = True
+
+    path = edited(FIXTURES / file, tmp_path, edit)
+
+    entry = verified(path, file[:6])
+
+    assert entry.verdict is Verdict.MATCH
+    (both, *_) = (layer for layer in load(open_model(path)).layers if hasattr(layer, "forward_layer"))
+    assert (both.forward_layer.go_backwards, both.backward_layer.go_backwards) == (True, False)
+
+
+def test_sequential_model_as_a_list_of_layers_is_run(tmp_path):
+    path = tmp_path / "simple_rnn.h5"
+    path.write_bytes(path_of("simple_rnn", "2.12.1").read_bytes())
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        file.attrs["model_config"] = json.dumps({**config, "config": config["config"]["layers"]})
+
+    entry = verified(path, "2.12.1")
+
+    assert (config["class_name"], entry.verdict) == ("Sequential", Verdict.MATCH)
+
+
 def test_option_that_a_file_lacks_means_what_it_meant_then(tmp_path):
     def edit(config):
         del layer_named(config, "gru")["config"]["reset_after"]

@@ -50,7 +50,7 @@ def _taken(described: Any) -> Any:
     """Return a description with those options alone that today's classes take, and today's hard_sigmoid."""
     import keras
 
-    if described == HARD_SIGMOID:
+    if described is HARD_SIGMOID:
         return "hard_sigmoid"
     if isinstance(described, list):
         return [_taken(each) for each in described]

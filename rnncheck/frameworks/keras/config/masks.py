@@ -1,4 +1,4 @@
-"""Masks that Keras hands from layer to layer without saying so, made explicit where a layer reads one."""
+"""The masks that Keras hands from layer to layer implicitly, made explicit where a layer reads one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnncheck.network import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """How a mask follows from tensors and other masks: one pseudo-layer, which is added when somebody reads it.
+    """How a mask follows from tensors and other masks: one pseudo-layer, added when a layer reads the mask.
 
     Attributes:
         name: the pseudo-layer's name.
@@ -49,11 +49,12 @@ def differing(name: str, x: Tensor, value: float, dtype: str) -> Mask:
 
 
 def merged(name: str, masks: Sequence[AnyMask], *, keras2: bool) -> AnyMask:
-    """Return the mask of Add and the like: Keras 3 wants all inputs masked, and a step that any of them counts;
-    Keras 2 wants a step that all masked inputs count.
+    """Return the mask of Add and the like: the steps that any input counts, where all inputs have a mask.
+
+    In Keras 2 it is the steps that all inputs with a mask count.
 
     Source: Keras 3.15, Merge.compute_mask; Keras 2.15, _Merge.compute_mask.
-    """  # noqa: D205
+    """
     given = [mask for mask in masks if mask is not None]
     if not given or (len(given) < len(masks) and not keras2):
         return None
@@ -67,7 +68,7 @@ def concatenated(
 ) -> AnyMask:
     """Return the mask of Concatenate: masks as wide as their inputs, joined; a step counts if any column does.
 
-    In Keras 2 a mask has one column, and all columns must count.
+    In Keras 2 every mask has one column, and a step counts if all columns do.
 
     Source: Keras 3.15 and 2.15, Concatenate.compute_mask.
     """
