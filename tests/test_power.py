@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from experiments import records
 from experiments.power import (
     FAULTS,
     SIZES,
@@ -14,6 +15,8 @@ from experiments.power import (
     times_allowed,
 )
 
+KEPT = {(result["fault"], result["M"]): result for result in records.read("power")}
+
 
 @pytest.mark.parametrize("units", SIZES, ids=lambda units: f"M{units}")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -21,6 +24,11 @@ def test_step_check_sees_every_visible_fault_where_it_is(fault: Fault, units: in
     result = examine(fault, units)
 
     assert not is_wrong(result), result
+    # What is kept was measured with this code: noise that is too large or too small would show.
+    kept = KEPT[fault.name, units]
+    assert (result["verdict"], result["first"]) == (kept["verdict"], kept["first"])
+    assert result["score"] == pytest.approx(kept["score"], rel=0.3)
+    assert result["score_rms"] == pytest.approx(kept["score_rms"], rel=0.3)
 
 
 @pytest.mark.parametrize("name", ["one bias +1e-6", "one recurrent weight +1e-5", "tanh approximated to 4e-6"])

@@ -1,9 +1,11 @@
 """The constants of a verdict are where the recorded experiments put them."""
 
+import json
+
 import pytest
 
 from experiments import records
-from experiments.calibrate import random_case
+from experiments.calibrate import random_case, run, summarise
 from experiments.power import VISIBLE
 from rnncheck.api import verify_case
 from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT, SUSPICIOUS
@@ -41,6 +43,16 @@ def test_every_visible_fault_of_the_power_run_was_caught():
     missed = [r for r in POWER if r["moved"] > VISIBLE and r["verdict"] != "mismatch"]
 
     assert missed == []
+
+
+@pytest.mark.long
+def test_kept_calibration_is_of_this_code(capsys):
+    run(range(100), numbers=20_000)
+    groups = summarise([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+
+    for group in ("step float32", "step float64", "step float16", "step bfloat16", "end_to_end all"):
+        assert groups[group]["score_rms"] == pytest.approx(CALIBRATION["groups"][group]["score_rms"], rel=0.3), group
+        assert groups[group]["score_max"] <= CALIBRATION["groups"][group]["score_max"], group
 
 
 @pytest.mark.long
