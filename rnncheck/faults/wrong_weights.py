@@ -82,8 +82,13 @@ def wrong_weights(layer: Layer, call: Call) -> list[WrongWeight]:
     work = sum(map(len, entries.values())) * seen.value.size
     if not 0 < len(units) <= _MOST_UNITS or work > _MOST_WORK:
         return []
-    found = [_pursued(layer, call, seen, unit, entries[unit]) for unit in units]
-    return [entry for wrong in found for entry in wrong] if all(found) else []
+    found: list[WrongWeight] = []
+    for unit in units:
+        wrong = _pursued(layer, call, seen, unit, entries[unit])
+        if not wrong:  # the others are not worth the time
+            return []
+        found += wrong
+    return found
 
 
 def _failing_units(seen: Differences) -> list[int]:
