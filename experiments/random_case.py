@@ -30,28 +30,20 @@ from rnncheck.errors import InputError
 BOUNDED = ("tanh", "sigmoid", "softsign", "hard_tanh", "hard_sigmoid", "sparse_sigmoid", "softmax")
 
 
-# Where gates, or what they let through, are not bounded, the state may grow from step to step: fewer stay moderate.
+# Where gates, or what they let through, are not bounded, the state may grow with every step.
 _STEPS_OF_UNBOUNDED_GATES = 8
-
-
 _STEPS_OF_UNBOUNDED_ACTIVATIONS = 60
-
-
 _STEPS = 400
-
-
 _LONGEST_UNROLLED = 12
-
-
 _LARGEST = 256 * 2**20  # bytes
 
 
 def random_case(seed: int, numbers: int = 400_000) -> Case:
-    """Draw a valid case that Keras is not known to compute otherwise than its equations say.
+    """Draw a valid case that Keras is expected to compute as its equations say.
 
     Args:
         seed: of the draw, and of the case's weights and inputs. The same seed draws the same case.
-        numbers: how many numbers the states of all steps are at most, but for the smallest sizes.
+        numbers: upper limit on the number of state values; tiny sizes may exceed it.
     """
     draw = _Draw(np.random.default_rng(seed))
     while True:

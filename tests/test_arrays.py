@@ -35,9 +35,6 @@ def refusal(path, of=ONE):
     return message
 
 
-# --- what is read ---
-
-
 @pytest.mark.parametrize("dtype", ["float32", ">f8", "float16", "int64", "uint8", "bool"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_npy_is_read_as_it_is(tmp_path, x, dtype, order):
@@ -136,9 +133,6 @@ def test_numbers_that_are_not_finite_are_read_and_left_to_the_check_of_inputs(tm
     np.testing.assert_array_equal(found[0, 0], [np.nan, np.inf, -np.inf])
 
 
-# --- csv that is refused ---
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -224,9 +218,6 @@ def test_what_a_file_does_not_say_is_said(name, shape, said):
     assert bool(note) == said
 
 
-# --- one array, and every name once ---
-
-
 def test_file_with_two_arrays_in_a_row_is_refused(tmp_path):
     with (tmp_path / "x.npy").open("wb") as file:
         np.save(file, NUMBERS)
@@ -279,9 +270,6 @@ def test_csv_in_another_encoding_is_refused(tmp_path):
     assert refusal(tmp_path / "x.csv").startswith("it cannot be read (")
 
 
-# --- files that are none of the three ---
-
-
 @pytest.mark.parametrize(
     ("name", "got"),
     [("x.txt", "a .txt file"), ("x", "a file without a suffix"), ("x.npy.gz", "a .gz file")],
@@ -323,9 +311,6 @@ def test_archive_without_arrays_is_refused(tmp_path):
         pass
 
     assert refusal(tmp_path / "x.npz") == f"got no array; expected one for each input. {ADVICE}"
-
-
-# --- headers that are not to be believed ---
 
 
 def npy(header, content=b"\0" * 96):

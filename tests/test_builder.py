@@ -178,8 +178,6 @@ def test_dtype_policy_reaches_both_layers(dtype):
         assert model.get_layer(layer).compute_dtype == POLICIES[dtype]
 
 
-# --- every layer and wrapper ---
-
 GATED = {"lstm": 4, "gru": 3, **dict.fromkeys(RANKS, 4)}
 BIDIRECTIONAL = {"wrapper": "bidirectional"}
 TIME_DISTRIBUTED = {"wrapper": "time_distributed"}
@@ -382,9 +380,6 @@ def test_convolution_options_reach_the_keras_layer():
     assert (other.kernel_size, other.dilation_rate, other.padding) == ((2, 3), (2, 2), "valid")
 
 
-# --- where the mask comes from ---
-
-
 def mask_of(case):
     """The mask that the same case would have as an input."""
     return build(replace(case, mask_from="input")).calls[0][-1]
@@ -444,9 +439,6 @@ def test_convolution_has_space_between_steps_and_channels():
     assert (x.shape, mask.shape) == ((3, 7, 6, 5, 3, 4), (3, 7))
 
 
-# --- the notebook's model ---
-
-
 def test_notebook_case_is_built_with_keras_default_initialisers():
     built = build(NOTEBOOK)
     rnn, head = weights_of(built, "simple_rnn"), weights_of(built, "dense")
@@ -458,9 +450,6 @@ def test_notebook_case_is_built_with_keras_default_initialisers():
     np.testing.assert_allclose(rnn["recurrent_kernel"] @ rnn["recurrent_kernel"].T, np.eye(5), atol=1e-6)
     limit = np.sqrt(6.0 / (3 + 5))  # Glorot uniform
     assert 0.5 * limit < np.abs(rnn["kernel"]).max() <= limit
-
-
-# --- masks ---
 
 
 def masks(kind, n=4, t_steps=9):

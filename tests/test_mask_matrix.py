@@ -239,9 +239,6 @@ def test_mask_of_a_sample_does_not_matter_to_the_others(cell, flags):
         assert not np.array_equal(states[0][2], other_states[0][2])
 
 
-# --- both directions ---
-
-
 def make_both(merge_mode, cell, *, return_sequences):
     options = {"forward": cell, "backward": cell, "return_sequences": return_sequences}
     return make_bidirectional(T=T, D=D, M=M, merge_mode=merge_mode, mask=True, initial_state=True, **options)

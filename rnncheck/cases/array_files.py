@@ -64,7 +64,8 @@ def _read(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
         raise InputError(f"{path}: there is no such file; expected {FILES} with the {noun}s.")
     match path.suffix.lower():
         case ".npy":
-            return _read_npy(path)
+            with path.open("rb") as file:
+                return _read_array(str(path), file, path.stat().st_size)
         case ".npz":
             return _by_name(_read_npz(path, noun), specs, noun)
         case ".csv":
@@ -73,11 +74,6 @@ def _read(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
             return _read_json(path, specs, noun)
     got = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
     raise InputError(f"{path}: got {got}; expected {FILES}. {_ADVICE}")
-
-
-def _read_npy(path: Path) -> Array:
-    with path.open("rb") as file:
-        return _read_array(str(path), file, path.stat().st_size)
 
 
 def _read_npz(path: Path, noun: str) -> dict[str, Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -234,30 +234,20 @@ class Case:
     def bytes_needed(self) -> int:
         """About how much memory building and checking the case takes."""
         heads = 2 if self.bidirectional and self.merge_mode == "none" else 1
-        weights = self._recurrent_weights + heads * self.K * (self.head_inputs + 1)
-        outputs = self.N * self.K * (1 if self.flatten else self.places)
-        return 8 * (8 * weights + 3 * self._recurrent_arrays + 4 * heads * outputs)
-
-    def _cells(self) -> Iterator[tuple[int, int, int]]:
-        """Yield how many features each cell of the case reads, its units and its gates."""
+        weights = heads * self.K * (self.head_inputs + 1)
+        arrays = 0  # the inputs, gates and states of one step of one sample
+        kernel = math.prod(self.kernel_sizes)
+        biases = 2 if "gru" in self.cell_kinds and self.reset_after else 1
         for layer in range(self.layers):
             features = self.width if layer else self.D
             for kind, units in zip(self.cell_kinds, self.cell_units, strict=True):
-                for _ in range(2 if self.bidirectional else 1):
-                    yield features, units, GATES[kind]
+                directions = 2 if self.bidirectional else 1
+                weights += directions * GATES[kind] * units * (kernel * (features + units) + biases)
+                arrays += directions * (features + (1 + GATES[kind]) * units)
                 features = units
-
-    @property
-    def _recurrent_weights(self) -> int:
-        kernel = math.prod(self.kernel_sizes)
-        biases = 2 if "gru" in self.cell_kinds and self.reset_after else 1
-        return sum(gates * units * (kernel * (d + units) + biases) for d, units, gates in self._cells())
-
-    @property
-    def _recurrent_arrays(self) -> int:
-        """How many numbers the inputs, gates and states of all steps are."""
-        numbers = sum(d + (1 + gates) * units for d, units, gates in self._cells())
-        return self.N * self.T * math.prod(self.outer) * math.prod(self.space) * numbers
+        arrays *= self.N * self.T * math.prod(self.outer) * math.prod(self.space)
+        outputs = self.N * self.K * (1 if self.flatten else self.places)
+        return 8 * (8 * weights + 3 * arrays + 4 * heads * outputs)
 
     def changed_options(self) -> dict[str, Any]:
         """Return the options that differ from the default, without layer, sizes and seed, in the fields' order."""

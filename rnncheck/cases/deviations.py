@@ -1,4 +1,4 @@
-"""What Keras is known to compute otherwise than its equations say."""
+"""Where Keras is known not to compute what its equations say."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 @dataclass(frozen=True)
 class Deviation:
-    """Something that Keras 3.15 computes otherwise than its equation says, or cannot compute.
+    """Something that Keras 3.15 does not compute as its equation says, or cannot compute.
 
-    The grid leaves these cases out; `rnncheck verify` with such options says `mismatch` or `error`, and a test
-    notices when Keras mends it.
+    The grid leaves these cases out. `rnncheck verify` with such options says `mismatch` or `error`, and a test
+    notices when Keras fixes it.
 
     Attributes:
         reason: what Keras does.
@@ -94,6 +94,6 @@ def _is_masked_in_a_loop(case: Case) -> bool:
 
 
 def deviates(case: Case, backends: Sequence[str] = ("tensorflow",)) -> bool:
-    """Whether Keras is known to compute this case otherwise than the equations say, on one of the backends."""
+    """Whether Keras is known not to compute what the equations of a case say, on one of the backends."""
     known = (deviation for deviation in KNOWN_DEVIATIONS if set(deviation.backends) & set(backends))
     return any(deviation.applies(case) for deviation in known)

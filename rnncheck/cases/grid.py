@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from itertools import cycle, product
 from typing import Any
 
-from rnncheck.cases.case import (
-    GATES,
-    LAYERS,
-    MASK_SOURCES,
-    MASKS,
-    MERGE_MODES,
-    NOTEBOOK,
-    OPTIONS,
-    POLICIES,
-    RANKS,
-    Case,
-)
+from rnncheck.cases.case import GATES, LAYERS, MASK_SOURCES, MASKS, MERGE_MODES, NOTEBOOK, POLICIES, RANKS, Case
 from rnncheck.cases.deviations import deviates
 from rnncheck.equations.activations import ACTIVATIONS
 from rnncheck.errors import InputError
 
 Options = dict[str, Any]
 
-
 # Sizes pairwise different, also from the sizes of space and the number of outer steps.
 _SIZES = {"N": 3, "T": 7, "D": 4, "M": 6, "K": 2}
-
-
 _SIZES_STACKED = {"N": 3, "T": 9, "D": 4, "M": 6, "K": 2}  # the cells have 6, 7 and 8 units
-
-
 _SIZES_CONVOLUTION = {"N": 4, "T": 7, "D": 2, "M": 8, "K": 1}  # the space is 6, 5, 3
-
-
 _SIZES_TIME_DISTRIBUTED = {"N": 9, "T": 7, "D": 4, "M": 8, "K": 1}  # with 2 outer steps
 
-
 _OTHERS = tuple(layer for layer in LAYERS if layer not in GATES)
-
-
 _WRAPPED = ("bidirectional", "time_distributed")
-
-
 _PADDINGS = tuple(mask for mask in MASKS if mask != "none")
 
 
@@ -237,7 +215,8 @@ def product_of(options: Mapping[str, Sequence[Any]], seed: int) -> list[Case]:
     Raises:
         InputError: an option is none of a case's, or a combination is no case.
     """
+    known = [each.name for each in fields(Case)]
     for option in options:
-        if option not in OPTIONS:
-            raise InputError(f"case: got {option!r}; expected one of {', '.join(OPTIONS)}.")
+        if option not in known:
+            raise InputError(f"case: got {option!r}; expected one of {', '.join(known)}.")
     return [Case(**dict(zip(options, values, strict=True)), seed=seed) for values in product(*options.values())]

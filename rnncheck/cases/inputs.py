@@ -1,4 +1,4 @@
-"""Arrays from users: made usable where their meaning is clear, refused in words where it is not."""
+"""Arrays from users, checked; and random inputs in their place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory there is, and how a person says it."""
+"""How much memory a run may take, and how to write it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def half_of_memory() -> int:
 
 
 def readable_bytes(count: float) -> str:
-    """Return a number of bytes as a person says it."""
+    """Write a number of bytes with a binary unit."""
     units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
     power = min(int(math.log(max(count, 1), 1024)), len(units) - 1)
     size = count / 1024**power

@@ -26,12 +26,12 @@ Gates = tuple[X, ...]
 
 @dataclass(frozen=True)
 class Loop:
-    """What a recurrent layer does around its step; a fault gets one of it wrong.
+    """What a recurrent layer does around its step. Only faults change it.
 
     Attributes:
-        passed: (a state before a step that does not count, what the step would make of it) -> the state after it,
-            which nobody sees; None for the state before.
-        repeats_first: whether such a step puts out what the first step did, in place of the step before.
+        passed: (the state before a step that does not count, what the step would make of it) -> the state after it;
+            None to keep the state.
+        repeats_first: whether such a step repeats the output of the first step, not of the step before.
         returned: which step's output is the layer's, without return_sequences.
     """
 
@@ -57,7 +57,7 @@ class Cell:
             steps at once. None without a memory.
         output: (gates, h or the new c, options) -> the new h.
         loop: what is done around the step.
-        unit: the unit roundoff of its products, where it is not that of the layer's precision.
+        unit: the unit roundoff of its products; None for that of the layer's precision.
     """
 
     states: tuple[str, ...]
