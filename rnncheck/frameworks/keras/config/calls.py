@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rnncheck.errors import InputError, UnsupportedError
+from rnncheck.errors import InputError
 from rnncheck.frameworks.keras.config.description import Object
 from rnncheck.frameworks.keras.config.masks import AnyMask
 from rnncheck.frameworks.keras.config.values import constant
@@ -162,18 +162,15 @@ def bind(found: Object, call: Call, *, keras2: bool) -> Arguments:
     """
     names = found.entry.call
     if unknown := {name for name, value in call.kwargs.items() if value is not None} - set(names):
-        raise UnsupportedError(
-            f"layer {found.name!r}: it is called with {', '.join(sorted(unknown))}, which rnncheck does not know; "
-            f"expected only {', '.join(names)}."
+        raise found.unsupported(
+            f"it is called with {', '.join(sorted(unknown))}, which rnncheck does not know; expected only "
+            f"{', '.join(names)}."
         )
     if len(call.args) > len(names):
-        raise InputError(f"layer {found.name!r}: got a call with {len(call.args)} arguments; expected {len(names)}.")
+        raise found.invalid(f"got a call with {len(call.args)} arguments; expected {len(names)}.")
     values = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
     if values.get("training"):
-        raise UnsupportedError(
-            f"layer {found.name!r}: it is called with training=True; expected inference, in which dropout is "
-            "inactive."
-        )
+        raise found.unsupported("it is called with training=True; expected inference, in which dropout is inactive.")
     carried = _masks_of(values.get(names[0]))
     mask, named = _masks_given(found, values.get("mask")), keras2 or "mask" in call.kwargs
     if mask is None and "mask" in names and (keras2 or sum(map(_has_tensors, values.values())) == 1):
@@ -189,7 +186,7 @@ def _masks_given(found: Object, mask: Any) -> Any:
         return mask.tensor
     if isinstance(mask, list) and all(each is None or isinstance(each, Value) for each in mask):
         return [None if each is None else each.tensor for each in mask]
-    raise UnsupportedError(f"layer {found.name!r}: mask is a constant; expected a tensor of the model.")
+    raise found.unsupported("mask is a constant; expected a tensor of the model.")
 
 
 def _has_tensors(value: Any) -> bool:
@@ -233,5 +230,5 @@ def tensors(found: Object, given: Arguments) -> list[Value]:
     first = given.values.get(found.entry.call[0])
     values = list(leaves(first, Value))
     if not values or len(values) != len(flat(first)):
-        raise UnsupportedError(f"layer {found.name!r}: it reads a constant; expected tensors of the model.")
+        raise found.unsupported("it reads a constant; expected tensors of the model.")
     return values

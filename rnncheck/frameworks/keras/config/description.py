@@ -45,6 +45,14 @@ class Object:
     precision: str
     parts: tuple[Object, ...] = ()
 
+    def unsupported(self, said: str) -> UnsupportedError:
+        """Return the refusal of what rnncheck does not replay."""
+        return UnsupportedError(f"layer {self.name!r}: {said}")
+
+    def invalid(self, said: str) -> InputError:
+        """Return the refusal of what Keras does not write."""
+        return InputError(f"layer {self.name!r}: {said}")
+
     @property
     def is_model(self) -> bool:
         """Whether it is a model: the whole one, or one inside it."""

@@ -6,18 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config import masks
-from rnncheck.frameworks.keras.config.calls import (
-    Arguments,
-    Call,
-    Value,
-    bind,
-    first_mask,
-    flat,
-    leaves,
-    tensors,
-)
+from rnncheck.frameworks.keras.config.calls import Arguments, Call, Value, bind, first_mask, flat, leaves, tensors
 from rnncheck.frameworks.keras.config.description import Object
 from rnncheck.frameworks.keras.config.entries import ENTRIES
 from rnncheck.frameworks.keras.config.masks import AnyMask, Mask
@@ -71,7 +61,7 @@ class Lowering:
                 return self._sequence_layer(found, name, given)
             case "time_distributed":
                 return self._time_distributed(found, name, given)
-        raise UnsupportedError(f"layer {found.name!r}: {found.kind} is a cell; expected it inside an RNN layer.")
+        raise found.unsupported(f"{found.kind} is a cell; expected it inside an RNN layer.")
 
     def add(self, layer: Layer, found: Object | None = None, *, owner: Object | None = None) -> Tensor:
         """Add one layer that some object computes; return its first output."""
@@ -112,9 +102,7 @@ class Lowering:
     ) -> list[Tensor]:
         """Return the inputs that Attention has besides those given: the value as key, and masks, named in `masks`."""
         if given.values.get("return_attention_scores"):
-            raise UnsupportedError(
-                f"layer {found.name!r}: it is called with return_attention_scores=True; expected the output alone."
-            )
+            raise found.unsupported("it is called with return_attention_scores=True; expected the output alone.")
         given_masks = given.mask if isinstance(given.mask, list) else [given.mask]
         explicit = zip(("query", "value"), map(self.explicit, given_masks), strict=False)
         named = {which: mask for which, mask in explicit if mask is not None}
@@ -142,7 +130,7 @@ class Lowering:
     def _sequence_layer(self, found: Object, name: str, given: Arguments) -> list[Value]:
         x, *others = tensors(found, given)
         if others:
-            raise UnsupportedError(f"layer {found.name!r}: it reads a list of tensors; expected one sequence.")
+            raise found.unsupported("it reads a list of tensors; expected one sequence.")
         initial = list(self._states(found, name, given.values.get("initial_state")))
         lower = self._bidirectional if found.entry.role == "bidirectional" else self._recurrent
         outputs = lower(found, name, x.tensor, initial, first_mask(given.mask))
@@ -159,9 +147,7 @@ class Lowering:
                 weights = {"value": value}
                 yield self.add(Layer(f"{name}/initial_state_{k}", "Constant", weights=weights, dtype=found.precision))
             else:
-                raise UnsupportedError(
-                    f"layer {found.name!r}: initial_state is {type(state).__name__}; expected tensors or arrays."
-                )
+                raise found.unsupported(f"initial_state is {type(state).__name__}; expected tensors or arrays.")
 
     def _recurrent(
         self, found: Object, name: str, x: Tensor, initial: Sequence[Tensor], mask: AnyMask
@@ -198,31 +184,27 @@ class Lowering:
         """Refuse what Keras or rnncheck cannot run."""
         for cell in cells:
             if cell is not found and cell.entry.role != "cell":
-                raise UnsupportedError(
-                    f"layer {found.name!r}: its cell {cell.name!r} is {cell.kind}; expected one of "
+                raise found.unsupported(
+                    f"its cell {cell.name!r} is {cell.kind}; expected one of "
                     f"{', '.join(kind for kind, entry in ENTRIES.items() if entry.role == 'cell')}."
                 )
             if cell.precision != found.precision:
-                raise UnsupportedError(
-                    f"layer {found.name!r}: it computes in {found.precision}, its cell {cell.name!r} in "
-                    f"{cell.precision}; expected the same."
+                raise found.unsupported(
+                    f"it computes in {found.precision}, its cell {cell.name!r} in {cell.precision}; expected the "
+                    "same."
                 )
         expected = sum(map(_state_count, cells))
         if len(initial) not in {0, expected}:
-            raise InputError(
-                f"layer {found.name!r}: initial_state has {len(initial)} tensors; expected {expected}, all of its "
-                "states."
-            )
+            raise found.invalid(f"initial_state has {len(initial)} tensors; expected {expected}, all of its states.")
         if found.options["stateful"]:
             if found.path in self._stateful:
-                raise UnsupportedError(
-                    f"layer {found.name!r}: it is stateful and used more than once; expected one use, after which it "
-                    "keeps its state."
+                raise found.unsupported(
+                    "it is stateful and used more than once; expected one use, after which it keeps its state."
                 )
             if initial and self._keras2:
-                raise UnsupportedError(
-                    f"layer {found.name!r}: it is stateful and has an initial_state, of which Keras 2 takes now one, "
-                    "now the other; expected only one of them."
+                raise found.unsupported(
+                    "it is stateful and has an initial_state, of which Keras 2 takes now one, now the other; "
+                    "expected only one of them."
                 )
             self._stateful.add(found.path)
 
@@ -238,14 +220,12 @@ class Lowering:
         """
         for half in found.parts:
             if half.entry.role not in {"recurrent", "rnn"}:
-                raise UnsupportedError(
-                    f"layer {found.name!r}: it wraps {half.kind}; expected a recurrent layer such as LSTM."
-                )
+                raise found.unsupported(f"it wraps {half.kind}; expected a recurrent layer such as LSTM.")
         middle = len(initial) // 2
         if len(initial) % 2:
-            raise InputError(
-                f"layer {found.name!r}: initial_state has {len(initial)} tensors; expected the forward layer's and "
-                "then the backward layer's."
+            raise found.invalid(
+                f"initial_state has {len(initial)} tensors; expected the forward layer's and then the backward "
+                "layer's."
             )
         (y, *ends), (y_rev, *ends_rev) = (
             self._recurrent(half, f"{name}/{half.name}", x, states, mask)
@@ -257,9 +237,8 @@ class Lowering:
         if mode is None:
             return [y, y_rev, *ends, *ends_rev]
         if mode not in _MERGES:
-            raise UnsupportedError(
-                f"layer {found.name!r}: merge_mode={mode!r} is not replayed; expected one of {', '.join(_MERGES)}, "
-                "None."
+            raise found.unsupported(
+                f"merge_mode={mode!r} is not replayed; expected one of {', '.join(_MERGES)}, None."
             )
         options = {"axis": -1} if mode == "concat" else {}
         merged = self.add(Layer(name, _MERGES[mode], (y, y_rev), options, dtype=found.precision), found)
@@ -282,27 +261,22 @@ class Lowering:
         folded_mask = None if mask is None else fold("fold_mask", mask)
         outputs = self.run(inner, f"{name}/{inner.name}", Call((Value(folded, folded_mask),), {}))
         if len(outputs) != 1:
-            raise UnsupportedError(
-                f"layer {found.name!r}: {inner.kind} inside it returns {len(outputs)} tensors; expected one."
-            )
+            raise found.unsupported(f"{inner.kind} inside it returns {len(outputs)} tensors; expected one.")
         layer = Layer(name, "UnfoldTime", (outputs[0].tensor, x.tensor), dtype=found.precision)
         return [Value(self.add(layer, found), first_mask(given.previous))]
 
     def _check_distributed(self, found: Object, inner: Object, others: Sequence[Value]) -> None:
         if others:
-            raise UnsupportedError(
-                f"layer {found.name!r}: it reads {1 + len(others)} tensors; expected one sequence."
-            )
+            raise found.unsupported(f"it reads {1 + len(others)} tensors; expected one sequence.")
         if not inner.is_model and inner.precision != found.precision:
-            raise UnsupportedError(
-                f"layer {found.name!r}: it computes in {found.precision}, {inner.name!r} inside it in "
-                f"{inner.precision}; expected the same."
+            raise found.unsupported(
+                f"it computes in {found.precision}, {inner.name!r} inside it in {inner.precision}; expected the same."
             )
-        inside = f"layer {found.name!r}: {inner.kind} {inner.name!r} inside TimeDistributed"
+        inside = f"{inner.kind} {inner.name!r} inside TimeDistributed"
         if any(_flag(part, "stateful") for part in inner.everything):
-            raise UnsupportedError(f"{inside} is stateful; expected a layer that is not.")
+            raise found.unsupported(f"{inside} is stateful; expected a layer that is not.")
         if self._keras2 and any(p.kind == "Masking" or p.options.get("mask_zero") for p in inner.everything):
-            raise UnsupportedError(f"{inside} makes a mask; expected a layer that makes none.")
+            raise found.unsupported(f"{inside} makes a mask; expected a layer that makes none.")
 
 
 def _reads_mask(found: Object) -> bool:
