@@ -8,16 +8,16 @@ kinds, which must match.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
 from rnncheck.cases.case import Case
 from rnncheck.cases.grid import default_grid
+from rnncheck.checks.check import failed_whole
 from rnncheck.checks.thresholds import SCORE_LIMIT
-from rnncheck.checks.verdicts import Check, Row, failed_row
+from rnncheck.checks.verdicts import Row
 from rnncheck.equations.arithmetic import Emulation
 from rnncheck.errors import InputError
 from rnncheck.faults.catalogue import FAULTS
@@ -35,12 +35,11 @@ from rnncheck.faults.emulation import (
 from rnncheck.faults.trial import failures, rows_against
 from rnncheck.frameworks.keras.environment import environment
 from rnncheck.frameworks.keras.paths import PATHS
-from rnncheck.frameworks.keras.session import quiet_framework
+from rnncheck.frameworks.keras.session import configured_backend, quiet_framework
 from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job
 from rnncheck.jobs.processes import run_in_processes
-from rnncheck.jobs.run import Run
 from rnncheck.network import Network, Recording
 from rnncheck.report.self_test import Control, Outcome, SelfTest
 
@@ -94,10 +93,8 @@ _IMPLEMENTATIONS: Mapping[str, tuple[str, Implementation]] = {
     ),
 }
 
-
 # Other ways of Keras to run the same model.
 _WAYS = ("call", "jit", "unroll", "all_true_mask", "batch_of_one")
-
 
 # The cells that the controls run on.
 _CELLS = ("simple_rnn", "lstm", "gru")
@@ -132,13 +129,15 @@ def self_test(
         seed: for weights and inputs of the cases.
         track: iterates over the cases, and may show progress.
     """
-    outcomes = {fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in faults}
-    progress = _Progress(faults, outcomes)
+    from rnncheck.frameworks.keras.run import record
+
+    progress = _Progress(faults, {fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in faults})
     controls: list[Case] = []
     for case in track(_cases(seed)):
         if progress.done:
             break
-        with _run(case) as (model, network, calls, recordings):
+        with quiet_framework(), Subject.of(case).in_keras() as (model, network, calls):
+            recordings = record(model, network, calls)
             progress.note("Keras", "Keras as it is", case, rows_against(network, recordings))
             _try_faults(progress, case, network, recordings)
             if _is_control(case):
@@ -151,7 +150,7 @@ def self_test(
 def _cases(seed: int) -> list[Case]:
     """Return the smallest case of each kind of the built-in grid, smallest first."""
     kinds: dict[tuple[Any, ...], Case] = {}
-    for case in sorted(default_grid(seed), key=lambda case: case.N * case.T * case.M):
+    for case in sorted(default_grid(seed, [configured_backend()]), key=lambda case: case.N * case.T * case.M):
         kinds.setdefault(_kind(case), case)
     return list(kinds.values())
 
@@ -209,19 +208,8 @@ def _try_other_backends(progress: _Progress, cases: Sequence[Case]) -> None:
         return
     for case, answers in zip(cases, run_in_processes(list(map(case_job, cases)), others), strict=True):
         for backend, ((run,), _) in answers.items():
-            progress.note(backend, f"Keras runs on {backend}", case, _rows_of(run, case))
-
-
-def _rows_of(run: Run, case: Case) -> Sequence[Row]:
-    if run.network is None or run.error:
-        return [failed_row(layer=case.layer, output="all", check=Check.END_TO_END, shape=(), detail=run.error)]
-    return rows_against(run.network, run.recordings)
-
-
-@contextlib.contextmanager
-def _run(case: Case) -> Iterator[tuple[Any, Network, Sequence[Any], tuple[Recording, ...]]]:
-    """Build and run a case; forget the model afterwards."""
-    from rnncheck.frameworks.keras.run import record
-
-    with quiet_framework(), Subject.of(case).in_keras() as (model, network, calls):
-        yield model, network, calls, record(model, network, calls)
+            if run.network is None or run.error:
+                rows: Sequence[Row] = [failed_whole(case.layer, run.error)]
+            else:
+                rows = rows_against(run.network, run.recordings)
+            progress.note(backend, f"Keras runs on {backend}", case, rows)

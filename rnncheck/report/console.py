@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from rich.console import Console
 
-
 _Item = TypeVar("_Item")
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rnncheck.faults.diagnosis import Diagnosis
     from rnncheck.faults.explain import FormatFound
 
-
 EXIT_CODES = {Verdict.MATCH: 0, Verdict.MISMATCH: 1, Verdict.ERROR: 2, Verdict.UNDECIDABLE: 3}
 
 

@@ -21,13 +21,10 @@ if TYPE_CHECKING:
     from rnncheck.report.report import Entry, Report
     from rnncheck.report.self_test import SelfTest
 
-
 # Longer tables are cut here; --json and --csv have everything.
 MOST_LINES = 24
 
-
 _WIDTH = 118
-
 
 _STYLES = {
     Verdict.MATCH: "green",
@@ -98,17 +95,9 @@ def _failures_table(report: Report, most: int) -> Table:
     table = new_table("What failed, earliest place first", columns, ("score", "bound use"))
     for entry, row in report.failures()[:most]:
         verdict = Text(f"{row.verdict}, proven" if row.proven else str(row.verdict), _STYLES[row.verdict])
+        names = (Text(_named(entry)), Text(f"{row.layer} {row.output}"), row.check)
         first = Text(place_text(row.first) or row.detail)
-        where = f"{row.layer} {row.output}"
-        table.add_row(
-            Text(_named(entry)),
-            Text(where),
-            row.check,
-            first,
-            _number(row.score_max),
-            _number(row.bound_use),
-            verdict,
-        )
+        table.add_row(*names, first, _number(row.score_max), _number(row.bound_use), verdict)
     return table
 
 
@@ -127,11 +116,7 @@ def _rows_table(report: Report, most: int) -> Table:
             Text(f"{row.layer} {row.output}"),
             row.check,
             shape_text(row.shape),
-            _number(row.max_abs_diff),
-            _number(row.noise),
-            _number(row.score_max),
-            _number(row.score_rms),
-            _number(row.bound_use),
+            *map(_number, (row.max_abs_diff, row.noise, row.score_max, row.score_rms, row.bound_use)),
             _verdict(row.verdict),
         )
     return table
@@ -146,10 +131,10 @@ def _entries_table(entries: Iterable[Entry]) -> Table:
         table.add_row(
             Text(_named(entry)),
             _number(_largest(row.max_abs_diff for row in ends)),
-            _number(_largest(row.max_abs_diff for row in steps)),
-            _number(_largest(row.noise for row in steps)),
-            _number(_largest(row.score_max for row in steps)),
-            _number(_largest(row.bound_use for row in steps)),
+            *(
+                _number(_largest(getattr(row, name) for row in steps))
+                for name in ("max_abs_diff", "noise", "score_max", "bound_use")
+            ),
             _verdict(entry.verdict),
         )
     return table
