@@ -15,8 +15,8 @@ from reference import DOUBLE, make_bidirectional, make_inputs, make_network, mak
 from rnncheck.checks.observed import observe
 from rnncheck.equations.activations import activate
 from rnncheck.equations.replay import replay
-from rnncheck.faults.catalogue import FAULTS, injections
-from rnncheck.faults.catalogue.causes import PADS_THE_END
+from rnncheck.faults.catalogue import FAULTS, injections, masks
+from rnncheck.faults.catalogue.causes import NO_SAMPLE_PADDED, PADS_THE_END
 from rnncheck.faults.emulation import emulate
 from rnncheck.network import Network, Tensor
 
@@ -529,6 +529,61 @@ def test_every_fault_is_stated_here():
 
     assert stated | others == set(NAMES)
     assert not stated & others
+
+
+def possible(network, layer="rnn"):
+    return {injection.fault.name for injection in injections(network, FAULTS, [layer])}
+
+
+def test_layer_has_the_faults_that_it_can_have_and_no_others():
+    """A SimpleRNN without bias, mask and states from elsewhere, which goes forward and returns its last step."""
+    assert possible(a_network(use_bias=False)) == {
+        "recurrent_kernel_transposed", "kernel_reshaped", "recurrent_kernel_reshaped", "activation_missing",
+        "sigmoid_for_tanh", "activated_twice", "pre_activations_clipped", "state_not_carried", "state_halved",
+        "state_kept_between_calls", "time_reversed", "off_by_one_state", "time_and_batch_swapped",
+        "reversed_along_batch", "features_reversed", "inputs_late_by_one", "sample_0_repeated",
+        "only_first_sample_right", "stale_buffer", "units_cut_at_block", "weights_not_loaded",
+        "recurrent_kernel_not_loaded", "recurrent_rows_rotated", "kernel_rows_rotated", "units_rotated",
+        "last_column_missing", "kernel_off_by_0.001", "kernel_off_by_0.0001", "kernel_off_by_1e-05",
+        "recurrent_kernel_off_by_0.001", "recurrent_kernel_off_by_0.0001", "recurrent_kernel_off_by_1e-05",
+        "tf32_products", "bfloat16_products", "float16_accumulation", "float16_weights", "bfloat16_weights",
+        "int8_weights", "state_in_bfloat16", "tanh_polynomial", "tanh_pade",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "layer", "impossible"),
+    [
+        ({"D": 1, "M": 1}, "rnn", {"kernel_reshaped", "recurrent_kernel_reshaped", "features_reversed",
+                                   "units_rotated", "recurrent_rows_rotated", "kernel_rows_rotated",
+                                   "units_cut_at_block"}),
+        ({"dtype": "float16"}, "rnn", {"tf32_products", "bfloat16_products", "float16_accumulation",
+                                       "float16_weights", "bfloat16_weights", "int8_weights", "state_in_bfloat16"}),
+        ({"M": D}, "rnn", {"split_by_input_dim"}),
+        ({"kind": "LSTM"}, "rnn", {"final_states_swapped", "initial_states_swapped", "initial_state_ignored"}),
+        ({"kind": "LSTM", "recurrent_activation": "tanh"}, "rnn", {"input_and_forget_coupled"}),
+        ({"kind": "LSTM"}, "rnn", {"recurrent_activation_lost", "activation_lost", "reset_after_flipped"}),
+        ({"mask": True, "zero_output_for_mask": True}, "rnn", {"mask_repeats_first"}),
+        ({"go_backwards": True}, "rnn", {"time_reversed", "output_turned_round"}),
+        ({"go_backwards": True, "return_sequences": True}, "rnn", {"backward_last_step_for_first"}),
+        ({"stateful": True}, "rnn", {"state_kept_between_calls"}),
+        ({"K": 2, "dense_activation": "glu"}, "dense", {"dense_activation_lost"}),
+        ({"kind": "GRU", "reset_after": False}, "rnn", {"gru_biases_merged", "recurrent_bias_dropped",
+                                                        "input_bias_dropped", "bias_rows_swapped"}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_fault_that_would_change_nothing_or_make_no_sense_is_not_made(options, layer, impossible):
+    assert not impossible & possible(a_network(**options), layer)
+
+
+def test_decorator_keeps_what_it_is_told():
+    fault = NAMES["mask_as_length"]
+
+    assert fault.summary == "the mask is taken for a length: so many steps from the first on count"
+    assert NAMES["gate_order_iofc"].summary == "the gates are read in the order i, o, f, c: ONNX's"
+    assert (fault.group, fault.hidden_by) == ("masks", (NO_SAMPLE_PADDED, PADS_THE_END))
+    assert masks.mask_as_length(np.array([[False, True]])).tolist() == [[True, False]]
 
 
 @pytest.mark.parametrize(
