@@ -201,12 +201,15 @@ def test_readme_opens_with_an_example_that_ends_with_its_exit_code() -> None:
     assert "```" not in README.read_text()[: first.start()]
 
 
-def test_readme_names_extras_that_exist() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    named = re.search(r"pip install '\.\[(\w+)\]'.*?also: (.*)$", README.read_text(), re.MULTILINE)
+def test_readme_says_what_is_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    brought = re.search(r"^pip install \. +# brings (.*)$", README.read_text(), re.MULTILINE)
+    extras = re.search(r"^pip install '\.\[(\w+)\]'.*also: (.*)$", README.read_text(), re.MULTILINE)
 
-    assert named is not None
-    assert {named[1], *named[2].split(", ")} <= set(extras)
+    assert brought is not None
+    assert brought[1].split(", ") == [re.split(r"[<>=]", each)[0] for each in project["dependencies"]]
+    assert extras is not None
+    assert {extras[1], *extras[2].split(", ")} == set(project["optional-dependencies"]) - {"dev", "docs"}
 
 
 def test_contributing_names_every_make_target() -> None:
