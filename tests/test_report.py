@@ -1,5 +1,6 @@
 """A Report adds up verdicts, and shows them the same way as text, table, HTML and dictionary."""
 
+import builtins
 import io
 import math
 import re
@@ -291,6 +292,14 @@ def test_text_and_string_are_the_same():
     report = report_of(MATCH, MISMATCH)
 
     assert str(report) == to_text(report)
+
+
+def test_text_in_a_notebook_is_returned_and_not_displayed(monkeypatch):
+    shell = type("ZMQInteractiveShell", (), {})()
+    elsewhere = to_text(report_of(MATCH))
+    monkeypatch.setattr(builtins, "get_ipython", lambda: shell, raising=False)
+
+    assert to_text(report_of(MATCH)) == elsewhere
 
 
 def test_text_is_no_wider_than_a_code_block():

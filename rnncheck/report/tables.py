@@ -37,7 +37,7 @@ _STYLES = {
 def to_text(report: Report) -> str:
     """Return a report as plain text, as wide as a README's code block."""
     buffer = io.StringIO()
-    print_report(report, Console(file=buffer, width=_WIDTH, color_system=None))
+    print_report(report, Console(file=buffer, width=_WIDTH, color_system=None, force_jupyter=False))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 
