@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,21 +57,17 @@ class _Words(click.ParamType[list[str]]):
 
 def _case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add one option for each field of a Case but the seed."""
-    for name, option in reversed(tuple(OPTIONS.items())):
-        dashed = name.replace("_", "-")
-        default = Case.__dataclass_fields__[name].default
-        if name == "seed":
-            continue
-        if isinstance(default, bool):
-            add = click.option(f"--{dashed}/--no-{dashed}", name, default=None, help=option.help)
-        elif isinstance(default, int):
-            flag, text = (
-                (f"-{name}", f"{option.help}, one or several: 1,4") if name in SIZES else (f"--{dashed}", option.help)
-            )
-            add = click.option(flag, name, type=_Numbers(), help=text)
-        else:
-            add = click.option(f"--{dashed}", name, type=_Words() if option.choices else float, help=option.help)
-        command = add(command)
+    kinds = {bool: None, int: _Numbers(), str: _Words()}
+    for field in reversed(fields(Case)):
+        name, option, dashed = field.name, OPTIONS[field.name], field.name.replace("_", "-")
+        flag, text = f"--{dashed}", option.help
+        if name in SIZES:
+            flag, text = f"-{name}", f"{option.help}, one or several: 1,4"
+        elif isinstance(field.default, bool):
+            flag = f"--{dashed}/--no-{dashed}"
+        if name != "seed":
+            kind = kinds.get(type(field.default), float)
+            command = click.option(flag, name, type=kind, default=None, help=text)(command)
     return command
 
 

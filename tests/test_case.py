@@ -212,7 +212,7 @@ def test_option_that_nothing_in_the_case_has_is_refused(options, where):
 
 
 @pytest.mark.parametrize("option", ["dropout", "recurrent_dropout"])
-@pytest.mark.parametrize("value", [-0.1, 1.5, float("nan"), float("inf")], ids=repr)
+@pytest.mark.parametrize("value", [-0.1, 1.5, float("nan"), float("inf"), "half", None], ids=repr)
 def test_dropout_that_is_no_rate_is_refused(option, value):
     with pytest.raises(InputError) as refused:
         Case(**{option: value})
@@ -220,7 +220,7 @@ def test_dropout_that_is_no_rate_is_refused(option, value):
     assert str(refused.value).startswith(f"case: got {option}={value!r}; expected ")
 
 
-@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")], ids=repr)
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), "large"], ids=repr)
 def test_recurrent_scale_that_is_no_size_is_refused(value):
     with pytest.raises(InputError) as refused:
         Case(recurrent_scale=value)
