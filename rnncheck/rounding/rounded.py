@@ -335,14 +335,17 @@ class Rounded:
         c, k = function.accuracy[self.precision.name]
         unit, of_variance = self.precision.unit, variance_type(self.precision, self.bounds)
         value = function.evaluate(self.value)
-        size = function.size(value)
-        slope = function.slope(self.value, value)
+        size = function.size(value.astype(of_variance, copy=False))
+        slope = function.slope(self.value, value)  # in float64: 1 - f² loses its digits where f is near 1
         if self.bounds is Bounds.FREE:
             slope = function.steepest(self.value, slope, SPREAD * np.sqrt(self.variance))
         variance = squares(size, (k * unit) ** 2, of_variance)
         if not is_nothing(self.variance):
-            variance = plus(variance, squares(slope, 1.0, of_variance) * self.variance)
-        variance += self.precision.least_variance
+            inherited = squares(slope, 1.0, of_variance)
+            inherited *= self.variance
+            variance = plus(variance, inherited)
+        if floor := float(of_variance(self.precision.least_variance)):  # 0 where float32 does not hold it
+            variance += floor
         if function.largest >= self.precision.largest:
             variance = self._in_range(value, variance)
         if not self.bounded:
@@ -518,10 +521,11 @@ def variance_type(precision: Precision, bounds: Bounds) -> type[Any]:
 
 def squares(array: Array, factor: float, of_type: type[Any]) -> Any:
     """Return factor·array², scaled before it is squared so that it stays in the range of the type."""
-    root = np.asarray(array).astype(of_type)
-    root *= math.sqrt(factor)
-    root *= root
-    return root
+    array = np.asarray(array)
+    if array.dtype != of_type:
+        array = array.astype(of_type)
+    root = array * math.sqrt(factor) if factor != 1.0 else array
+    return np.multiply(root, root, out=None if root is array else root)
 
 
 def plus(variance: Any, more: Any) -> Any:
