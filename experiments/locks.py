@@ -59,8 +59,8 @@ def out_of_step(root: Path = ROOT) -> list[str]:
 
 
 def floors(table: dict[str, Any]) -> list[str]:
-    """Return a pin of the oldest allowed version for everything that the package or an extra requires."""
-    wanted = requirements(table, tuple(table["optional-dependencies"]))
+    """Return a pin of the oldest allowed version for everything that the package and its frameworks require."""
+    wanted = requirements(table, _FRAMEWORKS)
     oldest = ((name, spec.version) for name, r in wanted.items() for spec in r.specifier if spec.operator == ">=")
     return [f"{name}=={version}" for name, version in sorted(oldest)]
 

@@ -73,6 +73,7 @@ def test_floors_are_the_oldest_allowed_versions():
     assert "pandas==2.2.2" in found
     assert "keras==3.10" in found
     assert "jax==0.6" in found
+    assert not any(pin.startswith("pytest") for pin in found)
 
 
 @pytest.mark.parametrize("lock", LOCKS)
