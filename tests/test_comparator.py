@@ -411,10 +411,15 @@ def test_mismatch_comes_before_undecidable():
         (Check.END_TO_END, GROWTH_LIMIT / 2, Verdict.MISMATCH),
         (Check.END_TO_END, GROWTH_LIMIT * 2, Verdict.UNDECIDABLE),
         (Check.TOLERANCE, GROWTH_LIMIT * 2, Verdict.MISMATCH),
+        (Check.STEP, GROWTH_LIMIT * 2, Verdict.MISMATCH),
+        ("batch_permuted", GROWTH_LIMIT / 2, Verdict.MISMATCH),
+        ("batch_permuted", GROWTH_LIMIT * 2, Verdict.UNDECIDABLE),
     ],
 )
 def test_amplified_errors_make_an_end_to_end_score_undecidable(check, growth, verdict):
-    summary = Summary(count=4, signal_energy=1.0, noise_energy=1e-9, score_max=SCORE_LIMIT + 1, worst={"n": 0})
+    summary = Summary(
+        count=4, signal_energy=1.0, noise_energy=1e-9, score_max=SCORE_LIMIT + 1, max_abs_diff=1.0, worst={"n": 0}
+    )
 
     row = judge(summary, layer="dense", output="output", check=check, shape=(2, 2), growth=growth)
 

@@ -41,7 +41,9 @@ def h_row(network, recording):
 @pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
 @pytest.mark.parametrize("masked", [False, True], ids=["counted", "masked"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e20])
-def test_one_bad_row_hides_no_fault_in_the_others(kind, masked, bad):
+@pytest.mark.parametrize("few", [0, 2**14], ids=["without bounds", "with bounds"])
+def test_one_bad_row_hides_no_fault_in_the_others(monkeypatch, kind, masked, bad, few):
+    monkeypatch.setattr("rnncheck.checks.steps.FEW", few)
     network = network_of(kind, mask=masked)
     x, *masks = make_inputs(network, N)
     x[3, 0] = bad
@@ -60,7 +62,9 @@ def test_one_bad_row_hides_no_fault_in_the_others(kind, masked, bad):
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 @pytest.mark.parametrize("scale", [1e-8, 1e-12])
-def test_tiny_numbers_keep_their_noise_over_the_steps(kind, scale):
+@pytest.mark.parametrize("few", [0, 2**14], ids=["without bounds", "with bounds"])
+def test_tiny_numbers_keep_their_noise_over_the_steps(monkeypatch, kind, scale, few):
+    monkeypatch.setattr("rnncheck.checks.steps.FEW", few)
     network = network_of(kind, use_bias=False)
     (x,) = make_inputs(network, N)
     right = record(network, (x * np.float32(scale),))
@@ -72,7 +76,9 @@ def test_tiny_numbers_keep_their_noise_over_the_steps(kind, scale):
 
 
 @pytest.mark.parametrize("wrong", [1e-30, 1e-3, np.nan])
-def test_any_difference_from_what_is_exact_is_proven(wrong):
+@pytest.mark.parametrize("few", [0, 2**14], ids=["without bounds", "with bounds"])
+def test_any_difference_from_what_is_exact_is_proven(monkeypatch, wrong, few):
+    monkeypatch.setattr("rnncheck.checks.steps.FEW", few)
     network = replaced(network_of("SimpleRNN", activation="relu"), "rnn", bias=np.full(4, -50.0))
     (x,) = make_inputs(network, N)
     right = record(network, (x,))
@@ -147,3 +153,54 @@ def test_final_memory_of_tiny_numbers_is_judged_by_its_noise():
     assert rows["c"] is Verdict.MATCH
     assert wrong_rows["c"] is Verdict.MISMATCH
     assert wrong_rows["h"] is Verdict.MATCH
+
+
+def test_noise_that_adds_up_to_more_than_single_precision_holds_is_no_reason_to_be_undecided(monkeypatch):
+    monkeypatch.setattr("rnncheck.checks.steps.FEW", 0)
+    network = network_of("SimpleRNN", activation="linear", use_bias=False)
+    (x,) = make_inputs(network, 64)
+    right = record(network, (x * np.float32(3e25),))
+
+    row = h_row(network, right)
+
+    assert row.verdict is Verdict.MATCH
+    assert row.noise**2 * right.states["rnn"].size > float(np.finfo(np.float32).max)
+
+
+def outlier_in_a_dead_feature(kind, step, **options):
+    """A run in which one sample's unused feature is large at some step."""
+    network = network_of(kind, **options)
+    kernel = network.layer("rnn").weights["kernel"].copy()
+    kernel[0] = 0.0
+    network = replaced(network, "rnn", kernel=kernel)
+    (x,) = make_inputs(network, N)
+    x[7, step, 0] = 1e6
+    return network, record(network, (x,))
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("step", [0, 4], ids=["earlier step", "same step"])
+def test_fault_beside_an_outlier_is_seen_and_correct_numbers_are_not_blamed(monkeypatch, kind, step):
+    monkeypatch.setattr("rnncheck.checks.steps.FEW", 0)
+    network, right = outlier_in_a_dead_feature(kind, step)
+
+    assert h_row(network, right).verdict is Verdict.MATCH
+    row = h_row(network, altered(right, 3e-5))
+
+    assert row.verdict is Verdict.MISMATCH
+    assert row.first == {"n": 7, "t": 4, "unit": 2}
+    assert row.proven
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+def test_table_says_how_much_of_its_bound_the_worst_number_used(monkeypatch, kind):
+    network = network_of(kind)
+    right = record(network, make_inputs(network, N))
+    careful = h_row(network, right)
+
+    monkeypatch.setattr("rnncheck.checks.steps.FEW", 0)
+    monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", 64)
+    row = h_row(network, right)
+
+    assert row.worst == careful.worst
+    assert 0.0 < row.bound_use <= careful.bound_use < 1.0

@@ -7,9 +7,10 @@ import pytest
 import reference
 from reference import make_inputs, make_network
 
-from rnncheck.equations.arithmetic import FREE_RUNNING
+from rnncheck.equations.arithmetic import FREE_RUNNING, Emulation
 from rnncheck.equations.replay import replay
-from rnncheck.network import Tensor
+from rnncheck.network import InputSpec, Layer, Network, Tensor
+from rnncheck.rounding.precision import PRECISIONS
 
 SIZES = [
     (1, 1, 1, 1, 1),
@@ -133,6 +134,38 @@ def test_replay_of_many_steps_is_the_same_across_the_pieces_in_which_it_projects
     calls = [make_inputs(network, 12)]  # 700·12·16 numbers are more than one piece of 2^16
 
     assert_same(replay_calls(network, calls), reference.run(network, calls))
+
+
+@pytest.mark.parametrize("ahead", [1, 64, 200])
+@pytest.mark.parametrize("options", [{"kind": "GRU"}, {"go_backwards": True, "mask": True}], ids=["gru", "masked"])
+def test_replay_is_the_same_in_pieces_of_any_size(monkeypatch, options, ahead):
+    network = make_network(T=23, D=3, M=5, K=2, **options)
+    inputs = make_inputs(network, 3)
+    whole = replay(network, inputs, arithmetic=FREE_RUNNING).outputs[0]
+
+    monkeypatch.setattr("rnncheck.equations.replay._AHEAD", ahead)
+    pieces = replay(network, inputs, arithmetic=FREE_RUNNING).outputs[0]
+
+    np.testing.assert_allclose(pieces.value, whole.value, rtol=1e-12)
+    np.testing.assert_allclose(pieces.noise, whole.noise, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_normalization_in_a_half_format_is_rounded_to_it_at_the_end(rng, dtype):
+    """It computes in float32; what follows receives a number of the half format, with its rounding."""
+    options = {"axis": -1, "epsilon": 1e-3, "center": True, "scale": True, "rms_scaling": False}
+    weights = {"gamma": rng.normal(size=4).astype(np.float32), "beta": rng.normal(size=4).astype(np.float32)}
+    layer = Layer("norm", "LayerNormalization", (Tensor("inputs"),), options, weights, dtype)
+    network = Network("half", (InputSpec("inputs", (4,), dtype),), (layer,), (Tensor("norm"),))
+    x = rng.normal(size=(500, 4)).astype(np.float32)
+
+    (plain,), (rounded,) = (replay(network, (x,), arithmetic=each).outputs for each in (Emulation(), FREE_RUNNING))
+
+    precision = PRECISIONS[dtype]
+    assert rounded.precision is precision
+    np.testing.assert_array_equal(plain, precision.round(plain))
+    scores = (plain - rounded.value) / rounded.noise
+    assert 0.3 < np.sqrt(np.mean(scores**2)) < 1.1
 
 
 def test_mask_before_the_first_step_that_counts_puts_out_zero_and_keeps_the_given_state():

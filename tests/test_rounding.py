@@ -765,7 +765,7 @@ def test_bfloat16_product_whose_last_digits_are_cut_off_is_within_the_bound(rng,
     assert n > 1 or largest_use(result, cut_off.astype(np.float64)) > 0.9
     scores = np.abs(cut_off - result.value) / result.noise
     assert scores.max() < 5.0
-    assert np.sqrt(np.mean(scores**2)) < 1.05
+    assert {1: 0.6, 2: 0.55, 9: 0.4}[n] < np.sqrt(np.mean(scores**2)) < 1.05  # noise 1.25 times too large fails
 
 
 @every_matrix
