@@ -22,10 +22,9 @@ from rnncheck.checks.verdicts import Check, Row, Verdict, worst
 from rnncheck.equations.changes import with_layer
 from rnncheck.equations.formats import FORMATS
 from rnncheck.equations.moves import OutsideTableError
-from rnncheck.equations.replay import States, replay
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections
 from rnncheck.faults.symptoms import describe
-from rnncheck.faults.trial import MIXING, explains, failures, few_samples, rows_against
+from rnncheck.faults.trial import MIXING, explains, failures, few_samples, glance_at_outputs, rows_against
 from rnncheck.faults.wrong_weights import WrongWeight, wrong_weights
 from rnncheck.network import Network, Recording
 from rnncheck.rounding.precision import PRECISIONS
@@ -186,17 +185,7 @@ class _Search:
 
     def _glance_at_outputs(self, network: Network, recordings: Sequence[Recording]) -> float:
         noise = {row.layer: row.noise for row in self.failed if row.check is Check.END_TO_END}
-        states: States = {}
-        largest = 0.0
-        for recording in recordings:
-            run = replay(network, recording.inputs, states=states)
-            states = run.states
-            for tensor, actual, expected in zip(network.outputs, recording.outputs, run.outputs, strict=True):
-                if actual.shape != expected.shape:
-                    return math.inf
-                allowed = max(SCORE_LIMIT * noise.get(tensor.layer, math.inf), np.finfo(float).tiny)
-                largest = max(largest, float(np.max(np.abs(actual - expected))) / allowed)
-        return largest if math.isfinite(largest) else math.inf
+        return glance_at_outputs(network, recordings, noise)
 
 
 def _excess(seen: Sequence[Differences]) -> float:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from rnncheck.checks.end_to_end import end_to_end_rows
 from rnncheck.checks.observed import disagreements, largest_layer, observe
 from rnncheck.checks.steps import all_steps_match, sees, step_rows, unseen
 from rnncheck.checks.threads import Mapper
-from rnncheck.checks.thresholds import AVERAGE_LIMIT
+from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
+from rnncheck.equations.replay import States, replay
 from rnncheck.faults.variants import in_variants, rows_of_variants
 from rnncheck.network import Layer, Network, Recording
 
@@ -18,6 +22,10 @@ MIXING = ("layout", "batch", "masks")
 
 # How many numbers of a layer are enough for a glance.
 _FEW = 2**12
+
+# A wrong network whose plain run has outputs so many times farther off than a score's limit needs no closer look: its
+# own noise would have to be as many times that of the right one.
+_FAR = 100.0
 
 
 def rows_against(
@@ -55,17 +63,38 @@ def shows(wrong: Network, right: Network, recordings: Sequence[Recording], mappe
         recordings: the run, one recording for each call.
         mapper: `map`, or a function like it that uses several threads.
     """
-    known = set(map(id, right.layers))
-    different = [layer for layer in wrong.layers if id(layer) not in known]
-    return bool(failures(rows_against(wrong, recordings, mapper, different)))
+    return bool(failures(rows_against(wrong, recordings, mapper, _changed(wrong, right))))
 
 
+def glance_at_outputs(network: Network, recordings: Sequence[Recording], noise: Mapping[str, float]) -> float:
+    """Return how far the outputs of a run lie from a plain run of a network, in units of the limit of a score.
+
+    Args:
+        network: the equations, right or wrong.
+        recordings: the run, one recording for each call.
+        noise: what rounding typically moves the outputs of a layer by; a layer without it is left out.
+    """
+    states: States = {}
+    largest = 0.0
+    for recording in recordings:
+        run = replay(network, recording.inputs, states=states)
+        states = run.states
+        for tensor, actual, expected in zip(network.outputs, recording.outputs, run.outputs, strict=True):
+            if actual.shape != expected.shape:
+                return math.inf
+            allowed = max(SCORE_LIMIT * noise.get(tensor.layer, math.inf), np.finfo(float).tiny)
+            largest = max(largest, float(np.max(np.abs(actual - expected))) / allowed)
+    return largest if math.isfinite(largest) else math.inf
+
+
+@np.errstate(all="ignore")  # a wrong network may have any numbers
 def which_show(
     wrongs: Sequence[Network], right: Network, recordings: Sequence[Recording], mapper: Mapper = map
 ) -> list[bool]:
     """Whether a run `shows` that it is not of a wrong network, for many of them.
 
-    Those that differ in the weights of a layer whose steps nobody saw are run at once, where outputs alone show them.
+    Where outputs alone show them, those that differ in the weights of a layer are run at once, and of the others a
+    plain run tells first whether they are far off.
     """
     calls = observe(right, recordings)
     seen = {layer.name for layer in right.layers if sees(layer, calls)}
@@ -75,10 +104,25 @@ def which_show(
         if variants.layer.name not in seen:
             rows = rows_of_variants(right, recordings, variants)
             found |= {place: bool(failures(each)) for place, each in zip(places, rows, strict=True)}
+    noise: dict[str, float] = {}
+    if len(seen) < len(right.layers):
+        ends = end_to_end_rows(right, recordings, mapper, steps_checked=False)
+        noise = {row.layer: row.noise for row in ends if row.verdict is Verdict.MATCH}
+
+    def far_off(wrong: Network) -> bool:
+        unseen_steps = any(layer.name not in seen for layer in _changed(wrong, right))
+        return unseen_steps and glance_at_outputs(wrong, recordings, noise) > _FAR
+
     return [
-        found[place] if place in found else shows(wrong, right, recordings, mapper)
+        found[place] if place in found else far_off(wrong) or shows(wrong, right, recordings, mapper)
         for place, wrong in enumerate(wrongs)
     ]
+
+
+def _changed(wrong: Network, right: Network) -> list[Layer]:
+    """Return the layers of a wrong network that differ."""
+    known = set(map(id, right.layers))
+    return [layer for layer in wrong.layers if id(layer) not in known]
 
 
 def failures(rows: Sequence[Row]) -> list[Row]:
