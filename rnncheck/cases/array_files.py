@@ -27,6 +27,9 @@ from rnncheck.network import Array, InputSpec
 FILES = ".npy, .npz, .csv or .json"
 _ADVICE = "Write it with numpy.save, numpy.savez, numpy.savetxt(..., delimiter=',') or as JSON."
 
+# The most bytes that a .json file, or one array of an archive, may have: a small archive can unpack to any size.
+_LARGEST = 2**32
+
 # What the readers of these formats raise at files that are damaged, encrypted or made up.
 _UNREADABLE = (
     OSError, EOFError, ValueError, TypeError, SyntaxError, OverflowError, MemoryError, RuntimeError,
@@ -37,10 +40,12 @@ _UNREADABLE = (
 def read_arrays(path: Path, specs: Sequence[InputSpec], noun: str = "input") -> Any:
     """Return what a file holds: one array, several in an order, or a mapping by name.
 
+    `.npy` has one array (N, ...). `.npz` has arrays by name, `arr_0`, `arr_1`, ... in an order, or one input of any
+    name. `.csv` has a line for every step, the steps of the first sample first, or for every sample where there are
+    no steps. `.json` has nested lists of numbers, or an object that has such by name.
+
     Args:
-        path: `.npy`, one array (N, ...); `.npz`, arrays by name, `arr_0`, `arr_1`, ... in an order, or one input of
-            any name; `.csv`, a line for every step, the steps of the first sample first, or for every sample where
-            there are no steps; `.json`, nested lists of numbers, or an object that has such by name.
+        path: the file.
         specs: the name and shape of each array that is expected.
         noun: what such an array is, in messages.
 
@@ -99,12 +104,8 @@ def _read_npz(path: Path, noun: str) -> dict[str, Array]:
     return arrays
 
 
-# The most that one array of an archive may unpack to.
-_LARGEST = 2**32
-
-
 def _read_array(where: str, file: IO[bytes], size: int) -> Array:
-    """Read one array in NumPy's format, after its header was held against the file's size."""
+    # The header is held against the file's size first: a false shape would allocate any amount of memory.
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(file)
@@ -120,11 +121,11 @@ def _read_array(where: str, file: IO[bytes], size: int) -> Array:
         )
     if min(shape, default=1) < 0:
         raise InputError(f"{where}: the header declares shape {shape}; expected lengths from 0 up.")
-    declared = math.prod(shape) * dtype.itemsize
-    if declared != size - file.tell():
+    declared, follow = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if declared != follow:
         raise InputError(
-            f"{where}: the header declares {declared} bytes for shape {shape}, but {size - file.tell()} follow; "
-            "expected one whole array."
+            f"{where}: the header declares {declared} bytes for shape {shape}, but {follow} follow; expected one "
+            "whole array."
         )
     file.seek(0)
     array: Array = np.lib.format.read_array(file, allow_pickle=False)
@@ -132,7 +133,7 @@ def _read_array(where: str, file: IO[bytes], size: int) -> Array:
 
 
 def _by_name(arrays: Mapping[str, Array], specs: Sequence[InputSpec], noun: str) -> Any:
-    """Return arrays by name, or in the order in which `numpy.savez` numbered them; the only input has any name."""
+    # The only input has any name; `numpy.savez` numbers arrays that were given without names.
     if len(arrays) == len(specs) == 1 and (noun == "input" or specs[0].name in arrays):
         return next(iter(arrays.values()))
     numbered = [f"arr_{k}" for k in range(len(arrays))]
@@ -140,7 +141,6 @@ def _by_name(arrays: Mapping[str, Array], specs: Sequence[InputSpec], noun: str)
 
 
 def _read_json(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
-    """Read nested lists of numbers, or an object of them; infinities and NaN also as the strings that JSON has."""
     if path.stat().st_size > _LARGEST:
         raise InputError(f"{path}: got more than {_LARGEST} bytes; expected a smaller file, such as .npz.")
     document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=partial(_without_twins, path))
@@ -156,7 +156,7 @@ def _read_json(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
 
 
 def _without_twins(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object's values by their names, of which JSON lets the same one stand twice."""
+    # JSON lets the same name stand twice, and Python would keep the last.
     named = dict(pairs)
     if len(named) < len(pairs):
         names = [name for name, _ in pairs]
@@ -177,20 +177,20 @@ def _json_array(where: str, value: Any) -> Array:
 
 
 def _json_numbers(where: str, value: Any, kinds: set[type]) -> Any:
-    """Return nested lists of numbers as NumPy takes them, and note of which types they are."""
+    # `kinds` takes the types of the numbers, since NumPy would make 1.0 of a true among them.
     if isinstance(value, list):
         return [_json_numbers(where, each, kinds) for each in value]
-    if value in ("NaN", "Infinity", "-Infinity"):
+    if value in ("NaN", "Infinity", "-Infinity"):  # JSON has no numbers for these, and some writers quote them
         value = float(value)
     if not isinstance(value, int | float):
         raise InputError(f"{where}: got {json.dumps(value)[:40]}; expected nested lists of numbers.")
     kinds.add(type(value))
-    is_large = isinstance(value, int) and abs(value) >= 2**63  # no integer of NumPy's is
+    # NumPy has no such integers, and would make objects of them.
+    is_large = isinstance(value, int) and abs(value) >= 2**63
     return float(value) if is_large else value
 
 
 def _read_csv(path: Path, specs: Sequence[InputSpec], noun: str) -> Array:
-    """Read lines of numbers with commas between them; a first line of words is a header."""
     if len(specs) != 1:
         raise InputError(
             f"{path}: got a .csv file, which holds one array, for {len(specs)} {noun}s; expected .npz or .json."
@@ -203,17 +203,19 @@ def _read_csv(path: Path, specs: Sequence[InputSpec], noun: str) -> Array:
 
 
 def _rows(path: Path, lines: Iterable[str]) -> Iterator[list[float]]:
-    """Yield the numbers of each line; empty lines and comments have none, nor has a first line of words, a header."""
+    # Empty lines and comments have no numbers, nor has a first line of words, a header.
     width, may_be_header = None, True
     for count, line in enumerate(lines, start=1):
         if not line.strip() or (line.startswith("#") and not _SHEET_ERROR.match(line)):
             continue
         words = [word.strip() for word in line.split(",")]
         numbers = [number for number in map(_as_number, words) if number is not None]
-        if may_be_header and not numbers and not _looks_like_numbers(words):
-            may_be_header = False
-            continue
+        # A line that begins like a number, as `1;2` does, or has an error of a spreadsheet, is no header.
+        looks_like_numbers = words[0][:1] in set("0123456789+-.") or any(map(_SHEET_ERROR.match, words))
+        is_header = may_be_header and not numbers and not looks_like_numbers
         may_be_header = False
+        if is_header:
+            continue
         width = width or len(words)
         if len(words) != width:
             raise InputError(
@@ -225,11 +227,6 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[list[float]]:
         yield numbers
 
 
-def _looks_like_numbers(words: Sequence[str]) -> bool:
-    """Whether a line without a number begins like one, as `1;2` does, or has an error of a spreadsheet."""
-    return words[0][:1] in set("0123456789+-.") or any(map(_SHEET_ERROR.match, words))
-
-
 # What a spreadsheet writes where a formula failed, which is no comment.
 _SHEET_ERROR = re.compile(r"#(NUM!|DIV/0!|N/A|VALUE!|REF!|NAME\?|NULL!)")
 
@@ -239,7 +236,6 @@ _INFINITY_OF_C = re.compile(r"([+-]?)1\.#INF\d*(e[+-]\d+)?", re.IGNORECASE)
 
 
 def _as_number(word: str) -> float | None:
-    """Return what a word says in Python or in C; None where it is no number."""
     with contextlib.suppress(ValueError):
         return None if "_" in word else float(word)  # only Python takes 1_000
     if _NAN_OF_C.fullmatch(word):
@@ -249,7 +245,7 @@ def _as_number(word: str) -> float | None:
 
 
 def _folded(path: Path, table: Array, spec: InputSpec, noun: str) -> Array:
-    """Return lines (N·T, D) as (N, T, D) where the input has steps."""
+    # Lines (N·T, D) become (N, T, D) where the input has steps.
     if len(spec.shape) < 2:
         return table[:, 0] if not spec.shape and table.shape[1] == 1 else table
     *steps, features = spec.shape

@@ -7,9 +7,10 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import cycle, dropwhile, islice
 from typing import Any
 
-from rnncheck.cases.memory import half_of_memory, readable_bytes
+from rnncheck.cases.memory import check_memory
 from rnncheck.cases.options import Option, Place, choice, flag, number, whole
 from rnncheck.cases.rules import refused
 from rnncheck.equations.activations import ACTIVATIONS
@@ -17,12 +18,8 @@ from rnncheck.errors import InputError
 
 # Keras' dtype policies -> the precision that a layer with that policy computes in.
 POLICIES = {
-    "float32": "float32",
-    "float64": "float64",
-    "float16": "float16",
-    "bfloat16": "bfloat16",
-    "mixed_float16": "float16",
-    "mixed_bfloat16": "bfloat16",
+    name: name.removeprefix("mixed_")
+    for name in ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 }
 
 # Keras' aliases of activations.
@@ -44,12 +41,13 @@ MASK_SOURCES = {
     "embedding": "an Embedding layer finds it in the ids, which are the inputs then",
 }
 
-# Cells -> how many gates their kernels hold side by side, and what their states are called.
+# How many gates a cell's kernels hold side by side: (D, gates·M) and (M, gates·M).
 GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
 
+# What a cell's states are called; each is (N, M).
 STATES = {"simple_rnn": ("h",), "lstm": ("h", "c"), "gru": ("h",)}
 
-# Convolutional layers -> along how many axes of space.
+# Along how many axes of space a convolutional layer runs.
 RANKS = {"conv_lstm_1d": 1, "conv_lstm_2d": 2, "conv_lstm_3d": 3}
 
 LAYERS = (*GATES, "rnn", "stacked", *RANKS)
@@ -64,9 +62,10 @@ MERGE_MODES = ("concat", "sum", "mul", "ave", "none")
 
 PADDINGS = ("valid", "same")
 
-# How large the space of a convolutional layer's inputs is, and how many outer steps TimeDistributed has.
+# How large the space of a convolutional layer's inputs is: different along each axis, so that swapped axes show.
 SPACE = (6, 5, 3)
 
+# How many outer steps TimeDistributed has: inputs are (N, 2, T, D).
 OUTER_STEPS = 2
 
 WEIGHTS = {
@@ -77,6 +76,7 @@ WEIGHTS = {
 # The sizes, in the order in which they are always named.
 SIZES = ("N", "T", "D", "M", "K")
 
+# Where options apply.
 _STACKED = Place(lambda case: case.layer == "stacked", "layer=stacked")
 _RNN = Place(lambda case: case.layer in {"rnn", "stacked"}, "layer=rnn or stacked")
 _BIDIRECTIONAL = Place(lambda case: case.bidirectional, "wrapper=bidirectional")
@@ -146,20 +146,17 @@ class Case:
 
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
-            option.check(name, getattr(self, name))
+            if not option.accepts(getattr(self, name)):
+                raise InputError(f"case: got {name}={getattr(self, name)!r}; expected {option.expected}.")
+        # An option that would be ignored is refused, so that nobody believes that it was tried.
         for name, value in self.changed_options().items():
             place = OPTIONS[name].place
             if place is not None and not place.has(self):
                 raise InputError(f"case: got {name}={value!r}; expected it only with {place.where}, which has it.")
         if refusal := refused(self):
             raise InputError(f"case: {refusal}")
-        most = half_of_memory()
-        if self.bytes_needed > most:
-            sizes = ", ".join(f"{size}={getattr(self, size)}" for size in SIZES)
-            raise InputError(
-                f"case: got {sizes}, which needs about {readable_bytes(self.bytes_needed)}; expected at most "
-                f"{readable_bytes(most)}, half of this machine's memory. Use smaller sizes."
-            )
+        sizes = ", ".join(f"{size}={getattr(self, size)}" for size in SIZES)
+        check_memory(f"case: got {sizes}, which needs about", self.bytes_needed)
 
     @property
     def cell_kinds(self) -> tuple[str, ...]:
@@ -168,15 +165,13 @@ class Case:
             return ("lstm",)
         if self.layer != "stacked":
             return (self.cell if self.layer == "rnn" else self.layer,)
-        kinds = list(GATES)
-        first = kinds.index(self.cell)
-        return tuple(kinds[(first + above) % len(kinds)] for above in range(self.cells))
+        from_lowest = dropwhile(lambda kind: kind != self.cell, cycle(GATES))
+        return tuple(islice(from_lowest, self.cells))
 
     @property
     def cell_units(self) -> tuple[int, ...]:
         """How many units each of these cells has."""
-        count = len(self.cell_kinds)
-        return tuple(self.M + count - 1 - above for above in range(count))
+        return tuple(self.M + above for above in reversed(range(len(self.cell_kinds))))
 
     @property
     def bidirectional(self) -> bool:
@@ -200,13 +195,11 @@ class Case:
 
     def space_after(self, layers: int) -> tuple[int, ...]:
         """The size of the space behind so many layers; a size below 1 where a kernel does not fit."""
+        # A kernel covers one place, and `reach` more; "same" pads by as many.
+        reach = [0 if self.padding == "same" else (size - 1) * self.dilation_rate for size in self.kernel_sizes]
         space = self.space
         for _ in range(layers):
-            if self.padding == "same":
-                space = tuple(-(-size // self.strides) for size in space)
-            else:
-                reach = [(size - 1) * self.dilation_rate for size in self.kernel_sizes]
-                space = tuple((size - far - 1) // self.strides + 1 for size, far in zip(space, reach, strict=True))
+            space = tuple((size - far - 1) // self.strides + 1 for size, far in zip(space, reach, strict=True))
         return space
 
     @property
@@ -233,6 +226,7 @@ class Case:
     @property
     def bytes_needed(self) -> int:
         """About how much memory building and checking the case takes."""
+        # Without a merge, each direction has a Dense of its own.
         heads = 2 if self.bidirectional and self.merge_mode == "none" else 1
         weights = heads * self.K * (self.head_inputs + 1)
         arrays = 0  # the inputs, gates and states of one step of one sample
@@ -247,30 +241,30 @@ class Case:
                 features = units
         arrays *= self.N * self.T * math.prod(self.outer) * math.prod(self.space)
         outputs = self.N * self.K * (1 if self.flatten else self.places)
+        # Of 8 bytes each, in about as many copies as building and checking make.
         return 8 * (8 * weights + 3 * arrays + 4 * heads * outputs)
 
     def changed_options(self) -> dict[str, Any]:
         """Return the options that differ from the default, without layer, sizes and seed, in the fields' order."""
-        return {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if f.name not in (*SIZES, "layer", "seed") and getattr(self, f.name) != f.default
-        }
+        options = (each for each in fields(self) if each.name not in {*SIZES, "layer", "seed"})
+        return {each.name: value for each in options if (value := getattr(self, each.name)) != each.default}
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field by name."""
         return asdict(self)
 
     def __str__(self) -> str:
-        sizes = " ".join(f"{size}{getattr(self, size)}" for size in SIZES)
-        options = " ".join(
-            name if value is True else f"{name}={value}" for name, value in self.changed_options().items()
+        sizes = [f"{size}{getattr(self, size)}" for size in SIZES]
+        changed = self.changed_options().items()
+        return " ".join(
+            [self.layer, *sizes, *(name if value is True else f"{name}={value}" for name, value in changed)]
         )
-        return f"{self.layer} {sizes} {options}".rstrip()
 
 
+# By name, in the order of the fields.
 OPTIONS: Mapping[str, Option] = {each.name: each.metadata["option"] for each in fields(Case)}
 
+# The help of each option is its documentation too.
 Case.__doc__ = f"{inspect.getdoc(Case)}\n\nAttributes:\n" + "".join(
     f"    {name}: {option.help}.\n" for name, option in OPTIONS.items()
 )
@@ -287,8 +281,9 @@ def reproduce_command(case: Case) -> str:
         words += [f"-{size}", str(getattr(case, size))]
     words += ["--seed", str(case.seed)]
     for name, value in case.changed_options().items():
-        flag = "--" + name.replace("_", "-")
-        words += (
-            [f"--no-{name.replace('_', '-')}"] if value is False else [flag] if value is True else [flag, str(value)]
-        )
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", str(value)]
     return shlex.join(words)

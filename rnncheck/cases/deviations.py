@@ -16,27 +16,25 @@ class Deviation:
 
     The grid leaves these cases out. `rnncheck verify` with such options says `mismatch` or `error`, and a test
     notices when Keras fixes it.
-
-    Attributes:
-        reason: what Keras does.
-        applies: whether a case is affected.
-        example: a case that shows it.
-        backends: where it does.
     """
 
-    reason: str
-    applies: Callable[[Case], bool]
-    example: Case
-    backends: tuple[str, ...] = BACKENDS
+    reason: str  # what Keras does
+    applies: Callable[[Case], bool]  # whether a case is affected
+    example: Case  # shows it
+    backends: tuple[str, ...] = BACKENDS  # where it does
 
 
 def _uses(case: Case, activation: str) -> bool:
     return activation in (case.activation, case.recurrent_activation, case.dense_activation)
 
 
+def _is_masked_in_a_loop(case: Case) -> bool:
+    return case.mask != "none" and not case.unroll
+
+
 def _zeroes_backwards(case: Case) -> bool:
-    """Whether a layer that goes backwards puts out zero where a step does not count."""
-    if case.bidirectional:  # which zeroes wherever it returns sequences, as layers below others do
+    # Bidirectional zeroes wherever it returns sequences, and layers below others do return them.
+    if case.bidirectional:
         return case.return_sequences or case.layers > 1
     return case.go_backwards and case.zero_output_for_mask
 
@@ -87,10 +85,6 @@ KNOWN_DEVIATIONS = (
         ("jax",),
     ),
 )
-
-
-def _is_masked_in_a_loop(case: Case) -> bool:
-    return case.mask != "none" and not case.unroll
 
 
 def deviates(case: Case, backends: Sequence[str] = ("tensorflow",)) -> bool:

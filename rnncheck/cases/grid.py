@@ -14,7 +14,7 @@ from rnncheck.errors import InputError
 
 Options = dict[str, Any]
 
-# Sizes pairwise different, also from the sizes of space and the number of outer steps.
+# Sizes pairwise different, also from the sizes of space and the number of outer steps: swapped axes then show.
 _SIZES = {"N": 3, "T": 7, "D": 4, "M": 6, "K": 2}
 _SIZES_STACKED = {"N": 3, "T": 9, "D": 4, "M": 6, "K": 2}  # the cells have 6, 7 and 8 units
 _SIZES_CONVOLUTION = {"N": 4, "T": 7, "D": 2, "M": 8, "K": 1}  # the space is 6, 5, 3
@@ -32,10 +32,9 @@ def default_grid(seed: int = 0, backends: Sequence[str] = ("tensorflow",)) -> li
         seed: of weights and inputs.
         backends: where they are to run; what is known to deviate there is left out.
     """
-    cases = [NOTEBOOK]
-    numbered = enumerate(_options(), start=seed)
-    cases += [Case(**{"seed": number, **options}) for number, options in numbered]
-    return [case for case in cases if not deviates(case, backends)]
+    # Each case has weights and inputs of its own.
+    others = (Case(seed=own, **options) for own, options in enumerate(_options(), start=seed))
+    return [case for case in (NOTEBOOK, *others) if not deviates(case, backends)]
 
 
 def _options() -> Iterator[Options]:
@@ -59,14 +58,13 @@ def _options() -> Iterator[Options]:
 
 def _base(layer: str, wrapper: str = "none") -> Options:
     """Return a layer, its wrapper, and sizes that differ from all others in it."""
-    sizes = _SIZES_STACKED if layer == "stacked" else _SIZES_CONVOLUTION if layer in RANKS else _SIZES
-    if wrapper == "time_distributed":
-        sizes = _SIZES_TIME_DISTRIBUTED
+    special = {"stacked": _SIZES_STACKED, **dict.fromkeys(RANKS, _SIZES_CONVOLUTION)}
+    sizes = _SIZES_TIME_DISTRIBUTED if wrapper == "time_distributed" else special.get(layer, _SIZES)
     return {**sizes, "layer": layer, "wrapper": wrapper}
 
 
 def _sizes() -> Iterator[Options]:
-    for n, t_steps, d, m, k in (
+    for sizes in (
         (2, 4, 1, 3, 5),
         (2, 50, 3, 5, 4),
         (4, 10, 3, 32, 2),
@@ -76,17 +74,17 @@ def _sizes() -> Iterator[Options]:
         (5, 30, 2, 256, 1),
         (64, 12, 7, 33, 4),
     ):
-        yield {"N": n, "T": t_steps, "D": d, "M": m, "K": k}
-    for layer in ("lstm", "gru"):
-        yield {"N": 32, "T": 100, "D": 16, "M": 64, "K": 3, "layer": layer}
-        yield {"N": 5, "T": 30, "D": 2, "M": 128, "K": 1, "layer": layer}
-    yield {"N": 8, "T": 300, "D": 5, "M": 64, "K": 2, "recurrent_scale": 3.0}  # chaotic
+        yield dict(zip("NTDMK", sizes, strict=True))
+    for layer, sizes in product(("lstm", "gru"), ((32, 100, 16, 64, 3), (5, 30, 2, 128, 1))):
+        yield {**dict(zip("NTDMK", sizes, strict=True)), "layer": layer}
+    # A recurrent kernel whose largest singular value is far above 1: chaotic, errors grow by orders of magnitude.
+    yield {"N": 8, "T": 300, "D": 5, "M": 64, "K": 2, "recurrent_scale": 3.0}
 
 
 def _activations() -> Iterator[Options]:
-    """Yield every activation of Dense, of a SimpleRNN, and of the gates and states of LSTM and GRU in turn."""
+    # Every activation of Dense, of a SimpleRNN, and of the gates and states of LSTM and GRU in turn.
     for activation, layer in zip(sorted(ACTIVATIONS), cycle(("lstm", "gru")), strict=False):
-        if activation == "glu":
+        if activation == "glu":  # halves the units, which a recurrent layer cannot
             yield {**_SIZES, "dense_activation": activation, "return_sequences": True}
             continue
         yield {**_SIZES, "activation": activation, "dense_activation": activation, "return_sequences": True}
@@ -96,7 +94,7 @@ def _activations() -> Iterator[Options]:
 
 
 def _dtypes() -> Iterator[Options]:
-    """Yield every dtype with every cell, and with the other layers and wrappers in turn."""
+    # Every dtype with every cell, and with the other layers and wrappers in turn.
     others = cycle([*(_base(layer) for layer in _OTHERS), *(_base("lstm", wrapper) for wrapper in _WRAPPED)])
     for dtype in POLICIES:
         yield {**_SIZES, "dtype": dtype, "M": 32, "activation": "relu", "initial_state": True}
@@ -106,7 +104,8 @@ def _dtypes() -> Iterator[Options]:
 
 
 def _masks() -> Iterator[Options]:
-    """Yield every mask with LSTM in both directions, with the other layers half of that."""
+    # Every mask with LSTM in both directions, with the other layers half of that. The remainders of `place` spread
+    # the other options so that none of them goes along with another.
     for place, (layer, mask, go_backwards) in enumerate(product(GATES, _PADDINGS, (False, True))):
         if layer != "lstm" and (place + place // 2 + (layer == "gru")) % 2:
             continue
@@ -122,7 +121,7 @@ def _masks() -> Iterator[Options]:
 
 
 def _mask_sources() -> Iterator[Options]:
-    """Yield masks that a layer of the model finds, in front of every layer and wrapper that takes them."""
+    # Masks that a layer of the model finds, in front of every layer and wrapper that takes them.
     layers = (*GATES, "stacked")
     sources = [source for source in MASK_SOURCES if source != "input"]
     for place, (layer, source, wrapper) in enumerate(product(layers, sources, ("none", *_WRAPPED))):
@@ -133,6 +132,7 @@ def _mask_sources() -> Iterator[Options]:
 
 
 def _bidirectional() -> Iterator[Options]:
+    # Every mask with LSTM, and with the others in turn; merge modes and options go round at their own pace.
     modes = cycle(MERGE_MODES)
     others = cycle(("simple_rnn", "gru"))
     masked = [*product(("lstm",), MASKS), *((next(others), mask) for mask in MASKS)]
@@ -159,6 +159,7 @@ def _time_distributed() -> Iterator[Options]:
     yield {**_base("gru", "time_distributed"), "mask": "left", "layers": 2}
 
 
+# Each with LSTM, and with SimpleRNN and GRU in turn.
 def _single_options() -> Iterator[Options]:
     yield {"use_bias": False}
     yield {"stateful": True, "return_sequences": True, "return_state": True}
@@ -170,6 +171,7 @@ def _single_options() -> Iterator[Options]:
     yield {"weights": "keras", "return_sequences": True}
 
 
+# Each with one layer, SimpleRNN unless it says otherwise.
 def _options_of_one_layer() -> Iterator[Options]:
     yield {"return_state": True}
     yield {"return_sequences": True, "flatten": True}

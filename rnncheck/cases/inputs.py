@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncheck.cases.memory import half_of_memory, readable_bytes
+from rnncheck.cases.memory import check_memory
 from rnncheck.equations.arithmetic import receiving
 from rnncheck.errors import InputError
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
@@ -28,24 +28,25 @@ def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
     Any real dtype, byte order and memory layout works; values are cast as the model's own input layer would.
 
     Args:
-        network: whose inputs they are.
+        network: the equations.
         inputs: one array; a sequence of arrays in the order of the inputs; or a mapping by their names.
 
     Raises:
         InputError: their number, dtype, rank, shape or values do not fit.
     """
-    given = in_order("inputs", [spec.name for spec in network.inputs], inputs)
-    arrays = tuple(_check_array(spec, array) for spec, array in zip(network.inputs, given, strict=True))
-    for spec, array in zip(network.inputs, arrays, strict=True):
-        if len(array) != len(arrays[0]):
+    specs = network.inputs
+    given = in_order("inputs", [spec.name for spec in specs], inputs)
+    arrays = tuple(_check_array(spec, array) for spec, array in zip(specs, given, strict=True))
+    n = len(arrays[0])
+    for spec, array in zip(specs, arrays, strict=True):
+        if len(array) != n:
             raise InputError(
-                f"input {spec.name!r}: got {len(array)} samples; expected {len(arrays[0])}, as of input "
-                f"{network.inputs[0].name!r}."
+                f"input {spec.name!r}: got {len(array)} samples; expected {n}, as of input {specs[0].name!r}."
             )
-        if network.stateful and spec.samples not in {None, len(array)}:
+        if network.stateful and spec.samples not in {None, n}:
             raise InputError(
-                f"input {spec.name!r}: got {len(array)} samples; expected {spec.samples}, the batch of a stateful "
-                "model, which keeps a state for each."
+                f"input {spec.name!r}: got {n} samples; expected {spec.samples}, the batch of a stateful model, "
+                "which keeps a state for each."
             )
         _check_ids(network, spec, array)
     check_range(network, arrays)
@@ -53,13 +54,7 @@ def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
 
 
 def in_order(what: str, names: Sequence[str], given: Any, aliases: Sequence[str] = ()) -> list[Any]:
-    """Return arrays in the order of their names.
-
-    Args:
-        what: what they are, for messages.
-        names: their names.
-        given: one array; a sequence of arrays in that order; or a mapping by name.
-        aliases: other names by which a mapping may have them.
+    """Return one array, a sequence of arrays, or a mapping by name or by alias, in the order of the names.
 
     Raises:
         InputError: their number or their names do not fit.
@@ -82,21 +77,16 @@ def count_of(arrays: Sequence[Any]) -> str:
 
 
 def real_array(where: str, given: Any, shape: Sequence[int | None], kinds: str = "iuf") -> Array:
-    """Return what a user gave as an array of real numbers.
-
-    Args:
-        where: what it is, for messages.
-        given: an array, or what NumPy makes one of.
-        shape: its shape, None for any length.
-        kinds: the kinds of dtypes that are taken, as NumPy calls them.
+    """Return what a user gave as an array of real numbers, of a shape in which None is any length.
 
     Raises:
         InputError: it is no such array, or has another shape.
     """
-    array = as_array(where, given)
+    array = _as_array(where, given)
     if array.dtype.kind not in kinds:
         raise InputError(f"{where}: got dtype {array.dtype}; expected real numbers.")
     fits = array.ndim == len(shape) and all(size in {None, n} for size, n in zip(shape, array.shape, strict=True))
+    # Without a sample, whose shape is (0, ...), there is nothing to check.
     if not fits or (shape[0] is None and 0 in array.shape):
         besides = ", with at least one sample" if shape[0] is None else ""
         raise InputError(f"{where}: got shape {array.shape}; expected {in_letters(shape)}{besides}.")
@@ -109,15 +99,10 @@ def in_letters(shape: Sequence[int | None]) -> str:
     return f"({', '.join(['N' if first == 'any' else first, *others])}{'' if others else ','})"
 
 
-def as_array(where: str, given: Any) -> Array:
-    """Return what a user gave as an array; bfloat16, which NumPy does not know as a number, as float32.
-
-    Raises:
-        InputError: it is no array, such as a path or lists of different lengths.
-    """
+def _as_array(where: str, given: Any) -> Array:
     if isinstance(given, str | os.PathLike):
         raise InputError(f"{where}: got the path {str(given)!r}; expected an array. Read it first: numpy.load does.")
-    if isinstance(given, np.ma.MaskedArray):
+    if isinstance(given, np.ma.MaskedArray):  # NumPy would take what its mask hides for numbers
         raise InputError(f"{where}: got a masked array; expected plain numbers. Fill it first: numpy.ma.filled does.")
     if hasattr(given, "detach"):  # a tensor of torch, of which NumPy takes neither gradients nor bfloat16
         given = given.detach().cpu()
@@ -126,6 +111,7 @@ def as_array(where: str, given: Any) -> Array:
         array = np.asarray(given)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{where}: got something that is no array ({error}); expected numbers.") from error
+    # NumPy does not know that bfloat16 is a number; float32 holds every one of them.
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
@@ -138,12 +124,12 @@ def _check_array(spec: InputSpec, given: Any) -> Array:
             raise InputError(f"{where}: got {array[place]} at {list(place)}; expected finite numbers.")
         if array.dtype.itemsize > 8 and np.abs(array).max() > np.finfo(np.float64).max:
             raise InputError(f"{where}: got numbers beyond float64; expected such as {spec.dtype}.")
+    # Integers of more than 4 bytes, and float64, need float64 to stay what they are.
     dtype = np.bool_ if spec.dtype == "bool" else np.float64 if array.dtype.itemsize > 4 else np.float32
     return np.ascontiguousarray(array, dtype=dtype)
 
 
 def _first(found: Array) -> tuple[int, ...] | None:
-    """Return the first place at which something was found."""
     places = np.argwhere(found)
     return tuple(places[0].tolist()) if len(places) else None
 
@@ -161,7 +147,7 @@ def _check_ids(network: Network, spec: InputSpec, array: Array) -> None:
 
 def embeddings_of(network: Network, spec: InputSpec) -> Iterator[Layer]:
     """Yield the Embedding layers that take an input's numbers as ids."""
-    same = {Tensor(spec.name)}
+    same = {Tensor(spec.name)}  # the input, and what still holds its ids
     for layer in network.layers:
         if layer.inputs[:1] and layer.inputs[0] in same:
             if layer.kind == "Embedding":
@@ -172,10 +158,6 @@ def embeddings_of(network: Network, spec: InputSpec) -> Iterator[Layer]:
 
 def check_range(network: Network, inputs: Sequence[Array]) -> None:
     """Refuse inputs that are infinite in the format in which the network takes them.
-
-    Args:
-        network: whose inputs they are, in the format that counts.
-        inputs: one array for each.
 
     Raises:
         InputError: there is one.
@@ -214,13 +196,9 @@ def make_mask(kind: str, n: int, t_steps: int, rng: np.random.Generator) -> Arra
 
 
 def _lengths(n: int, t_steps: int, rng: np.random.Generator) -> Array:
-    """Return lengths of padding from 1 to a third of the steps, (N, 1), neighbours different where possible."""
+    # Lengths of padding from 1 to a third of the steps, (N, 1), neighbours different where possible.
     longest = max(1, t_steps // 3)
     return 1 + (rng.integers(longest) + np.arange(n)[:, np.newaxis]) % longest
-
-
-# Samples and steps where neither the model nor anybody says how many.
-SAMPLES, STEPS = 4, 12
 
 
 def random_inputs(
@@ -235,8 +213,8 @@ def random_inputs(
     Args:
         network: whose inputs they are.
         seed: of the random numbers.
-        samples: N; what a stateful model's batch is, or 4.
-        steps: the length of open axes; 12.
+        samples: N; by default the batch that the model fixes, or 4.
+        steps: the length of open axes, by default 12.
 
     Raises:
         InputError: the model does not leave these sizes open, or they are too large for this machine.
@@ -246,14 +224,11 @@ def random_inputs(
     _check_sizes(network, samples, steps)
     rng = np.random.default_rng(seed)
     fixed = next((spec.samples for spec in network.inputs if spec.samples is not None), None)
-    n, t_steps = samples or fixed or SAMPLES, steps or STEPS
+    n, t_steps = samples or fixed or 4, steps or 12
     shapes = [(n, *(t_steps if size is None else size for size in spec.shape)) for spec in network.inputs]
-    needed, most = sum(8 * math.prod(shape) for shape in shapes), half_of_memory()
-    if needed > most:
-        raise InputError(
-            f"random inputs: got {', '.join(map(str, shapes))}, which need {readable_bytes(needed)}; expected at "
-            f"most {readable_bytes(most)}, half of this machine's memory. Use smaller sizes."
-        )
+    # They are drawn as float64, 8 bytes a number.
+    needed = sum(8 * math.prod(shape) for shape in shapes)
+    check_memory(f"random inputs: got {', '.join(map(str, shapes))}, which need", needed)
     return tuple(_random_input(network, spec, shape, rng) for spec, shape in zip(network.inputs, shapes, strict=True))
 
 

@@ -1,14 +1,25 @@
-"""How much memory a run may take, and how to write it."""
+"""How much memory a run may take."""
 
 from __future__ import annotations
 
 import math
 import os
 
+from rnncheck.errors import InputError
 
-def half_of_memory() -> int:
-    """Return half of this machine's memory in bytes: what a case or random inputs may take."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+def check_memory(got: str, needed: int) -> None:
+    """Refuse what needs more bytes than half of this machine's memory; `got` is the beginning of the message.
+
+    Raises:
+        InputError: it does.
+    """
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    if needed > most:
+        raise InputError(
+            f"{got} {readable_bytes(needed)}; expected at most {readable_bytes(most)}, half of this machine's "
+            "memory. Use smaller sizes."
+        )
 
 
 def readable_bytes(count: float) -> str:
