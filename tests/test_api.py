@@ -165,7 +165,7 @@ def test_id_beyond_the_table_of_an_inner_embedding_is_refused(call):
         pytest.param({"states": "h.npy"}, "states of 'lstm': got the path 'h.npy'; expected an array.", id="path"),
         pytest.param({"states": [1.0, 2.0]}, "states: got 2 arrays without a name; expected names", id="count"),
         pytest.param({"precision": ["float16"]}, "precision: got ['float16']; expected one of float64", id="list"),
-        pytest.param({"rtol": "a", "atol": 0}, "rtol='a' came; expected a finite number from 0 up.", id="rtol"),
+        pytest.param({"rtol": "a", "atol": 0}, "rtol: got 'a'; expected a finite number from 0 up.", id="rtol"),
     ],
 )
 def test_compare_refuses_in_words(network, recording, options, message):

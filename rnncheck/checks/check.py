@@ -79,7 +79,7 @@ def _other_form(recordings: Sequence[Recording], related: Related) -> str:
     if not related.outputs:
         return ""
     for plain, others in zip(recordings, related.outputs, strict=True):
-        came, expected = ([array.shape for array in arrays] for arrays in (others, plain.outputs))
-        if came != expected:
-            return f"outputs of shapes {came} came; expected {expected}, as in the plain run"
+        got, expected = ([array.shape for array in arrays] for arrays in (others, plain.outputs))
+        if got != expected:
+            return f"got outputs of shapes {got}; expected {expected}, as in the plain run"
     return ""

@@ -241,9 +241,9 @@ def make_tolerance(rtol: float | None, atol: float | None) -> Tolerance | None:
     if rtol is None or atol is None:
         given, missing = ("rtol", "atol") if atol is None else ("atol", "rtol")
         raise InputError(
-            f"{given}: it came without {missing}; expected both or neither. Add {missing}, 0 if need be."
+            f"{given}: got no {missing} beside it; expected both or neither. Add {missing}, 0 if need be."
         )
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not (isinstance(value, Real) and math.isfinite(value) and value >= 0.0):
-            raise InputError(f"{name}={value!r} came; expected a finite number from 0 up.")
+            raise InputError(f"{name}: got {value!r}; expected a finite number from 0 up.")
     return Tolerance(rtol, atol)

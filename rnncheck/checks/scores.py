@@ -114,8 +114,15 @@ class Comparison:
         squared_scores: (difference/noise)² of each number.
     """
 
-    def __init__(self, actual: Array, expected: Rounded | Array) -> None:
-        """Compute differences, scores and use of the bound; the arguments are those of `compare`."""
+    def __init__(self, actual: Array, expected: Rounded | Array, rows: Array | None = None) -> None:
+        """Compute differences, scores and use of the bound.
+
+        Args:
+            actual: as for `compare`.
+            expected: as for `compare`.
+            rows: which rows of the block these are; all when None.
+        """
+        self._expected, self._rows = expected, rows
         if isinstance(expected, Rounded):
             value, bound = expected.value, expected.bound
             variance = np.broadcast_to(expected.variance, expected.shape)
@@ -131,8 +138,8 @@ class Comparison:
         difference = self._actual.astype(np.float64)
         difference -= value
         np.abs(difference, out=difference)
-        self.max_abs_diff = float(difference.max())
-        if not (math.isfinite(self.max_abs_diff) and math.isfinite(float(variance.max()))):
+        self._max_abs_diff = float(difference.max(initial=0.0))
+        if not (math.isfinite(self._max_abs_diff) and math.isfinite(variance.max(initial=0.0))):
             difference = self._judge_infinities(expected, difference)
         narrow = difference.astype(variance.dtype)
         self._use = None if bound is None else _ratio(difference, np.broadcast_to(bound, value.shape))
@@ -152,7 +159,7 @@ class Comparison:
         unknown = np.isinf(variance) | (np.isnan(variance) & ~np.isfinite(actual))
         difference[np.isinf(difference) & unknown] = 0.0
         self._variance = np.where(unknown, np.inf, variance).astype(self._variance.dtype)
-        self.max_abs_diff = float(difference.max())
+        self._max_abs_diff = float(difference.max())
         self._infinite = np.isinf(difference)
         return difference
 
@@ -161,8 +168,15 @@ class Comparison:
 
     @property
     def worst_row(self) -> int:
-        """The index of the row with the largest score."""
-        return int(self.squared_scores.argmax()) // math.prod(self._value.shape[1:])
+        """Which row of the block has the largest score."""
+        row = int(self.squared_scores.argmax()) // math.prod(self._value.shape[1:])
+        return row if self._rows is None else int(self._rows[row])
+
+    def without(self, rows: Array) -> Comparison:
+        """Return the comparison of the other rows; `rows` counts those of this one."""
+        others = np.delete(np.arange(len(self)), rows)
+        places = others if self._rows is None else self._rows[others]
+        return Comparison(self._actual[others], self._expected[others], places)
 
     def rows_above(self, score: float) -> Array:
         """Return the indices of the rows with a higher score, worst first."""
@@ -182,13 +196,10 @@ class Comparison:
     def _by_row(self, array: Array) -> Array:
         return array.reshape(len(array), -1)
 
-    def summary(self, block: Block, rows: Array | None = None) -> Summary:
-        """Return what the comparison saw.
-
-        Args:
-            block: where the numbers come from.
-            rows: which of its rows these are; all when None.
-        """
+    def summary(self, block: Block) -> Summary:
+        """Return what the comparison saw, with places in the whole array."""
+        if not len(self):
+            return Summary()
         worst = int(self.squared_scores.argmax())
         score_max = math.sqrt(self.squared_scores.flat[worst])
         bound_use = None if self._use is None else float(self._use.max())
@@ -196,28 +207,28 @@ class Comparison:
         finite = np.isfinite(self._value) if self._infinite.any() else np.True_
         return Summary(
             count=self._value.size,
-            max_abs_diff=self.max_abs_diff,
+            max_abs_diff=self._max_abs_diff,
             noise_energy=max(_sum(self._variance) - self._floor * self._variance.size, 0.0),
             signal_energy=_energy_of_finite(self._value),
             score_energy=_sum(self.squared_scores),
             score_max=score_max,
             bound_use=bound_use,
-            worst=block.place(int(self._index(rows, worst))),
-            first=self._first_failure(block, rows) if failed else None,
+            worst=block.place(int(self._index(worst))),
+            first=self._first_failure(block) if failed else None,
             unmatched=bool((self._infinite & finite).any()),
             unexpected=bool((self._infinite & ~finite).any()),
         )
 
-    def _index(self, rows: Array | None, index: Any) -> Any:
+    def _index(self, index: Any) -> Any:
         """Return which element of the block an element of the comparison is."""
         width = self._value[0].size
-        return index if rows is None else rows[index // width] * width + index % width
+        return index if self._rows is None else self._rows[index // width] * width + index % width
 
-    def _first_failure(self, block: Block, rows: Array | None) -> Place:
+    def _first_failure(self, block: Block) -> Place:
         failed = self.squared_scores > SCORE_LIMIT**2
         if self._use is not None:
             failed |= self._use > 1.0
-        indices = self._index(rows, np.flatnonzero(failed))
+        indices = self._index(np.flatnonzero(failed))
         coordinates = dict(zip(block.axes, np.unravel_index(indices, block.shape), strict=True))
         ordered = sorted(coordinates, key=lambda axis: (axis != "t", axis != "n"))
         return block.place(int(indices[np.lexsort([coordinates[axis] for axis in reversed(ordered)])[0]]))
@@ -244,7 +255,7 @@ def _energy_of_finite(value: Array) -> float:
 def _ratio(difference: Array, limit: Array) -> Array:
     """difference/limit, where no difference is 0 whatever the limit, and an unknown limit is infinite."""
     ratio = difference / limit
-    if math.isnan(ratio.max()):
+    if math.isnan(ratio.max(initial=0.0)):
         ratio[np.isnan(ratio)] = 0.0
         ratio[np.isinf(difference)] = np.inf
     return ratio

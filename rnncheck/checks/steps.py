@@ -195,28 +195,25 @@ class Piece:
     evaluate: Callable[[tuple[X, ...], Look], X] | None = None
     settle: Callable[[X, Array], X] = lambda expected, rows: expected
 
-    def closely(self, block: Block, ordered: Look, inside: Array | None = None, rows: Array | None = None) -> Summary:
+    def closely(self, block: Block, ordered: Look, rows: Array | None = None, inside: Array | None = None) -> Summary:
         """Compare the rows; those that are alarming once more, with sums in index order.
 
         Args:
             block: where they come from.
             ordered: the arithmetic for such rows.
-            inside: which of them to compare; all when None.
-            rows: which rows of the block those are; all when None.
+            rows: which rows of the block they are; all when None.
+            inside: which of the piece's rows to compare; all when None.
         """
         part = slice(None) if inside is None else inside
-        comparison = Comparison(self.actual[part], self.expected[part])
-        alarming = comparison.rows_above(ALARMING) if self.evaluate else np.array([], np.intp)
-        if not (self.evaluate and alarming.size):
-            return comparison.summary(block, rows)
-        inside, rows = (np.arange(len(comparison)) if each is None else each for each in (inside, rows))
-        calm, alarmed = np.delete(inside, alarming), inside[alarming]
-        again = self.evaluate(tuple(operand[alarmed] for operand in self.operands), ordered)
-        summary = Comparison(self.actual[alarmed], self.settle(again, alarmed)).summary(block, rows[alarming])
-        if calm.size:
-            others = Comparison(self.actual[calm], self.expected[calm])
-            summary += others.summary(block, np.delete(rows, alarming))
-        return summary
+        comparison = Comparison(self.actual[part], self.expected[part], rows)
+        alarming = comparison.rows_above(ALARMING)
+        if self.evaluate is None or not alarming.size:
+            return comparison.summary(block)
+        alarmed = alarming if inside is None else inside[alarming]
+        again = self.settle(self.evaluate(tuple(operand[alarmed] for operand in self.operands), ordered), alarmed)
+        places = alarming if rows is None else rows[alarming]
+        in_order = Comparison(self.actual[alarmed], again, places)
+        return comparison.without(alarming).summary(block) + in_order.summary(block)
 
 
 @dataclass(frozen=True)
@@ -277,7 +274,7 @@ class _Job(Protocol):
             picked: some of the block's rows; with a memory, some samples.
         """
 
-    def memory_summary(self, block: Block, memory: X) -> dict[str, Summary]:
+    def memory_summary(self, block: Block, memory: X | None) -> dict[str, Summary]:
         """Return what is seen of the memory after a block, by name, where the implementation shows it."""
 
 
@@ -313,25 +310,21 @@ def _check_strand(looks: Looks, strand: Strand) -> dict[str, Found]:
     with np.errstate(all="ignore"):
         for place, (job, block) in enumerate(strand):
             output, *_ = job.shapes
-            ordered_block = block.time_major if job.remembers else block
+            in_order = block.time_major if job.remembers else block
             piece, memory = job.piece(block, looks.first, memory)
             if looks.first is looks.careful:
-                see(output, Found(piece.closely(ordered_block, looks.ordered)))
+                see(output, Found(piece.closely(in_order, looks.ordered)))
             else:
-                comparison, rows = Comparison(piece.actual, piece.expected), None
+                comparison = Comparison(piece.actual, piece.expected)
                 suspicious = comparison.suspicious_rows(SUSPICIOUS)
                 if suspicious.size:
                     wanted[place] = suspicious
-                    rows = np.delete(np.arange(len(comparison)), suspicious)
-                    if not rows.size:
-                        continue
-                    comparison = Comparison(piece.actual[rows], piece.expected[rows])
-                worst = comparison.worst_row if rows is None else rows[comparison.worst_row]
-                again = partial(_look_again, looks, strand, {place: np.array([worst])})
-                see(output, Found(comparison.summary(ordered_block, rows), again))
-            if memory is not None:
-                for name, summary in job.memory_summary(block, memory).items():
-                    see(name, Found(summary))
+                    comparison = comparison.without(suspicious)
+                if len(comparison):
+                    again = partial(_look_again, looks, strand, {place: np.array([comparison.worst_row])})
+                    see(output, Found(comparison.summary(in_order), again))
+            for name, summary in job.memory_summary(block, memory).items():
+                see(name, Found(summary))
         if wanted:
             see(output, Found(_look_again(looks, strand, wanted)))
     return found
@@ -356,7 +349,7 @@ def _look_again(looks: Looks, strand: Strand, wanted: Mapping[int, Array]) -> Su
                 if place in wanted:
                     rows = wanted[place]
                     inside = rows // n * len(picked) + np.searchsorted(picked, rows % n)
-                    summary += piece.closely(block.time_major, looks.ordered, inside, rows)
+                    summary += piece.closely(block.time_major, looks.ordered, rows, inside)
     return summary
 
 
@@ -457,8 +450,9 @@ class _RecurrentJob:
         projected = self._cell.project(x, look.weights, self.layer.options)
         return self._cell.step(projected, tuple(states), look.weights, self.layer.options)[0]
 
-    def memory_summary(self, block: Block, memory: X) -> dict[str, Summary]:
-        if not self.steps.final_memory or block.start[1] + block.shape[1] < self.steps.h.shape[1]:
+    def memory_summary(self, block: Block, memory: X | None) -> dict[str, Summary]:
+        is_last = block.start[1] + block.shape[1] == self.steps.h.shape[1]
+        if memory is None or not self.steps.final_memory or not is_last:
             return {}
         start, shape = (block.start[0], *block.start[2:]), (block.shape[0], *block.shape[2:])
         (final,) = self.steps.final_memory
@@ -520,8 +514,8 @@ class _LayerJob:
 
     remembers = False
 
-    def memory_summary(self, block: Block, memory: X) -> dict[str, Summary]:
-        raise NotImplementedError
+    def memory_summary(self, block: Block, memory: X | None) -> dict[str, Summary]:  # noqa: ARG002 - it has none
+        return {}
 
     def _evaluate(self, operands: tuple[X, ...], look: Look) -> X:
         if self.layer.reads_its_inside and not self._operation.exact:
