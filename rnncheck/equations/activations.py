@@ -22,18 +22,16 @@ from rnncheck.network import Activation, Array
 from rnncheck.rounding.accuracy import ACCURACY
 from rnncheck.rounding.rounded import Elementary, Rounded
 
+# Source: Klambauer et al., Self-Normalizing Neural Networks, NIPS 2017: a fixed point at mean 0 and variance 1.
 _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
 
 
-# exp of more overflows, or nearly.
-_LARGEST_EXPONENT = 708.0
-
-
 def _sigmoid(v: Array) -> Array:
-    """1/(1 + exp(-v)); where exp(-v) would overflow, it is right to less than `Precision.underflow` of float64."""
+    # 1/(1 + exp(-v)), in place. exp of more than 709.78 overflows; from 708 on the result is right to less than
+    # `Precision.underflow` of float64 all the same.
     result: Array = np.negative(v, out=np.empty_like(v))
-    np.minimum(result, _LARGEST_EXPONENT, out=result)
+    np.minimum(result, 708.0, out=result)
     np.exp(result, out=result)
     result += 1.0
     np.reciprocal(result, out=result)
@@ -41,22 +39,19 @@ def _sigmoid(v: Array) -> Array:
 
 
 def _softplus(v: Array) -> Array:
-    """log(1 + exp(v)), without overflow."""
+    # log(1 + exp(v)), without overflow.
     return np.maximum(v, 0.0) + np.log1p(np.exp(-np.abs(v)))
 
 
-_erf_of_each = np.frompyfunc(math.erf, 1, 1)
-
-
-def _erf(v: Array) -> Array:
-    return np.asarray(_erf_of_each(v), np.float64)
-
-
 def _within(largest: float, curvature: float) -> Callable[[Array, Any, Any], Any]:
-    """Return the `steepest` of a function with |f'| <= largest and |f''| <= curvature everywhere."""
+    # The `steepest` of a function with |f'| <= largest and |f''| <= curvature everywhere.
     return lambda v, slope, e: np.minimum(np.maximum(slope + curvature * e, 0.0), largest)  # np.clip is slow
 
 
+# NumPy has no erf.
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+# Functions that implementations compute as one, with an error of its own.
 tanh = Elementary(
     "tanh",
     evaluate=np.tanh,
@@ -65,7 +60,6 @@ tanh = Elementary(
     accuracy=ACCURACY["tanh"],
     largest=1.0,
 )
-
 
 sigmoid = Elementary(
     "sigmoid",
@@ -77,7 +71,6 @@ sigmoid = Elementary(
     largest=1.0,
 )
 
-
 softplus = Elementary(
     "softplus",
     evaluate=_softplus,
@@ -87,15 +80,13 @@ softplus = Elementary(
     offset=1.0,  # an implementation may compute log(1 + exp(x)) as it stands
 )
 
-
 erf = Elementary(
     "erf",
-    evaluate=_erf,
+    evaluate=lambda v: np.asarray(_erf(v), np.float64),
     slope=lambda v, f: 2.0 / math.sqrt(math.pi) * np.exp(-np.square(v)),
     steepest=_within(2.0 / math.sqrt(math.pi), math.sqrt(8.0 / (math.pi * math.e))),
     accuracy=ACCURACY["erf"],
 )
-
 
 exp = Elementary(
     "exp",
@@ -104,7 +95,6 @@ exp = Elementary(
     steepest=lambda v, slope, e: np.exp(v + e),
     accuracy=ACCURACY["exp"],
 )
-
 
 expm1 = Elementary(
     "expm1",
@@ -115,7 +105,6 @@ expm1 = Elementary(
     offset=1.0,  # an implementation may compute exp(x) - 1
 )
 
-
 log = Elementary(
     "log",
     evaluate=np.log,
@@ -123,7 +112,6 @@ log = Elementary(
     steepest=lambda v, slope, e: 1.0 / np.maximum(v - e, 0.0),
     accuracy=ACCURACY["log"],
 )
-
 
 sqrt = Elementary(
     "sqrt",

@@ -10,17 +10,18 @@ import numpy as np
 from rnncheck.equations.activations import exp, log, softmax, tanh
 from rnncheck.equations.layers import layer
 from rnncheck.equations.normalization import unit_length
-from rnncheck.equations.operands import X, choose, max_over, move, plain, sum_over, without_axis
+from rnncheck.equations.operands import Axes, X, choose, max_over, move, plain, sum_over, without_axis
 from rnncheck.network import Array
 from rnncheck.rounding.rounded import Rounded
 
-# What Attention subtracts from the scores that a mask excludes, and what Softmax puts in place of masked numbers.
+# What Attention subtracts from the scores that a mask excludes, and what Softmax puts in place of masked numbers;
+# float16 ends at 65504. Source: Keras 3.15, Attention._apply_scores and Softmax.call.
 _EXCLUDED, _EXCLUDED_FLOAT16 = 1e9, 65504.0
 _LOWEST, _LOWEST_FLOAT16 = -1e9, -3e4
 
 
 @layer("Dot")
-def dot(x: X, y: X, *, axes: int | Sequence[int], normalize: bool) -> X:
+def dot(x: X, y: X, *, axes: Axes, normalize: bool) -> X:
     """Σ over one axis of each input, of their products: x (N, a..., n), y (N, n, b...) -> (N, a..., b...).
 
     With normalize, x and y are first brought to unit length along their axes.
@@ -32,19 +33,16 @@ def dot(x: X, y: X, *, axes: int | Sequence[int], normalize: bool) -> X:
     y = move(y, lambda array: np.moveaxis(array, of_y, 1))
     n, *left, size = x.shape
     right = y.shape[2:]
+    # The other axes of each input are one in the product, (N, a·..., b·...).
     product = x.reshape((n, -1, size)) @ y.reshape((n, size, -1))
     return product.reshape((n, *left, *right) if left or right else (n, 1))
 
 
 @layer("Attention")
 def attention(
-    *inputs: X,
-    scale: Any = None,
-    concat_score_weight: Any = None,
-    score_mode: str,
-    use_causal_mask: bool = False,
-    masks: Sequence[str] = (),
-) -> X:
+    *inputs: X, scale: Any = None, concat_score_weight: Any = None,
+    score_mode: str, use_causal_mask: bool = False, masks: Sequence[str] = (),
+) -> X:  # fmt: skip
     """softmax(scores)·value: query (N, T', D), value (N, T, K), key (N, T, D) -> (N, T', K).
 
     The scores (N, T', T) are scale·query·keyᵀ, or with score_mode concat concat_score_weight·Σ_d tanh(scale·(query +
@@ -60,7 +58,7 @@ def attention(
     if score_mode == "dot":
         scores = query @ key.swapaxes(-2, -1)
         scores = scores if scale is None else scores * scale
-    else:
+    else:  # pairs (N, T', T, D)
         pairs = move(query, lambda q: q[..., :, np.newaxis, :]) + move(key, lambda k: k[..., np.newaxis, :, :])
         pairs = pairs if scale is None else pairs * scale
         scores = without_axis(sum_over(tanh(pairs), -1), -1) * concat_score_weight
@@ -72,6 +70,7 @@ def attention(
 
 
 def _excluded(shape: tuple[int, ...], value_mask: Array | None, *, causal: bool) -> Array | None:
+    # Which scores (N, T', T) do not count, by the mask (N, T) or since step T comes after step T'.
     excluded = np.triu(np.ones(shape[-2:], bool), 1) if causal else None
     if value_mask is None:
         return excluded
@@ -84,7 +83,7 @@ def _of_format(x: X, usual: float, in_float16: float) -> float:
 
 
 @layer("Softmax")
-def softmax_over_axes(x: X, mask: X = None, *, axis: int | Sequence[int]) -> X:
+def softmax_over_axes(x: X, mask: X = None, *, axis: Axes) -> X:
     """exp(x - max x)/Σ exp(x - max x) over an axis; over several, exp(x - log Σ exp x), as Keras computes it.
 
     A second input is a mask: where it is false, x counts as very low, and the result is zero.

@@ -10,34 +10,30 @@ options by keyword, under Keras' names. To add one, write them and `register` th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
 from rnncheck.equations.activations import activate
 from rnncheck.equations.layers import affine
-from rnncheck.equations.operands import Options, Weights, X, keywords
+from rnncheck.equations.operands import Options, Sizes, Weights, X, keywords
 from rnncheck.equations.windows import convolve
 from rnncheck.network import Activation, Layer, Network
 
 Gates = tuple[X, ...]
+Part = Callable[..., Any]  # a part of a cell, which names the weights and options that it takes
 
 
 @dataclass(frozen=True)
 class Loop:
-    """What a recurrent layer does around its step. Only faults change it.
+    """What a recurrent layer does around its step. Only faults change it."""
 
-    Attributes:
-        passed: (the state before a step that does not count, what the step would make of it) -> the state after it;
-            None to keep the state.
-        repeats_first: whether such a step repeats the output of the first step, not of the step before.
-        returned: which step's output is the layer's, without return_sequences.
-    """
-
+    # (the state before a step that does not count, what the step would make of it) -> the state after it; None to
+    # keep the state
     passed: Callable[[X, X], X] | None = None
-    repeats_first: bool = False
-    returned: int = -1
+    repeats_first: bool = False  # whether such a step repeats the output of the first step, not of the step before
+    returned: int = -1  # which step's output is the layer's, without return_sequences
 
 
 # The order of the gates' blocks in Keras' kernels and biases.
@@ -47,26 +43,19 @@ GRU_GATES = ("z", "r", "h")
 
 @dataclass(frozen=True)
 class Cell:
-    """One step of a recurrent layer, in the four parts that a check needs apart.
+    """One step of a recurrent layer, in the four parts that a check needs apart."""
 
-    Attributes:
-        states: the names of the states: h, which is also the output, then the memory c where there is one.
-        project: (x (R, D), weights, options) -> the share of the step that depends on the input alone.
-        gates: (projected, h, weights, options) -> what is computed from the input and the previous h.
-        memory: (gates, c) -> the new c, which is gates[0]*c + gates[1], so that it can be run over many
-            steps at once. None without a memory.
-        output: (gates, h or the new c, options) -> the new h.
-        loop: what is done around the step.
-        unit: the unit roundoff of its products; None for that of the layer's precision.
-    """
-
-    states: tuple[str, ...]
+    states: tuple[str, ...]  # their names: h, which is also the output, then the memory c where there is one
+    # (x (R, D), weights, options) -> the share of the step that depends on the input alone
     project: Callable[[X, Weights, Options], X]
+    # (projected, h, weights, options) -> what is computed from the input and the previous h
     gates: Callable[[X, X, Weights, Options], Gates]
+    # (gates, h or the new c, options) -> the new h
     output: Callable[[Gates, X, Options], X]
+    # (gates, c) -> the new c, which is gates[0]*c + gates[1], so that it can be run over many steps at once
     memory: Callable[[Gates, X], X] | None = None
-    loop: Loop = Loop()
-    unit: float | None = None
+    loop: Loop = Loop()  # what is done around the step
+    unit: float | None = None  # the unit roundoff of its products; None for that of the layer's precision
 
     def step(self, projected: X, states: tuple[X, ...], weights: Weights, options: Options) -> tuple[X, ...]:
         """Return the new states, in the order of `states`."""
@@ -77,39 +66,24 @@ class Cell:
         return self.output(gates, c, options), c
 
 
+# By Keras' class name.
 CELLS: dict[str, Cell] = {}
 
 
 def register(
-    *kinds: str,
-    states: tuple[str, ...],
-    project: Callable[..., X],
-    gates: Callable[..., Gates],
-    output: Callable[..., X],
-    memory: Callable[[Gates, X], X] | None = None,
+    *kinds: str, states: tuple[str, ...], project: Part, gates: Part, output: Part, memory: Part | None = None
 ) -> None:
-    """Register the step of one or several kinds of recurrent layers; see `Cell` for the parts.
-
-    Args:
-        kinds: Keras' class names.
-        states: the names of the states.
-        project: takes x.
-        gates: takes projected and h.
-        output: takes the gates, and h or the new c.
-        memory: takes the gates and c.
-    """
+    """Register the step of some kinds of recurrent layers; see `Cell` for the arrays that its parts take."""
     cell = Cell(states, _part(project, 1), _part(gates, 2), _part(output, 2), memory)
     CELLS.update(dict.fromkeys(kinds, cell))
 
 
-def _part(function: Callable[..., Any], arrays: int) -> Callable[..., Any]:
-    """Return a part of a cell that takes its arrays, then weights and options as mappings, of which it needs some."""
+def _part(function: Part, arrays: int) -> Part:
+    # Takes the arrays, then weights and options as mappings, and passes on what the function names.
     names = keywords(function)
 
     @wraps(function)
     def part(*arguments: Any) -> Any:
-        if not names:
-            return function(*arguments[:arrays])
         named = {name: given[name] for given in arguments[arrays:] for name in names if name in given}
         return function(*arguments[:arrays], **named)
 
@@ -177,11 +151,8 @@ def lstm_gates(
 
 def _lstm_activations(z: X, activation: Activation, recurrent_activation: Activation) -> Gates:
     z_i, z_f, z_c, z_o = split(z, LSTM_GATES)
-    i = activate(recurrent_activation, z_i)
-    f = activate(recurrent_activation, z_f)
-    g = activate(activation, z_c)
-    o = activate(recurrent_activation, z_o)
-    return f, i * g, o
+    i, f, o = (activate(recurrent_activation, z) for z in (z_i, z_f, z_o))
+    return f, i * activate(activation, z_c), o
 
 
 def lstm_memory(gates: Gates, c: X) -> X:
@@ -200,7 +171,7 @@ register("LSTM", states=("h", "c"), project=project, gates=lstm_gates, memory=ls
 
 
 def gru_project(x: X, *, kernel: Any, bias: Any = None, reset_after: bool) -> X:
-    """x·kernel + bias, with the first of the two rows of bias where reset_after has two: -> (R, 3M)."""
+    """x·kernel + bias, with the first of the two rows of bias (2, 3M) where reset_after has two: -> (R, 3M)."""
     return affine(x, kernel, bias[0] if reset_after and bias is not None else bias)
 
 
@@ -231,9 +202,8 @@ def gru_gates(
         z, r = (activate(recurrent_activation, a) for a in split(x_zr + inner[..., : 2 * m], GRU_GATES[:2]))
         s = r * inner[..., 2 * m :]
     else:
-        z, r = (
-            activate(recurrent_activation, a) for a in split(x_zr + h @ recurrent_kernel[:, : 2 * m], GRU_GATES[:2])
-        )
+        inner_zr = h @ recurrent_kernel[:, : 2 * m]
+        z, r = (activate(recurrent_activation, a) for a in split(x_zr + inner_zr, GRU_GATES[:2]))
         s = (r * h) @ recurrent_kernel[:, 2 * m :]
     return z, activate(activation, x_h + s)
 
@@ -248,14 +218,7 @@ register("GRU", states=("h",), project=gru_project, gates=gru_gates, output=gru_
 
 
 def conv_lstm_project(
-    x: X,
-    *,
-    kernel: Any,
-    bias: Any = None,
-    kernel_size: Sequence[int],
-    strides: Sequence[int],
-    padding: str,
-    dilation_rate: Sequence[int],
+    x: X, *, kernel: Any, bias: Any = None, kernel_size: Sizes, strides: Sizes, padding: str, dilation_rate: Sizes
 ) -> X:
     """x_t∗kernel + bias: x (R, ..., D) -> (R, ...', 4M), over one, two or three axes of space."""
     product = convolve(x, kernel, kernel_size, strides, padding, dilation_rate)
@@ -267,7 +230,7 @@ def conv_lstm_gates(
     h: X,
     *,
     recurrent_kernel: Any,
-    kernel_size: Sequence[int],
+    kernel_size: Sizes,
     activation: Activation,
     recurrent_activation: Activation,
 ) -> Gates:
@@ -282,12 +245,6 @@ def conv_lstm_gates(
 
 
 register(
-    "ConvLSTM1D",
-    "ConvLSTM2D",
-    "ConvLSTM3D",
-    states=("h", "c"),
-    project=conv_lstm_project,
-    gates=conv_lstm_gates,
-    memory=lstm_memory,
-    output=lstm_output,
-)
+    "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", states=("h", "c"),
+    project=conv_lstm_project, gates=conv_lstm_gates, memory=lstm_memory, output=lstm_output,
+)  # fmt: skip

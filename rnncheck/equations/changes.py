@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +49,7 @@ def with_state_fed(layer: Layer, change: Callable[[Any], Any]) -> Layer:
     fed = with_cell(
         layer, gates=lambda projected, h, weights, options: cell.gates(projected, change(h), weights, options)
     )
-    if cell.memory is not None:
+    if cell.memory is not None:  # the output reads c, not h
         return fed
     return with_cell(fed, output=lambda gates, h, options: cell.output(gates, change(h), options))
 
@@ -69,13 +69,9 @@ def with_factors(layer: Layer, change: Callable[[Any, Any], Any], **parts: Any) 
 
 def moving(change: Callable[..., Array]) -> Operation:
     """Return the operation that moves the numbers of its first input as `change` does, which knows the others too."""
-
-    def apply(inputs: Sequence[Any], weights: object, options: object) -> Any:
-        del weights, options
-        first, *others = inputs
-        return move(first, lambda array: change(array, *others))
-
-    return Operation(apply, exact=True)
+    return Operation(
+        lambda inputs, weights, options: move(inputs[0], lambda array: change(array, *inputs[1:])), exact=True
+    )
 
 
 def read_through(network: Network, layer: Layer, change: Callable[[Array], Array]) -> Network:

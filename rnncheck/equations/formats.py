@@ -26,17 +26,11 @@ from rnncheck.rounding.rounded import Rounded
 
 @dataclass(frozen=True)
 class Format:
-    """What a program may compute in.
+    """What a program may compute in."""
 
-    Attributes:
-        summary: what it is, for a reader.
-        change: network -> what is expected of it.
-        stored: the floating-point format in which its results are.
-    """
-
-    summary: str
-    change: Callable[[Network], Network]
-    stored: str = "float32"
+    summary: str  # for a reader
+    change: Callable[[Network], Network]  # network -> what is expected of it
+    stored: str = "float32"  # the floating-point format in which its results are
 
 
 def _every_layer(change: Callable[[Layer], Layer]) -> Callable[[Network], Network]:
@@ -44,27 +38,27 @@ def _every_layer(change: Callable[[Layer], Layer]) -> Callable[[Network], Networ
 
 
 def _in(dtype: str) -> Callable[[Network], Network]:
-    """Return a change by which every layer computes in a dtype."""
     return _every_layer(lambda layer: replace(layer, dtype=dtype))
 
 
 def _in_float64(network: Network) -> Network:
-    """Compute in float64, from inputs that nobody rounds before."""
+    # From inputs that nobody rounds before.
     inputs = tuple(replace(s, dtype="float64") if s.dtype in PRECISIONS else s for s in network.inputs)
     return _in("float64")(replace(network, inputs=inputs))
 
 
 def _products(digits: int) -> Callable[[Network], Network]:
-    """Return a change by which the factors of products have so many digits, cut or rounded; the sums are float32."""
+    # The factors of products have so many digits, cut or rounded; the sums are float32.
     unit = 2.0**-digits
 
     def coarse(x: X, kernel: Any) -> X:
-        """Return a factor with the error that both factors have; products with plain arrays are no analysis."""
+        # The factor has the error of both. A plain array as kernel is no analysis.
         if not isinstance(kernel, Matrix):
             return x
         lifted = x if isinstance(x, Rounded) else Rounded(x, 0.0, 0.0, kernel.precision, bounds=kernel.bounds)
         size = unit * np.abs(lifted.value)
-        error = lifted.bound + 2.0 * (2.0 * size) if lifted.bounded else None  # where both are cut off
+        # Where both are cut off, each is off by two units; a number rounded anywhere in ±size has variance size²/3.
+        error = lifted.bound + 2.0 * (2.0 * size) if lifted.bounded else None
         return lifted.like(lifted.value, lifted.variance + 2.0 * (np.square(size) / 3.0), error)
 
     def change(layer: Layer) -> Layer:

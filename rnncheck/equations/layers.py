@@ -28,22 +28,16 @@ from rnncheck.rounding.rounded import Rounded
 
 @dataclass(frozen=True)
 class Operation:
-    """What a layer without a state does.
+    """What a layer without a state does."""
 
-    Attributes:
-        apply: (the inputs in order, weights, options) -> the output.
-        exact: whether it moves or selects numbers without computing: what comes out is bit by bit what went in.
-        rowwise: whether each row over the last axis depends on that row of the inputs alone (where they all have
-            the output's other axes), so that blocks may be cut along any other axis.
-        casts_inputs: whether inputs are cast to the layer's precision first.
-        casts_weights: whether weights are cast to the layer's precision first. Where they are not, the layer
-            computes in float32 at least, with its weights as they are stored, and rounds its output.
-    """
-
-    apply: Callable[[Sequence[X], Weights, Options], X]
-    exact: bool = False
+    apply: Callable[[Sequence[X], Weights, Options], X]  # (the inputs in order, weights, options) -> the output
+    exact: bool = False  # whether it only moves or selects numbers: what comes out is bit by bit what went in
+    # Whether each row over the last axis depends on that row of the inputs alone (where they all have the output's
+    # other axes), so that blocks may be cut along any other axis.
     rowwise: bool = False
-    casts_inputs: bool = True
+    casts_inputs: bool = True  # whether inputs are cast to the layer's precision first
+    # Whether weights are too. Where they are not, the layer computes in float32 at least, with its weights as they
+    # are stored, and rounds its output.
     casts_weights: bool = True
 
 
@@ -55,13 +49,7 @@ HELPERS: set[str] = set()
 
 
 def layer(*kinds: str, helper: bool = False, **properties: bool) -> Callable[[Callable[..., X]], Callable[..., X]]:
-    """Register a function as the equation of one or several kinds of layers.
-
-    Args:
-        kinds: Keras' class names.
-        helper: whether it stands for what a model does between its layers.
-        properties: those of `Operation` that differ from their defaults.
-    """
+    """Register a function as the equation of some kinds of layers, with the properties of their `Operation`."""
 
     def registered(function: Callable[..., X]) -> Callable[..., X]:
         names = keywords(function)
@@ -85,6 +73,7 @@ def operation_of(layer: Layer) -> Operation:
 
 def affine(x: X, kernel: Any, bias: Any = None) -> X:
     """x·kernel + bias: x (..., D), kernel (D, M), bias (M,) -> (..., M); without a bias, x·kernel."""
+    # A `Matrix` multiplies rows, (R, D).
     rows = x if len(x.shape) == 2 else x.reshape((-1, x.shape[-1]))
     product = rows @ kernel
     total = product if bias is None else product + bias
@@ -167,11 +156,12 @@ def minimum(*inputs: X) -> X:
 
 
 def _of_one_rank(inputs: Sequence[X]) -> list[X]:
-    """Give inputs of lower rank axes of length 1 after the first."""
+    # Inputs of lower rank get axes of length 1 after N, as Keras' merging layers broadcast.
     rank = max(len(x.shape) for x in inputs)
     return [x.reshape((x.shape[0], *(1,) * (rank - len(x.shape)), *x.shape[1:])) for x in inputs]
 
 
+# `piecewise` keeps the errors of whichever may be the larger; plain arrays need NumPy's own, which passes NaN on.
 def _larger(a: X, b: X) -> X:
     difference = a - b
     return piecewise(difference, 0.0, b, a) if isinstance(difference, Rounded) else np.maximum(a, b)

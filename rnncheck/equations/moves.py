@@ -16,13 +16,9 @@ from rnncheck.rounding.rounded import Rounded
 @layer("Concatenate", exact=True)
 def concatenate(*inputs: X, axis: int) -> X:
     """The inputs one after the other along an axis, the last unless said otherwise."""
-
-    def together(arrays: list[Array]) -> Array:
-        return np.concatenate(arrays, axis)
-
     if any(isinstance(x, Rounded) for x in inputs):
-        return Rounded.join(inputs, together)
-    return together([np.asarray(x) for x in inputs])
+        return Rounded.join(inputs, lambda arrays: np.concatenate(arrays, axis))
+    return np.concatenate([np.asarray(x) for x in inputs], axis)
 
 
 @layer("Flatten", exact=True)

@@ -7,19 +7,18 @@ Source: Keras 3.15, ops.layer_normalization, BatchNormalization.call and ops.nor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from rnncheck.equations.layers import layer
-from rnncheck.equations.operands import X, piecewise, sum_over
+from rnncheck.equations.operands import Axes, X, piecewise, sum_over
 from rnncheck.network import Array
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.rounded import Elementary, Rounded
 
 # Keras' backend epsilon: what Dot takes for the smallest length.
 _SHORTEST = 1e-7
-
 
 rsqrt = Elementary(
     "rsqrt",
@@ -34,13 +33,7 @@ rsqrt = Elementary(
 
 @layer("LayerNormalization", casts_inputs=False, casts_weights=False)
 def layer_normalization(
-    x: X,
-    *,
-    gamma: Array | None = None,
-    beta: Array | None = None,
-    axis: int | Sequence[int],
-    epsilon: float,
-    rms_scaling: bool,
+    x: X, *, gamma: Any = None, beta: Any = None, axis: Axes, epsilon: float, rms_scaling: bool
 ) -> X:
     """gamma·(x - mean)/sqrt(variance + epsilon) + beta, mean and variance over `axis`; shapes (..., M) -> (..., M).
 
@@ -52,6 +45,7 @@ def layer_normalization(
     mean = _mean(x, axes)
     centred = x - mean
     variance = _mean(centred * centred, axes)
+    # Implementations may compute it in one pass, which cancels where the mean is far from zero.
     if isinstance(variance, Rounded):
         variance = variance.covering(_mean(x * x, axes) - mean * mean)
     scale = _scale(variance, epsilon, gamma, shape)
@@ -62,11 +56,11 @@ def layer_normalization(
 def batch_normalization(
     x: X,
     *,
-    gamma: Array | None = None,
-    beta: Array | None = None,
+    gamma: Any = None,
+    beta: Any = None,
     moving_mean: Array,
     moving_variance: Array,
-    axis: int | Sequence[int],
+    axis: Axes,
     epsilon: float,
 ) -> X:
     """gamma·(x - moving_mean)/sqrt(moving_variance + epsilon) + beta along `axis`: shapes (..., M) -> (..., M).
@@ -79,13 +73,13 @@ def batch_normalization(
     return _scaled(x, moving_mean.reshape(shape), scale, beta, shape)
 
 
-def _scale(variance: X, epsilon: float, gamma: Array | None, shape: tuple[int, ...]) -> X:
+def _scale(variance: X, epsilon: float, gamma: Any, shape: tuple[int, ...]) -> X:
     scale = rsqrt(variance + epsilon)
     return scale if gamma is None else scale * gamma.reshape(shape)
 
 
-def _scaled(x: X, mean: X, scale: X, beta: Array | None, shape: tuple[int, ...]) -> X:
-    """(x - mean)·scale + beta, in the form that rounds most, and that Keras uses: x·scale + (beta - mean·scale)."""
+def _scaled(x: X, mean: X, scale: X, beta: Any, shape: tuple[int, ...]) -> X:
+    # (x - mean)·scale + beta, in the form that rounds most, and that Keras uses.
     return x * scale - mean * scale if beta is None else x * scale + (beta.reshape(shape) - mean * scale)
 
 
@@ -95,13 +89,13 @@ def unit_length(x: X, axis: int) -> X:
     return x * piecewise(squared, _SHORTEST**2, 1.0 / _SHORTEST, rsqrt(squared))
 
 
-def _normalised(x: X, axis: int | Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the axes, and the shape of a weight that has them, with 1 for all others."""
+def _normalised(x: X, axis: Axes) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    # The axes from the first on, and the shape of a weight that has them, with 1 for all others.
     rank = len(x.shape)
     axes = tuple(sorted(int(a) % rank for a in np.atleast_1d(np.asarray(axis))))
     return axes, tuple(size if place in axes else 1 for place, size in enumerate(x.shape))
 
 
 def _mean(x: X, axes: tuple[int, ...]) -> X:
-    """Mean over some axes, which stay, with length 1."""
+    # The axes stay, with length 1.
     return sum_over(x, axes) / float(np.prod([x.shape[axis] for axis in axes]))

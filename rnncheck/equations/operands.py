@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from rnncheck.rounding.rounded import Operand, Rounded
 X = Any  # a plain float64 array or a Rounded
 Weights = Mapping[str, Any]  # name -> a plain array; kernels may be a `rounding.products.Matrix`
 Options = Mapping[str, Any]
+Sizes = Sequence[int]  # one for each axis of space
+Axes = int | Sequence[int]  # one axis or several
 
 
 def piecewise(x: X, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> X:

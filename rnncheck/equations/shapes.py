@@ -39,11 +39,8 @@ def shapes(
 ) -> dict[str, tuple[int, ...]]:
     """Return the shape of each layer's output, of those layers that can run on zeros of that size.
 
-    Args:
-        network: whose shapes.
-        n: N, where the model leaves it open.
-        steps: the length of other open axes.
-        problems: filled with why a layer cannot run; layers that read its output are left out too.
+    `n` and `steps` are N and the length of other axes where the model leaves them open. `problems` is filled with why
+    a layer cannot run; layers that read its output are left out too.
     """
     values: dict[Tensor, Array] = {Tensor(spec.name): _zeros(spec, n, steps) for spec in network.inputs}
     for layer in network.layers:
@@ -63,7 +60,7 @@ def _zeros(spec: InputSpec, n: int, steps: int) -> Array:
 
 
 def _outputs(layer: Layer, values: Mapping[Tensor, Array]) -> dict[Tensor, Array]:
-    """Run a layer; of a recurrent one only the input's share of the first step, which has the shape of its gates."""
+    # Of a recurrent layer only the input's share of the first step runs, which has the shape of its gates.
     weights = PLAIN.weights(layer)
     if layer.kind in LAYERS:
         return {Tensor(layer.name): operate(layer, [values[tensor] for tensor in layer.inputs], PLAIN, weights)}
@@ -72,7 +69,7 @@ def _outputs(layer: Layer, values: Mapping[Tensor, Array]) -> dict[Tensor, Array
     state = np.zeros((*cell.project(x[:, 0], weights, layer.options).shape[:-1], units(layer)))
     if layer.mask is not None and values[layer.mask].shape != x.shape[:2]:
         raise ValueError(f"a mask of shape {values[layer.mask].shape} for (N, T) = {x.shape[:2]}")
-    for given in layer.initial_state:
+    for given in layer.initial_state:  # raises where a state does not fit
         np.broadcast_to(values[given], state.shape)
     finals = {Tensor(layer.name, 1 + k): state for k in range(len(cell.states))}
     steps = (len(state), x.shape[1], *state.shape[1:])

@@ -5,14 +5,13 @@ Spatial axes stand between any leading axes R and the channels C, which are last
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from rnncheck.equations.activations import activate
-from rnncheck.equations.layers import layer
-from rnncheck.equations.operands import X, choose, max_over, move, plain, sum_over, without_axis
+from rnncheck.equations.layers import affine, layer
+from rnncheck.equations.operands import Axes, Sizes, X, choose, max_over, move, plain, sum_over, without_axis
 from rnncheck.network import Activation, Array
 
 # A step of 1 along each of the spatial axes, of which there are at most three.
@@ -22,28 +21,18 @@ _ONES = (1, 1, 1)
 def convolve(
     x: X,
     kernel: Any,
-    kernel_size: Sequence[int],
-    strides: Sequence[int] = _ONES,
+    kernel_size: Sizes,
+    strides: Sizes = _ONES,
     padding: str = "valid",
-    dilation_rate: Sequence[int] = _ONES,
+    dilation_rate: Sizes = _ONES,
 ) -> X:
     """Σ over the window of x·kernel: x (R, spatial..., C), kernel (k·C, K) -> (R, spatial'..., K).
 
     The k places of the window come in the order of the spatial axes, the last one fastest, and the channels fastest
-    of all, so that Keras' kernel (k1, k2, ..., C, K) need only be reshaped. The sum stays open.
-
-    Args:
-        x: what the window runs over; leading axes are kept.
-        kernel: a plain matrix, or one of `rnncheck.rounding.products`.
-        kernel_size: the window's size along each spatial axis.
-        strides: the steps from one window to the next.
-        padding: `valid`, `same`, or `causal` for one spatial axis.
-        dilation_rate: the steps from one number of a window to the next.
+    of all, so that Keras' kernel (k1, k2, ..., C, K) need only be reshaped. The sum stays open: a bias can still be
+    added to it. The padding is `valid`, `same`, or `causal` for one spatial axis.
     """
-    read = move(x, lambda array: _patches(array, kernel_size, strides, padding, dilation_rate))
-    channels = x.shape[-1] * int(np.prod(kernel_size))
-    product = read.reshape((-1, channels)) @ kernel
-    return product.reshape((*read.shape[:-1], product.shape[-1]))
+    return affine(move(x, lambda array: _patches(array, kernel_size, strides, padding, dilation_rate)), kernel)
 
 
 def windows(length: int, size: int, stride: int, dilation: int, padding: str) -> Array:
@@ -63,22 +52,21 @@ def windows(length: int, size: int, stride: int, dilation: int, padding: str) ->
     return places
 
 
-def _patches(
-    array: Array, kernel_size: Sequence[int], strides: Sequence[int], padding: str, dilation_rate: Sequence[int]
-) -> Array:
-    """Return (R, spatial..., C) as (R, spatial'..., kernel..., C), with zeros where a window reads padding."""
+def _patches(array: Array, kernel_size: Sizes, strides: Sizes, padding: str, dilation_rate: Sizes) -> Array:
+    # (R, spatial..., C) -> (R, spatial'..., k·C), with zeros where a window reads padding.
     rank, leading = len(kernel_size), array.ndim - len(kernel_size) - 1
     for place in reversed(range(rank)):
         axis = leading + place
         read = windows(array.shape[axis], kernel_size[place], strides[place], dilation_rate[place], padding)
         array = _taken(array, read, axis)
+    # Each axis of space has become two, the window's place and the place in the window: the first ones to the front.
     outputs, sizes = (tuple(range(leading + part, leading + 2 * rank, 2)) for part in (0, 1))
     ordered: Array = array.transpose(*range(leading), *outputs, *sizes, array.ndim - 1)
     return ordered.reshape(*ordered.shape[: leading + rank], -1)
 
 
 def _taken(array: Array, places: Array, axis: int) -> Array:
-    """Return the numbers at some places of an axis, which becomes two; zero at places outside."""
+    # The axis becomes two, those of `places`; what is outside is zero.
     length = array.shape[axis]
     inside = (places >= 0) & (places < length)
     taken = np.take(array, np.clip(places, 0, length - 1), axis)
@@ -89,16 +77,9 @@ def _taken(array: Array, places: Array, axis: int) -> Array:
 
 @layer("Conv1D")
 def conv1d(
-    x: X,
-    *,
-    kernel: Any,
-    bias: Any = None,
-    activation: Activation,
-    kernel_size: Sequence[int],
-    strides: Sequence[int],
-    padding: str,
-    dilation_rate: Sequence[int],
-) -> X:
+    x: X, *, kernel: Any, bias: Any = None, activation: Activation,
+    kernel_size: Sizes, strides: Sizes, padding: str, dilation_rate: Sizes,
+) -> X:  # fmt: skip
     """activation(Σ_j x_{stride·t + dilation·j - before}·kernel_j + bias): x (N, T, D) -> (N, T', K), kernel (k·D, K).
 
     `before` is how far the padding reaches before the first step: see `rnncheck.equations.windows.windows`.
@@ -107,11 +88,9 @@ def conv1d(
     return activate(activation, product if bias is None else product + bias)
 
 
-def _pooled(x: X, pool_size: int | Sequence[int], strides: int | Sequence[int], padding: str) -> tuple[X, Array]:
-    """Return what each window reads, (N, T', size, D), and which of its places exist, (T', size).
-
-    A place outside is replaced by the window's nearest inside.
-    """
+def _pooled(x: X, pool_size: Axes, strides: Axes, padding: str) -> tuple[X, Array]:
+    # What each window reads, (N, T', size, D), and which of its places exist, (T', size). The nearest place inside
+    # stands for one outside, which changes no maximum.
     size, stride = (int(np.ravel(option)[0]) for option in (pool_size, strides))
     length = x.shape[1]
     places = windows(length, size, stride, 1, padding)
