@@ -12,7 +12,6 @@ import rnncheck
 from rnncheck.cases.case import NOTEBOOK, Case
 from rnncheck.checks.verdicts import Verdict
 from rnncheck.equations.changes import with_layer, with_weights
-from rnncheck.faults.blind_spots import blind_spots
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.causes import ONE_CALL
 from rnncheck.faults.catalogue.fault import injections
@@ -28,7 +27,7 @@ from rnncheck.faults.emulation import (
     with_sigmoid_by_tanh,
 )
 from rnncheck.faults.symptoms import describe
-from rnncheck.faults.trial import failures, rows_against
+from rnncheck.faults.trial import blind_spots, failures, rows_against
 from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.keras.extract import extract
 from rnncheck.rounding.precision import PRECISIONS

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -24,73 +23,49 @@ from rnncheck.equations.formats import FORMATS
 from rnncheck.equations.moves import OutsideTableError
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections
 from rnncheck.faults.symptoms import describe
-from rnncheck.faults.trial import MIXING, explains, failures, few_samples, glance_at_outputs, rows_against
+from rnncheck.faults.trial import MIXING, Recordings, explains, failures, few_samples, glance_at_outputs, rows_against
 from rnncheck.faults.wrong_weights import WrongWeight, wrong_weights
-from rnncheck.network import Network, Recording
+from rnncheck.network import Network
 from rnncheck.rounding.precision import PRECISIONS
 
 # Pairs are tried with so many of the faults that explain most on their own as the first of the two.
 _FIRST_OF_PAIRS = 6
-
 # A glance tells that a fault explains nothing where scores stay this many times above their limits: the noise of a
 # glance is rough.
 _HOPELESS = 3.0
-
 # So few wrong weights are named before pairs of faults are tried.
 _SLIPS = 2
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Faults that, put on the expected side, bring every score to rounding level.
+    """Faults that, put on the expected side, bring every score to rounding level."""
 
-    Attributes:
-        faults: the names of the faults, one or two.
-        layers: the layer that each is in.
-        summary: what they do, in words.
-        before: the largest score without them.
-        after: the largest score with them.
-    """
-
-    faults: tuple[str, ...]
-    layers: tuple[str, ...]
-    summary: str
-    before: float
-    after: float
+    faults: tuple[str, ...]  # the names of one or two
+    layers: tuple[str, ...]  # the layer that each is in
+    summary: str  # what they do, in words
+    before: float  # the largest score without them
+    after: float  # the largest score with them
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why a run does not match.
+    """Why a run does not match."""
 
-    Attributes:
-        explanations: what explains it down to rounding, best first; those with the same `after` explain it equally.
-        weights: the entries of weights that explain it, where no fault does.
-        shape: how the error looks, in words, where nothing explains it.
-    """
-
+    # What explains it down to rounding, best first; those with the same `after` explain it equally.
     explanations: tuple[Explanation, ...] = ()
+    # The entries of weights that explain it, where no fault does.
     weights: tuple[WrongWeight, ...] = ()
+    # How the error looks, in words, where nothing explains it.
     shape: str = ""
 
 
 @np.errstate(all="ignore")  # a run may have any numbers
 def diagnose(
-    network: Network,
-    recordings: Sequence[Recording],
-    rows: Sequence[Row],
-    faults: Sequence[Fault],
-    mapper: Mapper = map,
+    network: Network, recordings: Recordings, rows: Sequence[Row], faults: Sequence[Fault], mapper: Mapper = map
 ) -> Diagnosis | None:
-    """Say why a run does not match the network; None where it does, or where nothing could be compared.
-
-    Args:
-        network: the equations.
-        recordings: the run, one recording for each call.
-        rows: what the checks said of it.
-        faults: what to try.
-        mapper: `map`, or a function like it that uses several threads.
-    """
+    """Say why a run does not match the network, given its rows; None where it does, or where nothing was compared."""
+    # A tolerance that somebody set may fail numbers which rounding explains.
     failed = [row for row in rows if row.verdict is Verdict.MISMATCH and row.check is not Check.TOLERANCE]
     if not failed:
         return None
@@ -105,99 +80,79 @@ def diagnose(
     return Diagnosis(shape=describe(network, recordings, failed))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Search:
-    """The search for faults that explain a run."""
-
     network: Network
-    recordings: Sequence[Recording]
+    recordings: Recordings
     failed: Sequence[Row]
     faults: Sequence[Fault]
     mapper: Mapper
 
+    def __post_init__(self) -> None:
+        self._few = few_samples(self.network, self.recordings)
+        self._failing = {row.layer for row in self.failed if row.check is Check.STEP}
+        self._noise = {row.layer: row.noise for row in self.failed if row.check is Check.END_TO_END}
+        glances = ((self._glance(each), each) for each in self._injections(self.network))
+        self._promising = sorted(glances, key=lambda pair: pair[0])
+
     def alone(self) -> tuple[Explanation, ...]:
-        """Return the single faults that explain the run, best first."""
-        return self._explaining((each,) for glance, each in self._glances if glance < _HOPELESS)
+        return self._explaining((each,) for glance, each in self._promising if glance < _HOPELESS)
 
     def in_pairs(self) -> tuple[Explanation, ...]:
-        """Return the pairs of faults that explain the run, best first, each once in either order."""
+        # Best first, and each once: the second fault may be found with the first, too.
         found = self._explaining(
             (first, second)
-            for _, first in self._glances[:_FIRST_OF_PAIRS]
+            for _, first in self._promising[:_FIRST_OF_PAIRS]
             for second in self._injections(first.network)
             if second.fault.name != first.fault.name and self._glance(second) < _HOPELESS
         )
         return tuple({frozenset(zip(pair.faults, pair.layers, strict=True)): pair for pair in found}.values())
 
     def _explaining(self, candidates: Iterable[tuple[Injection, ...]]) -> tuple[Explanation, ...]:
-        """Return those that explain the whole run; the last of each has the network with all of them."""
+        before = max(row.score_max for row in self.failed)
         found = []
         for candidate in candidates:
+            # The second of a pair was made in the network of the first, so that its network has both.
             rows = rows_against(candidate[-1].network, self.recordings, self.mapper)
             if explains(rows):
-                explanation = Explanation(
-                    faults=tuple(each.fault.name for each in candidate),
-                    layers=tuple(each.layer for each in candidate),
-                    summary="; ".join(each.fault.summary for each in candidate),
-                    before=max(row.score_max for row in self.failed),
-                    after=max(row.score_max for row in rows),
-                )
-                found.append(explanation)
+                names, layers = tuple(each.fault.name for each in candidate), tuple(each.layer for each in candidate)
+                summary = "; ".join(each.fault.summary for each in candidate)
+                found.append(Explanation(names, layers, summary, before, max(row.score_max for row in rows)))
         return tuple(sorted(found, key=lambda explanation: explanation.after))
 
     def _injections(self, network: Network) -> Iterator[Injection]:
-        """Return the faults of layers that fail or are read by one; of all layers where no step was seen."""
+        # A step may fail for what the layer read. Where no step was seen, any layer may be to blame.
         if not self._failing:
             return injections(network, self.faults)
         names = {row.layer for row in self.failed}
         read = {tensor.layer for layer in self.network.layers if layer.name in names for tensor in layer.reads}
         return injections(network, self.faults, names | read)
 
-    @cached_property
-    def _failing(self) -> set[str]:
-        """The layers in which a step fails."""
-        return {row.layer for row in self.failed if row.check is Check.STEP}
-
-    @cached_property
-    def _few(self) -> Sequence[Recording]:
-        return few_samples(self.network, self.recordings)
-
-    @cached_property
-    def _glances(self) -> list[tuple[float, Injection]]:
-        """Every fault that may be to blame, with what a glance says of it, the most promising first."""
-        every = [(self._glance(each), each) for each in self._injections(self.network)]
-        return sorted(every, key=lambda pair: pair[0])
-
     def _glance(self, injection: Injection) -> float:
-        """Return how far scores stay above their limits with a fault on the expected side, at a few numbers."""
+        # How far scores stay above their limits with the fault on the expected side, at a few numbers.
         recordings = self.recordings if injection.fault.group in MIXING else self._few
         try:
             if not self._failing:
-                return self._glance_at_outputs(injection.network, recordings)
+                return glance_at_outputs(injection.network, recordings, self._noise)
             calls = observe(injection.network, recordings)
             layers = [layer for layer in injection.network.layers if layer.name in self._failing]
             seen = [differences(layer, calls) for layer in layers]
             if not all(seen):  # with the fault, nobody sees what its steps start from
-                return self._glance_at_outputs(injection.network, recordings)
+                return glance_at_outputs(injection.network, recordings, self._noise)
         except OutsideTableError:  # ids that the fault made of something else
             return math.inf
         return max(map(_excess, seen), default=math.inf)
 
-    def _glance_at_outputs(self, network: Network, recordings: Sequence[Recording]) -> float:
-        noise = {row.layer: row.noise for row in self.failed if row.check is Check.END_TO_END}
-        return glance_at_outputs(network, recordings, noise)
-
 
 def _excess(seen: Sequence[Differences]) -> float:
-    """Return how far a layer's scores are above their limits; infinity where they are not known."""
     scores = np.concatenate([each.scores.reshape(-1) for each in seen])
     if not np.isfinite(scores).all():
         return math.inf
     return max(math.sqrt(np.mean(np.square(scores))) / AVERAGE_LIMIT, float(scores.max()) / SCORE_LIMIT)
 
 
-def _solved(network: Network, recordings: Sequence[Recording], failed: Sequence[Row]) -> tuple[WrongWeight, ...]:
-    """Return the wrong entries of the weights of the layers that fail, if they explain everything."""
+def _solved(network: Network, recordings: Recordings, failed: Sequence[Row]) -> tuple[WrongWeight, ...]:
+    # The wrong entries of the weights of all layers that fail, if they explain everything.
     call = observe(network, recordings)[0]
     steps = {row.layer for row in failed if row.check is Check.STEP}
     found: list[WrongWeight] = []
@@ -212,37 +167,29 @@ def _solved(network: Network, recordings: Sequence[Recording], failed: Sequence[
     return tuple(found) if found and explains(rows_against(corrected, recordings)) else ()
 
 
-def _stored(recordings: Sequence[Recording]) -> str:
-    """Return the coarsest format that holds every number of a run exactly."""
-    arrays = [array for each in recordings for array in (*each.outputs, *each.states.values())]
-    for name in ("bfloat16", "float16", "float32"):
-        if all(np.array_equal(PRECISIONS[name].round(x), x, equal_nan=True) for x in arrays):
-            return name
-    return "float64"
-
-
 def likely_format(
-    network: Network, recordings: Sequence[Recording], known: Mapping[str, Sequence[Row]], mapper: Mapper = map
+    network: Network, recordings: Recordings, known: Mapping[str, Sequence[Row]], mapper: Mapper = map
 ) -> str | None:
     """Return the finest format that explains a run down to rounding; None where none does, or where none can be told.
 
-    Formats whose results would be stored as this run's are come first: numbers that all have 11 digits are float16,
-    though a coarser noise than float16's might explain them too.
-
-    Args:
-        network: the equations, in any precision.
-        recordings: the run, one recording for each call.
-        known: the rows of the run in some of the formats, by name.
-        mapper: `map`, or a function like it that uses several threads.
+    `known` has the rows of the run in some of the formats, by name.
     """
+    # Formats whose results would be stored as this run's are come first: numbers that all have 11 digits are float16,
+    # though a coarser noise than float16's might explain them too.
+    arrays = [array for each in recordings for array in (*each.outputs, *each.states.values())]
+    coarse = (
+        name
+        for name in ("bfloat16", "float16", "float32")
+        if all(np.array_equal(PRECISIONS[name].round(x), x, equal_nan=True) for x in arrays)
+    )
+    stored = next(coarse, "float64")
     few = few_samples(network, recordings)
-    stored = _stored(recordings)
     for name, each in sorted(FORMATS.items(), key=lambda pair: pair[1].stored != stored):
         rows = known.get(name)
         if rows is None:
             changed = each.change(network)
             if few is not recordings and failures(rows_against(changed, few, mapper)):
-                continue
+                continue  # a format that fails in few samples fails in all
             rows = rows_against(changed, recordings, mapper)
         if explains(rows):
             return name

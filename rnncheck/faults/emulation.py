@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,34 +22,24 @@ Product = Callable[[Array, Array], Array]
 def emulate(
     network: Network, calls: Sequence[Sequence[Array]], arithmetic: Emulation | None = None
 ) -> tuple[Recording, ...]:
-    """Run a network as an implementation might, and record all that it shows.
+    """Record all that an implementation of a network might show; by default, it rounds every step once."""
+    # No implementation shows what a fault put between its layers.
+    shown = {layer.name for layer in network.layers if layer.kind != "Moved"}
+    narrow = all(layer.dtype != "float64" for layer in network.layers)
 
-    Args:
-        network: what to run, right or with a fault in it.
-        calls: the inputs of each call in a row.
-        arithmetic: how it computes; every step in float64, rounded once, when None.
-    """
+    def stored(array: Array) -> Array:  # in the dtype that an implementation's arrays have
+        return array.astype(np.float32) if narrow and array.dtype.kind == "f" else array
+
     states: States = {}
     recordings = []
-    shown = {layer.name for layer in network.layers if layer.kind != "Moved"}
     for inputs in calls:
         run = replay(network, inputs, states=states, arithmetic=arithmetic or Emulation(), every_step=True)
         states = run.states
-        recordings.append(
-            Recording(
-                inputs=tuple(inputs),
-                outputs=tuple(_stored(network, output) for output in run.outputs),
-                states={name: _stored(network, h) for name, h in run.sequences.items()},
-                tensors={t: _stored(network, x) for t, x in run.tensors.items() if t.layer in shown},
-            )
-        )
+        outputs = tuple(map(stored, run.outputs))
+        sequences = {name: stored(h) for name, h in run.sequences.items()}
+        tensors = {tensor: stored(x) for tensor, x in run.tensors.items() if tensor.layer in shown}
+        recordings.append(Recording(tuple(inputs), outputs, sequences, tensors))
     return tuple(recordings)
-
-
-def _stored(network: Network, array: Array) -> Array:
-    """Return float32 numbers as such, so that they look as an implementation's do."""
-    narrow = all(layer.dtype != "float64" for layer in network.layers)
-    return array.astype(np.float32) if narrow and array.dtype.kind == "f" else array
 
 
 class Flushing(Emulation):
@@ -76,40 +66,37 @@ def with_sigmoid_by_tanh(network: Network) -> Network:
     return replace(network, layers=tuple(map(changed, network.layers)))
 
 
+@dataclass(frozen=True)
 class Summing(Emulation):
     """An implementation in float32 whose products are computed in a way of its own."""
 
-    def __init__(self, product: Product) -> None:
-        self._product = product
+    product: Product
 
     def weights(self, layer: Layer) -> Weights:
         """Return kernels whose products are computed that way."""
-        plain: Mapping[str, Array] = super().weights(layer)
+        plain = super().weights(layer)
         if layer.kind not in CELLS or layer.dtype != "float32":
             return plain
-        return {n: _Kernel(w, self._product) if n in KERNELS else w for n, w in plain.items()}
+        return {n: _Kernel(w, self.product) if n in KERNELS else w for n, w in plain.items()}
 
 
+@dataclass(frozen=True, eq=False)
 class _Kernel:
-    """A weight matrix (n, M) whose products are computed in float32."""
+    value: Array  # (n, M)
+    product: Product
 
-    __array_ufunc__ = None
-
-    def __init__(self, value: Array, product: Product) -> None:
-        self._value = value
-        self._product = product
+    __array_ufunc__ = None  # so that NumPy leaves `a @ kernel` to the kernel
 
     def __getitem__(self, columns: tuple[slice, slice]) -> _Kernel:
-        return _Kernel(self._value[columns], self._product)
+        return replace(self, value=self.value[columns])
 
     def __rmatmul__(self, a: Array) -> Array:
-        return self._product(a, self._value).astype(np.float64)
+        return self.product(a, self.value).astype(np.float64)
 
 
 def one_after_the_other(a: Array, kernel: Array) -> Array:
     """Add from the first term to the last."""
-    total: Array = np.cumsum(_terms(a, kernel), axis=-2, dtype=np.float32)[..., -1, :]
-    return total
+    return np.cumsum(_terms(a, kernel), axis=-2, dtype=np.float32)[..., -1, :]
 
 
 def last_to_first(a: Array, kernel: Array) -> Array:
@@ -124,8 +111,7 @@ def in_pairs(a: Array, kernel: Array) -> Array:
         if terms.shape[-2] % 2:
             terms = np.concatenate([terms, np.zeros_like(terms[..., :1, :])], axis=-2)
         terms = terms[..., ::2, :] + terms[..., 1::2, :]
-    result: Array = terms[..., 0, :]
-    return result
+    return terms[..., 0, :]
 
 
 def fused(a: Array, kernel: Array) -> Array:
@@ -137,6 +123,5 @@ def fused(a: Array, kernel: Array) -> Array:
 
 
 def _terms(a: Array, kernel: Array) -> Array:
-    """Return the products that a sum is of, (R, n, M), each rounded to float32."""
-    terms: Array = a.astype(np.float32)[..., np.newaxis] * kernel.astype(np.float32)
-    return terms
+    # The products that a sum is of, (R, n, M), each rounded to float32.
+    return np.multiply(a[..., np.newaxis], kernel, dtype=np.float32)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from rnncheck.checks.threads import threads
 from rnncheck.checks.verdicts import Row, Verdict, worst
 from rnncheck.equations.formats import FORMATS
-from rnncheck.faults.blind_spots import BlindSpot, blind_spots
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.diagnosis import Diagnosis, diagnose, likely_format
+from rnncheck.faults.trial import BlindSpot, blind_spots
 from rnncheck.network import Network, Recording
 
 

@@ -11,26 +11,19 @@ from rnncheck.checks.steps import differences
 from rnncheck.checks.thresholds import SCORE_LIMIT
 from rnncheck.checks.verdicts import Check, Row
 from rnncheck.faults.catalogue.fault import halves
-from rnncheck.network import Array, Layer, Network, Recording
+from rnncheck.network import Array, Network, Recording
 
+# The first step that is wrong -> what that hints at.
 _STARTS = {
     0: "wrong from the first step on: look at what is done with the inputs",
     1: "right at the first step, wrong from the second on: look at what is done with the states",
 }
-
-
 # From how much larger scores at the end than at the start are said to grow.
 _GROWS = 4.0
 
 
 def describe(network: Network, recordings: Sequence[Recording], failed: Sequence[Row]) -> str:
-    """Return how the error looks in the first layer that fails, in words; what to record where no step was seen.
-
-    Args:
-        network: the equations.
-        recordings: the run, one recording for each call.
-        failed: the rows that failed.
-    """
+    """Return how the error looks in the first layer that fails, in words; what to record where no step was seen."""
     names = [row.layer for row in failed if row.check is Check.STEP]
     if not names:
         return _as_a_whole(failed)
@@ -38,19 +31,15 @@ def describe(network: Network, recordings: Sequence[Recording], failed: Sequence
     seen = next(iter(differences(layer, observe(network, recordings)[:1])), None)
     if seen is None or seen.value.ndim < 2:
         return ""
-    finite = np.isfinite(seen.value).all()
-    what = [
-        "" if finite else "NaN or infinity on one side only",
-        _when(seen.scores),
-        *_whom(seen.scores),
-        *_where(network, layer, names),
-    ]
-    said = "; ".join(part for part in what if part)
-    return f"layer {layer.name!r}: {said or 'every number is far off'}"
+    said = [] if np.isfinite(seen.value).all() else ["NaN or infinity on one side only"]
+    said += [*_when(seen.scores), *_whom(seen.scores)]
+    both = [each.name for each in halves(network, layer)]
+    if 0 < len({*both} & {*names}) < len(both):
+        said.append(f"only {layer.name!r} of {' and '.join(map(repr, both))}")
+    return f"layer {layer.name!r}: {'; '.join(said) or 'every number is far off'}"
 
 
 def _as_a_whole(failed: Sequence[Row]) -> str:
-    """Say where recorded states first differ, or that there are none."""
     states = next((row for row in failed if row.output == "h"), None)
     if states is None:
         return "no step was observed; record the states of every step to see where it goes wrong"
@@ -61,23 +50,26 @@ def _as_a_whole(failed: Sequence[Row]) -> str:
     )
 
 
-def _when(scores: Array) -> str:
-    """Say at which step the error starts, and whether it grows."""
+def _when(scores: Array) -> list[str]:
+    # (N, T, ...): at which step the error starts, and whether it grows. A layer without steps has fewer axes.
     if scores.ndim < 3:
-        return ""
+        return []
     by_step = np.nanmax(np.where(np.isfinite(scores), scores, np.inf), axis=(0, *range(2, scores.ndim)))
     (wrong,) = np.nonzero(by_step > SCORE_LIMIT)
     if not wrong.size:
-        return "no single number is far off, but all together are"
+        return ["no single number is far off, but all together are"]
     if len(wrong) == 1:
-        return f"wrong at step t={wrong[0]} alone"
-    text = _STARTS.get(int(wrong[0]), f"wrong from step t={wrong[0]} on")
+        return [f"wrong at step t={wrong[0]} alone"]
     early, late = np.array_split(by_step[wrong], 2)
-    return text + ("; it grows with time" if len(wrong) > 3 and np.median(late) > _GROWS * np.median(early) else "")
+    grows = len(wrong) > 3 and np.median(late) > _GROWS * np.median(early)
+    return [
+        _STARTS.get(int(wrong[0]), f"wrong from step t={wrong[0]} on"),
+        *(["it grows with time"] if grows else []),
+    ]
 
 
 def _whom(scores: Array) -> list[str]:
-    """Say which samples and units are concerned, where not all are."""
+    # Which samples and units are concerned, where not all are.
     said = []
     for axis, name in ((0, "sample"), (scores.ndim - 1, "unit")):
         others = tuple(k for k in range(scores.ndim) if k != axis)
@@ -86,12 +78,3 @@ def _whom(scores: Array) -> list[str]:
             few = ", ".join(map(str, concerned[:6])) + (", ..." if len(concerned) > 6 else "")
             said.append(f"only {name}{'s' if len(concerned) > 1 else ''} {few} of {scores.shape[axis]}")
     return said
-
-
-def _where(network: Network, layer: Layer, names: Sequence[str]) -> list[str]:
-    """Say that one direction of a Bidirectional alone is concerned, where it is so."""
-    recurrent = [each.name for each in halves(network, layer)]
-    concerned = [name for name in recurrent if name in names]
-    if not 0 < len(concerned) < len(recurrent):
-        return []
-    return [f"only {layer.name!r} of {' and '.join(map(repr, recurrent))}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,8 +15,12 @@ from rnncheck.checks.threads import Mapper
 from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
 from rnncheck.equations.replay import States, replay
+from rnncheck.faults.catalogue.fault import Fault, Injection, injections
 from rnncheck.faults.variants import in_variants, rows_of_variants
 from rnncheck.network import Layer, Network, Recording
+
+# A run of one or more calls.
+Recordings = Sequence[Recording]
 
 # The classes of faults that mix samples: what they do to some of them is not what they do to all.
 MIXING = ("layout", "batch", "masks")
@@ -27,21 +32,19 @@ _FEW = 2**12
 # own noise would have to be as many times that of the right one.
 _FAR = 100.0
 
+# What to say of a fault whose causes all fail to apply.
+_UNDER_THE_NOISE = (
+    "it moves no number here by more than rounding does",
+    "Use larger weights or inputs, and more samples and steps.",
+)
+
 
 def rows_against(
-    network: Network, recordings: Sequence[Recording], mapper: Mapper = map, suspected: Sequence[Layer] = ()
+    network: Network, recordings: Recordings, mapper: Mapper = map, suspected: Sequence[Layer] = ()
 ) -> tuple[Row, ...]:
-    """Hold a run against a network: every step, and the whole run where no step failed.
+    """Hold a run against a network, right or wrong: every step, and the whole run where no step failed.
 
-    Args:
-        network: the equations, right or wrong.
-        recordings: the run, one recording for each call.
-        mapper: `map`, or a function like it that uses several threads.
-        suspected: layers to check first; where their steps fail, the others are left out.
-
-    Returns:
-        The rows of the steps; where none of them failed, those of the outputs besides, and of every sequence whose
-        steps start from states that nobody sees.
+    The suspected layers are checked first; where their steps fail, the others are left out.
     """
     calls = observe(network, recordings)
     steps: list[Row] = []
@@ -50,29 +53,26 @@ def rows_against(
         if failures(steps):
             return tuple(steps)
     vouched = all_steps_match(network, steps) and not disagreements(network, calls)
+    # Where a sequence's steps start from states that nobody sees, only its whole can be compared.
     hidden = unseen(network, calls)
     return (*steps, *end_to_end_rows(network, recordings, mapper, steps_checked=vouched, sequences=hidden))
 
 
-def shows(wrong: Network, right: Network, recordings: Sequence[Recording], mapper: Mapper = map) -> bool:
-    """Whether a run shows that it is not of a wrong network, by the steps of those layers that differ or else at all.
-
-    Args:
-        wrong: the right network with something changed.
-        right: the network that the run matches.
-        recordings: the run, one recording for each call.
-        mapper: `map`, or a function like it that uses several threads.
-    """
+def shows(wrong: Network, right: Network, recordings: Recordings, mapper: Mapper = map) -> bool:
+    """Whether a run that matches the right network fails against a wrong one, which is the right one changed."""
+    # A change shows in the layers that it changed, if anywhere: their steps are checked first.
     return bool(failures(rows_against(wrong, recordings, mapper, _changed(wrong, right))))
 
 
-def glance_at_outputs(network: Network, recordings: Sequence[Recording], noise: Mapping[str, float]) -> float:
+def _changed(wrong: Network, right: Network) -> list[Layer]:
+    known = set(map(id, right.layers))
+    return [layer for layer in wrong.layers if id(layer) not in known]
+
+
+def glance_at_outputs(network: Network, recordings: Recordings, noise: Mapping[str, float]) -> float:
     """Return how far the outputs of a run lie from a plain run of a network, in units of the limit of a score.
 
-    Args:
-        network: the equations, right or wrong.
-        recordings: the run, one recording for each call.
-        noise: what rounding typically moves the outputs of a layer by; a layer without it is left out.
+    `noise` is what rounding typically moves a layer's outputs by; a layer without it is left out.
     """
     states: States = {}
     largest = 0.0
@@ -88,17 +88,12 @@ def glance_at_outputs(network: Network, recordings: Sequence[Recording], noise: 
 
 
 @np.errstate(all="ignore")  # a wrong network may have any numbers
-def which_show(
-    wrongs: Sequence[Network], right: Network, recordings: Sequence[Recording], mapper: Mapper = map
-) -> list[bool]:
-    """Whether a run `shows` that it is not of a wrong network, for many of them.
-
-    Where outputs alone show them, those that differ in the weights of a layer are run at once, and of the others a
-    plain run tells first whether they are far off.
-    """
+def which_show(wrongs: Sequence[Network], right: Network, recordings: Recordings, mapper: Mapper = map) -> list[bool]:
+    """Whether a run `shows` that it is not of a wrong network, for many of them."""
     calls = observe(right, recordings)
     seen = {layer.name for layer in right.layers if sees(layer, calls)}
     found: dict[int, bool] = {}
+    # Where outputs alone show them, those that differ in the weights of a layer are run at once.
     alike = [] if unseen(right, calls) else in_variants(right, wrongs, len(recordings[0].inputs[0]))
     for places, variants in alike:
         if variants.layer.name not in seen:
@@ -108,21 +103,13 @@ def which_show(
     if len(seen) < len(right.layers):
         ends = end_to_end_rows(right, recordings, mapper, steps_checked=False)
         noise = {row.layer: row.noise for row in ends if row.verdict is Verdict.MATCH}
-
-    def far_off(wrong: Network) -> bool:
-        unseen_steps = any(layer.name not in seen for layer in _changed(wrong, right))
-        return unseen_steps and glance_at_outputs(wrong, recordings, noise) > _FAR
-
-    return [
-        found[place] if place in found else far_off(wrong) or shows(wrong, right, recordings, mapper)
-        for place, wrong in enumerate(wrongs)
-    ]
-
-
-def _changed(wrong: Network, right: Network) -> list[Layer]:
-    """Return the layers of a wrong network that differ."""
-    known = set(map(id, right.layers))
-    return [layer for layer in wrong.layers if id(layer) not in known]
+    for place, wrong in enumerate(wrongs):
+        if place not in found:
+            # Of the others, a plain run tells first whether they are far off.
+            hidden = any(layer.name not in seen for layer in _changed(wrong, right))
+            far = hidden and glance_at_outputs(wrong, recordings, noise) > _FAR
+            found[place] = far or shows(wrong, right, recordings, mapper)
+    return [found[place] for place in range(len(wrongs))]
 
 
 def failures(rows: Sequence[Row]) -> list[Row]:
@@ -140,7 +127,7 @@ def explains(rows: Sequence[Row]) -> bool:
     )
 
 
-def few_samples(network: Network, recordings: Sequence[Recording]) -> Sequence[Recording]:
+def few_samples(network: Network, recordings: Recordings) -> Recordings:
     """Return the first samples of a run, enough for a glance; the run itself where it is short or cannot be cut."""
     samples = len(recordings[0].inputs[0])
     of_a_sample = largest_layer(network, recordings) // (len(recordings) * samples)
@@ -148,3 +135,36 @@ def few_samples(network: Network, recordings: Sequence[Recording]) -> Sequence[R
     if enough >= samples or not network.parts_by_sample:
         return recordings
     return [recording.first_samples(enough) for recording in recordings]
+
+
+@dataclass(frozen=True)
+class BlindSpot:
+    """A fault that a run would not show, by its name."""
+
+    fault: str
+    layer: str  # where it would be
+    reason: str  # why it would not show
+    remedy: str  # what to do so that it would
+
+
+def blind_spots(
+    network: Network, recordings: Recordings, faults: Sequence[Fault], mapper: Mapper = map
+) -> tuple[BlindSpot, ...]:
+    """Return the faults that a run which matches the network would also match with."""
+
+    def hidden(candidates: list[Injection], run: Recordings) -> list[Injection]:
+        shown = which_show([each.network for each in candidates], network, run, mapper)
+        return [each for each, is_shown in zip(candidates, shown, strict=True) if not is_shown]
+
+    candidates = list(injections(network, faults))
+    few = few_samples(network, recordings)
+    if few is not recordings:  # most faults show in a few samples already
+        glanced = hidden([each for each in candidates if each.fault.group not in MIXING], few)
+        candidates = [each for each in candidates if each in glanced or each.fault.group in MIXING]
+    call = observe(network, recordings)[0]
+    spots = []
+    for each in hidden(candidates, recordings):
+        layer = network.layer(each.layer)
+        causes = ((cause.reason, cause.remedy) for cause in each.fault.hidden_by if cause.holds(layer, call))
+        spots.append(BlindSpot(each.fault.name, each.layer, *next(causes, _UNDER_THE_NOISE)))
+    return tuple(spots)

@@ -16,6 +16,7 @@ from rnncheck.checks.end_to_end import compare_part, comparisons_of, judged_outp
 from rnncheck.checks.verdicts import Row
 from rnncheck.equations.arithmetic import Analysis, rounded_weights
 from rnncheck.equations.cells import CELLS, widest
+from rnncheck.faults.catalogue.fault import shapes
 from rnncheck.network import Array, Layer, Network, Recording
 from rnncheck.rounding.rounded import Bounds
 
@@ -25,17 +26,11 @@ _AT_ONCE = 2**12
 
 @dataclass(frozen=True, kw_only=True)
 class Variants(Analysis):
-    """The arithmetic of several networks: one network's equations, with weights of their own in one layer.
-
-    Attributes:
-        layer: that layer.
-        by_network: its weights in each of them, of the same names and shapes.
-        samples: N of each network's run.
-    """
+    """The arithmetic of several networks: one network's equations, with weights of their own in one layer."""
 
     layer: Layer
-    by_network: Sequence[Mapping[str, Array]]
-    samples: int
+    by_network: Sequence[Mapping[str, Array]]  # the layer's weights in each of them, of the same names and shapes
+    samples: int  # N of each network's run
 
     @property
     def runs(self) -> int:
@@ -47,18 +42,13 @@ class Variants(Analysis):
         if layer is not self.layer:
             return rounded_weights(layer)
         each = [rounded_weights(replace(layer, weights=weights)) for weights in self.by_network]
+        # A cell has N rows of each network at every step; other layers have a network's rows of all steps in a row.
         samples = self.samples if layer.kind in CELLS else None
         return {name: Stacked(np.stack([weights[name] for weights in each]), samples) for name in each[0]}
 
 
 def in_variants(right: Network, wrongs: Sequence[Network], samples: int) -> Iterator[tuple[list[int], Variants]]:
-    """Yield those networks that can run at once, by their places among all, with the arithmetic of their run.
-
-    Args:
-        right: the network whose equations they have.
-        wrongs: networks that differ from it, in whatever.
-        samples: N of the run.
-    """
+    """Yield the wrong networks that can run at once, by their places, with the arithmetic of a run of N samples."""
     at_once = _AT_ONCE // (samples * widest(right))
     if not right.parts_by_sample or at_once < 2:
         return
@@ -72,7 +62,7 @@ def in_variants(right: Network, wrongs: Sequence[Network], samples: int) -> Iter
 
 
 def _changed_layer(right: Network, wrong: Network) -> Layer | None:
-    """Return the layer in whose weights, those of a product, a network differs from another; None if in more."""
+    # The layer in whose weights, those of a product, a network differs from the right one; None if in more.
     different = [pair for pair in zip(right.layers, wrong.layers, strict=False) if pair[0] is not pair[1]]
     if len(different) != 1 or len(wrong.layers) != len(right.layers):
         return None
@@ -81,7 +71,7 @@ def _changed_layer(right: Network, wrong: Network) -> Layer | None:
     is_variant = (
         (old.kind in CELLS or old.kind == "Dense")
         and old.weights["kernel"].ndim == 2
-        and _shapes(old) == _shapes(new)
+        and shapes(old) == shapes(new)
         and old.options.keys() == new.options.keys()
         and all(new.options[name] is option for name, option in old.options.items())
         and all(getattr(old, name) is getattr(new, name) for name in names)
@@ -90,42 +80,23 @@ def _changed_layer(right: Network, wrong: Network) -> Layer | None:
     return old if is_variant else None
 
 
-def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
-    return {name: weight.shape for name, weight in layer.weights.items()}
-
-
 def rows_of_variants(network: Network, recordings: Sequence[Recording], variants: Variants) -> list[list[Row]]:
-    """Compare each output of the whole run with those of several networks, which one replay computes.
-
-    Args:
-        network: which the others are variants of.
-        recordings: what the implementation produced, one for each call in a row.
-        variants: the arithmetic of all of them.
-
-    Returns:
-        The rows that `end_to_end_rows` has for each of them, where no step on the way is checked.
-    """
+    """Return what `end_to_end_rows` does for each variant of a network, where no step on the way is checked."""
     comparisons = list(comparisons_of(recordings, None, {}))
     samples = slice(0, len(recordings[0].inputs[0]))
     compared = compare_part(network, recordings, comparisons, variants, samples)
     return [judged_outputs(network, recordings, comparisons, [seen], steps_checked=False) for seen in compared]
 
 
+@dataclass(frozen=True, eq=False)
 class Stacked:
     """F arrays of one shape, each for those rows of an operand that are of its own network.
 
     The rows are those of any number of steps, of F networks within a step, and of N samples within a network.
     """
 
-    def __init__(self, arrays: Array, samples: int | None) -> None:
-        """Keep the arrays.
-
-        Args:
-            arrays: (F, ...), one for each network.
-            samples: N; None where a network's rows are all in a row.
-        """
-        self.arrays = arrays
-        self.samples = samples
+    arrays: Array  # (F, ...)
+    samples: int | None  # N; None where a network's rows are all in a row
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -137,7 +108,7 @@ class Stacked:
         return Stacked(self.arrays[(slice(None), *(key if isinstance(key, tuple) else (key,)))], self.samples)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Any) -> Any:
-        """Return what NumPy asks for: `a @ stacked`, or a function of each number."""
+        # NumPy asks this for `a @ stacked`, and for a function of each number.
         if ufunc is np.matmul:
             return self.__rmatmul__(operands[0])
         return Stacked(getattr(ufunc, method)(self.arrays), self.samples)
@@ -145,8 +116,7 @@ class Stacked:
     def __rmatmul__(self, a: Array) -> Array:
         """Return each row of a (R, n) times its own network's matrix (n, M): (R, M)."""
         rows, n = a.shape
-        product: Array = a.reshape(*self._rows(rows), n) @ self.arrays
-        return product.reshape(rows, -1)
+        return np.reshape(a.reshape(*self._rows(rows), n) @ self.arrays, (rows, -1))
 
     def for_rows(self, rows: int) -> Array:
         """Return each row's own array (M,): (R, M)."""
@@ -154,7 +124,7 @@ class Stacked:
         return placed.reshape(rows, *self.shape)
 
     def _rows(self, rows: int) -> tuple[int, int, int]:
-        """Return steps, networks and samples of so many rows."""
+        # Steps, networks and samples of so many rows.
         networks = len(self.arrays)
         samples = self.samples or rows // networks
         return rows // (networks * samples), networks, samples

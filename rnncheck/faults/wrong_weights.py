@@ -21,6 +21,9 @@ from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.equations.cells import CELLS
 from rnncheck.network import Array, Layer
 
+# The name of a weight, and where in it.
+Entry = tuple[str, tuple[int, ...]]
+
 # By how much an entry is moved to see how the layer's numbers move with it.
 _NUDGE = 2.0**-16
 # More entries of one unit's weights, or more units, than these are no slip of the pen.
@@ -35,19 +38,12 @@ _MOST_WORK = 2**27
 
 @dataclass(frozen=True)
 class WrongWeight:
-    """One entry of a weight that differs.
-
-    Attributes:
-        layer: the layer's name.
-        weight: the weight's name, such as `recurrent_kernel`.
-        index: where in it, from the first axis to the last.
-        difference: the implementation's entry minus that of the network.
-    """
+    """One entry of a weight that differs."""
 
     layer: str
-    weight: str
-    index: tuple[int, ...]
-    difference: float
+    weight: str  # the weight's name, such as `recurrent_kernel`
+    index: tuple[int, ...]  # where in it, from the first axis to the last
+    difference: float  # the implementation's entry minus that of the network
 
     def __str__(self) -> str:
         where = ", ".join(map(str, self.index))
@@ -63,12 +59,8 @@ class WrongWeight:
 
 
 def wrong_weights(layer: Layer, call: Call) -> list[WrongWeight]:
-    """Return the entries of a layer's weights whose errors explain its differences; none where none do.
-
-    Args:
-        layer: recurrent and no convolution, or Dense.
-        call: what was observed.
-    """
+    """Return the entries of a layer's weights whose errors explain its differences; none where none do."""
+    # An entry of a convolution moves the numbers of many places, so that nothing is solved for.
     if layer.kind not in {*CELLS, "Dense"} or layer.kind.startswith("Conv"):
         return []
     h = call.recording.states.get(layer.name)
@@ -77,7 +69,10 @@ def wrong_weights(layer: Layer, call: Call) -> list[WrongWeight]:
     if not (observed := differences(layer, [call])):
         return []
     (seen,) = observed
-    units = _failing_units(seen)
+    scores = seen.scores.reshape(-1, seen.value.shape[-1])
+    with np.errstate(all="ignore"):
+        failing = (scores.max(axis=0) > SCORE_LIMIT) | (np.sqrt(np.mean(scores**2, axis=0)) > AVERAGE_LIMIT)
+    units = [int(unit) for unit in np.flatnonzero(failing)]
     entries = {unit: list(_entries(layer, unit)) for unit in units}
     work = sum(map(len, entries.values())) * seen.value.size
     if not 0 < len(units) <= _MOST_UNITS or work > _MOST_WORK:
@@ -91,15 +86,8 @@ def wrong_weights(layer: Layer, call: Call) -> list[WrongWeight]:
     return found
 
 
-def _failing_units(seen: Differences) -> list[int]:
-    scores = seen.scores.reshape(-1, seen.value.shape[-1])
-    with np.errstate(all="ignore"):
-        failing = (scores.max(axis=0) > SCORE_LIMIT) | (np.sqrt(np.mean(scores**2, axis=0)) > AVERAGE_LIMIT)
-    return [int(unit) for unit in np.flatnonzero(failing)]
-
-
-def _entries(layer: Layer, unit: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield the entries of the columns that make one unit."""
+def _entries(layer: Layer, unit: int) -> Iterator[Entry]:
+    # The columns that make one unit: one in each gate's block of M.
     m = layer.weights["recurrent_kernel"].shape[-2] if layer.kind in CELLS else layer.weights["kernel"].shape[-1]
     for name, weight in layer.weights.items():
         for row in np.ndindex(weight.shape[:-1]):
@@ -107,21 +95,15 @@ def _entries(layer: Layer, unit: int) -> Iterator[tuple[str, tuple[int, ...]]]:
                 yield name, (*row, column)
 
 
-def _pursued(
-    layer: Layer, call: Call, seen: Differences, unit: int, entries: Sequence[tuple[str, tuple[int, ...]]]
-) -> list[WrongWeight]:
-    """Return the fewest entries that explain one unit's differences down to rounding; none if it takes too many."""
-
-    def in_noise(value: Array) -> Array:
-        numbers: Array = (value[..., unit] / seen.noise[..., unit]).reshape(-1)
-        return numbers
-
-    def moves(name: str, index: tuple[int, ...]) -> Array:
-        """Return how the unit's numbers move with an entry."""
-        (nudged,) = differences(WrongWeight.put_in(layer, [WrongWeight(layer.name, name, index, _NUDGE)]), [call])
-        return in_noise((seen.value - nudged.value) / _NUDGE)
-
-    target, matrix = in_noise(seen.value), np.stack([moves(*entry) for entry in entries], axis=1)
+def _pursued(layer: Layer, call: Call, seen: Differences, unit: int, entries: Sequence[Entry]) -> list[WrongWeight]:
+    # The fewest entries that explain one unit's differences down to rounding; none if it takes too many.
+    value, noise = seen.value[..., unit].reshape(-1), seen.noise[..., unit].reshape(-1)
+    columns = []
+    for entry in entries:
+        (nudged,) = differences(WrongWeight.put_in(layer, [WrongWeight(layer.name, *entry, _NUDGE)]), [call])
+        columns.append((value - nudged.value[..., unit].reshape(-1)) / _NUDGE / noise)
+    # (R,), and how R numbers move with each of E entries, (R, E), in units of their noise.
+    target, matrix = value / noise, np.stack(columns, axis=1)
     if not (np.isfinite(target).all() and np.isfinite(matrix).all()):
         return []
     chosen = _fewest(matrix, target)
@@ -130,10 +112,8 @@ def _pursued(
 
 
 def _fewest(moves: Array, target: Array) -> list[int]:
-    """Return the fewest columns that explain the target down to rounding; none if it takes too many.
-
-    The sets of columns that leave least are carried on, each with the columns that explain most of what it leaves.
-    """
+    # The fewest columns of `moves` (R, E) that explain the target (R,) down to rounding; none if it takes too many.
+    # The sets of columns that leave least are carried on, each with the columns that explain most of what it leaves.
     lengths = np.linalg.norm(moves, axis=0)
     sets: list[tuple[int, ...]] = [()]
     for _ in range(_MOST_ENTRIES):
@@ -152,7 +132,6 @@ def _fewest(moves: Array, target: Array) -> list[int]:
 
 
 def _left(moves: Array, target: Array, chosen: tuple[int, ...]) -> Array:
-    """Return what the best errors of some columns leave of the target."""
+    # What the best errors of some columns leave of the target.
     part = moves[:, list(chosen)]
-    left: Array = target - part @ np.linalg.lstsq(part, target, rcond=None)[0]
-    return left
+    return np.subtract(target, part @ np.linalg.lstsq(part, target, rcond=None)[0])

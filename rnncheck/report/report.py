@@ -14,9 +14,9 @@ from rnncheck.report.values import ROW_FIELDS, SCHEMA, flat_row, plain_values, r
 if TYPE_CHECKING:
     import pandas
 
-    from rnncheck.faults.blind_spots import BlindSpot
     from rnncheck.faults.diagnosis import Diagnosis
     from rnncheck.faults.explain import FormatFound
+    from rnncheck.faults.trial import BlindSpot
 
 EXIT_CODES = {Verdict.MATCH: 0, Verdict.MISMATCH: 1, Verdict.ERROR: 2, Verdict.UNDECIDABLE: 3}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 from rnncheck.equations.activations import activate
 from rnncheck.equations.cells import cell_of
@@ -15,9 +15,8 @@ from rnncheck.network import Activation, Layer
 _GATED = ("GRU", *LSTMS)
 
 
+# Makes a fault of a function: the name of a layer's activation -> the name of the one that it uses.
 def _of_activation(option: str) -> Form:
-    """Make a fault of a function: the name of a layer's activation -> the name of the one that it uses."""
-
     def form(change: Callable[[str], str | None]) -> Change:
         def changed(layer: Layer) -> Layer | None:
             name = layer.options[option].name
@@ -88,10 +87,8 @@ def activation_misplaced(layer: Layer) -> Layer:
 @fault("activations", of_layer, hidden_by=[ONE_STEP])
 def activated_twice(layer: Layer) -> Layer:
     """the activation is applied to h once more, outside the cell"""
-    right = cell_of(layer).output
-    return with_cell(
-        layer, output=lambda gates, state, options: activate(options["activation"], right(gates, state, options))
-    )
+    once = cell_of(layer).output
+    return with_cell(layer, output=lambda g, h, options: activate(options["activation"], once(g, h, options)))
 
 
 @fault("options", of_layer)
@@ -99,10 +96,8 @@ def pre_activations_clipped(layer: Layer) -> Layer:
     """pre-activations are clipped to ±1, as with ONNX's clip"""
 
     def after_clipping(activation: Activation) -> Activation:
-        def function(x: Any, **_: float) -> Any:
-            return activate(activation, activate(Activation("hard_tanh"), x))
-
-        return Activation(activation.name, activation.parameters, function)
+        clip = Activation("hard_tanh")
+        return replace(activation, function=lambda x, **_: activate(activation, activate(clip, x)))
 
     chosen = {name: value for name, value in layer.options.items() if isinstance(value, Activation)}
     return with_options(layer, **{name: after_clipping(value) for name, value in chosen.items()})

@@ -12,31 +12,25 @@ from rnncheck.checks.observed import Call
 from rnncheck.equations.cells import CELLS
 from rnncheck.network import Array, Layer, Tensor
 
+# (layer, the first call as it was observed) -> whether something is so there
+Condition = Callable[[Layer, Call], bool]
+
 
 @dataclass(frozen=True)
 class Cause:
-    """Something about a model and its inputs that hides faults.
+    """Something about a model and its inputs that hides faults."""
 
-    Attributes:
-        reason: what is so, as the end of "... would not show: ".
-        remedy: what to do.
-        holds: (layer, the first call as it was observed) -> whether it is so.
-    """
-
-    reason: str
-    remedy: str
-    holds: Callable[[Layer, Call], bool]
+    reason: str  # what is so, as the end of "... would not show: "
+    remedy: str  # what to do
+    holds: Condition  # whether it is so
 
 
-def _of_bias(holds: Callable[[Array], bool]) -> Callable[[Layer, Call], bool]:
+def _of_bias(holds: Callable[[Array], bool]) -> Condition:
     return lambda layer, call: holds(layer.weights.get("bias", np.zeros(0)))
 
 
-def _of_tensor(
-    find: Callable[[Layer], Tensor | None], holds: Callable[[Array], Any]
-) -> Callable[[Layer, Call], bool]:
-    """Say whether something holds of a tensor that a layer reads; it does not where nobody observed the tensor."""
-
+def _of_tensor(find: Callable[[Layer], Tensor | None], holds: Callable[[Array], Any]) -> Condition:
+    # Of a tensor that nobody observed nothing holds.
     def holds_of(layer: Layer, call: Call) -> bool:
         tensor = find(layer)
         array = None if tensor is None else call.tensor(tensor)
@@ -45,11 +39,13 @@ def _of_tensor(
     return holds_of
 
 
-def _of_sequence(holds: Callable[[Array], Any]) -> Callable[[Layer, Call], bool]:
+def _of_inputs(holds: Callable[[Array], Any]) -> Condition:
+    # (N, T, ...), which a recurrent layer reads
     return _of_tensor(lambda layer: layer.inputs[0] if layer.kind in CELLS else None, holds)
 
 
-def _of_mask(holds: Callable[[Array], Any]) -> Callable[[Layer, Call], bool]:
+def _of_mask(holds: Callable[[Array], Any]) -> Condition:
+    # The mask (N, T), where there is one.
     return _of_tensor(lambda layer: layer.mask, holds)
 
 
@@ -63,22 +59,20 @@ ZERO_WEIGHT = Cause(
     "Use random weights.",
     lambda layer, call: any(not weight.any() for weight in layer.weights.values()),
 )
-ZERO_BIAS = Cause("the bias is zero", "Use random biases.", _of_bias(lambda bias: not bias.any()))
-ZERO_RECURRENT_BIAS = Cause(
-    "the recurrent bias is zero", "Use random biases.", _of_bias(lambda bias: not bias[-1:].any())
-)
+ZERO_BIAS = Cause("the bias is zero", "Use random biases.", _of_bias(lambda b: not b.any()))
+ZERO_RECURRENT_BIAS = Cause("the recurrent bias is zero", "Use random biases.", _of_bias(lambda b: not b[-1:].any()))
 CONSTANT_WEIGHTS = Cause(
     "the weights are all equal",
     "Use random weights.",
     lambda layer, call: all(np.ptp(weight) == 0.0 for weight in layer.weights.values() if weight.size),
 )
-ONE_STEP = Cause("there is one step only", "Use at least four steps.", _of_sequence(lambda x: x.shape[1] < 2))
-ONE_SAMPLE = Cause("there is one sample only", "Use at least two samples.", _of_sequence(lambda x: len(x) < 2))
+ONE_STEP = Cause("there is one step only", "Use at least four steps.", _of_inputs(lambda x: x.shape[1] < 2))
+ONE_SAMPLE = Cause("there is one sample only", "Use at least two samples.", _of_inputs(lambda x: len(x) < 2))
 TWO_SAMPLES = Cause(
-    "there are fewer than three samples", "Use at least three samples.", _of_sequence(lambda x: len(x) < 3)
+    "there are fewer than three samples", "Use at least three samples.", _of_inputs(lambda x: len(x) < 3)
 )
 EQUAL_SAMPLES = Cause(
-    "all samples are equal", "Use random inputs.", _of_sequence(lambda x: len(x) > 1 and (x == x[:1]).all())
+    "all samples are equal", "Use random inputs.", _of_inputs(lambda x: len(x) > 1 and (x == x[:1]).all())
 )
 NO_SAMPLE_PADDED = Cause("every step counts", "Use a mask with padding and holes.", _of_mask(lambda mask: mask.all()))
 PADS_THE_END = Cause(

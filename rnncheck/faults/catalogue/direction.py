@@ -10,46 +10,45 @@ from rnncheck.equations.cells import Loop
 from rnncheck.equations.changes import moving, put_out_through, redirected, with_cell, with_layer, with_options
 from rnncheck.faults.catalogue.causes import EQUAL_SAMPLES, ONE_SAMPLE, ONE_STEP, TWO_SAMPLES
 from rnncheck.faults.catalogue.fault import (
+    backwards,
     fault,
-    goes_backwards,
     halves,
     of_inputs,
     of_layer,
     of_network,
-    of_weights,
+    of_weight,
     shapes,
 )
 from rnncheck.network import Array, Layer, Network, Tensor
 
 
-@fault("direction", of_layer, when=goes_backwards, hidden_by=[ONE_STEP])
+@fault("direction", of_layer, when=backwards, hidden_by=[ONE_STEP])
 def go_backwards_ignored(layer: Layer) -> Layer:
     """go_backwards is ignored: the steps are taken from first to last"""
     return with_options(layer, go_backwards=False)
 
 
-@fault("direction", of_layer, when=lambda layer: not goes_backwards(layer), hidden_by=[ONE_STEP])
+@fault("direction", of_layer, when=lambda layer: not backwards(layer), hidden_by=[ONE_STEP])
 def time_reversed(layer: Layer) -> Layer:
     """the steps are taken from last to first"""
     return with_options(layer, go_backwards=True)
 
 
-@fault("direction", of_network, when=goes_backwards, hidden_by=[ONE_STEP])
+@fault("direction", of_network, when=backwards, hidden_by=[ONE_STEP])
 def output_turned_round(network: Network, layer: Layer) -> Network | None:
     """the output of a layer that goes backwards is turned round"""
-    if not layer.options["return_sequences"]:
-        return None
-    return put_out_through(network, layer, lambda sequence: sequence[:, ::-1])
+    # Keras leaves it in the order in which the steps were taken.
+    return put_out_through(network, layer, lambda h: h[:, ::-1]) if layer.options["return_sequences"] else None
 
 
 @fault("direction", of_network, kinds=("Reverse",), hidden_by=[ONE_STEP])
 def output_not_turned_round(network: Network, layer: Layer) -> Network | None:
     """the output of Bidirectional's backward half is not turned round"""
-    turns_a_mask = layer.name.endswith("mask")
+    turns_a_mask = layer.name.endswith("mask")  # for the backward half to read
     return None if turns_a_mask else redirected(network, {Tensor(layer.name): layer.inputs[0]})
 
 
-@fault("direction", of_layer, when=goes_backwards, hidden_by=[ONE_STEP])
+@fault("direction", of_layer, when=backwards, hidden_by=[ONE_STEP])
 def backward_last_step_for_first(layer: Layer) -> Layer | None:
     """a layer that goes backwards returns its first step, which is the last of the sequence"""
     return None if layer.options["return_sequences"] else with_cell(layer, loop=Loop(returned=0))
@@ -94,6 +93,7 @@ def merge_mode_confused(layer: Layer) -> Layer:
 @fault("layout", of_inputs, hidden_by=[ONE_SAMPLE, ONE_STEP])
 def time_and_batch_swapped(x: Array) -> Array:
     """(N, T, D) is read as (T, N, D)"""
+    # torch reads its inputs so, unless batch_first is set.
     n, t_steps, *rest = x.shape
     return x.reshape(t_steps, n, *rest).swapaxes(0, 1)
 
@@ -119,6 +119,7 @@ def inputs_late_by_one(x: Array) -> Array:
 @fault("layout", of_layer, kinds=("Flatten",), hidden_by=[ONE_STEP])
 def flatten_in_other_order(layer: Layer) -> Layer:
     """Flatten runs through the first axis fastest"""
+    # (N, T, ...): what NumPy calls Fortran's order, of each sample.
     return replace(layer, equations=moving(lambda x: np.moveaxis(x, 1, -1).reshape(len(x), -1)))
 
 
@@ -140,9 +141,10 @@ def stale_buffer(x: Array) -> Array:
     return np.roll(x, 1, axis=0)
 
 
-@fault("batch", of_weights("recurrent_kernel"), hidden_by=[ONE_STEP])
+@fault("batch", of_weight("recurrent_kernel"), hidden_by=[ONE_STEP])
 def units_cut_at_block(kernel: Array) -> Array | None:
     """the recurrent product leaves out the units after the last whole block"""
+    # As a kernel in vector instructions does that has no loop for the rest.
     m = kernel.shape[-2]
     block = 1 << ((m - 1).bit_length() - 1) if m > 1 else 1  # the largest power of 2 below M
     if m == block:

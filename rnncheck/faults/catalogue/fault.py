@@ -39,21 +39,13 @@ WITH_WEIGHTS = (*CELLS, "Dense")
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which recurrent implementations have been wrong.
+    """One way in which recurrent implementations have been wrong."""
 
-    Attributes:
-        name: what it is called in tables and JSON.
-        group: its class: gate order, masks, ...
-        summary: one line that says what the faulty implementation does.
-        change: makes the fault in one layer.
-        hidden_by: what keeps it from showing, the likeliest first.
-    """
-
-    name: str
-    group: str
-    summary: str
-    change: Change
-    hidden_by: tuple[Cause, ...] = ()
+    name: str  # what it is called in tables and JSON
+    group: str  # its class: gate order, masks, ...
+    summary: str  # one line that says what the faulty implementation does
+    change: Change  # makes the fault in one layer
+    hidden_by: tuple[Cause, ...] = ()  # what keeps it from showing, the likeliest first
 
 
 # All faults, in the order in which they are entered.
@@ -61,33 +53,22 @@ ENTERED: list[Fault] = []
 
 
 def fault(
-    group: str,
-    of: Form,
+    group: str,  # the fault's class
+    of: Form,  # what the function changes: one of the forms below
     *,
-    kinds: Collection[str] = CELLS,
-    when: Callable[[Layer], bool] | None = None,
-    hidden_by: Sequence[Cause] = (),
-    name: str = "",
-    summary: str = "",
+    kinds: Collection[str] = CELLS,  # the kinds of layers that can have it
+    when: Callable[[Layer], bool] = lambda _: True,  # whether a layer of these kinds can have it
+    hidden_by: Sequence[Cause] = (),  # what keeps it from showing, the likeliest first
+    name: str = "",  # for one of a family; the function's own when empty
+    summary: str = "",  # what users read; the first line of the function's docstring when empty
 ) -> Callable[[_Function], _Function]:
-    """Enter a function in the catalogue as a fault; the function stays what it is.
-
-    Args:
-        group: the fault's class.
-        of: what the function changes: one of the forms below.
-        kinds: the kinds of layers that can have it.
-        when: whether a layer of these kinds can have it; every one when None.
-        hidden_by: what keeps it from showing, the likeliest first.
-        name: the fault's name, for one of a family; the function's own when empty.
-        summary: what users read, for one of a family; the first line of the function's docstring when empty.
-    """
+    """Enter a function in the catalogue as a fault; the function stays what it is."""
 
     def enter(function: _Function) -> _Function:
         change = of(function)
 
         def changed(network: Network, layer: Layer) -> Network | None:
-            possible = layer.kind in kinds and (when is None or when(layer))
-            return change(network, layer) if possible else None
+            return change(network, layer) if layer.kind in kinds and when(layer) else None
 
         says = summary or (function.__doc__ or "").partition("\n")[0]
         ENTERED.append(Fault(name or function.__name__, group, says, changed, tuple(hidden_by)))
@@ -111,13 +92,14 @@ def of_layer(change: Callable[[Layer], Layer | None]) -> Change:
     return changed
 
 
-def of_weights(*names: str) -> Form:
+def of_weight(*names: str) -> Form:
     """Make a fault of a function of a weight, which it may write to: of each that is named, or of each there is."""
 
     def form(change: Callable[[Array], Array | None]) -> Change:
         def changed(layer: Layer) -> Layer | None:
             if not set(names) <= set(layer.weights):
                 return None
+            # A layer's own arrays are read-only.
             given = {name: change(np.array(layer.weights[name])) for name in names or layer.weights}
             new = {name: weight for name, weight in given.items() if weight is not None}
             return with_weights(layer, **new) if len(new) == len(given) else None
@@ -154,24 +136,18 @@ def masked(layer: Layer) -> bool:
     return layer.mask is not None
 
 
-def goes_backwards(layer: Layer) -> bool:
+def backwards(layer: Layer) -> bool:
     """Whether a recurrent layer takes the steps from last to first."""
     return bool(layer.options["go_backwards"])
 
 
 @dataclass(frozen=True)
 class Injection:
-    """A fault in one layer of a network.
-
-    Attributes:
-        fault: which.
-        layer: the name of the layer.
-        network: the network with the fault in it.
-    """
+    """A fault in one layer of a network."""
 
     fault: Fault
-    layer: str
-    network: Network
+    layer: str  # its name
+    network: Network  # with the fault in it
 
     def __str__(self) -> str:
         return f"{self.fault.name} in {self.layer!r}"
@@ -180,16 +156,8 @@ class Injection:
 def injections(
     network: Network, faults: Sequence[Fault], layers: Collection[str] | None = None
 ) -> Iterator[Injection]:
-    """Yield every fault in every layer that can have it.
-
-    Args:
-        network: the correct one.
-        faults: which to make.
-        layers: the names of the layers to make them in; all when None.
-    """
+    """Yield every fault in every layer that can have it: in those of some names, or in all."""
     for each in faults:
         for layer in network.layers:
-            if layers is None or layer.name in layers:
-                changed = each.change(network, layer)
-                if changed is not None:
-                    yield Injection(each, layer.name, changed)
+            if (layers is None or layer.name in layers) and (changed := each.change(network, layer)):
+                yield Injection(each, layer.name, changed)

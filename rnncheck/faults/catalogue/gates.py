@@ -7,7 +7,7 @@ import numpy as np
 from rnncheck.equations.cells import GRU_GATES, LSTM_GATES, split, units
 from rnncheck.equations.changes import LSTMS, with_weights
 from rnncheck.faults.catalogue.causes import CONSTANT_WEIGHTS, ONE_STEP, ZERO_BIAS
-from rnncheck.faults.catalogue.fault import fault, of_layer, of_weights
+from rnncheck.faults.catalogue.fault import fault, of_layer, of_weight
 from rnncheck.network import Array, Layer
 
 # Other libraries' orders, as Keras' names of the gates, and whose they are.
@@ -23,27 +23,17 @@ _GRU_ORDERS = {"rzh": "torch's and cuDNN's", "hzr": "the last gate first"}
 
 def _enter_order(order: str, whose: str, own: tuple[str, ...], kinds: tuple[str, ...]) -> None:
     def read_in_order(weight: Array) -> Array:
-        """Return a weight whose blocks, in Keras' order, are taken to be in another."""
+        # (..., G·M) in Keras' order, whose blocks are taken to be in another
         block = dict(zip(order, split(weight, tuple(order)), strict=True))
         return np.concatenate([block[gate] for gate in own], axis=-1)
 
     told = f"read in the order {', '.join(order)}: {whose}"
-    fault(
-        "gate order",
-        of_weights(),
-        kinds=kinds,
-        hidden_by=[CONSTANT_WEIGHTS],
-        name=f"gate_order_{order}",
-        summary=f"the gates are {told}",
-    )(read_in_order)
-    fault(
-        "gate order",
-        of_weights("bias"),
-        kinds=kinds,
-        hidden_by=[ZERO_BIAS, CONSTANT_WEIGHTS],
-        name=f"bias_gate_order_{order}",
-        summary=f"the bias alone is {told}",
-    )(read_in_order)
+    for of, name, summary, hidden_by in (
+        (of_weight(), f"gate_order_{order}", f"the gates are {told}", [CONSTANT_WEIGHTS]),
+        # A port may turn the kernels' blocks and forget the bias.
+        (of_weight("bias"), f"bias_gate_order_{order}", f"the bias alone is {told}", [ZERO_BIAS, CONSTANT_WEIGHTS]),
+    ):
+        fault("gate order", of, kinds=kinds, hidden_by=hidden_by, name=name, summary=summary)(read_in_order)
 
 
 for _order, _whose in _LSTM_ORDERS.items():
@@ -55,6 +45,7 @@ for _order, _whose in _GRU_ORDERS.items():
 @fault("gate order", of_layer, hidden_by=[CONSTANT_WEIGHTS])
 def split_by_input_dim(layer: Layer) -> Layer | None:
     """the gates' blocks are cut every D columns instead of every M"""
+    # Columns that lie behind the last are taken from the first on.
     d, columns = layer.weights["kernel"].shape[-2:]
     m = units(layer)
     if m in {d, columns}:
@@ -63,32 +54,33 @@ def split_by_input_dim(layer: Layer) -> Layer | None:
     return with_weights(layer, **{name: weight[..., taken] for name, weight in layer.weights.items()})
 
 
-@fault("transposes", of_weights("recurrent_kernel"), hidden_by=[ONE_STEP, CONSTANT_WEIGHTS])
+@fault("transposes", of_weight("recurrent_kernel"), hidden_by=[ONE_STEP, CONSTANT_WEIGHTS])
 def recurrent_kernel_transposed(kernel: Array) -> Array:
     """each gate's block of the recurrent kernel is transposed"""
     m, columns = kernel.shape[-2:]
     return np.concatenate([block.swapaxes(-1, -2) for block in np.split(kernel, columns // m, axis=-1)], axis=-1)
 
 
-@fault("transposes", of_weights("kernel"), hidden_by=[CONSTANT_WEIGHTS])
+@fault("transposes", of_weight("kernel"), hidden_by=[CONSTANT_WEIGHTS])
 def kernel_reshaped(kernel: Array) -> Array | None:
     """the kernel is reshaped where it should be transposed"""
+    # torch has (G·M, D) for Keras' (D, G·M): either way the shape is right.
     rows = kernel.reshape(-1, kernel.shape[-1])
     return None if 1 in rows.shape else rows.T.reshape(kernel.shape)
 
 
-@fault("transposes", of_weights("recurrent_kernel"), hidden_by=[ONE_STEP, CONSTANT_WEIGHTS])
+@fault("transposes", of_weight("recurrent_kernel"), hidden_by=[ONE_STEP, CONSTANT_WEIGHTS])
 def recurrent_kernel_reshaped(kernel: Array) -> Array | None:
     """the recurrent kernel is reshaped where it should be transposed"""
     return kernel_reshaped(kernel)
 
 
 def _is_a_sigmoid(layer: Layer) -> bool:
-    """Whether recurrent_activation(-x) is 1 - recurrent_activation(x)."""
+    # f(-x) = 1 - f(x), so that the forget gate of the negative weights is one minus the input gate.
     return layer.options["recurrent_activation"].name in {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"}
 
 
-@fault("options", of_weights(), kinds=LSTMS, when=_is_a_sigmoid, hidden_by=[ONE_STEP])
+@fault("options", of_weight(), kinds=LSTMS, when=_is_a_sigmoid, hidden_by=[ONE_STEP])
 def input_and_forget_coupled(weight: Array) -> Array:
     """the forget gate is one minus the input gate, as with ONNX's input_forget"""
     i, f, _, _ = split(weight, LSTM_GATES)

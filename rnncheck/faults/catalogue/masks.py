@@ -9,7 +9,7 @@ import numpy as np
 from rnncheck.equations.cells import Loop
 from rnncheck.equations.changes import inserted, moved_for, with_cell, with_options
 from rnncheck.faults.catalogue.causes import EQUAL_SAMPLES, NO_SAMPLE_PADDED, PADS_THE_END
-from rnncheck.faults.catalogue.fault import fault, goes_backwards, masked, of_layer, of_mask, of_network
+from rnncheck.faults.catalogue.fault import backwards, fault, masked, of_layer, of_mask, of_network
 from rnncheck.network import Array, Layer, Network, Tensor
 
 
@@ -40,8 +40,8 @@ def mask_of_other_sample(mask: Array) -> Array:
 @fault("masks", of_mask, hidden_by=[NO_SAMPLE_PADDED, PADS_THE_END])
 def mask_as_length(mask: Array) -> Array:
     """the mask is taken for a length: so many steps from the first on count"""
-    counts: Array = np.arange(mask.shape[1]) < mask.sum(axis=1, keepdims=True)
-    return counts
+    # As ONNX's sequence_lens and cuDNN have it, which know no holes.
+    return np.asarray(np.arange(mask.shape[1]) < mask.sum(axis=1, keepdims=True))
 
 
 @fault("masks", of_mask, hidden_by=[NO_SAMPLE_PADDED, PADS_THE_END])
@@ -61,10 +61,11 @@ def fully_masked_row(mask: Array) -> Array:
 @fault("masks", of_mask, hidden_by=[NO_SAMPLE_PADDED])
 def last_output_from_masked_step(mask: Array) -> Array:
     """the last step counts, whatever the mask says"""
+    # As where the last output is taken from a padded sequence.
     return np.concatenate([mask[:, :-1], np.ones_like(mask[:, :1])], axis=1)
 
 
-@fault("masks", of_mask, when=goes_backwards, hidden_by=[NO_SAMPLE_PADDED])
+@fault("masks", of_mask, when=backwards, hidden_by=[NO_SAMPLE_PADDED])
 def reverse_over_padding(mask: Array) -> Array:
     """a layer that goes backwards starts in the padding, and takes as many steps as count"""
     return mask_as_length(mask)[:, ::-1]
@@ -91,12 +92,9 @@ def mask_repeats_first(layer: Layer) -> Layer | None:
 @fault("masks", of_network, when=masked, hidden_by=[NO_SAMPLE_PADDED])
 def mask_by_multiplication(network: Network, layer: Layer) -> Network:
     """the inputs are multiplied by the mask, and every step counts"""
-
-    def times(x: Array, mask: Array) -> Array:
-        return np.where(mask.reshape(*mask.shape, *(1,) * (x.ndim - 2)), x, 0.0)
-
     assert layer.mask is not None
-    product = moved_for(layer, (layer.inputs[0], layer.mask), times)
+    # Transposed, a mask (N, T) lines up with inputs (N, T, ...).
+    product = moved_for(layer, (layer.inputs[0], layer.mask), lambda x, mask: np.where(mask.T, x.T, 0.0).T)
     return inserted(network, product, replace(layer, inputs=(Tensor(product.name), *layer.inputs[1:]), mask=None))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from rnncheck.equations.changes import with_cell, with_factors, with_options, wi
 from rnncheck.equations.formats import int8
 from rnncheck.equations.operands import Weights, X
 from rnncheck.faults.catalogue.causes import ONE_STEP
-from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, Change, Form, fault, of_layer, of_weights
+from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, Change, Form, fault, of_layer, of_weight
 from rnncheck.network import Activation, Array, Layer
 from rnncheck.rounding.accuracy import ACCURACY
 from rnncheck.rounding.precision import PRECISIONS
@@ -30,7 +31,7 @@ def kept(x: X, digits: int) -> X:
 
 
 def _wide(layer: Layer) -> bool:
-    """Whether the layer computes in more digits than what it is cut to."""
+    # It computes in more digits than what it is cut to.
     return layer.dtype in {"float32", "float64"}
 
 
@@ -47,7 +48,7 @@ def bfloat16_products(layer: Layer) -> Layer:
 
 
 def _with_coarse_products(layer: Layer, digits: int) -> Layer:
-    """Round both factors of the products with the kernel and with the recurrent kernel."""
+    # Both factors are rounded, and their products added up in full.
     kernels = {name: kept(layer.weights[name].astype(np.float64), digits) for name in ("kernel", "recurrent_kernel")}
     return with_factors(with_weights(layer, **kernels), lambda x, _: kept(x, digits))
 
@@ -68,14 +69,12 @@ def float16_accumulation(layer: Layer) -> Layer:
     )
 
 
+@dataclass(frozen=True, eq=False)
 class _SumsInFloat16:
-    """A kernel whose products are added up in float16, from the first term to the last."""
+    _kernel: Any  # what the layer's equations multiply with, an array or Rounded
+    _value: Array  # its numbers, (n, M)
 
-    __array_ufunc__ = None
-
-    def __init__(self, kernel: Any, value: Array) -> None:
-        self._kernel = kernel
-        self._value = value
+    __array_ufunc__ = None  # so that NumPy leaves `a @ kernel` to the kernel
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._kernel, name)
@@ -88,22 +87,23 @@ class _SumsInFloat16:
         total = np.zeros(product.shape, np.float16)
         for k, row in enumerate(self._value):
             total = (total + a[..., k, np.newaxis] * row).astype(np.float16)
+        # Where noise is computed, it is that of a right product.
         return product + (total - (product.value if isinstance(product, Rounded) else product))
 
 
-@fault("precision", of_weights(), kinds=WITH_WEIGHTS, when=_wide)
+@fault("precision", of_weight(), kinds=WITH_WEIGHTS, when=_wide)
 def float16_weights(weight: Array) -> Array:
     """the weights are held in float16"""
     return PRECISIONS["float16"].round(weight).astype(weight.dtype)
 
 
-@fault("precision", of_weights(), kinds=WITH_WEIGHTS, when=_wide)
+@fault("precision", of_weight(), kinds=WITH_WEIGHTS, when=_wide)
 def bfloat16_weights(weight: Array) -> Array:
     """the weights are held in bfloat16"""
     return PRECISIONS["bfloat16"].round(weight).astype(weight.dtype)
 
 
-@fault("precision", of_weights(), kinds=WITH_WEIGHTS, when=_wide)
+@fault("precision", of_weight(), kinds=WITH_WEIGHTS, when=_wide)
 def int8_weights(weight: Array) -> Array:
     """the weights are held in 8 bits"""
     return int8(weight)
@@ -115,21 +115,21 @@ def state_in_bfloat16(layer: Layer) -> Layer:
     return with_state_fed(layer, lambda h: kept(h, _BFLOAT16))
 
 
-def _approximating(of: str) -> Form:
-    """Make a fault of a function that approximates an activation; it is taken to have the same slope."""
-    slopes: dict[str, Callable[[Array, Array], Array]] = {
-        "tanh": lambda v, f: 1.0 - f * f,
-        "sigmoid": lambda v, f: f * (1.0 - f),
-    }
+# The slopes of activations in their values f.
+_SLOPES: dict[str, Callable[[Array, Array], Array]] = {
+    "tanh": lambda v, f: 1.0 - f * f,
+    "sigmoid": lambda v, f: f * (1.0 - f),
+}
 
+
+# Makes a fault of a function that approximates an activation; it is taken to have the same slope.
+def _approximating(of: str) -> Form:
     def form(evaluate: Callable[[Array], Array]) -> Change:
-        function = Elementary(of, evaluate, slopes[of], lambda v, slope, e: slope + e, ACCURACY[of])
+        function = Elementary(of, evaluate, _SLOPES[of], lambda v, slope, e: slope + e, ACCURACY[of])
         approximate = Activation(of, function=function)
 
         def changed(layer: Layer) -> Layer | None:
-            chosen = [
-                name for name, each in layer.options.items() if isinstance(each, Activation) and each.name == of
-            ]
+            chosen = [k for k, each in layer.options.items() if isinstance(each, Activation) and each.name == of]
             return with_options(layer, **dict.fromkeys(chosen, approximate)) if chosen else None
 
         return of_layer(changed)
@@ -143,8 +143,7 @@ _SERIES = np.polynomial.Chebyshev.interpolate(np.tanh, 57, domain=[-6.5, 6.5])
 @fault("precision", _approximating("tanh"))
 def tanh_polynomial(v: Array) -> Array:
     """tanh is a polynomial with an error of 4e-6"""
-    result: Array = _SERIES(np.clip(v, -6.5, 6.5))
-    return result
+    return np.asarray(_SERIES(np.clip(v, -6.5, 6.5)))
 
 
 @fault("precision", _approximating("tanh"))
@@ -155,8 +154,7 @@ def tanh_pade(v: Array) -> Array:
     square = np.square(x)
     above = 135135.0 + square * (17325.0 + square * (378.0 + square))
     below = 135135.0 + square * (62370.0 + square * (3150.0 + 28.0 * square))
-    result: Array = np.clip(x * above / below, -1.0, 1.0)
-    return result
+    return np.asarray(np.clip(x * above / below, -1.0, 1.0))
 
 
 @fault("precision", _approximating("sigmoid"))

@@ -6,18 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from rnncheck.equations import changes
 from rnncheck.equations.cells import units
-from rnncheck.equations.changes import (
-    LSTMS,
-    masked_through,
-    redirected,
-    with_gates,
-    with_layer,
-    with_options,
-    with_state_fed,
-)
+from rnncheck.equations.changes import LSTMS, with_gates, with_layer, with_options, with_state_fed
 from rnncheck.faults.catalogue.causes import NO_SAMPLE_PADDED, ONE_CALL, ONE_STEP, ZERO_STATES
-from rnncheck.faults.catalogue.fault import fault, goes_backwards, halves, of_layer, of_network
+from rnncheck.faults.catalogue.fault import backwards, fault, halves, of_layer, of_network
 from rnncheck.network import Array, Layer, Network, Tensor
 
 
@@ -50,10 +43,11 @@ def first_step_skipped(network: Network, layer: Layer) -> Network | None:
 
     def without_first(mask: Array) -> Array:
         mask = mask.copy()
-        mask[:, -1 if goes_backwards(layer) else 0] = False
+        # The mask is in the order of the inputs.
+        mask[:, -1 if backwards(layer) else 0] = False
         return mask
 
-    return masked_through(network, layer, without_first)
+    return changes.masked_through(network, layer, without_first)
 
 
 @fault("states", of_layer, when=_has_initial_state, hidden_by=[ZERO_STATES])
@@ -65,6 +59,7 @@ def initial_state_ignored(layer: Layer) -> Layer:
 @fault("states", of_layer, kinds=LSTMS, when=_has_initial_state, hidden_by=[ZERO_STATES])
 def initial_states_swapped(layer: Layer) -> Layer:
     """the initial h and c are exchanged"""
+    # Keras has [h, c], TensorFlow 1's LSTMStateTuple (c, h).
     return replace(layer, initial_state=layer.initial_state[::-1])
 
 
@@ -94,9 +89,9 @@ def bidirectional_states_reordered(network: Network, layer: Layer) -> Network | 
 
 
 def _exchanged(network: Network, a: Tensor, b: Tensor) -> Network | None:
-    """Exchange two tensors for whatever reads or returns them; None where nothing does."""
+    # For whatever reads or returns one of them; where nothing does, there is no fault.
     used = {*network.outputs, *(tensor for each in network.layers for tensor in each.reads)}
-    return redirected(network, {a: b, b: a}) if {a, b} & used else None
+    return changes.redirected(network, {a: b, b: a}) if {a, b} & used else None
 
 
 @fault("states", of_layer, when=lambda layer: layer.options["stateful"], hidden_by=[ONE_CALL])
