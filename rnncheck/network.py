@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-
 # What the name of a further use of a layer or model has behind the layer's own name.
 _USE = re.compile(r"@\d+(?=/|$)")
 
@@ -84,14 +83,15 @@ class Layer:
     initial_state: tuple[Tensor, ...] = ()
     equations: Any = None
 
+    # What a layer holds is read-only, since faults and formats share it with the network that they change.
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
         object.__setattr__(self, "weights", MappingProxyType({k: frozen(v) for k, v in self.weights.items()}))
 
+    # A MappingProxyType cannot be pickled.
     def __reduce__(self) -> tuple[Any, ...]:
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
-        return Layer, tuple(plain.values())
+        values = (getattr(self, each.name) for each in fields(self))
+        return Layer, tuple(dict(value) if isinstance(value, Mapping) else value for value in values)
 
     @property
     def reads(self) -> tuple[Tensor, ...]:
@@ -178,7 +178,7 @@ class Network:
         return "a stateful model takes its batch whole" if self.stateful else self.why_in_order(samples)
 
     def _is_further_use(self, layer: Layer) -> bool:
-        """Whether an earlier layer is another use of the same: `gru@2` of `gru`, `block@2/gru` of `block/gru`."""
+        # `gru@2` is another use of `gru`, and `block@2/gru` of `block/gru`, if they have the same weights.
         own = _USE.sub("", layer.name)
         earlier = self.layers[: self.layers.index(layer)]
         return any(_USE.sub("", each.name) == own and _same_weights(each, layer) for each in earlier)
@@ -189,10 +189,7 @@ class Network:
         Raises:
             KeyError: there is none.
         """
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise KeyError(name)
+        return {layer.name: layer for layer in self.layers}[name]
 
 
 def _same_weights(a: Layer, b: Layer) -> bool:
@@ -210,20 +207,14 @@ def frozen(array: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """What went into an implementation in one call, and what came out.
+    """What went into an implementation in one call, and what came out."""
 
-    Attributes:
-        inputs: one array for each input of the network.
-        outputs: one array for each output of the network.
-        states: layer name -> its state h after every step, (N, T, M), in the order in which the layer takes the
-            steps; for each recurrent layer whose states were observed.
-        tensors: what other layers produced, where it was observed.
-    """
-
-    inputs: tuple[Array, ...]
-    outputs: tuple[Array, ...]
+    inputs: tuple[Array, ...]  # one for each input of the network
+    outputs: tuple[Array, ...]  # one for each output of the network
+    # Recurrent layer -> its state h after every step, (N, T, M), in the order in which the layer takes the steps;
+    # where it was observed.
     states: Mapping[str, Array] = field(default_factory=dict)
-    tensors: Mapping[Tensor, Array] = field(default_factory=dict)
+    tensors: Mapping[Tensor, Array] = field(default_factory=dict)  # of other layers, where they were observed
 
     def first_samples(self, count: int) -> Recording:
         """Return what belongs to the first samples."""
