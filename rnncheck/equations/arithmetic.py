@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import operation_of
@@ -14,47 +14,32 @@ from rnncheck.rounding.precision import PRECISIONS, Precision
 from rnncheck.rounding.products import Matrix
 from rnncheck.rounding.rounded import EXACT, Bounds, Rounded
 
+# The weights that inputs are multiplied with; a convolution's (k, ..., D, M) is flattened to (k·...·D, M).
+KERNELS = frozenset({"kernel", "recurrent_kernel"})
 
-class Arithmetic(Protocol):
-    """What a layer's weights and inputs become before the equations see them."""
 
-    def weights(self, layer: Layer) -> Weights:
-        """Return the layer's weights, rounded to its precision, ready for the equations; kernels as matrices."""
-        ...
-
-    def lift(self, x: X, precision: Precision) -> X:
-        """Return an input of an operation as the equations are to see it."""
-        ...
-
-    def store(self, x: X, precision: Precision) -> X:
-        """Return a result as it is kept: the new states of a step, the output of an operation."""
-        ...
+class Arithmetic:
+    """What a layer's weights and inputs become before the equations see them: plain float64 arrays, the replay."""
 
     @property
     def runs(self) -> int:
         """How many networks' runs it does at once, each on samples of its own, one after the other's."""
-        ...
-
-
-class PlainArithmetic:
-    """Plain float64 arrays: the replay."""
-
-    runs = 1
+        return 1
 
     def weights(self, layer: Layer) -> Weights:
-        """Return float64 arrays."""
+        """Return the layer's weights, rounded to its precision, ready for the equations; kernels as matrices."""
         return rounded_weights(layer)
 
-    def lift(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - nothing is rounded here
-        """Return the input as it is."""
+    def lift(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - plain numbers have no precision
+        """Return an input of an operation as the equations are to see it."""
         return x
 
-    def store(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - nor here
-        """Return the result as it is."""
+    def store(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - nothing is rounded here
+        """Return a result as it is kept: the new states of a step, the output of an operation."""
         return x
 
 
-class Emulation(PlainArithmetic):
+class Emulation(Arithmetic):
     """What an implementation might compute: every step and operation in float64, its result rounded to the format."""
 
     def store(self, x: X, precision: Precision) -> X:
@@ -63,21 +48,11 @@ class Emulation(PlainArithmetic):
 
 
 @dataclass(frozen=True)
-class Analysis:
-    """Arithmetic that carries noise along, and bounds unless they are left out.
+class Analysis(Arithmetic):
+    """Arithmetic that carries noise along, and bounds unless they are left out; each operation rounds by its rule."""
 
-    Attributes:
-        bounds: whether the worst-case bound is carried.
-        matrix: how a kernel's products are analysed: `Matrix` or `OrderedMatrix`.
-    """
-
-    bounds: Bounds = Bounds.CARRIED
-    matrix: type[Matrix] = Matrix
-
-    @property
-    def runs(self) -> int:
-        """How many networks' runs it does at once, each on samples of its own, one after the other's."""
-        return 1
+    bounds: Bounds = Bounds.CARRIED  # whether the worst-case bound is carried
+    matrix: type[Matrix] = Matrix  # how a kernel's products are analysed: `Matrix` or `OrderedMatrix`
 
     def weights(self, layer: Layer) -> Weights:
         """Return kernels as `Matrix`, so that `x @ kernel` becomes `Rounded`; the others stay exact arrays."""
@@ -95,17 +70,9 @@ class Analysis:
         """Return numbers that were observed as `Rounded` without an error, so that sums of them have one."""
         if isinstance(x, Rounded):
             return x if x.precision is precision else x.to(precision)
-        if x.dtype.kind != "f":
+        if x.dtype.kind != "f":  # ids and masks have no rounding
             return x
         return Rounded(x, EXACT, EXACT, precision, bounds=self.bounds)
-
-    def store(self, x: X, precision: Precision) -> X:  # noqa: ARG002 - the rules for each operation have done it
-        """Return the result as it is."""
-        return x
-
-
-# The weights that inputs are multiplied with; a convolution's (k, ..., D, M) is flattened to (k·...·D, M).
-KERNELS = frozenset({"kernel", "recurrent_kernel"})
 
 
 def computing(layer: Layer) -> Precision:
@@ -133,9 +100,9 @@ def rounded_weights(layer: Layer) -> dict[str, Array]:
     }
 
 
-PLAIN = PlainArithmetic()
+PLAIN = Arithmetic()
 
-
+# Over many steps a worst-case bound grows out of any use.
 FREE_RUNNING = Analysis(Bounds.FREE)
 
 

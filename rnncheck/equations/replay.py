@@ -27,7 +27,6 @@ from rnncheck.rounding.rounded import Rounded
 # steps at once also mean that two threads get in each other's way less often.
 _AHEAD = 2**17
 
-
 States = Mapping[str, tuple[X, ...]]  # layer name -> its states, for layers that are stateful
 
 
@@ -74,19 +73,14 @@ def replay(
         arithmetic: `PLAIN` for values, `FREE_RUNNING` for values with their noise, `Emulation` for an
             implementation's.
         every_step: whether to keep the states after every step of every recurrent layer.
-
-    Returns:
-        The outputs, (N, K), (N, T, M), ... as the network declares them, and the states that stateful layers keep.
     """
     kept = dict(states or {})
-    values: dict[Tensor, X] = {
-        Tensor(spec.name): receive_input(array, spec.dtype)
-        for spec, array in zip(network.inputs, inputs, strict=True)
-    }
+    pairs = zip(network.inputs, inputs, strict=True)
+    values: dict[Tensor, X] = {Tensor(spec.name): receive_input(array, spec.dtype) for spec, array in pairs}
     given = frozenset(values)
     sequences: dict[str, X] = {}
     growths = np.zeros(1)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # what overflows or is no number shows in the result
         for layer in network.layers:
             read = Reader(values, given, receiving(layer))
             if layer.kind in CELLS:
@@ -98,10 +92,13 @@ def replay(
                     kept[layer.name] = scan.states
                 growths = np.maximum(growths, scan.growths)
             else:
-                results = (_operate(layer, read, arithmetic),)
-            for index, result in enumerate(results):
-                values[Tensor(layer.name, index)] = result
+                received_inputs = [read(tensor) for tensor in layer.inputs]
+                result = operate(layer, received_inputs, arithmetic, arithmetic.weights(layer))
+                is_exact = operation_of(layer).exact  # numbers that are only moved are not rounded again
+                results = (result if is_exact else arithmetic.store(result, PRECISIONS[layer.dtype]),)
+            values |= {Tensor(layer.name, index): result for index, result in enumerate(results)}
     outputs = tuple(values[tensor] for tensor in network.outputs)
+    # Infinite states have infinite noise, whose share of them is no number.
     growths = np.where(np.isnan(growths), np.inf, growths)
     return Replayed(outputs, kept, {t: x for t, x in values.items() if t not in given}, sequences, growths)
 
@@ -116,7 +113,7 @@ class Reader:
     """Reads tensors as a layer receives them: cast to the layer's precision."""
 
     values: Mapping[Tensor, X]
-    given: frozenset[Tensor]
+    given: frozenset[Tensor]  # the network's inputs; layers have rounded what they put out
     precision: Precision
 
     def __call__(self, tensor: Tensor) -> X:
@@ -130,22 +127,8 @@ class Reader:
         return received(part, self.precision) if tensor in self.given else part
 
 
-def _operate(layer: Layer, read: Reader, arithmetic: Arithmetic) -> X:
-    """Run one layer that has no state."""
-    inputs = [read(tensor) for tensor in layer.inputs]
-    result = operate(layer, inputs, arithmetic, arithmetic.weights(layer))
-    return result if operation_of(layer).exact else arithmetic.store(result, PRECISIONS[layer.dtype])
-
-
 def operate(layer: Layer, inputs: Sequence[X], arithmetic: Arithmetic, weights: Weights) -> X:
-    """Return what a layer without a state makes of its inputs, which it has received.
-
-    Args:
-        layer: its kind is in `LAYERS`.
-        inputs: (N, ...) each.
-        arithmetic: what the numbers become.
-        weights: what `arithmetic.weights(layer)` gives.
-    """
+    """Return what a layer without a state makes of received inputs, with the weights of the arithmetic."""
     operation = operation_of(layer)
     if not operation.exact:
         inputs = [arithmetic.lift(x, computing(layer)) for x in inputs]
@@ -165,11 +148,8 @@ class _Scan:
 def _scan(
     layer: Layer, read: Reader, kept: tuple[X, ...] | None, arithmetic: Arithmetic, *, every_step: bool
 ) -> _Scan:
-    """Run one recurrent layer over the time axis.
-
-    Under a mask, a step that does not count keeps the states and repeats the previous output, which is zero before
-    the first step that counts.
-    """
+    # Under a mask, a step that does not count keeps the states and repeats the previous output, which is zero before
+    # the first step that counts, as Keras has it on TensorFlow.
     cell, weights = cell_of(layer), arithmetic.weights(layer)
     t_steps = read.values[layer.inputs[0]].shape[1]
     mask = None if layer.mask is None else processing_order(layer, read.values[layer.mask])
@@ -185,7 +165,10 @@ def _scan(
             states, output = after, after[0]
         else:
             counts = expanded(mask[:, t], after[0])
-            output = _output(layer, counts, after[0], first if cell.loop.repeats_first else output)
+            before = first if cell.loop.repeats_first else output
+            if before is None or layer.options["zero_output_for_mask"]:
+                before = np.zeros(after[0].shape)
+            output = choose(counts, after[0], before)
             states = tuple(
                 choose(counts, new, cell.loop.passed(old, new) if cell.loop.passed else old)
                 for new, old in zip(after, states, strict=True)
@@ -201,7 +184,7 @@ def _scan(
 
 
 def _growths(h: Rounded, unit: float | None, runs: int) -> Array:
-    """Return the largest noise of a state as a share of the states' root mean square, in units of u, by run."""
+    # The largest noise of a state as a share of the states' root mean square, in units of u, by run.
     value = h.value.reshape(runs, -1)
     variance = h.variance.reshape(runs, -1).max(axis=1) if np.ndim(h.variance) else h.variance
     mean_square = np.einsum("ri,ri->r", value, value) / value.shape[1]
@@ -210,7 +193,7 @@ def _growths(h: Rounded, unit: float | None, runs: int) -> Array:
 
 
 def _first_states(layer: Layer, read: Reader, kept: tuple[X, ...] | None, shape: tuple[int, ...]) -> tuple[X, ...]:
-    """Return the states before the first step, each (N, ..., M); a constant may stand for all samples."""
+    # Each is (N, ..., M), of that shape; a constant may stand for all samples.
     if layer.initial_state:
         states = tuple(read(tensor) for tensor in layer.initial_state)
         return tuple(h if isinstance(h, Rounded) else np.broadcast_to(h, shape) for h in states)
@@ -218,7 +201,7 @@ def _first_states(layer: Layer, read: Reader, kept: tuple[X, ...] | None, shape:
 
 
 def _projections(layer: Layer, read: Reader, weights: Weights) -> Iterator[tuple[int, X]]:
-    """Yield (t, the input's share of step t, shape (N, ...)), computed for many steps at once."""
+    # Yields t and the input's share of step t, (N, ...), computed for many steps at once.
     (source,) = layer.inputs
     x = processing_order(layer, read.values[source])
     n, t_steps, *space, _ = x.shape
@@ -228,12 +211,6 @@ def _projections(layer: Layer, read: Reader, weights: Weights) -> Iterator[tuple
         projected = cell_of(layer).project(block, weights, layer.options)
         for row in range(0, block.shape[0], n):
             yield start + row // n, projected[row : row + n]
-
-
-def _output(layer: Layer, counts: Array, h: X, previous: X | None) -> X:
-    if previous is None or layer.options["zero_output_for_mask"]:
-        previous = np.zeros(h.shape)
-    return choose(counts, h, previous)
 
 
 def expanded(rows: Array, like: X) -> Array:
