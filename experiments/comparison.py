@@ -69,6 +69,7 @@ SEVERITIES = ("semantic", "precision", *_SMALL.values())
 CONDITIONS = ("float32", "16 bits", "chaotic")
 
 _GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
+# With recurrent kernels of this scale, errors of a SimpleRNN grow from step to step.
 _STRONG = 3.0
 
 _WORKERS = 2
@@ -85,25 +86,15 @@ _IN_FLOAT32: tuple[Callable[[], Emulation], ...] = (
 
 @dataclass(frozen=True)
 class Setting:
-    """A network and its inputs.
+    """A network and its inputs."""
 
-    Attributes:
-        kind: the recurrent layer.
-        units: M.
-        dtype: the precision that it computes in.
-        scale: the largest singular value of each gate's recurrent kernel.
-        reset_after: of a GRU.
-        masked: whether a mask with holes comes with the inputs.
-        seed: of weights and inputs.
-    """
-
-    kind: str
-    units: int
+    kind: str  # the recurrent layer
+    units: int  # M
     dtype: str = "float32"
-    scale: float = 0.9
-    reset_after: bool = True
-    masked: bool = False
-    seed: int = 0
+    scale: float = 0.9  # the largest singular value of each gate's recurrent kernel
+    reset_after: bool = True  # of a GRU
+    masked: bool = False  # whether a mask with holes comes with the inputs
+    seed: int = 0  # of weights and inputs
 
     @property
     def steps(self) -> int:
@@ -150,19 +141,12 @@ FAULTY = tuple(
 
 @dataclass(frozen=True)
 class Run:
-    """One run, and what everybody says of it.
+    """One run, and what everybody says of it."""
 
-    Attributes:
-        name: what was run.
-        honest: whether nothing is wrong with it.
-        group: its class: of `CONDITIONS` where it is honest, of `SEVERITIES` where it is faulty.
-        flagged: rnncheck and every rule -> whether it fails the run.
-    """
-
-    name: str
-    honest: bool
-    group: str
-    flagged: Mapping[str, bool]
+    name: str  # what was run
+    honest: bool  # whether nothing is wrong with it
+    group: str  # its class: of `CONDITIONS` where it is honest, of `SEVERITIES` where it is faulty
+    flagged: Mapping[str, bool]  # rnncheck and every rule -> whether it fails the run
 
     def is_wrong(self, rule: str) -> bool:
         """Whether a rule has a false alarm here, or a miss."""
@@ -171,15 +155,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Found:
-    """All runs.
+    """All runs."""
 
-    Attributes:
-        runs: those that count.
-        left_out: how many faulty runs move nothing by more than `VISIBLE`.
-    """
-
-    runs: tuple[Run, ...]
-    left_out: int
+    runs: tuple[Run, ...]  # those that count
+    left_out: int  # how many faulty runs move nothing by more than `VISIBLE`
 
     def of(self, *, honest: bool, group: str) -> list[Run]:
         """Return the honest runs of a class, or the faulty ones."""
@@ -203,7 +182,7 @@ def _normal(rng: np.random.Generator, *shape: int) -> Array:
 
 
 def _mask(rng: np.random.Generator, steps: int) -> Array:
-    """Return (N, T) with holes, the first step of every sample counted but for the last sample, where none counts."""
+    # (N, T) with holes, the first step of every sample counted but for the last sample, where none counts.
     mask = rng.random((N, steps)) < 0.7
     mask[:, 0] = True
     mask[-1] = False
@@ -262,11 +241,9 @@ def moved(network: Network, injection: Injection, recordings: Sequence[Recording
 
 
 def _change(right: Differences, wrong: Differences | None) -> float:
-    """Return the largest change: both hold the same run's numbers against what they expect, which differs by as much.
-
-    Where a fault hides the states that its steps start from, the faulty run's own numbers stand for what it expects.
-    Where a change is not a number, the fault has left the format's range, which is more than any noise.
-    """
+    # Both hold the same run's numbers against what they expect, which differs by as much as the fault changes.
+    # Where a fault hides the states that its steps start from, its run's own numbers stand for what it expects.
+    # Where a change is not a number, the fault has left the format's range, which is more than any noise.
     with np.errstate(all="ignore"):
         change = np.abs(right.value if wrong is None else right.value - wrong.value)
         scores = np.where(change == 0.0, 0.0, change / right.noise)

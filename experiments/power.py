@@ -27,6 +27,7 @@ from rnncheck.checks.steps import step_rows
 from rnncheck.checks.verdicts import FAILED
 from rnncheck.equations.arithmetic import Analysis
 from rnncheck.equations.cells import CELLS
+from rnncheck.faults.catalogue.precision import kept
 from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Recording, Tensor
 
 SIZES = (5, 64, 256)
@@ -43,31 +44,24 @@ USUAL_RULES = {
 }
 
 
+Weights = dict[str, Array]
+
+
 def _unchanged(array: Array) -> Array:
     return array
 
 
 @dataclass(frozen=True)
 class Implementation:
-    """A SimpleRNN as somebody may have written it, right unless a field says otherwise.
+    """A SimpleRNN as somebody may have written it, right unless a field says otherwise."""
 
-    Attributes:
-        weights: changes the weights.
-        operand: changes what goes into each matrix product, as a coarser product would.
-        tanh: the activation.
-        states: changes the states after the run, (N, T, M).
-        inputs: changes the inputs before the run, (N, T, D).
-        carried: changes the state that a step starts from.
-        skipped: how many steps at the start leave the state as it is.
-    """
-
-    weights: Callable[[dict[str, Array]], dict[str, Array]] = lambda w: w
-    operand: Callable[[Array], Array] = _unchanged
+    weights: Callable[[Weights], Weights] = lambda w: w
+    operand: Callable[[Array], Array] = _unchanged  # what goes into each product, which may be a coarser one
     tanh: Callable[[Array], Array] = np.tanh
-    states: Callable[[Array], Array] = _unchanged
-    inputs: Callable[[Array], Array] = _unchanged
-    carried: Callable[[Array], Array] = _unchanged
-    skipped: int = 0
+    states: Callable[[Array], Array] = _unchanged  # changes what was recorded, (N, T, M), after the run
+    inputs: Callable[[Array], Array] = _unchanged  # (N, T, D)
+    carried: Callable[[Array], Array] = _unchanged  # the state that a step starts from
+    skipped: int = 0  # so many steps at the start leave the state as it is
 
     def step(self, x: Array, h: Array, weights: Mapping[str, Array]) -> Array:
         """Return h_t for x (R, D) and h_{t-1} (R, M), in the dtype that comes."""
@@ -97,19 +91,19 @@ class Fault:
     first: Mapping[str, int] = field(default_factory=dict)
 
 
-def _added(weight: str, place: tuple[int, ...], amount: float) -> Callable[[dict[str, Array]], dict[str, Array]]:
-    def change(weights: dict[str, Array]) -> dict[str, Array]:
+def _added(weight: str, place: tuple[int, ...], amount: float) -> Callable[[Weights], Weights]:
+    def change(weights: Weights) -> Weights:
         weights[weight][place] += weights[weight].dtype.type(amount)
         return weights
 
     return change
 
 
-def _replaced(weight: str, change: Callable[[Array], Array]) -> Callable[[dict[str, Array]], dict[str, Array]]:
+def _replaced(weight: str, change: Callable[[Array], Array]) -> Callable[[Weights], Weights]:
     return lambda weights: {**weights, weight: change(weights[weight])}
 
 
-def _through_float16(weights: dict[str, Array]) -> dict[str, Array]:
+def _through_float16(weights: Weights) -> Weights:
     return {name: weight.astype(np.float16).astype(weight.dtype) for name, weight in weights.items()}
 
 
@@ -122,18 +116,12 @@ def _first_sample_everywhere(states: Array) -> Array:
 
 
 def _digits_kept(digits: int) -> Callable[[Array], Array]:
-    """Round to nearest at so many significant binary digits: 11 for TF32, 8 for bfloat16."""
-
-    def cut(a: Array) -> Array:
-        mantissa, exponent = np.frexp(a)
-        rounded: Array = np.ldexp(np.rint(np.ldexp(mantissa, digits)), exponent - digits).astype(a.dtype)
-        return rounded
-
-    return cut
+    # To nearest at so many significant binary digits: 11 for TF32, 8 for bfloat16.
+    return lambda a: kept(a, digits).astype(a.dtype)
 
 
 def _polynomial_tanh() -> Callable[[Array], Array]:
-    """Return a tanh with an error of about 4e-6: a Chebyshev series on [-6.5, 6.5], flat outside."""
+    # An error of about 4e-6: a Chebyshev series on [-6.5, 6.5], flat outside.
     series = np.polynomial.Chebyshev.interpolate(np.tanh, 57, domain=[-6.5, 6.5])
     return lambda z: series(np.clip(z, -6.5, 6.5))
 
@@ -167,27 +155,16 @@ def make_network(
 ) -> tuple[Network, Array]:
     """Return Input -> SimpleRNN -> Dense with random weights, and inputs (N, T, D).
 
-    Args:
-        units: M.
-        seed: of weights and inputs.
-        features: D.
-        steps: what the input layer declares; None for any number of steps.
-        scale: the largest singular value of the recurrent kernel.
+    The input layer declares `steps`, None for any number of them. `scale` is the largest singular value of the
+    recurrent kernel: where it is above 1, errors grow from step to step.
     """
     rng = np.random.default_rng(seed)
 
     def normal(*shape: int) -> Array:
         return rng.normal(size=shape).astype(np.float32)
 
-    options = {
-        "units": units,
-        "activation": Activation("tanh"),
-        "return_sequences": False,
-        "return_state": False,
-        "go_backwards": False,
-        "stateful": False,
-        "zero_output_for_mask": False,
-    }
+    off = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
+    options = {"units": units, "activation": Activation("tanh"), **dict.fromkeys(off, False)}
     recurrent_kernel = (scale * np.linalg.qr(rng.normal(size=(units, units)))[0]).astype(np.float32)
     rnn = Layer(
         "simple_rnn",
@@ -223,7 +200,7 @@ def moved(network: Network, fault: Fault, x: Array, states: Array) -> float:
 
 
 def _noise_of_one_step(network: Network, x: Array, before: Array) -> Array:
-    """Return the noise of every step, from the same previous state."""
+    # (N·T, M), each step from the previous state that was recorded.
     rnn = network.layers[0]
     weights = Analysis().weights(rnn)
     cell = CELLS[rnn.kind]

@@ -131,17 +131,16 @@ class _Search:
     def _glance(self, injection: Injection) -> float:
         # How far scores stay above their limits with the fault on the expected side, at a few numbers.
         recordings = self.recordings if injection.fault.group in MIXING else self._few
+        layers = [layer for layer in injection.network.layers if layer.name in self._failing]
         try:
-            if not self._failing:
-                return glance_at_outputs(injection.network, recordings, self._noise)
-            calls = observe(injection.network, recordings)
-            layers = [layer for layer in injection.network.layers if layer.name in self._failing]
+            calls = observe(injection.network, recordings) if layers else []
             seen = [differences(layer, calls) for layer in layers]
-            if not all(seen):  # with the fault, nobody sees what its steps start from
-                return glance_at_outputs(injection.network, recordings, self._noise)
+            if seen and all(seen):
+                return max(map(_excess, seen))
+            # No step failed, or with the fault nobody sees what steps start from.
+            return glance_at_outputs(injection.network, recordings, self._noise)
         except OutsideTableError:  # ids that the fault made of something else
             return math.inf
-        return max(map(_excess, seen), default=math.inf)
 
 
 def _excess(seen: Sequence[Differences]) -> float:

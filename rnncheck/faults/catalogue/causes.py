@@ -55,9 +55,7 @@ def _states_are_zero(layer: Layer, call: Call) -> bool:
 
 
 ZERO_WEIGHT = Cause(
-    "the weight is zero",
-    "Use random weights.",
-    lambda layer, call: any(not weight.any() for weight in layer.weights.values()),
+    "the weight is zero", "Use random weights.", lambda layer, call: any(not w.any() for w in layer.weights.values())
 )
 ZERO_BIAS = Cause("the bias is zero", "Use random biases.", _of_bias(lambda b: not b.any()))
 ZERO_RECURRENT_BIAS = Cause("the recurrent bias is zero", "Use random biases.", _of_bias(lambda b: not b[-1:].any()))

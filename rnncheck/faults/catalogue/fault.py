@@ -95,14 +95,13 @@ def of_layer(change: Callable[[Layer], Layer | None]) -> Change:
 def of_weight(*names: str) -> Form:
     """Make a fault of a function of a weight, which it may write to: of each that is named, or of each there is."""
 
-    def form(change: Callable[[Array], Array | None]) -> Change:
+    def form(change: Callable[[Array], Any]) -> Change:
         def changed(layer: Layer) -> Layer | None:
             if not set(names) <= set(layer.weights):
                 return None
             # A layer's own arrays are read-only.
-            given = {name: change(np.array(layer.weights[name])) for name in names or layer.weights}
-            new = {name: weight for name, weight in given.items() if weight is not None}
-            return with_weights(layer, **new) if len(new) == len(given) else None
+            new = {name: change(np.array(layer.weights[name])) for name in names or layer.weights}
+            return None if any(weight is None for weight in new.values()) else with_weights(layer, **new)
 
         return of_layer(changed)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from rnncheck.equations.activations import sigmoid, tanh
+from rnncheck.equations.arithmetic import KERNELS
 from rnncheck.equations.cells import cell_of
 from rnncheck.equations.changes import with_cell, with_factors, with_options, with_state_fed, with_weights
 from rnncheck.equations.formats import int8
@@ -15,7 +17,6 @@ from rnncheck.equations.operands import Weights, X
 from rnncheck.faults.catalogue.causes import ONE_STEP
 from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, Change, Form, fault, of_layer, of_weight
 from rnncheck.network import Activation, Array, Layer
-from rnncheck.rounding.accuracy import ACCURACY
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.rounded import Elementary, Rounded
 
@@ -49,7 +50,7 @@ def bfloat16_products(layer: Layer) -> Layer:
 
 def _with_coarse_products(layer: Layer, digits: int) -> Layer:
     # Both factors are rounded, and their products added up in full.
-    kernels = {name: kept(layer.weights[name].astype(np.float64), digits) for name in ("kernel", "recurrent_kernel")}
+    kernels = {name: kept(layer.weights[name].astype(np.float64), digits) for name in KERNELS}
     return with_factors(with_weights(layer, **kernels), lambda x, _: kept(x, digits))
 
 
@@ -59,8 +60,7 @@ def float16_accumulation(layer: Layer) -> Layer:
     cell = cell_of(layer)
 
     def summing(weights: Weights) -> Weights:
-        names = ("kernel", "recurrent_kernel")
-        return {**weights, **{name: _SumsInFloat16(weights[name], layer.weights[name]) for name in names}}
+        return {**weights, **{name: _SumsInFloat16(weights[name], layer.weights[name]) for name in KERNELS}}
 
     return with_cell(
         layer,
@@ -115,21 +115,13 @@ def state_in_bfloat16(layer: Layer) -> Layer:
     return with_state_fed(layer, lambda h: kept(h, _BFLOAT16))
 
 
-# The slopes of activations in their values f.
-_SLOPES: dict[str, Callable[[Array, Array], Array]] = {
-    "tanh": lambda v, f: 1.0 - f * f,
-    "sigmoid": lambda v, f: f * (1.0 - f),
-}
-
-
 # Makes a fault of a function that approximates an activation; it is taken to have the same slope.
-def _approximating(of: str) -> Form:
+def _approximating(right: Elementary) -> Form:
     def form(evaluate: Callable[[Array], Array]) -> Change:
-        function = Elementary(of, evaluate, _SLOPES[of], lambda v, slope, e: slope + e, ACCURACY[of])
-        approximate = Activation(of, function=function)
+        approximate = Activation(right.name, function=replace(right, evaluate=evaluate))
 
         def changed(layer: Layer) -> Layer | None:
-            chosen = [k for k, each in layer.options.items() if isinstance(each, Activation) and each.name == of]
+            chosen = [k for k, it in layer.options.items() if isinstance(it, Activation) and it.name == right.name]
             return with_options(layer, **dict.fromkeys(chosen, approximate)) if chosen else None
 
         return of_layer(changed)
@@ -140,13 +132,13 @@ def _approximating(of: str) -> Form:
 _SERIES = np.polynomial.Chebyshev.interpolate(np.tanh, 57, domain=[-6.5, 6.5])
 
 
-@fault("precision", _approximating("tanh"))
+@fault("precision", _approximating(tanh))
 def tanh_polynomial(v: Array) -> Array:
     """tanh is a polynomial with an error of 4e-6"""
     return np.asarray(_SERIES(np.clip(v, -6.5, 6.5)))
 
 
-@fault("precision", _approximating("tanh"))
+@fault("precision", _approximating(tanh))
 def tanh_pade(v: Array) -> Array:
     """tanh is a quotient of polynomials with an error of 1e-4"""
     # x(135135 + 17325x² + 378x⁴ + x⁶)/(135135 + 62370x² + 3150x⁴ + 28x⁶), held within ±1
@@ -157,7 +149,7 @@ def tanh_pade(v: Array) -> Array:
     return np.asarray(np.clip(x * above / below, -1.0, 1.0))
 
 
-@fault("precision", _approximating("sigmoid"))
+@fault("precision", _approximating(sigmoid))
 def sigmoid_table(v: Array) -> Array:
     """sigmoid comes from a table of 256 entries"""
     # The nearest of entries between -8 and 8: an error of 8e-3.
