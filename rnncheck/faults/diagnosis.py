@@ -54,10 +54,8 @@ class Diagnosis:
 
     # What explains it down to rounding, best first; those with the same `after` explain it equally.
     explanations: tuple[Explanation, ...] = ()
-    # The entries of weights that explain it, where no fault does.
-    weights: tuple[WrongWeight, ...] = ()
-    # How the error looks, in words, where nothing explains it.
-    shape: str = ""
+    weights: tuple[WrongWeight, ...] = ()  # the entries of weights that explain it, where no fault does
+    shape: str = ""  # how the error looks, in words, where nothing explains it
 
 
 @np.errstate(all="ignore")  # a run may have any numbers

@@ -11,21 +11,16 @@ from rnncheck.checks.verdicts import Row, Verdict, worst
 from rnncheck.equations.formats import FORMATS
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.diagnosis import Diagnosis, diagnose, likely_format
-from rnncheck.faults.trial import BlindSpot, blind_spots
-from rnncheck.network import Network, Recording
+from rnncheck.faults.trial import BlindSpot, Recordings, blind_spots
+from rnncheck.network import Network
 
 
 @dataclass(frozen=True)
 class FormatFound:
-    """What a program computed in, as far as its numbers tell.
+    """What a program computed in, as far as its numbers tell."""
 
-    Attributes:
-        stated: what it is said to compute in.
-        consistent_with: the finest of `equations.formats.FORMATS` that explains its numbers; None if none does.
-    """
-
-    stated: str
-    consistent_with: str | None
+    stated: str  # what it is said to compute in
+    consistent_with: str | None  # the finest of `FORMATS` that explains its numbers; None if none does
 
     def __str__(self) -> str:
         if self.consistent_with is None:
@@ -35,39 +30,25 @@ class FormatFound:
 
 
 class Reasons(NamedTuple):
-    """What lies behind the rows of a run.
+    """What lies behind the rows of a run."""
 
-    Attributes:
-        diagnosis: why the run does not match; None if it does.
-        blind_spots: the faults that a run which matches could not have shown; empty if nobody asked.
-        precision: what the run was computed in; None if nobody asked, or if its errors cannot be judged.
-    """
-
-    diagnosis: Diagnosis | None = None
-    blind_spots: tuple[BlindSpot, ...] = ()
-    precision: FormatFound | None = None
+    diagnosis: Diagnosis | None = None  # why the run does not match; None if it does
+    blind_spots: tuple[BlindSpot, ...] = ()  # what a run which matches could not have shown; empty if nobody asked
+    precision: FormatFound | None = None  # None if nobody asked, or if the run's errors cannot be judged
 
 
 def explain(
     network: Network,
-    recordings: Sequence[Recording],
+    recordings: Recordings,
     rows: Sequence[Row],
     *,
-    stated: str = "",
-    unchanged: Network | None = None,
+    stated: str = "",  # the format that the run is said to be computed in; empty to search for no other
+    unchanged: Network | None = None,  # the equations as read, if `network` is what a format makes of them
     with_blind_spots: bool = False,
 ) -> Reasons:
-    """Search for the reasons behind a run's rows.
+    """Search for the reasons behind a run's rows, which hold it against the network.
 
     A mismatch is diagnosed. This costs a few comparisons for each fault of the catalogue, and so do blind spots.
-
-    Args:
-        network: the equations that the rows hold the run against.
-        recordings: the run, one recording for each call.
-        rows: the result of the checks.
-        stated: the format that the run is said to be computed in; empty to search for no other.
-        unchanged: the equations as the model has them, if `network` is what a format makes of them.
-        with_blind_spots: whether to look for the faults that a run which matches could not have shown.
     """
     verdict = worst(rows)
     with threads() as mapper:

@@ -26,7 +26,12 @@ def describe(network: Network, recordings: Sequence[Recording], failed: Sequence
     """Return how the error looks in the first layer that fails, in words; what to record where no step was seen."""
     names = [row.layer for row in failed if row.check is Check.STEP]
     if not names:
-        return _as_a_whole(failed)
+        states = next((row for row in failed if row.output == "h"), None)
+        if states is None:
+            return "no step was observed; record the states of every step to see where it goes wrong"
+        place = " ".join(f"{axis}={index}" for axis, index in (states.first or {}).items())
+        what = f"its states differ from {place} on; what its steps start from was not recorded"
+        return f"layer {states.layer!r}: {what}, so an earlier layer may be to blame"
     layer = next(layer for layer in network.layers if layer.name in names)
     seen = next(iter(differences(layer, observe(network, recordings)[:1])), None)
     if seen is None or seen.value.ndim < 2:
@@ -37,17 +42,6 @@ def describe(network: Network, recordings: Sequence[Recording], failed: Sequence
     if 0 < len({*both} & {*names}) < len(both):
         said.append(f"only {layer.name!r} of {' and '.join(map(repr, both))}")
     return f"layer {layer.name!r}: {'; '.join(said) or 'every number is far off'}"
-
-
-def _as_a_whole(failed: Sequence[Row]) -> str:
-    states = next((row for row in failed if row.output == "h"), None)
-    if states is None:
-        return "no step was observed; record the states of every step to see where it goes wrong"
-    place = " ".join(f"{axis}={index}" for axis, index in (states.first or {}).items())
-    return (
-        f"layer {states.layer!r}: its states differ from {place} on; what its steps start from was not recorded, so "
-        "an earlier layer may be to blame"
-    )
 
 
 def _when(scores: Array) -> list[str]:

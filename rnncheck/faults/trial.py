@@ -119,12 +119,9 @@ def failures(rows: Sequence[Row]) -> list[Row]:
 
 def explains(rows: Sequence[Row]) -> bool:
     """Whether a network brings everything in a run to rounding level, given the rows of the run against it."""
-    judged = [row for row in rows if row.decides]
-    return (
-        bool(judged)
-        and all(row.verdict is Verdict.MATCH for row in judged)
-        and all(row.score_rms <= AVERAGE_LIMIT for row in rows if row.check is Check.STEP)
-    )
+    verdicts = {row.verdict for row in rows if row.decides}
+    small = all(row.score_rms <= AVERAGE_LIMIT for row in rows if row.check is Check.STEP)
+    return verdicts == {Verdict.MATCH} and small
 
 
 def few_samples(network: Network, recordings: Recordings) -> Recordings:

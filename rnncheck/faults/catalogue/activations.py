@@ -9,7 +9,7 @@ from rnncheck.equations.activations import activate
 from rnncheck.equations.cells import cell_of
 from rnncheck.equations.changes import LSTMS, with_cell, with_options
 from rnncheck.faults.catalogue.causes import ONE_STEP
-from rnncheck.faults.catalogue.fault import Change, Form, fault, of_layer
+from rnncheck.faults.catalogue.fault import Form, fault, layerwise, of_layer
 from rnncheck.network import Activation, Layer
 
 _GATED = ("GRU", *LSTMS)
@@ -17,17 +17,14 @@ _GATED = ("GRU", *LSTMS)
 
 # Makes a fault of a function: the name of a layer's activation -> the name of the one that it uses.
 def _of_activation(option: str) -> Form:
-    def form(change: Callable[[str], str | None]) -> Change:
-        def changed(layer: Layer) -> Layer | None:
-            name = layer.options[option].name
-            new = change(name)
-            if new is None or name in {new, "glu"}:  # GLU halves the units, which no other activation does
-                return None
-            return with_options(layer, **{option: Activation(new)})
+    def changed(change: Callable[[str], str | None], layer: Layer) -> Layer | None:
+        name = layer.options[option].name
+        new = change(name)
+        if new is None or name in {new, "glu"}:  # GLU halves the units, which no other activation does
+            return None
+        return with_options(layer, **{option: Activation(new)})
 
-        return of_layer(changed)
-
-    return form
+    return layerwise(changed)
 
 
 @fault("activations", _of_activation("recurrent_activation"), kinds=_GATED)

@@ -92,20 +92,22 @@ def of_layer(change: Callable[[Layer], Layer | None]) -> Change:
     return changed
 
 
+def layerwise(changed: Callable[[Callable[..., Any], Layer], Layer | None]) -> Form:
+    """Make a form of what a function does to a layer: (function, layer) -> the layer with the fault."""
+    return lambda function: of_layer(lambda layer: changed(function, layer))
+
+
 def of_weight(*names: str) -> Form:
     """Make a fault of a function of a weight, which it may write to: of each that is named, or of each there is."""
 
-    def form(change: Callable[[Array], Any]) -> Change:
-        def changed(layer: Layer) -> Layer | None:
-            if not set(names) <= set(layer.weights):
-                return None
-            # A layer's own arrays are read-only.
-            new = {name: change(np.array(layer.weights[name])) for name in names or layer.weights}
-            return None if any(weight is None for weight in new.values()) else with_weights(layer, **new)
+    def changed(change: Callable[[Array], Any], layer: Layer) -> Layer | None:
+        if not set(names) <= set(layer.weights):
+            return None
+        # A layer's own arrays are read-only.
+        new = {name: change(np.array(layer.weights[name])) for name in names or layer.weights}
+        return None if any(weight is None for weight in new.values()) else with_weights(layer, **new)
 
-        return of_layer(changed)
-
-    return form
+    return layerwise(changed)
 
 
 def of_mask(change: Callable[[Array], Array]) -> Change:
@@ -153,10 +155,10 @@ class Injection:
 
 
 def injections(
-    network: Network, faults: Sequence[Fault], layers: Collection[str] | None = None
+    network: Network, faults: Sequence[Fault], names: Collection[str] | None = None
 ) -> Iterator[Injection]:
-    """Yield every fault in every layer that can have it: in those of some names, or in all."""
+    """Yield every fault in every layer that can have it: in the layers of some names, or in all."""
     for each in faults:
         for layer in network.layers:
-            if (layers is None or layer.name in layers) and (changed := each.change(network, layer)):
+            if (names is None or layer.name in names) and (changed := each.change(network, layer)):
                 yield Injection(each, layer.name, changed)

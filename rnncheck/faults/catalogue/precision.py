@@ -15,7 +15,7 @@ from rnncheck.equations.changes import with_cell, with_factors, with_options, wi
 from rnncheck.equations.formats import int8
 from rnncheck.equations.operands import Weights, X
 from rnncheck.faults.catalogue.causes import ONE_STEP
-from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, Change, Form, fault, of_layer, of_weight
+from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, Form, fault, layerwise, of_layer, of_weight
 from rnncheck.network import Activation, Array, Layer
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.rounded import Elementary, Rounded
@@ -117,16 +117,12 @@ def state_in_bfloat16(layer: Layer) -> Layer:
 
 # Makes a fault of a function that approximates an activation; it is taken to have the same slope.
 def _approximating(right: Elementary) -> Form:
-    def form(evaluate: Callable[[Array], Array]) -> Change:
+    def changed(evaluate: Callable[[Array], Array], layer: Layer) -> Layer | None:
         approximate = Activation(right.name, function=replace(right, evaluate=evaluate))
+        chosen = [k for k, it in layer.options.items() if isinstance(it, Activation) and it.name == right.name]
+        return with_options(layer, **dict.fromkeys(chosen, approximate)) if chosen else None
 
-        def changed(layer: Layer) -> Layer | None:
-            chosen = [k for k, it in layer.options.items() if isinstance(it, Activation) and it.name == right.name]
-            return with_options(layer, **dict.fromkeys(chosen, approximate)) if chosen else None
-
-        return of_layer(changed)
-
-    return form
+    return layerwise(changed)
 
 
 _SERIES = np.polynomial.Chebyshev.interpolate(np.tanh, 57, domain=[-6.5, 6.5])
