@@ -571,7 +571,7 @@ def test_layer_has_the_faults_that_it_can_have_and_no_others():
         ({"kind": "GRU", "reset_after": False}, "rnn", {"gru_biases_merged", "recurrent_bias_dropped",
                                                         "input_bias_dropped", "bias_rows_swapped"}),
     ],
-    ids=str,
+    ids=lambda value: ",".join(sorted(value)) if isinstance(value, set) else str(value),
 )  # fmt: skip
 def test_fault_that_would_change_nothing_or_make_no_sense_is_not_made(options, layer, impossible):
     assert not impossible & possible(a_network(**options), layer)
