@@ -75,9 +75,8 @@ class Summing(Emulation):
     def weights(self, layer: Layer) -> Weights:
         """Return kernels whose products are computed that way."""
         plain = super().weights(layer)
-        if layer.kind not in CELLS or layer.dtype != "float32":
-            return plain
-        return {n: _Kernel(w, self.product) if n in KERNELS else w for n, w in plain.items()}
+        changes = layer.kind in CELLS and layer.dtype == "float32"
+        return {n: _Kernel(w, self.product) if changes and n in KERNELS else w for n, w in plain.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,6 @@ MIXING = ("layout", "batch", "masks")
 
 # How many numbers of a layer are enough for a glance.
 _FEW = 2**12
-
 # A wrong network whose plain run has outputs so many times farther off than a score's limit needs no closer look: its
 # own noise would have to be as many times that of the right one.
 _FAR = 100.0

@@ -83,8 +83,7 @@ def _changed_layer(right: Network, wrong: Network) -> Layer | None:
 def rows_of_variants(network: Network, recordings: Sequence[Recording], variants: Variants) -> list[list[Row]]:
     """Return what `end_to_end_rows` does for each variant of a network, where no step on the way is checked."""
     comparisons = list(comparisons_of(recordings, None, {}))
-    samples = slice(0, len(recordings[0].inputs[0]))
-    compared = compare_part(network, recordings, comparisons, variants, samples)
+    compared = compare_part(network, recordings, comparisons, variants, slice(0, variants.samples))
     return [judged_outputs(network, recordings, comparisons, [seen], steps_checked=False) for seen in compared]
 
 

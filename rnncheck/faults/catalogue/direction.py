@@ -119,7 +119,7 @@ def inputs_late_by_one(x: Array) -> Array:
 @fault("layout", of_layer, kinds=("Flatten",), hidden_by=[ONE_STEP])
 def flatten_in_other_order(layer: Layer) -> Layer:
     """Flatten runs through the first axis fastest"""
-    # (N, T, ...): what NumPy calls Fortran's order, of each sample.
+    # (N, T, D) is flattened as (N, D, T), as an array in Fortran's order.
     return replace(layer, equations=moving(lambda x: np.moveaxis(x, 1, -1).reshape(len(x), -1)))
 
 
@@ -146,8 +146,7 @@ def units_cut_at_block(kernel: Array) -> Array | None:
     """the recurrent product leaves out the units after the last whole block"""
     # As a kernel in vector instructions does that has no loop for the rest.
     m = kernel.shape[-2]
-    block = 1 << ((m - 1).bit_length() - 1) if m > 1 else 1  # the largest power of 2 below M
-    if m == block:
+    if m == 1:
         return None
-    kernel[..., block:, :] = 0.0
+    kernel[..., 1 << ((m - 1).bit_length() - 1) :, :] = 0.0  # from the largest power of 2 below M on
     return kernel

@@ -34,6 +34,7 @@ Form = Callable[[Callable[..., Any]], Change]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+# The kinds of layers whose weights can be wrong.
 WITH_WEIGHTS = (*CELLS, "Dense")
 
 
