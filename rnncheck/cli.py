@@ -249,7 +249,7 @@ def show(model: Path) -> None:
 
     MODEL is a .keras or .h5 file. It is read without Keras, and nothing in it is executed.
     """
-    from rnncheck.frameworks.keras.config.defaults import keras_defaults
+    from rnncheck.frameworks.keras.config.entries import keras_defaults
     from rnncheck.frameworks.sources import open_network
     from rnncheck.report.network_table import print_network
 

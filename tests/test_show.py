@@ -16,8 +16,7 @@ from rich.console import Console
 from rnncheck.cli import main
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import LAYERS
-from rnncheck.frameworks.keras.config.defaults import keras_defaults
-from rnncheck.frameworks.keras.config.entries import ENTRIES
+from rnncheck.frameworks.keras.config.entries import ENTRIES, keras_defaults
 from rnncheck.frameworks.keras.extract import extract
 from rnncheck.network import InputSpec, Layer, Network, Tensor
 from rnncheck.report.network_table import changed_options, equations, output_shapes, print_network

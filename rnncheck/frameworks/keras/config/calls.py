@@ -15,6 +15,8 @@ from rnncheck.frameworks.keras.config.masks import AnyMask
 from rnncheck.frameworks.keras.config.values import constant
 from rnncheck.network import Tensor
 
+Node = tuple[str, int]  # a layer's name, and which of its calls
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -24,6 +26,11 @@ class Reference:
     node: int
     index: int
     dtype: str | None = None
+
+    @property
+    def call(self) -> Node:
+        """The call that it is an output of."""
+        return self.layer, self.node
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of one call, in which every tensor is a `Reference`, and a `Value` once it is known.
-
-    Attributes:
-        args: by position.
-        kwargs: by name.
-    """
+    """The arguments of one call, in which every tensor is a `Reference`, and a `Value` once it is known."""
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
@@ -77,11 +79,7 @@ def _mapped(structure: Any, change: Callable[[Reference], Any]) -> Any:
 
 
 def read_calls(name: str, inbound: Any) -> list[Call]:
-    """Read the calls of one layer.
-
-    Raises:
-        InputError: they are no list.
-    """
+    """Read the calls of one layer; an InputError where they are no list."""
     if not isinstance(inbound, list | tuple):
         raise InputError(f"layer {name!r}: got inbound_nodes={inbound!r}; expected a list of calls.")
     return [
@@ -112,11 +110,7 @@ def is_reference(written: Any) -> bool:
 
 
 def read_ends(written: Any) -> list[Reference]:
-    """Read the model's inputs or outputs, in Keras' order.
-
-    Raises:
-        InputError: they are written in a form that no Keras writes.
-    """
+    """Read the model's inputs or outputs, in Keras' order; an InputError where no Keras writes them so."""
     if is_reference(written):
         layer, node, index, *_ = written
         return [Reference(layer, node, index)]
@@ -136,17 +130,11 @@ def names_of_ends(written: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What one call gives a layer.
+    """What one call gives a layer."""
 
-    Attributes:
-        values: its arguments by name; tensors are `Value`.
-        mask: what its `mask` argument becomes, by the caller's word or by Keras' own.
-        previous: the mask that its outputs' masks follow from.
-    """
-
-    values: Mapping[str, Any]
-    mask: Any
-    previous: Any
+    values: Mapping[str, Any]  # its arguments by name; tensors are `Value`
+    mask: Any  # what its `mask` argument becomes, by the caller's word or by Keras' own
+    previous: Any  # the mask that its outputs' masks follow from
 
 
 def bind(found: Object, call: Call, *, keras2: bool) -> Arguments:
@@ -171,15 +159,15 @@ def bind(found: Object, call: Call, *, keras2: bool) -> Arguments:
     values = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
     if values.get("training"):
         raise found.unsupported("it is called with training=True; expected inference, in which dropout is inactive.")
-    carried = _masks_of(values.get(names[0]))
+    carried = _masks_of(values.get(names[0]))  # by the tensors themselves
     mask, named = _masks_given(found, values.get("mask")), keras2 or "mask" in call.kwargs
     if mask is None and "mask" in names and (keras2 or sum(map(_has_tensors, values.values())) == 1):
         mask, named = carried, True
     return Arguments(values, mask, mask if named and mask is not None else carried)
 
 
+# A mask argument, with tensors in place of values.
 def _masks_given(found: Object, mask: Any) -> Any:
-    """Return a mask argument with tensors in place of values."""
     if mask is None:
         return None
     if isinstance(mask, Value):
@@ -189,8 +177,8 @@ def _masks_given(found: Object, mask: Any) -> Any:
     raise found.unsupported("mask is a constant; expected a tensor of the model.")
 
 
+# Whether Keras 3 counts an argument among those with tensors.
 def _has_tensors(value: Any) -> bool:
-    """Whether Keras 3 counts an argument among those with tensors."""
     if isinstance(value, list):
         return len(value) > 0 and all(each is None or _has_tensors(each) for each in flat(value))
     return isinstance(value, Value) or constant(value) is not None
@@ -222,11 +210,7 @@ def first_mask(mask: Any) -> AnyMask:
 
 
 def tensors(found: Object, given: Arguments) -> list[Value]:
-    """Return what a layer reads: the tensors of its first argument.
-
-    Raises:
-        UnsupportedError: there is something else in it.
-    """
+    """Return what a layer reads: the tensors of its first argument, in which there may be nothing else."""
     first = given.values.get(found.entry.call[0])
     values = list(leaves(first, Value))
     if not values or len(values) != len(flat(first)):

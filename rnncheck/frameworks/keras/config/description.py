@@ -19,31 +19,18 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Object:
-    """One layer, cell or model as it is described.
-
-    Attributes:
-        name: its own name.
-        kind: its class.
-        entry: what is known of its class.
-        config: its options as they were written.
-        path: how to reach it from the model; see `owners.Owner`.
-        root: the name of the model's own layer that it belongs to.
-        trainable: whether it and everything around it may be trained.
-        options: those that change a number; none for a model.
-        precision: what it computes in.
-        parts: the objects inside it: a model's layers, an RNN's cell, a Bidirectional's two halves.
-    """
+    """One layer, cell or model as it is described."""
 
     name: str
-    kind: str
-    entry: Entry
-    config: Config
-    path: tuple[str, ...]
-    root: str
-    trainable: bool
-    options: Mapping[str, Any]
-    precision: str
-    parts: tuple[Object, ...] = ()
+    kind: str  # its class
+    entry: Entry  # what is known of its class
+    config: Config  # its options as they were written
+    path: tuple[str, ...]  # how to reach it from the model; see `owners.Owner`
+    root: str  # the name of the model's own layer that it belongs to
+    trainable: bool  # whether it and everything around it may be trained
+    options: Mapping[str, Any]  # those that change a number; none for a model
+    precision: str  # what it computes in; empty for a model
+    parts: tuple[Object, ...] = ()  # a model's layers, an RNN's cell, a Bidirectional's two halves
 
     def unsupported(self, said: str) -> UnsupportedError:
         """Return the refusal of what rnncheck does not replay."""
@@ -61,11 +48,7 @@ class Object:
     @property
     def weights(self) -> list[Weight]:
         """The weights that it has with its options."""
-        return [
-            weight
-            for weight in self.entry.weights
-            if all(self.options[name] == value for name, value in weight.when.items())
-        ]
+        return [w for w in self.entry.weights if all(self.options[name] == value for name, value in w.when.items())]
 
     @property
     def everything(self) -> Iterator[Object]:
@@ -122,11 +105,7 @@ def name_of(description: Config) -> str:
 
 
 def config_of(description: Config) -> Config:
-    """Return the options of what is described.
-
-    Raises:
-        InputError: it has none.
-    """
+    """Return the options of what is described; an InputError where it has none."""
     config = description.get("config")
     if not isinstance(config, Mapping):
         raise InputError(
@@ -157,8 +136,8 @@ def _class(description: Config) -> str:
     return str(description["class_name"])
 
 
+# The layers of a model, or the cells of a stack; only a model has operations and inputs among them.
 def _members(model: Object, descriptions: Sequence[Config], container: str) -> Iterator[Object]:
-    """Yield the layers of a model or the cells of a stack."""
     layers = [d for d in descriptions if container == "cells" or not is_operation(d)]
     for description, step in zip(layers, container_names([_class(d) for d in layers]), strict=True):
         if _class(description) != "InputLayer":
@@ -166,10 +145,10 @@ def _members(model: Object, descriptions: Sequence[Config], container: str) -> I
 
 
 def _part(parent: Object, description: Config, *steps: str) -> Object:
-    """Read one description inside another."""
     kind = _class(description)
     name = str(description.get("name") or config_of(description).get("name", kind))
     entry, config = ENTRIES.get(kind) or MODELS.get(kind), config_of(description)
+    # A model that is a class of its own describes no layers: nothing says what it computes.
     if entry is None or not is_of_keras(description) or (kind in MODELS and "layers" not in config):
         raise not_replayed(name, kind)
     if kind in ENTRIES:
@@ -203,11 +182,9 @@ def _parts(found: Object) -> Iterator[Object]:
             yield from _halves(found)
 
 
+# The forward and the backward layer, named as Keras names them.
+# Source: Keras 3.15 and 2.15, Bidirectional.__init__.
 def _halves(found: Object) -> Iterator[Object]:
-    """Yield the forward and the backward layer, named as Keras names them.
-
-    Source: Keras 3.15 and 2.15, Bidirectional.__init__.
-    """
     layer = found.config["layer"]
     name, config = str(config_of(layer)["name"]), config_of(layer)
     zero_output = {"zero_output_for_mask": bool(config.get("return_sequences", False))}
@@ -229,8 +206,8 @@ def not_replayed(name: str, kind: str) -> UnsupportedError:
     )
 
 
+# Refuse what the entry refuses, and every option that a newer Keras may have added.
 def _refuse_unknown(name: str, kind: str, entry: Entry, config: Config) -> None:
-    """Refuse what the entry refuses, and every option that a newer Keras may have added."""
     for option, accepted in entry.refused.items():
         value = config.get(option, accepted)
         if value != accepted:

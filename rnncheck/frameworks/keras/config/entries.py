@@ -11,56 +11,45 @@ from typing import Any, Literal
 
 Role = Literal["model", "layer", "recurrent", "rnn", "cell", "stack", "bidirectional", "time_distributed"]
 
-Masks = Literal["pass", "stop", "zeros", "values", "recurrent", "merge", "concatenate", "first"]
+Masks = Literal[
+    "pass",  # handed on
+    "stop",  # dropped
+    "recurrent",  # handed on with return_sequences
+    "first",  # that of the first input is handed on
+    "merge", "concatenate",  # those of all inputs are combined
+    "zeros",  # made: ids that are not 0
+    "values",  # made: steps that are not the mask value
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Weight:
-    """One weight of a layer.
+    """One weight of a layer."""
 
-    Attributes:
-        name: its name in Keras.
-        shape: its axes in letters, such as "D, 4M"; `options` of sizes stand by their own names, such as
-            "kernel_size, C, F". None where only the replay can tell.
-        when: the options that the layer has it with.
-        trainable: whether Keras ever trains it.
-    """
-
-    name: str
+    name: str  # in Keras
+    # Its axes in letters, such as "D, 4M"; options that are sizes by their own names, such as "kernel_size, C, F".
+    # None where only the replay can tell.
     shape: str | None
-    when: Mapping[str, Any] = field(default_factory=dict)
-    trainable: bool = True
+    when: Mapping[str, Any] = field(default_factory=dict)  # the options that the layer has it with
+    trainable: bool = True  # whether Keras ever trains it
 
 
 @dataclass(frozen=True)
 class Entry:
-    """How one Keras class is read.
+    """How one Keras class is read."""
 
-    Attributes:
-        role: what it is to the reader; wrappers, cells and RNN are lowered.
-        checked: constructor arguments that change a number.
-        same_numbers: constructor arguments that change no number at inference.
-        refused: constructor arguments that are not replayed, with the only value accepted.
-        inherited: options that change a number and are no constructor argument of the class itself.
-        parts: constructor arguments that are layers or cells.
-        defaults: what an absent option means; old files omit some.
-        weights: in the order in which Keras creates them.
-        call: the arguments of its `call`, in order.
-        masks: what becomes of a mask. "pass" hands it on, "stop" drops it, "recurrent" hands it on with
-            return_sequences, "first" hands on the first input's, "merge" and "concatenate" combine those of all
-            inputs. "zeros" makes one of ids that are not 0, "values" one of steps that are not the mask value.
-    """
-
-    role: Role = "layer"
+    role: Role = "layer"  # wrappers, cells and RNN are lowered
+    # Constructor arguments that change a number, and those that change none at inference.
     checked: tuple[str, ...] = ()
     same_numbers: tuple[str, ...] = ()
-    refused: Mapping[str, Any] = field(default_factory=dict)
-    inherited: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    weights: tuple[Weight, ...] = ()
-    call: tuple[str, ...] = ("inputs",)
-    masks: Masks = "stop"
+    refused: Mapping[str, Any] = field(default_factory=dict)  # those not replayed, with the only value accepted
+    inherited: tuple[str, ...] = ()  # options that change a number and are no argument of the class itself
+    parts: tuple[str, ...] = ()  # constructor arguments that are layers or cells
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # what an absent option means; old files omit some
+    own_defaults: Mapping[str, Any] = field(default_factory=dict)  # what Keras 3 takes, where that differs
+    weights: tuple[Weight, ...] = ()  # in the order in which Keras creates them
+    call: tuple[str, ...] = ("inputs",)  # the arguments of its `call`, in order
+    masks: Masks = "stop"  # what becomes of a mask
 
     @property
     def known(self) -> set[str]:
@@ -75,13 +64,14 @@ COMMON = frozenset({
 
 _FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful")
 _CONVOLUTION = ("filters", "kernel_size", "strides", "padding", "dilation_rate")
+_STEPPING = {"strides": 1, "padding": "valid", "dilation_rate": 1}
 _CHANNELS = {"data_format": "channels_last"}
 _NOT_QUANTISED = {"lora_rank": None, "lora_alpha": None, "quantization_config": None}
 _BIAS = {"use_bias": True}
 
 
+# The arguments that say how weights start, are regularised and constrained.
 def _training_only(*weights: str) -> tuple[str, ...]:
-    """Return the arguments that say how weights start, are regularised and constrained."""
     return tuple(f"{w}_{what}" for what in ("initializer", "regularizer", "constraint") for w in weights)
 
 
@@ -95,6 +85,7 @@ _OF_AN_RNN: Mapping[str, Any] = {
 }
 _NO_FLAGS = {**dict.fromkeys(_FLAGS, False), "zero_output_for_mask": False}
 _NORMALISATION = {"axis": -1, "epsilon": 1e-3, "center": True, "scale": True}
+# Files without reset_after are older than this option; their GRU is the one that resets before the product.
 _DEFAULTS = {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True, "reset_after": False}
 
 
@@ -103,11 +94,10 @@ def _gates(count: int, size: str = "M", before: str = "") -> tuple[Weight, Weigh
     return Weight("kernel", f"{before}D, {gates}"), Weight("recurrent_kernel", f"{before}{size}, {gates}")
 
 
+# The options of each cell that change a number, and its weights.
 _CELLS: Mapping[str, tuple[tuple[str, ...], tuple[Weight, ...]]] = {
     "SimpleRNN": (("units", "activation", "use_bias"), (*_gates(1), Weight("bias", "M", _BIAS))),
-    "LSTM": (
-        ("units", "activation", "recurrent_activation", "use_bias"), (*_gates(4), Weight("bias", "4M", _BIAS)),
-    ),
+    "LSTM": (("units", "activation", "recurrent_activation", "use_bias"), (*_gates(4), Weight("bias", "4M", _BIAS))),
     "GRU": (
         ("units", "activation", "recurrent_activation", "use_bias", "reset_after"),
         (
@@ -127,7 +117,8 @@ def _cell(kind: str) -> Entry:
     checked, weights = _CELLS[kind]
     same_numbers = (*_OF_A_CELL, *(["unit_forget_bias"] if "LSTM" in kind else []))
     call = ("inputs", "states", "training")
-    return Entry("cell", checked, same_numbers, defaults=_DEFAULTS, weights=weights, call=call)
+    own = {"GRU": {"reset_after": True}}.get(kind, _STEPPING if kind == "ConvLSTM" else {})
+    return Entry("cell", checked, same_numbers, defaults=_DEFAULTS, own_defaults=own, weights=weights, call=call)
 
 
 def _recurrent(kind: str) -> Entry:
@@ -139,6 +130,7 @@ def _recurrent(kind: str) -> Entry:
         checked=(*cell.checked, *_FLAGS),
         same_numbers=("unroll", *cell.same_numbers, *others),
         defaults={**_DEFAULTS, **_NO_FLAGS},
+        own_defaults=cell.own_defaults,
         weights=cell.weights,
         **{**_OF_AN_RNN, "refused": refused},
     )
@@ -176,6 +168,7 @@ ENTRIES: Mapping[str, Entry] = {
         same_numbers=_OF_DENSE,
         refused=_NOT_QUANTISED,
         defaults=_BIAS,
+        own_defaults={"activation": "linear"},
         weights=(Weight("kernel", "D, M"), Weight("bias", "M", _BIAS)),
         call=("inputs", "training"),
         masks="pass",
@@ -186,9 +179,8 @@ ENTRIES: Mapping[str, Entry] = {
     "RepeatVector": Entry(checked=("n",)),
     "Activation": Entry(checked=("activation",), masks="pass"),
     "ReLU": Entry(
-        checked=("max_value", "negative_slope", "threshold"),
+        checked=("max_value", "negative_slope", "threshold"), masks="pass",
         defaults={"max_value": None, "negative_slope": 0.0, "threshold": 0.0},
-        masks="pass",
     ),
     "LeakyReLU": Entry(checked=("negative_slope",), defaults={"negative_slope": 0.3}, masks="pass"),
     "PReLU": Entry(
@@ -248,15 +240,21 @@ ENTRIES: Mapping[str, Entry] = {
         same_numbers=_OF_DENSE,
         refused=_CHANNELS,
         defaults={"groups": 1, "use_bias": True},
+        own_defaults={**_STEPPING, "activation": "linear"},
         weights=(Weight("kernel", "kernel_size, C, F"), Weight("bias", "F", _BIAS)),
     ),
     **dict.fromkeys(
         ("MaxPooling1D", "AveragePooling1D"),
-        Entry(checked=("pool_size", "strides", "padding"), same_numbers=("name",), refused=_CHANNELS),
+        Entry(
+            checked=("pool_size", "strides", "padding"),
+            same_numbers=("name",),
+            refused=_CHANNELS,
+            own_defaults={"pool_size": 2, "padding": "valid"},
+        ),
     ),
     "GlobalMaxPooling1D": Entry(checked=("keepdims",), refused=_CHANNELS, defaults={"keepdims": False}),
     "GlobalAveragePooling1D": Entry(
-        checked=("keepdims",), refused=_CHANNELS, defaults={"keepdims": False}, call=("inputs", "mask")
+        checked=("keepdims",), refused=_CHANNELS, defaults={"keepdims": False}, call=("inputs", "mask"),
     ),
     "Concatenate": Entry(checked=("axis",), defaults={"axis": -1}, masks="concatenate"),
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), Entry(masks="merge")),
@@ -266,29 +264,32 @@ ENTRIES: Mapping[str, Entry] = {
         same_numbers=("dropout", "seed"),
         refused={"causal": False},
         defaults={"use_scale": False, "score_mode": "dot"},
+        own_defaults={"use_causal_mask": False, "masks": ()},  # of its call; see Lowering
         weights=(
-            Weight("scale", "", {"use_scale": True}),
-            Weight("concat_score_weight", "", {"score_mode": "concat"}),
+            Weight("scale", "", {"use_scale": True}), Weight("concat_score_weight", "", {"score_mode": "concat"}),
         ),
         call=("inputs", "mask", "training", "return_attention_scores", "use_causal_mask"),
         masks="first",
     ),
 }  # fmt: skip
-_MODEL = Entry(role="model", call=("inputs", "training", "mask"))
 
-MODELS: Mapping[str, Entry] = {"Functional": _MODEL, "Sequential": _MODEL, "Model": _MODEL}
+MODELS: Mapping[str, Entry] = dict.fromkeys(
+    ("Functional", "Sequential", "Model"), Entry("model", call=("inputs", "training", "mask"))
+)
 
-# Operations that Keras 3 records where it computes masks, with the options that each takes from its description.
+# Operations that Keras 3 records where it computes masks, with the options that each takes from its description:
+# the only value accepted, or None where any is.
 OPERATIONS: Mapping[str, Mapping[str, Any]] = {
-    "NotEqual": {},
+    "NotEqual": {}, "LogicalAnd": {}, "LogicalOr": {}, "ZerosLike": {}, "OnesLike": {}, "ConvertToTensor": {},
     "Any": {"axis": -1, "keepdims": False},
     "All": {"axis": -1, "keepdims": False},
-    "LogicalAnd": {},
-    "LogicalOr": {},
     "ExpandDims": {"axis": None},
-    "ZerosLike": {},
-    "OnesLike": {},
     "Concatenate": {"axis": None},
-    "ConvertToTensor": {},
     "Cast": {"dtype": None},
-}
+}  # fmt: skip
+
+
+def keras_defaults(kind: str) -> Mapping[str, Any]:
+    """Return what Keras 3 takes for the options of a kind of layer that nobody gives."""
+    entry = ENTRIES.get(kind, Entry())
+    return {**entry.defaults, **entry.own_defaults}

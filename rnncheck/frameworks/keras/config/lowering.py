@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from rnncheck.errors import InputError
 from rnncheck.frameworks.keras.config import masks
-from rnncheck.frameworks.keras.config.calls import Arguments, Call, Value, bind, first_mask, flat, leaves, tensors
-from rnncheck.frameworks.keras.config.description import Object
+from rnncheck.frameworks.keras.config.calls import (
+    Arguments,
+    Call,
+    Node,
+    Reference,
+    Value,
+    bind,
+    first_mask,
+    flat,
+    leaves,
+    tensors,
+)  # fmt: skip
+from rnncheck.frameworks.keras.config.description import Object, is_operation, name_of
 from rnncheck.frameworks.keras.config.entries import ENTRIES
+from rnncheck.frameworks.keras.config.functional import operation, read_graph
 from rnncheck.frameworks.keras.config.masks import AnyMask, Mask
 from rnncheck.frameworks.keras.config.values import constant
 from rnncheck.network import Layer, Tensor
 
 _MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "concat": "Concatenate"}
+Tensors = Sequence[Tensor]
+
+# The options that an RNN hands down to its cells' layers.
 _OF_AN_RNN = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
 
 
@@ -26,32 +42,61 @@ class Lowered:
     owner: Object | None
 
 
-RunModel = Callable[["Lowering", Object, Sequence[Value], str], list[Value]]
-
-
+@dataclass
 class Lowering:
-    """Collects lowered layers, in an order in which each comes after what it reads.
+    """Collects lowered layers, in an order in which each comes after what it reads."""
 
-    Args:
-        run_model: lowers the layers of a model inside the model, see `functional.run_model`.
-        keras2: whether masks go where Keras 2 would hand them.
-    """
+    keras2: bool  # whether masks go where Keras 2 would hand them
+    layers: list[Lowered] = field(default_factory=list)
+    objects: dict[str, tuple[str, ...]] = field(default_factory=dict)  # a layer's name -> the path of its object
+    _masks: dict[str, Tensor] = field(default_factory=dict)  # those that are computed already
+    _stateful: set[tuple[str, ...]] = field(default_factory=set)  # the paths of stateful objects that are in use
 
-    def __init__(self, run_model: RunModel, *, keras2: bool) -> None:
-        self._run_model = run_model
-        self._keras2 = keras2
-        self.layers: list[Lowered] = []
-        self.objects: dict[str, tuple[str, ...]] = {}
-        self._masks: dict[str, Tensor] = {}
-        self._stateful: set[tuple[str, ...]] = set()
-
-    def run(self, found: Object, name: str, call: Call) -> list[Value]:
-        """Lower one call of a layer or nested model, in which every tensor is a `Value`; return its outputs.
+    def run_model(self, model: Object, inputs: Sequence[Value], prefix: str = "") -> list[Value]:
+        """Lower the layers of a model, the whole one or one inside it; return its outputs.
 
         Raises:
-            UnsupportedError: the call has something that rnncheck does not replay.
+            UnsupportedError: a call has something that rnncheck does not replay.
+            InputError: the model's graph is not one that Keras writes.
         """
-        given = bind(found, call, keras2=self._keras2)
+        if "input_layers" in model.config:
+            return self._functional(model, inputs, prefix)
+        values = list(inputs)
+        for part in model.parts:
+            given = values[0] if len(values) == 1 else values
+            values = self._run(part, f"{prefix}{part.name}", Call((given,), {}))
+        return values
+
+    def _functional(self, model: Object, inputs: Sequence[Value], prefix: str) -> list[Value]:
+        graph = read_graph(model)
+        if len(graph.inputs) != len(inputs):
+            raise InputError(f"model {model.name!r}: got {len(inputs)} inputs; expected {len(graph.inputs)}.")
+        known: dict[Node, list[Value]] = {end.call: [x] for end, x in zip(graph.inputs, inputs, strict=True)}
+
+        def value(of: Reference) -> Value:
+            outputs = known[of.call]
+            if not 0 <= of.index < len(outputs):
+                raise InputError(
+                    f"model {model.name!r}: output {of.index} of layer {of.layer!r} is read; expected one of its "
+                    f"{len(outputs)}."
+                )
+            return outputs[of.index]
+
+        described = {name_of(each): each for each in model.config["layers"]}
+        parts = {part.name: part for part in model.parts}
+        for (name, number), written in graph.calls.items():
+            lowered, call = f"{prefix}{name}{f'@{number + 1}' if number else ''}", written.mapped(value)
+            if not is_operation(described[name]):
+                known[name, number] = self._run(parts[name], lowered, call)
+            elif described[name]["class_name"] == "ConvertToTensor":
+                known[name, number] = list(leaves(call.args, Value))
+            else:
+                known[name, number] = [Value(self._add(operation(lowered, described[name], written, call)))]
+        return list(map(value, graph.outputs))
+
+    # One call of a layer or nested model, in which every tensor is a `Value`.
+    def _run(self, found: Object, name: str, call: Call) -> list[Value]:
+        given = bind(found, call, keras2=self.keras2)
         match found.entry.role:
             case "model":
                 return self._model(found, name, given)
@@ -63,20 +108,20 @@ class Lowering:
                 return self._time_distributed(found, name, given)
         raise found.unsupported(f"{found.kind} is a cell; expected it inside an RNN layer.")
 
-    def add(self, layer: Layer, found: Object | None = None, *, owner: Object | None = None) -> Tensor:
-        """Add one layer that some object computes; return its first output."""
+    # One more layer, and the object that computes it; its first output.
+    def _add(self, layer: Layer, found: Object | None = None, *, owner: Object | None = None) -> Tensor:
         if found is not None:
             self.objects[layer.name] = found.path
         self.layers.append(Lowered(layer, owner))
         return Tensor(layer.name)
 
-    def explicit(self, mask: AnyMask) -> Tensor | None:
-        """Return a mask as a tensor, adding what computes it."""
+    # A mask as a tensor, with the layers that compute it.
+    def _explicit(self, mask: AnyMask) -> Tensor | None:
         if not isinstance(mask, Mask):
             return mask
         if mask.name not in self._masks:
-            inputs = tuple(tensor for each in mask.inputs if (tensor := self.explicit(each)))
-            self._masks[mask.name] = self.add(Layer(mask.name, mask.kind, inputs, mask.options, dtype=mask.dtype))
+            inputs = tuple(tensor for each in mask.inputs if (tensor := self._explicit(each)))
+            self._masks[mask.name] = self._add(Layer(mask.name, mask.kind, inputs, mask.options, dtype=mask.dtype))
         return self._masks[mask.name]
 
     def _model(self, found: Object, name: str, given: Arguments) -> list[Value]:
@@ -84,34 +129,32 @@ class Lowering:
         if len(given_masks) == len(values):
             pairs = zip(values, given_masks, strict=True)
             values = [value if mask is None else Value(value.tensor, mask) for value, mask in pairs]
-        return self._run_model(self, found, values, f"{name}/")
+        return self.run_model(found, values, f"{name}/")
 
     def _layer(self, found: Object, name: str, given: Arguments) -> list[Value]:
         values, options = tensors(found, given), dict(found.options)
         inputs = [value.tensor for value in values]
         if found.kind == "Attention":
             inputs += self._attention(found, given, inputs, options)
-        elif _reads_mask(found) and (mask := self.explicit(first_mask(given.mask))):
+        elif _reads_mask(found) and (mask := self._explicit(first_mask(given.mask))):
             inputs.append(mask)
         layer = Layer(name, found.kind, tuple(inputs), options, dtype=found.precision)
-        output = self.add(layer, found, owner=found if found.entry.weights else None)
+        output = self._add(layer, found, owner=found if found.entry.weights else None)
         return [Value(output, self._output_mask(found, name, values, given.previous))]
 
-    def _attention(
-        self, found: Object, given: Arguments, inputs: Sequence[Tensor], options: dict[str, Any]
-    ) -> list[Tensor]:
-        """Return the inputs that Attention has besides those given: the value as key, and masks, named in `masks`."""
+    # The inputs that Attention has besides those given: the value as key, and masks, named in `masks`.
+    def _attention(self, found: Object, given: Arguments, inputs: Tensors, options: dict[str, Any]) -> list[Tensor]:
         if given.values.get("return_attention_scores"):
             raise found.unsupported("it is called with return_attention_scores=True; expected the output alone.")
         given_masks = given.mask if isinstance(given.mask, list) else [given.mask]
-        explicit = zip(("query", "value"), map(self.explicit, given_masks), strict=False)
+        explicit = zip(("query", "value"), map(self._explicit, given_masks), strict=False)
         named = {which: mask for which, mask in explicit if mask is not None}
         options["use_causal_mask"] = bool(given.values.get("use_causal_mask"))
         options["masks"] = tuple(named)
         return [*([inputs[1]] if len(inputs) == 2 else []), *named.values()]
 
+    # The mask of a layer's output, as its compute_mask gives it.
     def _output_mask(self, found: Object, name: str, values: Sequence[Value], previous: Any) -> AnyMask:
-        """Return the mask of a layer's output, as its compute_mask gives it."""
         inputs, options = [value.tensor for value in values], found.options
         several = previous if isinstance(previous, list) else [previous]
         match found.entry.masks:
@@ -120,9 +163,9 @@ class Lowering:
             case "values":
                 return masks.differing(name, inputs[0], options["mask_value"], found.precision)
             case "merge":
-                return masks.merged(name, several, keras2=self._keras2)
+                return masks.merged(name, several, keras2=self.keras2)
             case "concatenate":
-                return masks.concatenated(name, inputs, several, options["axis"], keras2=self._keras2)
+                return masks.joined(name, inputs, several, options["axis"], keras2=self.keras2)
             case "pass" | "first":
                 return first_mask(previous)
         return None
@@ -138,32 +181,27 @@ class Lowering:
         sequences = 2 if found.options.get("merge_mode", "") is None else 1
         return [Value(tensor, passed if k < sequences else None) for k, tensor in enumerate(outputs)]
 
+    # The initial states; constants become layers that give them.
     def _states(self, found: Object, name: str, given: Any) -> Iterator[Tensor]:
-        """Yield the initial states; constants become layers that give them."""
         for k, state in enumerate(flat(given)):
             if isinstance(state, Value):
                 yield state.tensor
             elif (value := constant(state)) is not None:
-                weights = {"value": value}
-                yield self.add(Layer(f"{name}/initial_state_{k}", "Constant", weights=weights, dtype=found.precision))
+                own, weights = f"{name}/initial_state_{k}", {"value": value}
+                yield self._add(Layer(own, "Constant", weights=weights, dtype=found.precision))
             else:
                 raise found.unsupported(f"initial_state is {type(state).__name__}; expected tensors or arrays.")
 
-    def _recurrent(
-        self, found: Object, name: str, x: Tensor, initial: Sequence[Tensor], mask: AnyMask
-    ) -> list[Tensor]:
-        """Lower a recurrent layer or an RNN: one layer for each cell, each reading the one below.
-
-        All but the first read what is in processing order already, and the mask with it.
-        """
+    # A recurrent layer or an RNN: one layer for each cell, each reading the one below.
+    def _recurrent(self, found: Object, name: str, x: Tensor, initial: Tensors, mask: AnyMask) -> list[Tensor]:
         cells = _cells(found)
         self._check(found, cells, initial)
         flags = {flag: found.options[flag] for flag in _OF_AN_RNN}
-        left, counts = list(initial), self.explicit(mask)
+        left, counts = list(initial), self._explicit(mask)
         finals: list[Tensor] = []
         for k, cell in enumerate(cells):
             last = k == len(cells) - 1
-            if k == 1 and flags["go_backwards"]:
+            if k == 1 and flags["go_backwards"]:  # what the others read is in the order of processing already
                 flags["go_backwards"] = False
                 counts = counts and self._reverse(f"{name}/reverse_mask", counts, found.precision)
             own, left = left[: _state_count(cell)], left[_state_count(cell) :]
@@ -176,57 +214,44 @@ class Lowering:
                 mask=counts,
                 initial_state=tuple(own),
             )
-            x = self.add(layer, found if len(cells) == 1 else cell, owner=cell)
+            x = self._add(layer, found if len(cells) == 1 else cell, owner=cell)
             finals += [Tensor(layer.name, 1 + s) for s in range(_state_count(cell))]
         return [x, *finals] if flags["return_state"] else [x]
 
-    def _check(self, found: Object, cells: Sequence[Object], initial: Sequence[Tensor]) -> None:
-        """Refuse what Keras or rnncheck cannot run."""
+    # Refuse what Keras or rnncheck cannot run.
+    def _check(self, found: Object, cells: Sequence[Object], initial: Tensors) -> None:
         for cell in cells:
             if cell is not found and cell.entry.role != "cell":
-                raise found.unsupported(
-                    f"its cell {cell.name!r} is {cell.kind}; expected one of "
-                    f"{', '.join(kind for kind, entry in ENTRIES.items() if entry.role == 'cell')}."
-                )
+                kinds = ", ".join(kind for kind, entry in ENTRIES.items() if entry.role == "cell")
+                raise found.unsupported(f"its cell {cell.name!r} is {cell.kind}; expected one of {kinds}.")
             if cell.precision != found.precision:
-                raise found.unsupported(
-                    f"it computes in {found.precision}, its cell {cell.name!r} in {cell.precision}; expected the "
-                    "same."
-                )
+                own, other = found.precision, f"its cell {cell.name!r} in {cell.precision}"
+                raise found.unsupported(f"it computes in {own}, {other}; expected the same.")
         expected = sum(map(_state_count, cells))
         if len(initial) not in {0, expected}:
             raise found.invalid(f"initial_state has {len(initial)} tensors; expected {expected}, all of its states.")
         if found.options["stateful"]:
             if found.path in self._stateful:
-                raise found.unsupported(
-                    "it is stateful and used more than once; expected one use, after which it keeps its state."
-                )
-            if initial and self._keras2:
-                raise found.unsupported(
-                    "it is stateful and has an initial_state, of which Keras 2 takes now one, now the other; "
-                    "expected only one of them."
-                )
+                said = "used more than once; expected one use, after which it keeps its state"
+                raise found.unsupported(f"it is stateful and {said}.")
+            if initial and self.keras2:
+                said = "of which Keras 2 takes now one, now the other; expected only one of them"
+                raise found.unsupported(f"it is stateful and has an initial_state, {said}.")
             self._stateful.add(found.path)
 
     def _reverse(self, name: str, sequence: Tensor, dtype: str) -> Tensor:
-        return self.add(Layer(name, "Reverse", (sequence,), dtype=dtype))
+        return self._add(Layer(name, "Reverse", (sequence,), dtype=dtype))
 
-    def _bidirectional(
-        self, found: Object, name: str, x: Tensor, initial: Sequence[Tensor], mask: AnyMask
-    ) -> list[Tensor]:
-        """Lower to the two halves, the second turned round, and what merges them.
-
-        Source: Keras 3.15, Bidirectional.call.
-        """
+    # The two halves, the second turned round, and what merges them.
+    # Source: Keras 3.15, Bidirectional.call.
+    def _bidirectional(self, found: Object, name: str, x: Tensor, initial: Tensors, mask: AnyMask) -> list[Tensor]:
         for half in found.parts:
             if half.entry.role not in {"recurrent", "rnn"}:
                 raise found.unsupported(f"it wraps {half.kind}; expected a recurrent layer such as LSTM.")
         middle = len(initial) // 2
         if len(initial) % 2:
-            raise found.invalid(
-                f"initial_state has {len(initial)} tensors; expected the forward layer's and then the backward "
-                "layer's."
-            )
+            expected = "the forward layer's and then the backward layer's"
+            raise found.invalid(f"initial_state has {len(initial)} tensors; expected {expected}.")
         (y, *ends), (y_rev, *ends_rev) = (
             self._recurrent(half, f"{name}/{half.name}", x, states, mask)
             for half, states in zip(found.parts, (initial[:middle], initial[middle:]), strict=True)
@@ -237,61 +262,58 @@ class Lowering:
         if mode is None:
             return [y, y_rev, *ends, *ends_rev]
         if mode not in _MERGES:
-            raise found.unsupported(
-                f"merge_mode={mode!r} is not replayed; expected one of {', '.join(_MERGES)}, None."
-            )
+            expected = ", ".join([*_MERGES, "None"])
+            raise found.unsupported(f"merge_mode={mode!r} is not replayed; expected one of {expected}.")
         options = {"axis": -1} if mode == "concat" else {}
-        merged = self.add(Layer(name, _MERGES[mode], (y, y_rev), options, dtype=found.precision), found)
+        merged = self._add(Layer(name, _MERGES[mode], (y, y_rev), options, dtype=found.precision), found)
         return [merged, *ends, *ends_rev]
 
+    # The inner layer on all steps at once: (N·T, ...).
+    # Source: Keras 3.15, TimeDistributed.call, which runs it step by step, with a step of the mask each.
     def _time_distributed(self, found: Object, name: str, given: Arguments) -> list[Value]:
-        """Lower to the inner layer on all steps at once: (N·T, ...).
-
-        Source: Keras 3.15, TimeDistributed.call, which runs it step by step, with a step of the mask each.
-        """
         x, *others = tensors(found, given)
         (inner,) = found.parts
         self._check_distributed(found, inner, others)
 
         def fold(what: str, tensor: Tensor) -> Tensor:
-            return self.add(Layer(f"{name}/{what}", "FoldTime", (tensor,), dtype=found.precision))
+            return self._add(Layer(f"{name}/{what}", "FoldTime", (tensor,), dtype=found.precision))
 
         folded = fold("fold", x.tensor)
-        mask = self.explicit(first_mask(given.mask)) if inner.is_model or _reads_mask(inner) else None
+        mask = self._explicit(first_mask(given.mask)) if inner.is_model or _reads_mask(inner) else None
         folded_mask = None if mask is None else fold("fold_mask", mask)
-        outputs = self.run(inner, f"{name}/{inner.name}", Call((Value(folded, folded_mask),), {}))
+        outputs = self._run(inner, f"{name}/{inner.name}", Call((Value(folded, folded_mask),), {}))
         if len(outputs) != 1:
             raise found.unsupported(f"{inner.kind} inside it returns {len(outputs)} tensors; expected one.")
         layer = Layer(name, "UnfoldTime", (outputs[0].tensor, x.tensor), dtype=found.precision)
-        return [Value(self.add(layer, found), first_mask(given.previous))]
+        return [Value(self._add(layer, found), first_mask(given.previous))]
 
     def _check_distributed(self, found: Object, inner: Object, others: Sequence[Value]) -> None:
         if others:
             raise found.unsupported(f"it reads {1 + len(others)} tensors; expected one sequence.")
         if not inner.is_model and inner.precision != found.precision:
-            raise found.unsupported(
-                f"it computes in {found.precision}, {inner.name!r} inside it in {inner.precision}; expected the same."
-            )
+            own, other = found.precision, f"{inner.name!r} inside it in {inner.precision}"
+            raise found.unsupported(f"it computes in {own}, {other}; expected the same.")
         inside = f"{inner.kind} {inner.name!r} inside TimeDistributed"
         if any(_flag(part, "stateful") for part in inner.everything):
             raise found.unsupported(f"{inside} is stateful; expected a layer that is not.")
-        if self._keras2 and any(p.kind == "Masking" or p.options.get("mask_zero") for p in inner.everything):
+        if self.keras2 and any(p.kind == "Masking" or p.options.get("mask_zero") for p in inner.everything):
             raise found.unsupported(f"{inside} makes a mask; expected a layer that makes none.")
 
 
+# BatchNormalization takes a mask, and reads it in training only.
 def _reads_mask(found: Object) -> bool:
     return "mask" in found.entry.call and found.kind != "BatchNormalization"
 
 
+# A flag of a recurrent layer; for Bidirectional, that of the forward half.
 def _flag(found: Object, name: str) -> bool:
-    """Return a flag of a recurrent layer; that of the forward half for Bidirectional."""
     while found.entry.role == "bidirectional":
         found = found.parts[0]
     return bool(found.options.get(name, False))
 
 
+# What steps through time: the layer itself, the cell of an RNN, or the cells of its stack.
 def _cells(found: Object) -> Sequence[Object]:
-    """Return what steps through time: the layer itself, the cell of an RNN, or the cells of its stack."""
     if found.entry.role == "recurrent":
         return [found]
     (cell,) = found.parts

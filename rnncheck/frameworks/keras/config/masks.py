@@ -12,21 +12,13 @@ from rnncheck.network import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """How a mask follows from tensors and other masks: one pseudo-layer, added when a layer reads the mask.
+    """How a mask follows from tensors and other masks: one pseudo-layer, added when a layer reads the mask."""
 
-    Attributes:
-        name: the pseudo-layer's name.
-        kind: what it computes.
-        inputs: what it reads.
-        options: its options.
-        dtype: the precision in which it reads numbers.
-    """
-
-    name: str
-    kind: str
+    name: str  # the pseudo-layer's
+    kind: str  # what it computes
     inputs: tuple[Tensor | Mask, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
-    dtype: str = "float32"
+    dtype: str = "float32"  # the precision in which it reads numbers
 
 
 AnyMask = Tensor | Mask | None
@@ -37,6 +29,7 @@ def nonzero(name: str, ids: Tensor) -> Mask:
 
     Source: Keras 3.15, Embedding.compute_mask.
     """
+    # float64 holds every int32 exactly.
     return Mask(f"{name}/mask", "NotEqual", (ids,), {"value": 0}, "float64")
 
 
@@ -63,9 +56,7 @@ def merged(name: str, masks: Sequence[AnyMask], *, keras2: bool) -> AnyMask:
     return reduce(lambda mask, other: Mask(f"{name}/mask_{other[0]}", kind, (mask, other[1])), numbered, given[0])
 
 
-def concatenated(
-    name: str, inputs: Sequence[Tensor], masks: Sequence[AnyMask], axis: int, *, keras2: bool
-) -> AnyMask:
+def joined(name: str, inputs: Sequence[Tensor], masks: Sequence[AnyMask], axis: int, *, keras2: bool) -> AnyMask:
     """Return the mask of Concatenate: masks as wide as their inputs, joined; a step counts if any column does.
 
     In Keras 2 every mask has one column, and a step counts if all columns do.
@@ -84,5 +75,5 @@ def concatenated(
         return Mask(f"{name}/wide_{k}", "LogicalOr", (narrow, Mask(f"{name}/zeros_{k}", "ZerosLike", (x,))))
 
     columns = tuple(column(k, x, mask) for k, (x, mask) in enumerate(zip(inputs, masks, strict=True)))
-    joined = Mask(f"{name}/masks", "Concatenate", columns, {"axis": axis})
-    return Mask(f"{name}/mask", "All" if keras2 else "Any", (joined,))
+    side_by_side = Mask(f"{name}/masks", "Concatenate", columns, {"axis": axis})
+    return Mask(f"{name}/mask", "All" if keras2 else "Any", (side_by_side,))

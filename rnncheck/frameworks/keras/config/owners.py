@@ -12,30 +12,21 @@ from rnncheck.network import Array
 
 @dataclass(frozen=True)
 class Owner:
-    """One Keras object that has weights of its own, such as a Dense layer or the cell of an LSTM layer.
+    """One Keras object that has weights of its own, such as a Dense layer or the cell of an LSTM layer."""
 
-    Attributes:
-        names: the names of its weights, in the order in which Keras creates them.
-        trainable: for each, whether Keras counts it among the trainable weights.
-        path: how to reach the object from the model, as Keras 3 names it in `model.weights.h5`: attribute names and,
-            after "layers" or "cells", the name that `container_names` gives it.
-        layer: the name of the model's own layer that the object belongs to.
-    """
-
-    names: tuple[str, ...]
-    trainable: tuple[bool, ...]
+    names: tuple[str, ...]  # of its weights, in the order in which Keras creates them
+    trainable: tuple[bool, ...]  # for each, whether Keras counts it among the trainable weights
+    # How to reach it from the model, as Keras 3 names it in `model.weights.h5`: attribute names and, after "layers"
+    # or "cells", the name that `container_names` gives it.
     path: tuple[str, ...]
-    layer: str
+    layer: str  # the name of the model's own layer that it belongs to
 
 
 class WeightStore(Protocol):
     """Gives weights to whoever reads a model's description."""
 
     def read(self, owners: Sequence[Owner]) -> list[Mapping[str, Array]]:
-        """Return the weights of every owner by name.
-
-        Args:
-            owners: every owner of the model, in the order of the model's layers.
+        """Return the weights of every owner of the model, in the order of its layers, by name.
 
         Raises:
             InputError: weights are missing or left over.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,15 +10,8 @@ import numpy as np
 
 from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config.calls import Value, names_of_ends, read_ends
-from rnncheck.frameworks.keras.config.description import (
-    Config,
-    Object,
-    name_of,
-    not_built,
-    read_model,
-)
+from rnncheck.frameworks.keras.config.description import Config, Object, name_of, not_built, read_model
 from rnncheck.frameworks.keras.config.entries import Weight
-from rnncheck.frameworks.keras.config.functional import run_model
 from rnncheck.frameworks.keras.config.lowering import Lowered, Lowering
 from rnncheck.frameworks.keras.config.owners import WeightStore
 from rnncheck.frameworks.keras.config.upgrade import is_keras2, upgraded
@@ -28,15 +21,11 @@ from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read.
-
-    Attributes:
-        network: the model as plain data.
-        objects: for each of its layers that one object of the model computes, the object's path; see `owners.Owner`.
-            The cells of a stack have their own; layers that stand for what Keras does in between have none.
-    """
+    """What was read."""
 
     network: Network
+    # For each of its layers that one object of the model computes, the object's path; see `owners.Owner`. The cells
+    # of a stack have their own; layers that stand for what Keras does in between have none.
     objects: Mapping[str, tuple[str, ...]]
 
 
@@ -55,9 +44,9 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) ->
     try:
         keras2 = is_keras2(config, keras_version)
         model = read_model(upgraded(config) if keras2 else config)
-        specs = input_specs(model)
-        lowering = Lowering(run_model, keras2=keras2)
-        outputs = run_model(lowering, model, [Value(Tensor(spec.name)) for spec in specs], "")
+        specs = _input_specs(model)
+        lowering = Lowering(keras2)
+        outputs = lowering.run_model(model, [Value(Tensor(spec.name)) for spec in specs])
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -75,8 +64,8 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) ->
     return Reading(network, lowering.objects)
 
 
-def input_specs(model: Object) -> list[InputSpec]:
-    """Return what a model takes, in its order."""
+# What a model takes, in its order.
+def _input_specs(model: Object) -> list[InputSpec]:
     described = {name_of(layer): layer for layer in model.config["layers"]}
     if "input_layers" in model.config:
         names = [end.layer for end in read_ends(model.config["input_layers"])]
@@ -96,34 +85,31 @@ def _spec(name: str, config: Config) -> InputSpec:
         raise InputError(f"input {name!r}: its description has no shape; expected batch_shape.")
     samples, *rest = (None if size is None else int(size) for size in shape)
     dtype = config.get("dtype") or "float32"
-    if not isinstance(dtype, str):
-        dtype = read_precision(name, dtype)
-    return InputSpec(name, tuple(rest), dtype, samples)
+    return InputSpec(name, tuple(rest), dtype if isinstance(dtype, str) else read_precision(name, dtype), samples)
 
 
-def _with_weights(model: Object, lowered: Sequence[Lowered], store: WeightStore) -> list[Layer]:
+def _with_weights(model: Object, lowered: Sequence[Lowered], store: WeightStore) -> Iterator[Layer]:
     owners = list(model.owners)
     found = {owner.path: weights for owner, weights in zip(owners, store.read(owners), strict=True)}
-    return [
-        each.layer if each.owner is None else _filled(each.layer, each.owner, found.get(each.owner.weights_path, {}))
-        for each in lowered
-    ]
+    for each in lowered:
+        layer, owner = each.layer, each.owner
+        if owner is None:
+            yield layer
+            continue
+        own = {weight.name: found[owner.weights_path][weight.name] for weight in owner.weights}
+        sizes: dict[str, Any] = {**layer.options, "M": layer.options.get("units"), "F": layer.options.get("filters")}
+        for weight in owner.weights:
+            _check_shape(layer, weight, own[weight.name], sizes)
+            _check_finite(layer.name, weight.name, own[weight.name])
+        yield replace(layer, weights=own)
 
 
-def _filled(layer: Layer, owner: Object, weights: Mapping[str, Array]) -> Layer:
-    sizes: dict[str, Any] = {**layer.options, "M": layer.options.get("units"), "F": layer.options.get("filters")}
-    for weight in owner.weights:
-        _check_shape(layer, weight, weights[weight.name], sizes)
-        _check_finite(layer.name, weight.name, weights[weight.name])
-    return replace(layer, weights={weight.name: weights[weight.name] for weight in owner.weights})
-
-
+# Letters that stand for no option, such as D, are what the first weight says.
 def _check_shape(layer: Layer, weight: Weight, array: Array, sizes: dict[str, Any]) -> None:
-    """Check a weight's shape; letters that stand for no option are what the first weight says."""
     if weight.shape is None:
         return
     axes = weight.shape.split(", ") if weight.shape else []
-    wanted: list[Any] = []
+    wanted: list[Any] = []  # None where any size will do
     for axis in axes:
         letter = axis.lstrip("0123456789")
         size = sizes.get(letter) if letter else 1

@@ -27,7 +27,7 @@ _DROPPED = frozenset({
     "implementation", "input_dim", "input_length", "fused", "dynamic", "batch_input_shape", "input_dtype",
 })  # fmt: skip
 
-Write = Callable[[Any], Any]
+Write = Callable[[Any], Any]  # a reference of Keras 2 -> the same in Keras 3
 
 
 def is_keras2(description: Config, keras_version: str) -> bool:
@@ -56,8 +56,8 @@ def upgraded(description: Config) -> Config:
     return {**model, "config": {**model["config"], "layers": [inputs, *members]}}
 
 
+# The input shape that the first layer of a Sequential model carries; None where none does.
 def _first_shape(description: Config) -> Any:
-    """Return the input shape that the first layer of a Sequential model carries; None where none does."""
     config = _config(description)
     if (shape := config.get("batch_input_shape") or config.get("batch_shape")) is not None:
         return shape
@@ -65,8 +65,8 @@ def _first_shape(description: Config) -> Any:
     return _first_shape(inner[0]) if inner else None
 
 
+# Keras before 2.2.3 wrote a Sequential model as the list of its layers.
 def _config(description: Config) -> Config:
-    """Return the options of an object; Keras before 2.2.3 wrote a Sequential model as the list of its layers."""
     if isinstance(description.get("config"), list):
         return {"name": description.get("name", "sequential"), "layers": description["config"]}
     return config_of(description)
@@ -95,8 +95,8 @@ def _object(module: str, kind: str, config: Config) -> dict[str, Any]:
     return {"module": module, "class_name": kind, "config": config, "registered_name": None}
 
 
+# The options of a layer or cell by their names in Keras 3, with what an absent one meant to Keras 2.
 def _options(kind: str, config: Config) -> dict[str, Any]:
-    """Return the options of a layer or cell by their names in Keras 3, with what an absent one meant to Keras 2."""
     renamed = {_RENAMED.get(kind, {}).get(name, name): value for name, value in config.items()}
     if kind not in ENTRIES:
         return renamed
@@ -106,7 +106,7 @@ def _options(kind: str, config: Config) -> dict[str, Any]:
         if name not in _DROPPED or name in entry.checked:
             options[name] = _option(name, value)
     if kind == "BatchNormalization" and isinstance(options["axis"], tuple) and len(options["axis"]) == 1:
-        (options["axis"],) = options["axis"]
+        (options["axis"],) = options["axis"]  # Keras 2 took several
     if kind == "Bidirectional" and not options.get("backward_layer"):
         forward = options["layer"]["config"]
         # Keras 3 lets the second layer go backwards always, Keras 2 the other way than the first.
@@ -130,25 +130,19 @@ def _option(name: str, value: Any) -> Any:
     return plain(value)
 
 
+# The layers and the ends of a functional model.
+# Source: `Functional.get_config` and `functional_from_config` of Keras 2.15 and 3.15.
 def _graph(config: Config) -> dict[str, Any]:
-    """Return the layers and the ends of a functional model.
-
-    Source: `Functional.get_config` and `functional_from_config` of Keras 2.15 and 3.15.
-    """
     members = {name_of(layer): layer for layer in config["layers"]}
     graphs = {name for name, layer in members.items() if "input_layers" in _config(layer)}
+
+    def begins_with_inputs(layer: Config) -> bool:
+        inside = _config(layer)["layers"] if layer["class_name"] == "Sequential" else []
+        return bool(inside) and inside[0]["class_name"] == "InputLayer"
+
     # Keras 2 counts the graph of a model that begins with inputs as its first call. Keras 3 does so for functional
     # models only, and only where outputs are listed.
-    counted = {
-        name
-        for name, layer in members.items()
-        if name in graphs
-        or (
-            layer["class_name"] == "Sequential"
-            and _config(layer)["layers"]
-            and _config(layer)["layers"][0]["class_name"] == "InputLayer"
-        )
-    }
+    counted = graphs | {name for name, layer in members.items() if begins_with_inputs(layer)}
 
     def tensor(reference: Any) -> dict[str, Any]:
         name, node, index = reference[:3]
@@ -166,13 +160,12 @@ def _graph(config: Config) -> dict[str, Any]:
     return {"layers": layers, **{key: _ends(config[key], end) for key in ("input_layers", "output_layers")}}
 
 
+# A call, which Keras 2 writes as `[["layer", node, tensor, kwargs], ...]`, as `{"args", "kwargs"}`.
 def _call(name: str, kind: str, node: Any, tensor: Write) -> dict[str, Any]:
-    """Return a call, which Keras 2 writes as `[["layer", node, tensor, kwargs], ...]`, as `{"args", "kwargs"}`."""
     references = [node] if is_reference(node) else node
     if not all(map(is_reference, references)):
-        raise InputError(
-            f"layer {name!r}: got inbound_nodes with {str(node)[:80]}; expected the calls that Keras 2 writes."
-        )
+        got = f"got inbound_nodes with {str(node)[:80]}"
+        raise InputError(f"layer {name!r}: {got}; expected the calls that Keras 2 writes.")
     written: Config = next((item[3] for item in references if len(item) > 3 and item[3]), {})
     kwargs = {key: _argument(value, tensor) for key, value in written.items()}
     inputs = [tensor(reference) for reference in references]
@@ -191,8 +184,8 @@ def _argument(value: Any, tensor: Write) -> Any:
     return [_argument(item, tensor) for item in value]
 
 
+# The inputs or outputs of a model in their own structure; one alone stands without a list.
 def _ends(written: Any, end: Write) -> Any:
-    """Return the inputs or outputs of a model in their own structure; one alone stands without a list."""
     if is_reference(written):
         return end(written)
     if isinstance(written, Mapping):

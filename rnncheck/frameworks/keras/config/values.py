@@ -14,6 +14,7 @@ from rnncheck.frameworks.keras.config.entries import Entry
 from rnncheck.network import Activation, Array
 from rnncheck.rounding.precision import PRECISIONS
 
+# Other names of activations, and of what dtype policies compute in.
 _ALIASES = {None: "linear", "swish": "silu", "hard_swish": "hard_silu"}
 _COMPUTES = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 
@@ -31,6 +32,7 @@ def read_options(name: str, kind: str, entry: Entry, config: Mapping[str, Any]) 
             raise InputError(f"layer {name!r}: its description has no {option}; expected one, as Keras writes it.")
         value = config.get(option, entry.defaults.get(option))
         value = read_activation(name, value) if option.endswith("activation") else plain(value)
+        # Keras writes one number where all axes have the same, and Conv1D has one axis.
         if kind == "Conv1D" and option in {"kernel_size", "strides", "dilation_rate"} and isinstance(value, int):
             value = (value,)
         for options_of_a_form, fits, expected in _FORMS:
@@ -72,10 +74,11 @@ _FORMS: tuple[tuple[frozenset[str], Callable[[Any], bool], str], ...] = (
 
 def plain(value: Any) -> Any:
     """Return a written value as plain data: lists as tuples, arrays as arrays, numbers as numbers."""
-    if isinstance(value, Mapping) and value.get("class_name") in {"__numpy__", "__tensor__"}:
+    kind = value.get("class_name") if isinstance(value, Mapping) else None
+    if kind in {"__numpy__", "__tensor__"}:
         array = np.asarray(value["config"]["value"], dtype=value["config"].get("dtype"))
         return array.item() if array.ndim == 0 else array
-    if isinstance(value, Mapping) and value.get("class_name") in {"__tuple__", "TensorShape"}:
+    if kind in {"__tuple__", "TensorShape"}:
         value = value.get("items", value.get("config"))
     return tuple(plain(item) for item in value) if isinstance(value, list | tuple) else value
 
@@ -95,29 +98,26 @@ def read_activation(layer: str, value: Any) -> Activation:
         UnsupportedError: rnncheck does not replay it, or not with these parameters.
     """
     found = value if isinstance(value, Activation) else Activation(_activation_name(value))
+    # No description that Keras writes may name a function of Keras 2: `upgrade` alone does.
     replayed = {**ACTIVATIONS, **KERAS2_ACTIVATIONS} if found is value else ACTIVATIONS
+
+    def unsupported(said: str) -> UnsupportedError:
+        return UnsupportedError(f"layer {layer!r}: activation {found.name!r} {said}.")
+
     if found.name not in replayed:
-        raise UnsupportedError(
-            f"layer {layer!r}: activation {found.name!r} is not one that rnncheck replays. Supported: "
-            f"{', '.join(sorted(ACTIVATIONS))}."
-        )
+        raise unsupported(f"is not one that rnncheck replays. Supported: {', '.join(sorted(ACTIVATIONS))}")
     takes = {k: v for k, v in inspect.signature(replayed[found.name]).parameters.items() if k != "x"}
     if unknown := ", ".join(sorted(set(found.parameters) - set(takes))):
-        raise UnsupportedError(
-            f"layer {layer!r}: activation {found.name!r} with {unknown} is not replayed; expected only "
-            f"{', '.join(sorted(takes)) or 'the activation without parameters'}."
-        )
+        expected = ", ".join(sorted(takes)) or "the activation without parameters"
+        raise unsupported(f"with {unknown} is not replayed; expected only {expected}")
     needed = {name for name, parameter in takes.items() if parameter.default is inspect.Parameter.empty}
     if missing := ", ".join(sorted(needed - set(found.parameters))):
-        raise UnsupportedError(
-            f"layer {layer!r}: activation {found.name!r} lacks {missing}; expected functools.partial with all of its "
-            "parameters."
-        )
+        raise unsupported(f"lacks {missing}; expected functools.partial with all of its parameters")
     return found
 
 
+# Of a function or layer that is none of Keras', what it is called there.
 def _activation_name(value: Any) -> str:
-    """Return the name of an activation; of a function or layer that is none of Keras', what it is called there."""
     if not isinstance(value, Mapping):
         return str(_ALIASES.get(value, value))
     if value.get("class_name") == "function":
@@ -133,7 +133,7 @@ def read_precision(layer: str, policy: Any) -> str:
     """
     if isinstance(policy, Mapping):
         inner = policy.get("config", {})
-        if "source_name" in inner:
+        if "source_name" in inner:  # a quantised policy, which has no name of its own
             inner = {"name": f"{inner.get('mode')}_from_{inner['source_name']}"}
         policy = inner.get("name", policy.get("class_name"))
     policy = policy or "float32"
