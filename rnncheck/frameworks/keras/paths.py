@@ -24,33 +24,20 @@ Execute = Callable[[Any, Any, int | None], Any]
 
 @dataclass(frozen=True)
 class ComputePath:
-    """One way of Keras to compute a model.
+    """One way of Keras to compute a model."""
 
-    Attributes:
-        name: its name on the command line.
-        summary: what it does, for a reader.
-        execute: runs a model.
-        settings: attributes that recurrent layers get while it runs, if they have them.
-        jit: whether the model is compiled; None for Keras' own choice.
-        masked: whether recurrent layers without a mask get one in which every step counts.
-        batch: N -> the samples in a batch; None for Keras' own number.
-        surroundings: sets what belongs to the backend while it runs.
-        format: what products are computed in, one of `equations.formats.FORMATS`; empty for the model's precision.
-        on_gpu: whether it exists on a GPU only.
-        refusal: what Keras says where a layer has no such path; empty where all have one.
-    """
-
-    name: str
-    summary: str
+    name: str  # on the command line
+    summary: str  # what it does, for a reader
     execute: Execute = lambda model, fed, batch_size: model.predict(fed, batch_size=batch_size, verbose=0)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    jit: bool | None = None
-    masked: bool = False
-    batch: Callable[[int], int] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what recurrent layers get while it runs, if they can
+    jit: bool | None = None  # whether the model is compiled; None for Keras' own choice
+    masked: bool = False  # whether recurrent layers without a mask get one in which every step counts
+    batch: Callable[[int], int] | None = None  # N -> the samples in a batch; None for Keras' own number
+    # Sets what belongs to the backend while it runs.
     surroundings: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
-    format: str = ""
-    on_gpu: bool = False
-    refusal: str = ""
+    format: str = ""  # of products, one of `equations.formats.FORMATS`; empty for the model's precision
+    on_gpu: bool = False  # whether it exists on a GPU only
+    refusal: str = ""  # what Keras says where a layer has no such path; empty where all have one
 
     @property
     def plain(self) -> bool:
@@ -72,8 +59,8 @@ class ComputePath:
         if self.masked and not any(layer.kind in CELLS and layer.mask is None for layer in network.layers):
             raise NotApplicableError("every recurrent layer has a mask already")
 
+    # (layer, attribute, value before, value during the run) for each setting that a layer gets.
     def _changes(self, model: Any) -> list[tuple[Any, str, Any, Any]]:
-        """Return the settings that layers get: (layer, attribute, value before, value during the run)."""
         return [
             (layer, name, getattr(layer, name), value)
             for layer in recurrent_layers(model)
@@ -108,6 +95,7 @@ class ComputePath:
         if self.masked and is_recurrent(layer):
             found = Arguments.of(layer, args, kwargs)
             if found.mask is None:
+                # (N, T): one number of every step, from which the mask takes its shape.
                 first = found.sequence[(..., *(0 for _ in found.sequence.shape[steps_axis(layer) + 1 :]))]
                 named["mask"] = keras.ops.equal(keras.ops.zeros_like(first), 0)
         return named
@@ -120,9 +108,9 @@ def recurrent_layers(model: Any) -> Iterator[Any]:
             yield layer
 
 
+# Whether a GPU may compute float32 products in TF32. Each backend has a switch of its own.
 @contextlib.contextmanager
 def _tensor_float_32(*, allowed: bool) -> Iterator[None]:
-    """Let a GPU compute float32 products in TF32, or not."""
     import keras
 
     match keras.backend.backend():
@@ -154,18 +142,17 @@ def _tensor_float_32(*, allowed: bool) -> Iterator[None]:
             raise NotApplicableError(f"{backend} does not say how it multiplies")
 
 
+# A path that stands after another of the same kind undoes it, so that one of them is never what the model has already.
 PREDICT = ComputePath("predict", "model.predict, as the model is")
 _ALL = (
     PREDICT,
     ComputePath(
-        "call",
-        "the model is called directly, operation by operation",
-        lambda model, fed, batch_size: model(fed, training=False),
+        "call", "the model is called directly, operation by operation", lambda model, fed, _: model(fed, training=False)
     ),
     ComputePath(
         "predict_on_batch",
         "model.predict_on_batch, all samples at once",
-        lambda model, fed, batch_size: model.predict_on_batch(fed),
+        lambda model, fed, _: model.predict_on_batch(fed),
     ),
     ComputePath("jit", "the model is compiled: jit_compile=True", jit=True),
     ComputePath("no_jit", "the model is not compiled: jit_compile=False", jit=False),
@@ -173,33 +160,23 @@ _ALL = (
     ComputePath("no_unroll", "recurrent layers run a loop", settings={"unroll": False}),
     ComputePath("all_true_mask", "recurrent layers get a mask in which every step counts", masked=True),
     ComputePath(
-        "use_cudnn",
-        "LSTM and GRU use cuDNN",
-        settings={"use_cudnn": True},
-        on_gpu=True,
+        "use_cudnn", "LSTM and GRU use cuDNN", settings={"use_cudnn": True}, on_gpu=True,
         refusal="cuDNN is not supported",
     ),
     ComputePath("no_use_cudnn", "LSTM and GRU run the general loop", settings={"use_cudnn": False}),
     ComputePath("batch_of_one", "predict takes one sample after the other", batch=lambda n: 1),
     ComputePath(
-        "uneven_batches",
-        "predict takes batches of which the last one is smaller",
+        "uneven_batches", "predict takes batches of which the last one is smaller",
         batch=lambda n: min(n // 2 + 1, n - 1),
     ),
     ComputePath(
-        "tf32",
-        "a GPU multiplies in TF32",
-        surroundings=lambda: _tensor_float_32(allowed=True),
-        format="tf32",
+        "tf32", "a GPU multiplies in TF32", surroundings=lambda: _tensor_float_32(allowed=True), format="tf32",
         on_gpu=True,
     ),
     ComputePath(
-        "no_tf32",
-        "a GPU multiplies in float32",
-        surroundings=lambda: _tensor_float_32(allowed=False),
-        on_gpu=True,
+        "no_tf32", "a GPU multiplies in float32", surroundings=lambda: _tensor_float_32(allowed=False), on_gpu=True,
     ),
-)
+)  # fmt: skip
 PATHS: Mapping[str, ComputePath] = {path.name: path for path in _ALL}
 
 

@@ -10,12 +10,13 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from rnncheck.network import Array
 
 # (the layer's name in the Network, the layer, args, kwargs) -> the outputs to go on with.
 CallLayer = Callable[[str, Any, Any, Any], Any]
+Rewrite = Callable[[Any, Any, Any], Any]  # the same without the name
 
 
 def graph_of(model: Any) -> Any:
@@ -33,7 +34,7 @@ class GraphRun:
     def __init__(self, call: CallLayer) -> None:
         self._call_layer = call
         self._uses: Counter[str] = Counter()
-        self._nodes: list[tuple[Any, int]] = []
+        self._nodes: list[tuple[Any, int]] = []  # (layer, how many calls of it Keras had on record)
 
     def __enter__(self) -> Self:
         return self
@@ -54,6 +55,7 @@ class GraphRun:
         """Run a model that is a layer of another one."""
         import keras
 
+        # A mask alone is none of the model's arguments: its layers find it where Keras keeps it, at the tensor.
         for x, counts in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask), strict=False):
             if counts is not None:
                 x._keras_mask = counts
@@ -80,14 +82,8 @@ def fresh_inputs(model: Any, arrays: Sequence[Array]) -> Any:
 
 
 @contextlib.contextmanager
-def rewritten(model: Any, arrays: Sequence[Array], call: Callable[[Any, Any, Any], Any]) -> Iterator[Any]:
-    """Yield a model of the same layers, each called as `call` says.
-
-    Args:
-        model: a Keras model.
-        arrays: inputs that it is to run on.
-        call: (layer, args, kwargs) -> the outputs to go on with.
-    """
+def rewritten(model: Any, arrays: Sequence[Array], call: Rewrite) -> Iterator[Any]:
+    """Yield a model of the same layers, each called as `call` says, for inputs like `arrays`."""
     import keras
 
     inputs = fresh_inputs(model, arrays)
@@ -112,17 +108,11 @@ def steps_axis(layer: Any) -> int:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a recurrent layer, or a wrapper of one, was called with.
+    """What a recurrent layer, or a wrapper of one, was called with."""
 
-    Attributes:
-        sequence: (N, T, ..., D).
-        initial_state: what it starts from, in the layer's own structure; None for zeros.
-        mask: (N, T), given or carried by the sequence; None without.
-    """
-
-    sequence: Any
-    initial_state: Any
-    mask: Any
+    sequence: Any  # (N, T, ..., D)
+    initial_state: Any  # in the layer's own structure; None for zeros
+    mask: Any  # (N, T), given or carried by the sequence; None without
 
     @staticmethod
     def of(layer: Any, args: Any, kwargs: Any) -> Arguments:
@@ -152,11 +142,7 @@ _OF_A_LAYER = (
 def twin(layer: Any, name: str, cell: Any = None, **changed: Any) -> Any:
     """Return a recurrent layer that runs the same cell in the same way, but for what is changed.
 
-    Args:
-        layer: the layer.
-        name: of the twin.
-        cell: what it runs in place of the layer's own cell, where that is a plain `RNN`.
-        changed: constructor arguments, such as return_sequences=True.
+    A plain `RNN` may get another `cell`. The changes are constructor arguments, such as return_sequences=True.
     """
     import keras
 
@@ -173,21 +159,16 @@ def twin(layer: Any, name: str, cell: Any = None, **changed: Any) -> Any:
     return same
 
 
+@dataclass
 class CutInTwo:
     """Gives recurrent layers their sequence in two parts, one after the other, with the states handed over.
 
     Bidirectional, TimeDistributed and layers under a mask stay whole: what a layer puts out at a step that does not
     count depends on the step before, which the second part does not know.
-
-    Attributes:
-        count: how many layers were cut.
-        missing: why none was.
     """
 
-    missing = "every recurrent layer has a mask, a wrapper or a single step"
-
-    def __init__(self) -> None:
-        self.count = 0
+    count: int = 0  # of layers that were cut
+    missing: ClassVar[str] = "every recurrent layer has a mask, a wrapper or a single step"  # why none was
 
     def __call__(self, layer: Any, args: Any, kwargs: Any) -> Any:
         """Call a layer."""
@@ -198,6 +179,7 @@ class CutInTwo:
             return layer(*args, **kwargs)
         self.count += 1
         middle = found.sequence.shape[1] // 2
+        # A layer that goes backwards begins with the second part.
         parts = [found.sequence[:, :middle], found.sequence[:, middle:]]
         first, second = reversed(parts) if layer.go_backwards else parts
         start = layer.states if found.initial_state is None and layer.stateful else found.initial_state
@@ -212,19 +194,13 @@ class CutInTwo:
         return (whole, *states) if layer.return_state else whole
 
 
+@dataclass
 class WithMasked:
-    """Replaces what recurrent layers are given at steps that do not count.
+    """Replaces what recurrent layers are given at steps that do not count by one value."""
 
-    Attributes:
-        count: how many layers have a mask.
-        missing: why none has.
-    """
-
-    missing = "no recurrent layer has a mask"
-
-    def __init__(self, value: float) -> None:
-        self.count = 0
-        self._value = value
+    value: float
+    count: int = 0  # of layers that have a mask
+    missing: ClassVar[str] = "no recurrent layer has a mask"  # why none was changed
 
     def __call__(self, layer: Any, args: Any, kwargs: Any) -> Any:
         """Call a layer."""
@@ -234,9 +210,9 @@ class WithMasked:
         if found is None or found.mask is None:
             return layer(*args, **kwargs)
         self.count += 1
-        counts = found.mask
+        counts = found.mask  # (N, T), or (N, S, T) inside of TimeDistributed
         for _ in found.sequence.shape[len(counts.shape) :]:
             counts = keras.ops.expand_dims(counts, -1)
-        x = keras.ops.where(counts, found.sequence, keras.ops.cast(self._value, found.sequence.dtype))
+        x = keras.ops.where(counts, found.sequence, keras.ops.cast(self.value, found.sequence.dtype))
         states = {} if found.initial_state is None else {"initial_state": found.initial_state}
         return layer(x, mask=found.mask, **states)

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,7 @@ _HEAP, _HEAP_HEADER, _TEXT_HEADER = b"GCOL\x01\0\0\0", 16, 16
 
 _DEFLATE, _SHUFFLE, _CHECKSUM = 1, 2, 3  # the numbers of HDF5's own filters
 
+# What h5py, zipfile and NumPy raise over a damaged file.
 _DAMAGE = (
     OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError, EOFError,
     struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
@@ -46,11 +48,7 @@ _DAMAGE = (
 
 @contextmanager
 def reported_damage(where: str) -> Iterator[None]:
-    """Turn what libraries raise over a damaged file into an InputError.
-
-    Raises:
-        InputError: what is inside the block cannot be read.
-    """
+    """Turn what libraries raise over a damaged file into an InputError."""
     try:
         yield
     except RnncheckError:
@@ -82,35 +80,29 @@ def open_hdf5(content: bytes, where: str) -> Iterator[Hdf5File]:
             file.close()
 
 
+@dataclass
 class Hdf5File:
     """An open file, from which groups, attributes and arrays are read under control.
 
     Every method raises an InputError where the file is damaged.
-
-    Attributes:
-        root: the file's outermost group.
-        where: what messages call the file.
     """
 
-    def __init__(self, root: h5py.Group, size: int, where: str) -> None:
-        self.root = root
-        self.where = where
-        self._size = size
-        self._memory = MEMORY
+    root: h5py.Group  # the outermost
+    size: int  # bytes
+    where: str  # what messages call the file
+    _memory: int = MEMORY  # bytes that are left for arrays
+
+    def refusal(self, said: str) -> InputError:
+        """Return the refusal of what Keras does not write."""
+        return InputError(f"{self.where}: {said} save the model again.")
 
     def group(self, parent: h5py.Group, path: str) -> h5py.Group | None:
-        """Return the group at a path below another; None without one.
-
-        Raises:
-            InputError: something else lies there, or a link leads elsewhere.
-        """
+        """Return the group at a path below another; None without one."""
         import h5py
 
         found = self._find(parent, path)
         if found is not None and not isinstance(found, h5py.Group):
-            raise InputError(
-                f"{self.where}: {found.name} is no group; expected one. The file is damaged: save the model again."
-            )
+            raise self.refusal(f"{found.name} is no group; expected one. The file is damaged:")
         return found
 
     def members(self, group: h5py.Group) -> list[str]:
@@ -164,15 +156,13 @@ class Hdf5File:
 
         dataset = self._find(parent, path)
         if not isinstance(dataset, h5py.Dataset):
-            raise InputError(
-                f"{self.where}: it has no array {path!r}; expected one. It is damaged: save the model again."
-            )
+            raise self.refusal(f"it has no array {path!r}; expected one. It is damaged:")
         with reported_damage(self.where):
             self._check_storage(dataset)
             return _floats(dataset, f"{self.where}: {dataset.name}")
 
+    # What lies at a path; None where there is nothing. Other links than plain names may leave the file.
     def _find(self, parent: h5py.Group, path: str) -> Any:
-        """Return what lies at a path, following links within the file only; None where there is nothing."""
         import h5py
 
         found: Any = parent
@@ -181,64 +171,51 @@ class Hdf5File:
                 if not name or not isinstance(found, h5py.Group) or name not in found:
                     return None
                 if not isinstance(found.get(name, getlink=True), h5py.HardLink):
-                    raise InputError(
-                        f"{self.where}: {name!r} is a link to elsewhere; expected the weights themselves. "
-                        "rnncheck follows no links: save the model again."
-                    )
+                    said = f"{name!r} is a link to elsewhere; expected the weights themselves."
+                    raise self.refusal(f"{said} rnncheck follows no links:")
                 found = found[name]
         return found
 
     def _check_storage(self, dataset: h5py.Dataset) -> None:
-        where = f"{self.where}: {dataset.name}"
         if dataset.external or dataset.is_virtual:
-            raise InputError(
-                f"{where} keeps its numbers in another file; expected them in this one. "
-                "rnncheck opens no other file: save the model again."
-            )
+            said = f"{dataset.name} keeps its numbers in another file; expected them in this one."
+            raise self.refusal(f"{said} rnncheck opens no other file:")
         properties = dataset.id.get_create_plist()
         filters = [properties.get_filter(k)[0] for k in range(properties.get_nfilters())]
         if not set(filters) <= {_DEFLATE, _SHUFFLE, _CHECKSUM} or filters.count(_DEFLATE) > 1:
             raise InputError(
-                f"{where} is packed with the HDF5 filters {filters}; expected none, or gzip. Save the model again."
+                f"{self.where}: {dataset.name} is packed with the HDF5 filters {filters}; expected none, or gzip. "
+                "Save the model again."
             )
-        stored = min(dataset.id.get_storage_size(), self._size) * (EXPANSION if filters else 1)
+        stored = min(dataset.id.get_storage_size(), self.size) * (EXPANSION if filters else 1)
         declared = math.prod(dataset.shape) * dataset.dtype.itemsize
         self._limit(declared, min(stored, self._memory), str(dataset.name))
         self._memory -= declared
 
     def _limit(self, declared: int, limit: int, what: str) -> None:
         if declared > limit:
-            raise InputError(
-                f"{self.where}: {what} declares {declared} bytes; expected no more than the {limit} that the file "
-                "can hold. It is damaged or made up: save the model again."
-            )
+            said = f"{what} declares {declared} bytes; expected no more than the {limit} that the file can hold."
+            raise self.refusal(f"{said} It is damaged or made up:")
 
 
+# The lengths in every collection of texts, over which HDF5 stumbles into endless loops and crashes.
+# Source: HDF5 File Format Specification 3.0, III.E, "Global Heap".
 def _check_texts(content: bytes) -> None:
-    """Check the lengths in every collection of texts, over which HDF5 stumbles into endless loops and crashes.
-
-    Source: HDF5 File Format Specification 3.0, III.E, "Global Heap".
-    """
     start = content.find(_HEAP)
     while start >= 0:
-        _check_heap(content, start)
+        (size,) = struct.unpack_from("<Q", content, start + len(_HEAP))
+        end, at = start + size, start + _HEAP_HEADER
+        while at + _TEXT_HEADER <= end <= len(content):
+            index, length = struct.unpack_from("<H6xQ", content, at)
+            if index == 0 and length != end - at:  # the rest of the collection is free, and that must be all of it
+                break
+            at += length if index == 0 else _TEXT_HEADER + -(-length // 8) * 8
+        if not at <= end <= len(content) or end - at >= _TEXT_HEADER:
+            raise ValueError("a text in it has an impossible length")
         start = content.find(_HEAP, start + 1)
 
 
-def _check_heap(content: bytes, start: int) -> None:
-    (size,) = struct.unpack_from("<Q", content, start + len(_HEAP))
-    end, at = start + size, start + _HEAP_HEADER
-    while at + _TEXT_HEADER <= end <= len(content):
-        index, length = struct.unpack_from("<H6xQ", content, at)
-        if index == 0 and length != end - at:
-            break
-        at += length if index == 0 else _TEXT_HEADER + -(-length // 8) * 8
-    if not at <= end <= len(content) or end - at >= _TEXT_HEADER:
-        raise ValueError("a text in it has an impossible length")
-
-
 def _floats(dataset: h5py.Dataset, where: str) -> Array:
-    """Return a dataset's numbers in this machine's byte order."""
     dtype = dataset.dtype
     if (dtype.kind, dtype.itemsize, dtype.names) == ("V", 2, None):  # bfloat16, as h5py stores it: two opaque bytes
         bits = np.frombuffer(dataset[()].tobytes(), "<u2").reshape(dataset.shape)
@@ -248,4 +225,4 @@ def _floats(dataset: h5py.Dataset, where: str) -> Array:
             f"{where} holds {dtype} numbers; expected float16, bfloat16, float32 or float64. "
             "rnncheck does not replay quantised weights: save the model before they are quantised."
         )
-    return np.asarray(dataset[()], dtype.newbyteorder("="))
+    return np.asarray(dataset[()], dtype.newbyteorder("="))  # in this machine's byte order

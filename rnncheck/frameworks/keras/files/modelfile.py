@@ -19,30 +19,24 @@ from rnncheck.frameworks.keras.config.owners import WeightStore
 from rnncheck.frameworks.keras.files.hdf5 import EXPANSION, MEMORY, Hdf5File, open_hdf5, reported_damage
 from rnncheck.frameworks.keras.files.weights import ArchiveWeights, LegacyWeights
 
+# How the two kinds of files begin, the first with an entry or as an empty archive.
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _TEXT = 16 << 20  # bytes of JSON; a model of many thousand layers takes less
-_ENCRYPTED = 1
+_ENCRYPTED = 1  # the flag of an entry in a zip archive
 _DEPTH = 200  # of nested objects and lists; a model takes about 10, and 6 more for each model inside a model
 _SAVE = "Save the whole model as a .keras file: model.save('model.keras')."
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file holds.
-
-    Attributes:
-        path: the file.
-        config: the model's own serialised object: `class_name`, `config` and what else Keras wrote.
-        keras_version: the Keras that wrote it, such as `3.15.1` or `2.12.0`; "" where the file does not say.
-        weights: gives the weights, for which it opens the file anew.
-    """
+    """What a model file holds."""
 
     path: Path
-    config: Mapping[str, Any]
-    keras_version: str
-    weights: WeightStore
+    config: Mapping[str, Any]  # the model's own serialised object: `class_name`, `config` and what else Keras wrote
+    keras_version: str  # of the Keras that wrote it, such as `3.15.1` or `2.12.0`; "" where the file does not say
+    weights: WeightStore  # opens the file anew
 
 
 def open_model(path: Path) -> ModelFile:
@@ -58,30 +52,24 @@ def open_model(path: Path) -> ModelFile:
     if head.startswith(_HDF5):
         return _open_legacy(path)
     what = "text" if head.isascii() and head.decode().replace("\n", " ").replace("\r", " ").isprintable() else "bytes"
-    raise InputError(
-        f"{path}: it is neither a zip archive nor HDF5 but {what} beginning with {head[:12]!r}; expected a .keras or "
-        f".h5 file with a model. {_SAVE}"
-    )
+    got = f"it is neither a zip archive nor HDF5 but {what} beginning with {head[:12]!r}"
+    raise InputError(f"{path}: {got}; expected a .keras or .h5 file with a model. {_SAVE}")
 
 
 def _head(path: Path) -> bytes:
-    """Return the first bytes of a file."""
+    head = b""
     try:
-        if path.is_dir():
-            raise _directory(path)
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path}: it is a device or a pipe; expected a file. Give a .keras or .h5 file.")
-        with path.open("rb") as file:
-            head = file.read(64)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no such file; expected a .keras or .h5 file. Check the path.") from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"{path}: it cannot be read ({reason}); expected a .keras or .h5 file. Check the path."
-        ) from error
+        special = path.exists() and not path.is_file()
+        if not special:
+            with path.open("rb") as file:
+                head = file.read(64)
+    except (OSError, ValueError) as error:  # Python has a ValueError for a path with a zero byte
+        missing, reason = isinstance(error, FileNotFoundError), getattr(error, "strerror", None) or error
+        got = "there is no such file" if missing else f"it cannot be read ({reason})"
+        raise InputError(f"{path}: {got}; expected a .keras or .h5 file. Check the path.") from error
+    if special:
+        got = "it is a device or a pipe; expected a file. Give a .keras or .h5 file."
+        raise _directory(path) if path.is_dir() else InputError(f"{path}: {got}")
     if not head:
         raise InputError(f"{path}: the file is empty; expected a .keras or .h5 file. {_SAVE}")
     return head
@@ -103,9 +91,8 @@ def _directory(path: Path) -> InputError:
 def _open_archive(path: Path) -> ModelFile:
     with _archive(path) as archive:
         _check_members(path, archive)
-        config, metadata = (
-            _parse(_read(path, archive, name, _TEXT), f"{path}: {name}") for name in (_CONFIG, _METADATA)
-        )
+        config = _parse(_read(path, archive, _CONFIG, _TEXT), f"{path}: {_CONFIG}")
+        metadata = _parse(_read(path, archive, _METADATA, _TEXT), f"{path}: {_METADATA}")
         _check_model(config, f"{path}: {_CONFIG}")
         version = _version(metadata.get("keras_version", ""), f"{path}: {_METADATA}")
         _member(path, archive, _WEIGHTS, MEMORY)
@@ -129,42 +116,34 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
+# No name in an archive leads out of it, and the model and its weights are there.
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
-    """Check the names in an archive: none leads out of it, and the model and its weights are there."""
     names = archive.namelist()
     for name in names:
         parts = name.replace("\\", "/").split("/")
         if ".." in parts or not parts[0] or ":" in parts[0]:
-            raise InputError(
-                f"{path}: it holds {name!r}, which leads out of the archive; expected names within it. "
-                "It was not made by Keras: do not use it."
-            )
+            got = f"it holds {name!r}, which leads out of the archive"
+            raise InputError(f"{path}: {got}; expected names within it. It was not made by Keras: do not use it.")
     for name in ("model.weights.npz", "model.weights.json"):
         if name in names and _WEIGHTS not in names:
-            raise UnsupportedError(
-                f"{path}: its weights are in {name}; expected {_WEIGHTS}. "
-                f"rnncheck reads no pickled or divided weights. {_SAVE}"
-            )
+            todo = f"rnncheck reads no pickled or divided weights. {_SAVE}"
+            raise UnsupportedError(f"{path}: its weights are in {name}; expected {_WEIGHTS}. {todo}")
     for name in (_CONFIG, _METADATA, _WEIGHTS):
         if names.count(name) != 1:
-            raise InputError(
-                f"{path}: it holds {names.count(name) or 'no'} {name}; expected one, as in every .keras file. {_SAVE}"
-            )
+            got = f"it holds {names.count(name) or 'no'} {name}"
+            raise InputError(f"{path}: {got}; expected one, as in every .keras file. {_SAVE}")
 
 
+# An entry of an archive, after a check of the size that it declares: at most `limit` bytes.
 def _member(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> zipfile.ZipInfo:
-    """Return an archive's entry after a check of the size that it declares."""
     info = archive.getinfo(name)
     if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} or info.flag_bits & _ENCRYPTED:
-        raise InputError(
-            f"{path}: {name} is encrypted or packed in an unusual way; expected it plain or deflated. {_SAVE}"
-        )
+        got = f"{name} is encrypted or packed in an unusual way"
+        raise InputError(f"{path}: {got}; expected it plain or deflated. {_SAVE}")
     possible = min(limit, EXPANSION * min(info.compress_size, path.stat().st_size))
     if info.file_size > possible:
-        raise InputError(
-            f"{path}: {name} declares {info.file_size} bytes; expected no more than the {possible} that it can hold. "
-            "It is damaged or made up: save the model again."
-        )
+        said = f"{name} declares {info.file_size} bytes; expected no more than the {possible} that it can hold"
+        raise InputError(f"{path}: {said}. It is damaged or made up: save the model again.")
     return info
 
 
@@ -178,10 +157,9 @@ def _open_legacy(path: Path) -> ModelFile:
     @contextmanager
     def opener() -> Iterator[Hdf5File]:
         if path.stat().st_size > MEMORY:
-            raise UnsupportedError(
-                f"{path}: it has {path.stat().st_size} bytes; expected no more than {MEMORY}. "
-                "Save the model without its optimizer: model.save(..., include_optimizer=False)."
-            )
+            todo = "Save the model without its optimizer: model.save(..., include_optimizer=False)."
+            got = f"it has {path.stat().st_size} bytes"
+            raise UnsupportedError(f"{path}: {got}; expected no more than {MEMORY}. {todo}")
         with reported_damage(str(path)):
             content = path.read_bytes()
         with open_hdf5(content, str(path)) as file:
@@ -205,7 +183,6 @@ def _open_legacy(path: Path) -> ModelFile:
 
 
 def _parse(text: Any, where: str) -> Mapping[str, Any]:
-    """Return the JSON object that a text holds."""
     try:
         value = json.loads(text)
         depth = _depth(value)
@@ -220,8 +197,8 @@ def _parse(text: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
+# How deeply objects and lists are nested.
 def _depth(value: Any) -> int:
-    """Return how deeply objects and lists are nested."""
     depth, level = 0, [value]
     while level:
         depth += 1
@@ -233,11 +210,11 @@ def _depth(value: Any) -> int:
     return depth
 
 
+# A description is one of a model, and of none that is quantised.
 def _check_model(config: Mapping[str, Any], where: str) -> None:
-    """Check that a description is one of a model, and of none that is quantised."""
     if not isinstance(config.get("class_name"), str) or "config" not in config:
         raise InputError(f"{where}: it has no class_name and config; expected the description of a model. {_SAVE}")
-    waiting: list[Any] = [config]  # every object and list in the description, outer ones first
+    waiting: list[Any] = [config]  # every object and list in it, outer ones first
     while waiting:
         node = waiting.pop()
         if isinstance(node, list):
@@ -247,10 +224,9 @@ def _check_model(config: Mapping[str, Any], where: str) -> None:
         waiting += reversed(node.values())
         policy = node["dtype"].get("config") if isinstance(node.get("dtype"), dict) else None
         if isinstance(policy, dict) and "source_name" in policy:
-            raise UnsupportedError(
-                f"layer {node.get('name')!r}: its weights are quantised ({policy.get('mode')}); expected "
-                "floating-point numbers. rnncheck does not replay quantised layers: save the model before quantize()."
-            )
+            got = f"its weights are quantised ({policy.get('mode')}); expected floating-point numbers"
+            todo = "rnncheck does not replay quantised layers: save the model before quantize()."
+            raise UnsupportedError(f"layer {node.get('name')!r}: {got}. {todo}")
 
 
 def _version(value: Any, where: str) -> str:

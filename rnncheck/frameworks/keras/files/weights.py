@@ -29,13 +29,15 @@ _CONTAINERS = ("layers", _OLD_LAYERS, "cells")
 _TRAINING = ("optimizer", "metrics", "seed_generator")
 
 _NAMES_SHOWN = 12
+_SAVE_AGAIN = "Save the model again."
+_SAVE_WHOLE = "Save the whole model again with model.save(...)."
 
 
 class Own(NamedTuple):
-    """The weights that a group has of its own: the group `vars` and the names in it."""
+    """The weights that a group has of its own."""
 
-    group: h5py.Group
-    names: list[str]
+    group: h5py.Group  # `vars`
+    names: list[str]  # in it
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,12 @@ class ArchiveWeights:
 
     An object's own weights come in the order in which it made them, the trainable ones first.
 
-    Attributes:
-        opener: opens the HDF5 file.
-        numbered_anew: whether the members of a list of layers have to be matched by their order. Keras 2 numbers them
-            in ways of its own: 2.12 and 2.13 count each layer that has weights twice, 2.14 and 2.15 leave out
-            layers that are saved elsewhere.
-
     Source: `_save_state`, `_save_container_state` in keras/src/saving/saving_lib.py of Keras 2.12 to 3.15.
     """
 
     opener: Opener
+    # Whether the members of a list of layers have to be matched by their order. Keras 2 numbers them in ways of its
+    # own: 2.12 and 2.13 count each layer that has weights twice, 2.14 and 2.15 leave out layers saved elsewhere.
     numbered_anew: bool = False
 
     def read(self, owners: Sequence[Owner]) -> list[Mapping[str, Array]]:
@@ -84,9 +82,6 @@ class LegacyWeights:
     The list has the trainable weights of all objects in the layer first, then the others. A weight that several
     layers share is listed by each of them.
 
-    Attributes:
-        opener: opens the HDF5 file.
-
     Source: `save_weights_to_hdf5_group` in keras/src/legacy/saving/legacy_h5_format.py of Keras 3.15.
     """
 
@@ -106,11 +101,8 @@ class LegacyWeights:
         weights: list[dict[str, Array]] = [{} for _ in owners]
         seen: dict[str, Array] = {}
         for layer in [*lists, *(layer for layer in members if layer not in lists)]:
-            kinds = [
-                (k, *kind)
-                for k in members.get(layer, [])
-                for kind in zip(owners[k].names, owners[k].trainable, strict=True)
-            ]
+            own = members.get(layer, [])
+            kinds = [(k, *kind) for k in own for kind in zip(owners[k].names, owners[k].trainable, strict=True)]
             slots = [(k, name) for k, name, _ in sorted(kinds, key=_not_trainable)]
             arrays = _without_shared(lists.get(layer, {}), len(slots), seen)
             _check_list(layer, list(arrays), [name for _, name in slots])
@@ -119,24 +111,20 @@ class LegacyWeights:
         return [{name: weights[k][name] for name in owner.names} for k, owner in enumerate(owners)]
 
 
+# What every group has as weights of its own; what serves training is left out.
 def _groups_with_weights(file: Hdf5File) -> Iterator[tuple[Path, Own]]:
-    """Yield what every group has as weights of its own; what serves training is left out."""
     waiting: list[tuple[Path, h5py.Group]] = [((), file.root)]
     visited = set()
     while waiting:
         path, group = waiting.pop()
         address = file.address(group)
         if address in visited:
-            raise InputError(
-                f"{file.where}: {group.name} is there under two names; expected one. Save the model again."
-            )
+            raise InputError(f"{file.where}: {group.name} is there under two names; expected one. {_SAVE_AGAIN}")
         visited.add(address)
         for name in file.members(group):
             child = file.group(group, name)
             if child is None:
-                raise InputError(
-                    f"{file.where}: {name!r} is listed, but not there; expected a group. Save the model again."
-                )
+                raise InputError(f"{file.where}: {name!r} is listed, but not there; expected a group. {_SAVE_AGAIN}")
             if name == "vars":
                 names = file.members(child)
                 yield from [(path, Own(child, names))] if names else []
@@ -145,7 +133,6 @@ def _groups_with_weights(file: Hdf5File) -> Iterator[tuple[Path, Own]]:
 
 
 def _own_weights(file: Hdf5File, own: Own | None, owner: Owner) -> dict[str, Array]:
-    """Read one owner's weights by name."""
     kinds = zip(owner.names, owner.trainable, strict=True)
     names = [name for name, _ in sorted(kinds, key=_not_trainable)]
     found = own.names if own else []
@@ -155,16 +142,14 @@ def _own_weights(file: Hdf5File, own: Own | None, owner: Owner) -> dict[str, Arr
     return {name: arrays[name] for name in owner.names}
 
 
+# Sorts the trainable weights first, and else leaves them in order.
 def _not_trainable(kind: tuple[Any, ...]) -> bool:
-    """Sort the trainable weights first, and else leave them in order."""
     return not kind[-1]
 
 
+# Each path by one that does not depend on how the members of lists are numbered: a member is told by its class and
+# its rank among those of its class, in the same list, that have weights.
 def _ranked(paths: Collection[Path]) -> dict[Path, Path]:
-    """Return each path by one that does not depend on how the members of lists are numbered.
-
-    A member is told by its class and its rank among those of its class, in the same list, that have weights.
-    """
     members = {
         path: [(path[:k], *_split(path[k])) for k in range(1, len(path)) if path[k - 1] in _CONTAINERS]
         for path in paths
@@ -183,20 +168,20 @@ def _ranked(paths: Collection[Path]) -> dict[Path, Path]:
     return {path: renumbered(path) for path in paths}
 
 
+# lstm_cell_1 as lstm_cell and 1.
 def _split(member: str) -> tuple[str, int]:
-    """Return class and number of a member: lstm_cell_1 as lstm_cell and 1."""
     stem, number = re.fullmatch(r"(.*?)(?:_(\d{1,9}))?", member, re.DOTALL).groups()  # type: ignore[union-attr] # it always matches
     return stem, int(number or 0)
 
 
+# The weights of each of the model's own layers by Keras' names for them, in the file's order.
 def _lists_of_weights(file: Hdf5File) -> dict[str, dict[str, Array]]:
-    """Return the weights of each of the model's own layers by Keras' names for them, in the file's order."""
     group = file.group(file.root, "model_weights")
     layers = file.names(group, "layer_names") if group is not None else None
     if layers is None:
         raise InputError(
             f"{file.where}: it describes a model, but has no weights of it; expected the group model_weights with "
-            "the attribute layer_names. Save the whole model again with model.save(...)."
+            f"the attribute layer_names. {_SAVE_WHOLE}"
         )
     lists = {}
     for layer in [*layers, "top_level_model_weights"]:
@@ -206,8 +191,8 @@ def _lists_of_weights(file: Hdf5File) -> dict[str, dict[str, Array]]:
     return lists
 
 
+# If a layer has too many weights, leave out what an earlier one has listed; note those that are left.
 def _without_shared(own: Mapping[str, Array], expected: int, seen: dict[str, Array]) -> dict[str, Array]:
-    """Leave out what an earlier layer has listed, if the layer has too many weights; note those that are left."""
 
     def is_shared(name: str, array: Array) -> bool:
         other = seen.get(name)
@@ -218,31 +203,25 @@ def _without_shared(own: Mapping[str, Array], expected: int, seen: dict[str, Arr
     return left
 
 
+# A layer has as many weights as expected, and in the expected order as far as their names tell.
 def _check_list(layer: str, found: Sequence[str], names: Sequence[str]) -> None:
-    """Check that a layer has as many weights as expected, and in the expected order as far as their names tell."""
     if len(found) != len(names):
         raise _wrong_count(layer, len(found), names) if names else _leftover(f"layer {layer!r}", len(found))
     last = [name.rsplit("/", 1)[-1].removesuffix(":0") for name in found]
     if last != list(names) and sorted(last) == sorted(names):
-        raise InputError(
-            f"layer {layer!r}: the file lists {_shown(last)}; expected the order {_shown(names)}. "
-            "Save the whole model again with model.save(...)."
-        )
+        said = f"the file lists {_shown(last)}; expected the order {_shown(names)}"
+        raise InputError(f"layer {layer!r}: {said}. {_SAVE_WHOLE}")
 
 
 def _wrong_count(layer: str, found: int, names: Sequence[str], where: str = "") -> InputError:
     weights = "1 weight" if found == 1 else f"{found or 'no'} weights"
-    return InputError(
-        f"layer {layer!r}: the file has {weights}{where}; expected {len(names)}: {_shown(names)}. "
-        "Save the whole model again with model.save(...)."
-    )
+    said = f"the file has {weights}{where}; expected {len(names)}: {_shown(names)}"
+    return InputError(f"layer {layer!r}: {said}. {_SAVE_WHOLE}")
 
 
 def _leftover(where: str, count: int) -> InputError:
-    return InputError(
-        f"{where}: the file has {count} weight{'s' * (count > 1)} that no layer of the model takes; expected none. "
-        "Save the whole model again with model.save(...)."
-    )
+    said = f"the file has {count} weight{'s' * (count > 1)} that no layer of the model takes; expected none"
+    return InputError(f"{where}: {said}. {_SAVE_WHOLE}")
 
 
 def _shown(names: Sequence[str]) -> str:
