@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,7 @@ def extract(model: Any) -> Network:
 
 
 def read_model(model: Any) -> Reading:
-    """Read a Keras model, as `extract` does, and say which of its objects computes each layer.
-
-    Raises:
-        UnsupportedError: as `extract`.
-        InputError: as `extract`.
-    """
+    """Read a Keras model, with the errors of `extract`, and say which of its objects computes each layer."""
     import keras
 
     if not getattr(model, "outputs", None):
@@ -53,19 +49,17 @@ def read_model(model: Any) -> Reading:
     return read(_description(model, inner), LiveStore(model), keras.__version__)
 
 
+@dataclass(frozen=True)
 class LiveStore:
     """The weights of a Keras model in memory."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    model: Any
 
     def read(self, owners: Sequence[Owner]) -> list[Mapping[str, Array]]:
         """Return the weights of every owner by name."""
-        return [
-            {name: to_numpy(getattr(holder, name)) for name in owner.names}
-            for owner in owners
-            for holder in [find(self._model, owner.path)]
-        ]
+        holders = [find(self.model, owner.path) for owner in owners]
+        pairs = zip(holders, owners, strict=True)
+        return [{name: to_numpy(getattr(holder, name)) for name in owner.names} for holder, owner in pairs]
 
 
 def find(model: Any, path: Sequence[str]) -> Any:
@@ -93,8 +87,8 @@ def constructor_arguments(layer_class: Any) -> set[str]:
     return {p.name for p in parameters if p.kind not in {p.VAR_KEYWORD, p.VAR_POSITIONAL}} - {"self"}
 
 
+# Every layer and cell inside a layer, outer ones first; the cell of an LSTM layer is a part of it.
 def _inside(layer: Any) -> Iterator[Any]:
-    """Yield every layer and cell inside a layer, outer ones first; the cell of an LSTM layer is a part of it."""
     for each in layer._layers:
         yield each
         if not _is_recurrent(each):
@@ -114,8 +108,8 @@ def _is_model(layer: Any) -> bool:
     return type(layer).__name__ in MODELS and _is_of_keras(type(layer))
 
 
+# Refuse a class by its name before Keras is asked to describe it, and arguments that a newer Keras may add.
 def _refuse_unknown(layer: Any) -> None:
-    """Refuse a class by its name before Keras is asked to describe it, and arguments that a newer Keras may add."""
     kind = type(layer).__name__
     if kind not in ENTRIES or not _is_of_keras(type(layer)):
         raise not_replayed(str(layer.name), kind)
@@ -123,8 +117,8 @@ def _refuse_unknown(layer: Any) -> None:
         raise unknown_options(str(layer.name), kind, unknown)
 
 
+# What the model says of itself; a functional model in a class of its own, as a plain one.
 def _description(model: Any, inner: Sequence[Any]) -> Mapping[str, Any]:
-    """Return what the model says of itself; a functional model in a class of its own, as a plain one."""
     import keras
 
     sequential = isinstance(model, keras.Sequential)
@@ -136,9 +130,9 @@ def _description(model: Any, inner: Sequence[Any]) -> Mapping[str, Any]:
     return {**named, "class_name": "Sequential"} if sequential else named
 
 
+# For a while, put functions with a name of our own in place of those that Keras cannot describe or misnames.
 @contextlib.contextmanager
 def _named_activations(layers: Sequence[Any]) -> Iterator[dict[str, Activation]]:
-    """For a while, put functions with a name of our own in place of those that Keras cannot describe or misnames."""
     import keras
 
     found: dict[str, Activation] = {}
@@ -168,19 +162,20 @@ def _stand_in(name: str) -> Callable[[Any], Any]:
     return function
 
 
+# A functools.partial of a Keras activation has its parameters.
 def _activation(function: Any) -> Activation:
-    """Return a function as an activation; a functools.partial of a Keras activation with its parameters."""
     parameters: dict[str, Any] = {}
     if isinstance(function, functools.partial) and not function.args:
         function, parameters = function.func, dict(function.keywords)
     name = getattr(function, "__name__", type(function).__name__)
     if _is_of_keras(function):
         return Activation(name, parameters)
+    # The user's own function is not Keras' of that name, and is refused.
     return Activation(f"{function.__module__}.{name}" if name in {*ACTIVATIONS, *KERAS2_ACTIVATIONS} else name)
 
 
+# The activations in place of what stood in for them.
 def _restored(described: Any, partials: Mapping[str, Activation]) -> Any:
-    """Write the activations in place of what stood in for them."""
     if isinstance(described, Mapping):
         if described.get("class_name") == "function" and described.get("config") in partials:
             return partials[described["config"]]

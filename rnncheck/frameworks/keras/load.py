@@ -20,15 +20,9 @@ _TRAINING = ("_initializer", "_regularizer", "_constraint")
 
 
 def load(file: ModelFile) -> Any:
-    """Load a model file with Keras, which runs no code that the file brings along.
+    """Load a model file that `reader.read` accepts with Keras, which runs no code that the file brings along.
 
     A file of Keras 1 or 2 that Keras refuses is put in today's form first.
-
-    Args:
-        file: one that `reader.read` accepts: nothing in it is unknown.
-
-    Returns:
-        The Keras model.
     """
     import keras
 
@@ -41,13 +35,12 @@ def load(file: ModelFile) -> Any:
     model = keras.saving.deserialize_keras_object(_taken(description), safe_mode=True)
     found = read_model(description)
     owners = list(found.owners)
-    weights = zip(owners, file.weights.read(owners), strict=True)
-    _fill(model, found, {owner.path: own for owner, own in weights})
+    _fill(model, found, dict(zip([owner.path for owner in owners], file.weights.read(owners), strict=True)))
     return model
 
 
+# A description with those options alone that today's classes take, and today's hard_sigmoid.
 def _taken(described: Any) -> Any:
-    """Return a description with those options alone that today's classes take, and today's hard_sigmoid."""
     import keras
 
     if described is HARD_SIGMOID:
@@ -67,8 +60,8 @@ def _taken(described: Any) -> Any:
     return taken
 
 
+# The weights of an object and all inside it, by path. A model's layers are found by name: their order may differ.
 def _fill(live: Any, found: Object, weights: Mapping[tuple[str, ...], Mapping[str, Array]]) -> None:
-    """Put the weights into an object and all inside it; a model's layers by name, for their order may differ."""
     if not found.is_model:
         holder = find(live, found.weights_path[len(found.path) :])
         for name, array in weights.get(found.weights_path, {}).items():

@@ -142,16 +142,16 @@ def _tensor_float_32(*, allowed: bool) -> Iterator[None]:
             raise NotApplicableError(f"{backend} does not say how it multiplies")
 
 
-# A path that stands after another of the same kind undoes it, so that one of them is never what the model has already.
+# Where a model has a setting already, the path of the opposite setting is the one that shows something.
 PREDICT = ComputePath("predict", "model.predict, as the model is")
 _ALL = (
     PREDICT,
     ComputePath(
-        "call", "the model is called directly, operation by operation", lambda model, fed, _: model(fed, training=False)
+        "call", "the model is called directly, operation by operation",
+        lambda model, fed, _: model(fed, training=False),
     ),
     ComputePath(
-        "predict_on_batch",
-        "model.predict_on_batch, all samples at once",
+        "predict_on_batch", "model.predict_on_batch, all samples at once",
         lambda model, fed, _: model.predict_on_batch(fed),
     ),
     ComputePath("jit", "the model is compiled: jit_compile=True", jit=True),

@@ -10,30 +10,22 @@ import contextlib
 import itertools
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rnncheck.errors import NotApplicableError
+from rnncheck.frameworks.keras import symbolic
 from rnncheck.frameworks.keras.extract import to_numpy
 from rnncheck.frameworks.keras.paths import PREDICT, ComputePath, recurrent_layers
-from rnncheck.frameworks.keras.symbolic import (
-    Arguments,
-    CutInTwo,
-    GraphRun,
-    WithMasked,
-    fresh_inputs,
-    graph_of,
-    rewritten,
-    twin,
-)
+from rnncheck.frameworks.keras.symbolic import Arguments, GraphRun, Rewrite, fresh_inputs, graph_of, twin
 from rnncheck.network import Array, Network, Recording, Tensor
 
+Calls = Sequence[Sequence[Array]]  # the inputs of each call
 
-def record(
-    model: Any, network: Network, calls: Sequence[Sequence[Array]], path: ComputePath = PREDICT
-) -> tuple[Recording, ...]:
+
+def record(model: Any, network: Network, calls: Calls, path: ComputePath = PREDICT) -> tuple[Recording, ...]:
     """Run the model on the inputs of each call in turn, plain first and then as a probe.
 
     A stateful model starts from zero states, and gets its own states back.
@@ -52,9 +44,7 @@ def record(
 
 
 @contextlib.contextmanager
-def running(
-    model: Any, network: Network, calls: Sequence[Sequence[Array]], path: ComputePath = PREDICT
-) -> Iterator[KerasRunner]:
+def running(model: Any, network: Network, calls: Calls, path: ComputePath = PREDICT) -> Iterator[KerasRunner]:
     """Yield a runner of the model on a path; afterwards model and framework are as they were.
 
     The arguments and errors are those of `record`; the runner takes other calls too.
@@ -76,27 +66,17 @@ def running(
 
 @dataclass(frozen=True)
 class KerasRunner:
-    """Runs a Keras model on one compute path.
+    """Runs a Keras model on one compute path."""
 
-    Attributes:
-        model: the user's model.
-        network: what was read from it.
-        path: the compute path.
-        plain: the model that computes the outputs on that path.
-        probe: the model that returns the outputs of layers.
-        tensors: the outputs that the probe returns first.
-        sequences: the layers whose outputs at every step it returns then.
-    """
-
-    model: Any
-    network: Network
+    model: Any  # the user's
+    network: Network  # what was read from it
     path: ComputePath
-    plain: Any
-    probe: Any
-    tensors: tuple[Tensor, ...]
-    sequences: tuple[str, ...]
+    plain: Any  # the model that computes the outputs on that path
+    probe: Any  # the model that returns the outputs of layers
+    tensors: tuple[Tensor, ...]  # the outputs that the probe returns first
+    sequences: tuple[str, ...]  # the layers whose outputs at every step it returns then
 
-    def record(self, calls: Sequence[Sequence[Array]]) -> tuple[Recording, ...]:
+    def record(self, calls: Calls) -> tuple[Recording, ...]:
         """Run the model on the inputs of each call in turn, plain first and then as a probe."""
         outputs = self.outputs(calls)
         probed = self._run(self.probe, calls)
@@ -110,36 +90,35 @@ class KerasRunner:
             for inputs, plain, shown in zip(calls, outputs, probed, strict=True)
         )
 
-    def outputs(self, calls: Sequence[Sequence[Array]]) -> list[list[Array]]:
+    def outputs(self, calls: Calls) -> list[list[Array]]:
         """Return the outputs of each call."""
         return self._run(self.plain, calls)
 
-    def cut_in_two(self, calls: Sequence[Sequence[Array]]) -> list[list[Array]]:
+    def cut_in_two(self, calls: Calls) -> list[list[Array]]:
         """Return the outputs of each call where recurrent layers get their sequence in two parts."""
-        return self._rewritten(calls, CutInTwo())
+        return self._rewritten(calls, symbolic.CutInTwo())
 
-    def with_masked(self, calls: Sequence[Sequence[Array]], value: float) -> list[list[Array]]:
+    def with_masked(self, calls: Calls, value: float) -> list[list[Array]]:
         """Return the outputs of each call where all inputs at steps that do not count are one value."""
-        return self._rewritten(calls, WithMasked(value))
+        return self._rewritten(calls, symbolic.WithMasked(value))
 
-    def _rewritten(self, calls: Sequence[Sequence[Array]], rewrite: CutInTwo | WithMasked) -> list[list[Array]]:
+    def _rewritten(self, calls: Calls, rewrite: symbolic.CutInTwo | symbolic.WithMasked) -> list[list[Array]]:
         with self._calling(self.model, calls, rewrite) as model:
             if not rewrite.count:
                 raise NotApplicableError(rewrite.missing)
             return self._run(model, calls)
 
+    # A model whose layers are called on the path.
     @contextlib.contextmanager
-    def _calling(self, model: Any, calls: Sequence[Sequence[Array]], call: Callable[..., Any]) -> Iterator[Any]:
-        """Yield a model whose layers are called on the path by `call`: (layer, args, kwargs) -> outputs."""
-
+    def _calling(self, model: Any, calls: Calls, call: Rewrite) -> Iterator[Any]:
         def on_the_path(layer: Any, args: Any, kwargs: Any) -> Any:
             return call(layer, args, self.path.arguments(layer, args, kwargs))
 
-        with rewritten(model, calls[0], on_the_path) as changed:
+        with symbolic.rewritten(model, calls[0], on_the_path) as changed:
             self.path.compile(changed)
             yield changed
 
-    def reloaded(self, calls: Sequence[Sequence[Array]]) -> list[list[Array]]:
+    def reloaded(self, calls: Calls) -> list[list[Array]]:
         """Return the outputs of each call of the model after it was saved and loaded."""
         import keras
 
@@ -154,10 +133,10 @@ class KerasRunner:
         with self.path.around(loaded), self._calling(loaded, calls, unchanged) as model:
             return self._run(model, calls)
 
-    def _run(self, model: Any, calls: Sequence[Sequence[Array]]) -> list[list[Array]]:
-        """Run a model on each call in turn, from zero states."""
+    def _run(self, model: Any, calls: Calls) -> list[list[Array]]:
         import keras
 
+        # The models share the layers that keep states; each run starts from zeros.
         for each in (self.model, self.probe, model):
             for variable in _states(each):
                 variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
@@ -172,8 +151,8 @@ class KerasRunner:
         return results
 
 
+# `predict` casts floating-point inputs to Keras' default dtype before the model sees them.
 def _as_predict_casts(array: Array) -> Array:
-    """Cast floating-point inputs to Keras' default dtype, as `predict` does before the model sees them."""
     import keras
 
     return array.astype(keras.config.floatx()) if array.dtype.kind == "f" else array
@@ -181,7 +160,6 @@ def _as_predict_casts(array: Array) -> Array:
 
 @contextlib.contextmanager
 def _states_kept(model: Any) -> Iterator[None]:
-    """Give a stateful model its states back."""
     variables = _states(model)
     values = [to_numpy(variable) for variable in variables]
     try:
@@ -191,17 +169,16 @@ def _states_kept(model: Any) -> Iterator[None]:
             variable.assign(value)
 
 
+# The variables in which recurrent layers keep their states, wherever in the model they are.
 def _states(model: Any) -> list[Any]:
-    """Return the variables in which recurrent layers keep their states, wherever in the model they are."""
     import keras
 
     stateful = [layer for layer in recurrent_layers(model) if getattr(layer, "stateful", False)]
     return [variable for layer in stateful for variable in keras.tree.flatten(layer.states or [])]
 
 
+# Notes the outputs of each layer of a Network, as symbolic tensors.
 class _Explorer(GraphRun):
-    """Notes the outputs of each layer of a Network, as symbolic tensors."""
-
     def __init__(self, path: ComputePath) -> None:
         super().__init__(self._call_and_note)
         self.tensors: dict[Tensor, Any] = {}
@@ -224,18 +201,15 @@ class _Explorer(GraphRun):
             case "TimeDistributed":
                 self._note_time_distributed(name, layer, flat[0], Arguments.of(layer, args, kwargs))
             case _ if isinstance(layer, keras.layers.RNN):
-                self._note_recurrent(name, layer, flat, Arguments.of(layer, args, kwargs))
+                output, *states = flat
+                self.tensors[Tensor(name)] = output
+                if layer.return_sequences:
+                    self.sequences[name] = output
+                self._note_cells(name, layer, states, Arguments.of(layer, args, kwargs))
             case _:
                 self.tensors |= {Tensor(name, index): output for index, output in enumerate(flat)}
 
-    def _note_recurrent(self, name: str, layer: Any, outputs: list[Any], arguments: Arguments) -> None:
-        """Note a layer's output, its final states, and the outputs of each of its cells at every step."""
-        output, *states = outputs
-        self.tensors[Tensor(name)] = output
-        if layer.return_sequences:
-            self.sequences[name] = output
-        self._note_cells(name, layer, states, arguments)
-
+    # The final states of each cell of a layer, and its outputs at every step.
     def _note_cells(self, name: str, layer: Any, states: list[Any], arguments: Arguments) -> None:
         cells = getattr(layer.cell, "cells", [layer.cell])
         names = [*(f"{name}/{k}_{cell.name}" for k, cell in enumerate(cells[:-1])), name]
@@ -279,28 +253,26 @@ class _Explorer(GraphRun):
             self._note(inner_name, inner, _fold(output), (folded,), {} if mask is None else {"mask": mask})
 
 
+# The widths of a cell's states; the first is that of its output.
 def _sizes(cell: Any) -> list[Any]:
     return list(cell.state_size) if isinstance(cell.state_size, list | tuple) else [cell.state_size]
 
 
 def _width(cell: Any) -> int:
-    """Return how many numbers a cell puts out."""
     return int(_sizes(cell)[0])
 
 
+# (N, T, ...) as (N·T, ...)
 def _fold(x: Any) -> Any:
-    """Return (N, T, ...) as (N·T, ...)."""
     import keras
 
     return keras.ops.reshape(x, (-1, *x.shape[2:]))
 
 
+# A layer's own cell on the layer's input, at every step; of a stack, every cell. The cells of a stack run together:
+# in separate runs the last digits might differ, a chaotic stack would amplify them, and one cell's output would no
+# longer be the next one's input.
 def _all_steps(layer: Any, arguments: Arguments, name: str) -> Any:
-    """Run a layer's own cell on the layer's input and return every step, for a stack of every cell.
-
-    The cells of a stack run together. In separate runs the last digits might differ, a chaotic stack would amplify
-    them, and one cell's output would no longer be the next one's input.
-    """
     import keras
 
     cell, states = layer.cell, arguments.initial_state
@@ -316,12 +288,9 @@ def _all_steps(layer: Any, arguments: Arguments, name: str) -> Any:
     return steps(arguments.sequence, initial_state=states, mask=arguments.mask)
 
 
+# A stack of the same cells whose output is the h of all of them, side by side. The output is also the state of a
+# further cell: under a mask, JAX takes the first state of the last cell for the output of the step before.
 def _showing_every_cell(stack: Any) -> Any:
-    """Return a stack of the same cells whose output is the h of all of them, side by side.
-
-    The output is also the state of a further cell: under a mask, JAX takes the first state of the last cell for the
-    output of the step before.
-    """
     import keras
 
     class EveryCell(keras.layers.StackedRNNCells):  # type: ignore[misc]

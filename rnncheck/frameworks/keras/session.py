@@ -40,9 +40,7 @@ def configured_backend() -> str:
 def require_keras(backends: Sequence[str] = (), *modules: str) -> None:
     """See that Keras, a backend, and other modules are installed, without loading them.
 
-    Args:
-        backends: those that are to run; if there are none, the one that Keras chooses here.
-        modules: names of what else is needed.
+    Without `backends` to run, it is the one that Keras chooses here.
 
     Raises:
         InputError: one of them is not; the message says what is and how to install the rest.
@@ -53,19 +51,13 @@ def require_keras(backends: Sequence[str] = (), *modules: str) -> None:
         if find_spec(name) is None:
             raise InputError(f"{name}: got no such package; expected it, to run models. Run: {command}")
     if backend not in {*installed, *_OTHER_BACKENDS}:
-        others = f"Set KERAS_BACKEND to one of them, or run: {command}" if installed else f"Run: {command}"
-        raise InputError(
-            f"Keras: got the backend {backend!r}; expected one that is installed: "
-            f"{', '.join(installed) or 'there is none'}. {others}"
-        )
+        todo = f"Set KERAS_BACKEND to one of them, or run: {command}" if installed else f"Run: {command}"
+        expected = f"one that is installed: {', '.join(installed) or 'there is none'}"
+        raise InputError(f"Keras: got the backend {backend!r}; expected {expected}. {todo}")
 
 
 def load_keras() -> None:
-    """Load Keras while its start-up messages are held back.
-
-    Raises:
-        InputError: it cannot be loaded.
-    """
+    """Load Keras while its start-up messages are held back; an InputError where it cannot be loaded."""
     require_keras()
     try:
         with quiet_stderr():
@@ -93,7 +85,7 @@ def quiet_stderr() -> Iterator[None]:
             f"temporary files: got no folder for them ({error.strerror}); expected one that can be written. "
             "Set TMPDIR to such a folder."
         ) from error
-    kept = os.dup(2)
+    kept = os.dup(2)  # C++ writes to the file descriptor, past Python's sys.stderr
     with file as held:
         os.dup2(held.fileno(), 2)
         try:
@@ -115,9 +107,9 @@ def forget_models() -> None:
     _keep_what_is_loaded()
 
 
+# Freeze the objects of the frameworks, a million; saves 0.2 s per model.
 @cache
 def _keep_what_is_loaded() -> None:
-    """Freeze the objects of the frameworks, a million; saves 0.2 s per model."""
     gc.collect()
     gc.freeze()
 

@@ -55,7 +55,7 @@ class GraphRun:
         """Run a model that is a layer of another one."""
         import keras
 
-        # A mask alone is none of the model's arguments: its layers find it where Keras keeps it, at the tensor.
+        # The graph is run and the model not called: its layers look for the mask where Keras keeps it.
         for x, counts in zip(keras.tree.flatten(inputs), keras.tree.flatten(mask), strict=False):
             if counts is not None:
                 x._keras_mask = counts
