@@ -33,14 +33,11 @@ _UNBOUNDED = {
     "selu", "silu", "soft_shrink", "softplus", "sparse_plus", "squareplus", "swish", "hard_swish", "tanh_shrink",
     "threshold",
 }  # fmt: skip
+# Those that grow faster than their argument, or begin far from zero.
 _STEEP = {"exponential", "log_softmax"}
 
-_CLASSES = {
-    "simple_rnn": "SimpleRNN",
-    "lstm": "LSTM",
-    "gru": "GRU",
-    **{name: f"ConvLSTM{rank}D" for name, rank in RANKS.items()},
-}
+_CLASSES = {"simple_rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
+_CLASSES |= {name: f"ConvLSTM{rank}D" for name, rank in RANKS.items()}
 
 
 @dataclass(frozen=True)
@@ -61,15 +58,12 @@ class Built:
 def build(case: Case) -> Built:
     """Build the Keras model of a case, set its weights and make its inputs.
 
-    Args:
-        case: what to build.
-
     Returns:
         The model and its inputs: `(N, T, D)`, or ids `(N, T)` for an Embedding layer; with axes of space
         `(N, T, ..., D)`, with S outer steps `(N, S, T, D)`. Then, where the case has them, the initial states
         `(N, M)` or `(N, ..., M)`, and the mask `(N, T)` or `(N, S, T)`.
     """
-    rng = np.random.default_rng(case.seed)
+    rng = np.random.default_rng(case.seed)  # the weights are drawn first, then the inputs
     model = _model(case)
     if case.weights == "random":
         _set_random_weights(model, case, rng)
@@ -107,7 +101,7 @@ def _input(case: Case, name: str, shape: tuple[int, ...], dtype: str | None = No
     import keras
 
     floats = "float32" if case.dtype.startswith("mixed") else POLICIES[case.dtype]
-    samples = case.N if case.stateful else None
+    samples = case.N if case.stateful else None  # a stateful layer keeps a state for each sample
     return keras.Input(batch_shape=(samples, *shape), dtype=dtype or floats, name=name)
 
 
@@ -117,17 +111,12 @@ def _head(case: Case, name: str, h: Any) -> Any:
     if case.flatten:
         h._keras_mask = None  # Flatten would warn that it loses the mask
         h = keras.layers.Flatten(name="flatten" + name, dtype=case.dtype)(h)
-    return keras.layers.Dense(
-        case.K,
-        activation=_activation(case.dense_activation),
-        use_bias=case.use_bias,
-        dtype=case.dtype,
-        name="dense" + name,
-    )(h)
+    activation, dtype = _activation(case.dense_activation), case.dtype
+    return keras.layers.Dense(case.K, activation, case.use_bias, dtype=dtype, name="dense" + name)(h)
 
 
+# Inputs for a layer's initial states as Keras nests them; none unless the case has them.
 def _nested_states(case: Case, number: int) -> list[Any]:
-    """Return inputs for a layer's initial states as Keras nests them; none unless the case has them."""
     nested: list[Any] = []
     directions = ("", "_backward") if case.bidirectional else ("",)
     after = "" if number == 1 else f"_{number}"
@@ -140,8 +129,8 @@ def _nested_states(case: Case, number: int) -> list[Any]:
     return nested
 
 
+# Recurrent layer `number`, counted from 1 at the bottom, with its wrapper.
 def _wrapped(case: Case, number: int) -> Any:
-    """Return recurrent layer `number`, counted from 1 at the bottom, with its wrapper."""
     import keras
 
     after = "" if number == 1 else f"_{number}"
@@ -151,14 +140,13 @@ def _wrapped(case: Case, number: int) -> Any:
     if case.bidirectional:
         own = _recurrent_layer(case, number, f"backward_{case.layer}{after}", own=True) if case.own_backward else None
         merge_mode = None if case.merge_mode == "none" else case.merge_mode
-        return keras.layers.Bidirectional(
-            layer, merge_mode=merge_mode, backward_layer=own, dtype=case.dtype, name="bidirectional" + after
-        )
+        named = {"dtype": case.dtype, "name": "bidirectional" + after}
+        return keras.layers.Bidirectional(layer, merge_mode, backward_layer=own, **named)
     return layer
 
 
+# With `own`, the backward layer of a Bidirectional.
 def _recurrent_layer(case: Case, number: int, name: str, *, own: bool = False) -> Any:
-    """Return a recurrent layer; with `own`, the backward layer of a Bidirectional."""
     import keras
 
     top = number == case.layers
@@ -174,7 +162,7 @@ def _recurrent_layer(case: Case, number: int, name: str, *, own: bool = False) -
     }
     activation = case.activation
     if own:
-        activation = "softsign" if activation != "softsign" else "tanh"
+        activation = "softsign" if activation != "softsign" else "tanh"  # another one than the forward layer has
     kinds = list(zip(case.cell_kinds, case.cell_units, strict=True))
     if case.layer in {"rnn", "stacked"}:
         cells = [
@@ -196,8 +184,8 @@ def _recurrent_layer(case: Case, number: int, name: str, *, own: bool = False) -
     return layer_class(units, **_cell_options(case, kind, activation), **options)
 
 
+# The options that a cell and its own layer share.
 def _cell_options(case: Case, kind: str, activation: str) -> dict[str, Any]:
-    """Return the options that a cell and its own layer share."""
     options = {
         "activation": _activation(activation),
         "use_bias": case.use_bias,
@@ -221,8 +209,8 @@ def _activation(name: str) -> Any:
     return functools.partial(function, **THRESHOLD) if name == "threshold" else function
 
 
+# Pre-activations of order 1, biases of order 0.3, recurrent kernels of a given norm.
 def _set_random_weights(model: Any, case: Case, rng: np.random.Generator) -> None:
-    """Set every weight: pre-activations of order 1, biases of order 0.3, recurrent kernels of a given norm."""
     recurrent_scale, input_scale = _scales(case)
     for weight in model.weights:
         name, shape = weight.path.rsplit("/", 1)[-1], tuple(weight.shape)
@@ -236,18 +224,18 @@ def _set_random_weights(model: Any, case: Case, rng: np.random.Generator) -> Non
             value = rng.normal(size=shape)
         else:  # the states that a stateful layer keeps
             continue
-        weight.assign(value.astype(np.float32))
+        weight.assign(value.astype(np.float32))  # bfloat16 is none of NumPy's
 
 
+# A recurrent kernel (..., M, G·M) in which each of the G gates has orthonormal columns.
 def _orthogonal(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Return a recurrent kernel (..., M, G·M) in which each of the G gates has orthonormal columns."""
     rows, units = math.prod(shape[:-1]), shape[-2]
     gates = [np.linalg.qr(rng.normal(size=(rows, units)))[0] for _ in range(shape[-1] // units)]
     return np.concatenate(gates, axis=-1).reshape(shape)
 
 
+# The norm of the recurrent kernels, and the size of everything else.
 def _scales(case: Case) -> tuple[float, float]:
-    """Return the norm of the recurrent kernels and the size of everything else."""
     if {case.activation, case.recurrent_activation} & _STEEP:
         recurrent, other = 0.2 / np.sqrt(case.M), 0.3
     elif case.recurrent_activation in _UNBOUNDED:  # gates above 1 make the state grow from step to step
@@ -274,8 +262,8 @@ def _inputs(case: Case, rng: np.random.Generator) -> tuple[Array, ...]:
     return tuple(arrays)
 
 
+# The initial states in the order of the model's inputs; none unless the case has them.
 def _initial_states(case: Case, rng: np.random.Generator) -> Iterator[Array]:
-    """Yield the initial states in the order of the model's inputs; none unless the case has them."""
     directions = 2 if case.bidirectional else 1
     for number in range(1, case.layers + 1 if case.initial_state else 1):
         for kind, units in directions * [*zip(case.cell_kinds, case.cell_units, strict=True)]:
