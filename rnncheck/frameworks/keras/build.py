@@ -74,7 +74,7 @@ def build(case: Case) -> Built:
 def _model(case: Case) -> Any:
     import keras
 
-    keras.utils.set_random_seed(case.seed)
+    keras.utils.set_random_seed(case.seed)  # for Keras' own initialisers
     steps = (*case.outer, case.T)
     if case.mask_from == "embedding":
         x = _input(case, "inputs", steps, "int32")
@@ -100,6 +100,7 @@ def _model(case: Case) -> Any:
 def _input(case: Case, name: str, shape: tuple[int, ...], dtype: str | None = None) -> Any:
     import keras
 
+    # Mixed policies keep their variables in float32, and take their inputs in it.
     floats = "float32" if case.dtype.startswith("mixed") else POLICIES[case.dtype]
     samples = case.N if case.stateful else None  # a stateful layer keeps a state for each sample
     return keras.Input(batch_shape=(samples, *shape), dtype=dtype or floats, name=name)
@@ -153,7 +154,7 @@ def _recurrent_layer(case: Case, number: int, name: str, *, own: bool = False) -
     options = {
         "return_sequences": case.return_sequences or not top,
         "return_state": case.return_state and top,
-        "go_backwards": case.go_backwards != own,
+        "go_backwards": case.go_backwards != own,  # Keras wants the two halves to differ in it
         "stateful": case.stateful,
         "unroll": case.unroll,
         "zero_output_for_mask": case.zero_output_for_mask,
@@ -164,13 +165,10 @@ def _recurrent_layer(case: Case, number: int, name: str, *, own: bool = False) -
     if own:
         activation = "softsign" if activation != "softsign" else "tanh"  # another one than the forward layer has
     kinds = list(zip(case.cell_kinds, case.cell_units, strict=True))
+    # These are RNN around a cell or a list of cells; the others are layers of their own.
     if case.layer in {"rnn", "stacked"}:
-        cells = [
-            getattr(keras.layers, _CLASSES[kind] + "Cell")(
-                units, **_cell_options(case, kind, activation), dtype=case.dtype
-            )
-            for kind, units in kinds
-        ]
+        classes = {kind: getattr(keras.layers, _CLASSES[kind] + "Cell") for kind, _ in kinds}
+        cells = [classes[k](units, dtype=case.dtype, **_cell_options(case, k, activation)) for k, units in kinds]
         if case.layer == "rnn":
             return keras.layers.RNN(cells[0], **options)
         # RNN would compute a list of cells in float32.
@@ -224,7 +222,7 @@ def _set_random_weights(model: Any, case: Case, rng: np.random.Generator) -> Non
             value = rng.normal(size=shape)
         else:  # the states that a stateful layer keeps
             continue
-        weight.assign(value.astype(np.float32))  # bfloat16 is none of NumPy's
+        weight.assign(value.astype(np.float32))  # Keras casts it to the weight's own precision
 
 
 # A recurrent kernel (..., M, G·M) in which each of the G gates has orthonormal columns.
@@ -253,6 +251,7 @@ def _inputs(case: Case, rng: np.random.Generator) -> tuple[Array, ...]:
     if case.mask == "none":
         return tuple(arrays)
     mask = make_mask(case.mask, case.N * math.prod(case.outer), case.T, rng).reshape(case.N, *case.outer, case.T)
+    # Steps that do not count hold what the layer that makes the mask looks for.
     if case.mask_from == "masking":
         arrays[0][~mask] = MASK_VALUE
     elif case.mask_from == "embedding":

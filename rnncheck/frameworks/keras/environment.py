@@ -21,17 +21,12 @@ def environment() -> dict[str, str]:
     for name in _FRAMEWORKS:
         if name in sys.modules:
             found[name] = str(sys.modules[name].__version__)  # torch has a type of its own for it
-    found |= _keras_settings() if "keras" in sys.modules else {"backend": "none", "device": "none", "dtype": "none"}
+    found |= {"backend": "none", "device": "none", "dtype": "none"}
+    if (keras := sys.modules.get("keras")) is not None:
+        kinds = sorted({device.split(":")[0] for device in _devices()}) or ["cpu"]
+        found |= {"backend": keras.backend.backend(), "device": ", ".join(kinds), "dtype": keras.config.floatx()}
     found["platform"] = platform.platform()
     return found
-
-
-def _keras_settings() -> dict[str, str]:
-    import keras
-
-    backend = keras.backend.backend()
-    kinds = sorted({device.split(":")[0] for device in _devices()}) or ["cpu"]
-    return {"backend": backend, "device": ", ".join(kinds), "dtype": keras.config.floatx()}
 
 
 def has_gpu() -> bool:

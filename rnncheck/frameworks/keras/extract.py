@@ -42,6 +42,7 @@ def read_model(model: Any) -> Reading:
 
     if not getattr(model, "outputs", None):
         raise not_built(getattr(model, "name", model), type(model).__name__)
+    # A layer that is used in several places is refused, or renamed for a while, once.
     inside = dict.fromkeys(_inside(model))
     inner = [layer for layer in inside if not _is_model(layer) and type(layer).__name__ != "InputLayer"]
     for layer in inner:

@@ -54,6 +54,7 @@ class ComputePath:
             raise NotApplicableError("there is no GPU")
         if self.batch is not None and (reason := network.why_whole(samples)):
             raise NotApplicableError(reason)
+        # A setting that every layer has already would only repeat the plain run.
         if self.settings and all(before == value for _, _, before, value in self._changes(model)):
             raise NotApplicableError("no layer has another setting")
         if self.masked and not any(layer.kind in CELLS and layer.mask is None for layer in network.layers):

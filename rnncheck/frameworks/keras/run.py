@@ -28,13 +28,7 @@ Calls = Sequence[Sequence[Array]]  # the inputs of each call
 def record(model: Any, network: Network, calls: Calls, path: ComputePath = PREDICT) -> tuple[Recording, ...]:
     """Run the model on the inputs of each call in turn, plain first and then as a probe.
 
-    A stateful model starts from zero states, and gets its own states back.
-
-    Args:
-        model: a Keras model.
-        network: what `extract` read from it.
-        calls: the inputs of each call.
-        path: the compute path.
+    A stateful model starts from zero states, and gets its own states back. The network is what `extract` read.
 
     Raises:
         NotApplicableError: the model has no such path here.
@@ -51,7 +45,7 @@ def running(model: Any, network: Network, calls: Calls, path: ComputePath = PRED
     """
     import keras
 
-    path.require(model, network, len(calls[0][0]))
+    path.require(model, network, len(calls[0][0]))  # N
     with _states_kept(model), path.around(model), _Explorer(path) as explorer:
         inputs = fresh_inputs(model, calls[0])
         outputs = explorer.run(model, inputs)
@@ -122,6 +116,7 @@ class KerasRunner:
         """Return the outputs of each call of the model after it was saved and loaded."""
         import keras
 
+        # Keras loads the file at once, so that it need not stay.
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.keras"
             self.model.save(file)
@@ -143,7 +138,7 @@ class KerasRunner:
         results = []
         for inputs in calls:
             samples, batch = len(inputs[0]), self.path.batch
-            batch_size = samples if self.network.stateful else batch and batch(samples)
+            batch_size = samples if self.network.stateful else batch and batch(samples)  # stateful: whole batches
             arrays = list(map(_as_predict_casts, inputs))
             fed = keras.tree.pack_sequence_as(graph_of(model)._inputs_struct, arrays)
             outputs = self.path.execute(model, fed, batch_size)
@@ -227,6 +222,7 @@ class _Explorer(GraphRun):
     def _note_bidirectional(self, name: str, layer: Any, outputs: list[Any], arguments: Arguments) -> None:
         halves = (layer.forward_layer, layer.backward_layer)
         names = [f"{name}/{half.name}" for half in halves]
+        # Without a merge the outputs of both halves come first, then the states.
         shown = outputs[:2] if layer.merge_mode is None else [outputs[0]]
         states = outputs[len(shown) :]
         if layer.merge_mode is not None:

@@ -39,6 +39,7 @@ class GraphRun:
     def __enter__(self) -> Self:
         return self
 
+    # Keras keeps a record of every call of a layer, and describes a model by it.
     def __exit__(self, *raised: object) -> None:
         for operation, count in reversed(self._nodes):
             del operation._inbound_nodes[count:]
@@ -76,6 +77,7 @@ def fresh_inputs(model: Any, arrays: Sequence[Array]) -> Any:
     """Return symbolic inputs of a model, in its own structure, with the shapes of some arrays but for N."""
     import keras
 
+    # Steps that the model leaves open are fixed, for only then can they be unrolled.
     given = zip(model.inputs, arrays, strict=True)
     inputs = [keras.Input(batch_shape=(x.shape[0], *a.shape[1:]), dtype=x.dtype, name=x.name) for x, a in given]
     return keras.tree.pack_sequence_as(graph_of(model)._inputs_struct, inputs)

@@ -108,10 +108,8 @@ def config_of(description: Config) -> Config:
     """Return the options of what is described; an InputError where it has none."""
     config = description.get("config")
     if not isinstance(config, Mapping):
-        raise InputError(
-            f"layer {description.get('name', _class(description))!r}: its description has no options; expected those "
-            "that Keras writes."
-        )
+        name = description.get("name", _class(description))
+        raise InputError(f"layer {name!r}: its description has no options; expected those that Keras writes.")
     return config
 
 
@@ -187,6 +185,7 @@ def _parts(found: Object) -> Iterator[Object]:
 def _halves(found: Object) -> Iterator[Object]:
     layer = found.config["layer"]
     name, config = str(config_of(layer)["name"]), config_of(layer)
+    # Keras sets it in both, whatever they say themselves.
     zero_output = {"zero_output_for_mask": bool(config.get("return_sequences", False))}
     forward = {**config, "name": f"forward_{name.removeprefix('forward_')}"}
     if backward_layer := found.config.get("backward_layer"):
@@ -212,9 +211,8 @@ def _refuse_unknown(name: str, kind: str, entry: Entry, config: Config) -> None:
         value = config.get(option, accepted)
         if value != accepted:
             shown = value["class_name"] if isinstance(value, Mapping) and "class_name" in value else repr(value)
-            raise UnsupportedError(
-                f"layer {name!r}: {option}={shown} is not replayed for {kind}; expected {option}={accepted!r}."
-            )
+            said = f"{option}={shown} is not replayed for {kind}; expected {option}={accepted!r}"
+            raise UnsupportedError(f"layer {name!r}: {said}.")
     if unknown := set(config) - entry.known - COMMON:
         raise unknown_options(name, kind, unknown)
 

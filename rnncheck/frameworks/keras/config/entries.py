@@ -65,6 +65,7 @@ COMMON = frozenset({
 _FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful")
 _CONVOLUTION = ("filters", "kernel_size", "strides", "padding", "dilation_rate")
 _STEPPING = {"strides": 1, "padding": "valid", "dilation_rate": 1}
+# What the replay has no equations for: channels before the axes of space, adapters and integer weights.
 _CHANNELS = {"data_format": "channels_last"}
 _NOT_QUANTISED = {"lora_rank": None, "lora_alpha": None, "quantization_config": None}
 _BIAS = {"use_bias": True}
@@ -77,6 +78,7 @@ def _training_only(*weights: str) -> tuple[str, ...]:
 
 _OF_DENSE = (*_training_only("kernel", "bias"), "activity_regularizer")
 _OF_A_CELL = (*_training_only("kernel", "recurrent", "bias"), "dropout", "recurrent_dropout", "seed")
+# Layers with a cell of their own hand zero_output_for_mask on to RNN, whose argument it is.
 _OF_AN_RNN: Mapping[str, Any] = {
     "refused": {"time_major": False, "num_constants": None},
     "inherited": ("zero_output_for_mask",),
@@ -89,6 +91,7 @@ _NORMALISATION = {"axis": -1, "epsilon": 1e-3, "center": True, "scale": True}
 _DEFAULTS = {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True, "reset_after": False}
 
 
+# The kernels (D, G·M) and (M, G·M) of a cell with G gates; those of a convolution have its window before.
 def _gates(count: int, size: str = "M", before: str = "") -> tuple[Weight, Weight]:
     gates = f"{count if count > 1 else ''}{size}"
     return Weight("kernel", f"{before}D, {gates}"), Weight("recurrent_kernel", f"{before}{size}, {gates}")
@@ -153,25 +156,16 @@ ENTRIES: Mapping[str, Entry] = {
         "stack", parts=("cells",), refused={"reverse_state_order": False}, call=("inputs", "states", "training")
     ),
     "Bidirectional": Entry(
-        "bidirectional",
-        checked=("merge_mode",),
-        same_numbers=("weights",),
-        parts=("layer", "backward_layer"),
-        defaults={"merge_mode": "concat"},
-        refused={"num_constants": None},
-        call=("sequences", "initial_state", "mask", "training"),
-        masks="recurrent",
+        "bidirectional", checked=("merge_mode",), same_numbers=("weights",), parts=("layer", "backward_layer"),
+        defaults={"merge_mode": "concat"}, refused={"num_constants": None},
+        call=("sequences", "initial_state", "mask", "training"), masks="recurrent",
     ),
     "TimeDistributed": Entry("time_distributed", parts=("layer",), call=("inputs", "training", "mask"), masks="pass"),
     "Dense": Entry(
-        checked=("units", "activation", "use_bias"),
-        same_numbers=_OF_DENSE,
-        refused=_NOT_QUANTISED,
-        defaults=_BIAS,
-        own_defaults={"activation": "linear"},
+        checked=("units", "activation", "use_bias"), same_numbers=_OF_DENSE, refused=_NOT_QUANTISED,
+        defaults=_BIAS, own_defaults={"activation": "linear"},
         weights=(Weight("kernel", "D, M"), Weight("bias", "M", _BIAS)),
-        call=("inputs", "training"),
-        masks="pass",
+        call=("inputs", "training"), masks="pass",
     ),
     "Flatten": Entry(refused=_CHANNELS),
     "Reshape": Entry(checked=("target_shape",)),
@@ -184,23 +178,18 @@ ENTRIES: Mapping[str, Entry] = {
     ),
     "LeakyReLU": Entry(checked=("negative_slope",), defaults={"negative_slope": 0.3}, masks="pass"),
     "PReLU": Entry(
-        checked=("shared_axes",),
-        same_numbers=_training_only("alpha"),
-        defaults={"shared_axes": None},
-        weights=(Weight("alpha", None),),
-        masks="pass",
+        checked=("shared_axes",), same_numbers=_training_only("alpha"), defaults={"shared_axes": None},
+        weights=(Weight("alpha", None),), masks="pass",
     ),
     "ELU": Entry(checked=("alpha",), defaults={"alpha": 1.0}, masks="pass"),
     "Softmax": Entry(checked=("axis",), defaults={"axis": -1}, call=("inputs", "mask"), masks="pass"),
     "Embedding": Entry(
-        checked=("input_dim", "output_dim", "mask_zero"),
-        same_numbers=(*_training_only("embeddings"), "weights"),
-        refused={**_NOT_QUANTISED, "sparse": False},
-        defaults={"mask_zero": False},
-        weights=(Weight("embeddings", "input_dim, output_dim"),),
-        masks="zeros",
+        checked=("input_dim", "output_dim", "mask_zero"), same_numbers=(*_training_only("embeddings"), "weights"),
+        refused={**_NOT_QUANTISED, "sparse": False}, defaults={"mask_zero": False},
+        weights=(Weight("embeddings", "input_dim, output_dim"),), masks="zeros",
     ),
     "Masking": Entry(checked=("mask_value",), defaults={"mask_value": 0.0}, masks="values"),
+    # Layers that do nothing at inference.
     "Dropout": _dropout("rate", "noise_shape"),
     "SpatialDropout1D": _dropout("rate", "noise_shape", "name", "dtype"),
     "SpatialDropout2D": _dropout("rate", "noise_shape", "name", "dtype", "data_format"),
@@ -211,12 +200,10 @@ ENTRIES: Mapping[str, Entry] = {
     "ActivityRegularization": Entry(same_numbers=("l1", "l2"), masks="pass"),
     "Identity": Entry(masks="pass"),
     "LayerNormalization": Entry(
-        checked=("axis", "epsilon", "center", "scale"),
-        same_numbers=_training_only("beta", "gamma"),
-        inherited=("rms_scaling",),
-        defaults={**_NORMALISATION, "rms_scaling": False},
-        weights=(Weight("gamma", None, {"scale": True}), Weight("beta", None, {"center": True})),
-        masks="pass",
+        checked=("axis", "epsilon", "center", "scale"), same_numbers=_training_only("beta", "gamma"),
+        # Deprecated: Keras takes it among **kwargs, and scales by the variance with it.
+        inherited=("rms_scaling",), defaults={**_NORMALISATION, "rms_scaling": False},
+        weights=(Weight("gamma", None, {"scale": True}), Weight("beta", None, {"center": True})), masks="pass",
     ),
     "BatchNormalization": Entry(
         checked=("axis", "epsilon", "center", "scale"),
@@ -232,23 +219,17 @@ ENTRIES: Mapping[str, Entry] = {
             Weight("moving_mean", "C", trainable=False),
             Weight("moving_variance", "C", trainable=False),
         ),
-        call=("inputs", "training", "mask"),
-        masks="pass",
+        call=("inputs", "training", "mask"), masks="pass",
     ),
     "Conv1D": Entry(
-        checked=(*_CONVOLUTION, "groups", "activation", "use_bias"),
-        same_numbers=_OF_DENSE,
-        refused=_CHANNELS,
-        defaults={"groups": 1, "use_bias": True},
-        own_defaults={**_STEPPING, "activation": "linear"},
+        checked=(*_CONVOLUTION, "groups", "activation", "use_bias"), same_numbers=_OF_DENSE, refused=_CHANNELS,
+        defaults={"groups": 1, "use_bias": True}, own_defaults={**_STEPPING, "activation": "linear"},
         weights=(Weight("kernel", "kernel_size, C, F"), Weight("bias", "F", _BIAS)),
     ),
     **dict.fromkeys(
         ("MaxPooling1D", "AveragePooling1D"),
         Entry(
-            checked=("pool_size", "strides", "padding"),
-            same_numbers=("name",),
-            refused=_CHANNELS,
+            checked=("pool_size", "strides", "padding"), same_numbers=("name",), refused=_CHANNELS,
             own_defaults={"pool_size": 2, "padding": "valid"},
         ),
     ),
@@ -257,19 +238,17 @@ ENTRIES: Mapping[str, Entry] = {
         checked=("keepdims",), refused=_CHANNELS, defaults={"keepdims": False}, call=("inputs", "mask"),
     ),
     "Concatenate": Entry(checked=("axis",), defaults={"axis": -1}, masks="concatenate"),
+    # Layers that read several tensors.
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), Entry(masks="merge")),
     "Dot": Entry(checked=("axes", "normalize"), defaults={"normalize": False}),
     "Attention": Entry(
-        checked=("use_scale", "score_mode"),
-        same_numbers=("dropout", "seed"),
-        refused={"causal": False},
+        checked=("use_scale", "score_mode"), same_numbers=("dropout", "seed"), refused={"causal": False},
         defaults={"use_scale": False, "score_mode": "dot"},
         own_defaults={"use_causal_mask": False, "masks": ()},  # of its call; see Lowering
         weights=(
             Weight("scale", "", {"use_scale": True}), Weight("concat_score_weight", "", {"score_mode": "concat"}),
         ),
-        call=("inputs", "mask", "training", "return_attention_scores", "use_causal_mask"),
-        masks="first",
+        call=("inputs", "mask", "training", "return_attention_scores", "use_causal_mask"), masks="first",
     ),
 }  # fmt: skip
 

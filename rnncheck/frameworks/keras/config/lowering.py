@@ -7,19 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rnncheck.errors import InputError
-from rnncheck.frameworks.keras.config import masks
-from rnncheck.frameworks.keras.config.calls import (
-    Arguments,
-    Call,
-    Node,
-    Reference,
-    Value,
-    bind,
-    first_mask,
-    flat,
-    leaves,
-    tensors,
-)  # fmt: skip
+from rnncheck.frameworks.keras.config import calls, masks
+from rnncheck.frameworks.keras.config.calls import Arguments, Call, Value, first_mask, flat, leaves
 from rnncheck.frameworks.keras.config.description import Object, is_operation, name_of
 from rnncheck.frameworks.keras.config.entries import ENTRIES
 from rnncheck.frameworks.keras.config.functional import operation, read_graph
@@ -27,6 +16,7 @@ from rnncheck.frameworks.keras.config.masks import AnyMask, Mask
 from rnncheck.frameworks.keras.config.values import constant
 from rnncheck.network import Layer, Tensor
 
+# The layer that does what a merge_mode of Bidirectional says.
 _MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "concat": "Concatenate"}
 Tensors = Sequence[Tensor]
 
@@ -71,15 +61,13 @@ class Lowering:
         graph = read_graph(model)
         if len(graph.inputs) != len(inputs):
             raise InputError(f"model {model.name!r}: got {len(inputs)} inputs; expected {len(graph.inputs)}.")
-        known: dict[Node, list[Value]] = {end.call: [x] for end, x in zip(graph.inputs, inputs, strict=True)}
+        known: dict[calls.Node, list[Value]] = {end.call: [x] for end, x in zip(graph.inputs, inputs, strict=True)}
 
-        def value(of: Reference) -> Value:
+        def value(of: calls.Reference) -> Value:
             outputs = known[of.call]
             if not 0 <= of.index < len(outputs):
-                raise InputError(
-                    f"model {model.name!r}: output {of.index} of layer {of.layer!r} is read; expected one of its "
-                    f"{len(outputs)}."
-                )
+                said = f"output {of.index} of layer {of.layer!r} is read; expected one of its {len(outputs)}"
+                raise InputError(f"model {model.name!r}: {said}.")
             return outputs[of.index]
 
         described = {name_of(each): each for each in model.config["layers"]}
@@ -96,7 +84,7 @@ class Lowering:
 
     # One call of a layer or nested model, in which every tensor is a `Value`.
     def _run(self, found: Object, name: str, call: Call) -> list[Value]:
-        given = bind(found, call, keras2=self.keras2)
+        given = calls.bind(found, call, keras2=self.keras2)
         match found.entry.role:
             case "model":
                 return self._model(found, name, given)
@@ -125,6 +113,7 @@ class Lowering:
         return self._masks[mask.name]
 
     def _model(self, found: Object, name: str, given: Arguments) -> list[Value]:
+        # A mask that the call gives to the model replaces the one that an input carries.
         values, given_masks = list(leaves(given.values["inputs"], Value)), flat(given.mask)
         if len(given_masks) == len(values):
             pairs = zip(values, given_masks, strict=True)
@@ -132,7 +121,7 @@ class Lowering:
         return self.run_model(found, values, f"{name}/")
 
     def _layer(self, found: Object, name: str, given: Arguments) -> list[Value]:
-        values, options = tensors(found, given), dict(found.options)
+        values, options = calls.tensors(found, given), dict(found.options)
         inputs = [value.tensor for value in values]
         if found.kind == "Attention":
             inputs += self._attention(found, given, inputs, options)
@@ -171,12 +160,13 @@ class Lowering:
         return None
 
     def _sequence_layer(self, found: Object, name: str, given: Arguments) -> list[Value]:
-        x, *others = tensors(found, given)
+        x, *others = calls.tensors(found, given)
         if others:
             raise found.unsupported("it reads a list of tensors; expected one sequence.")
         initial = list(self._states(found, name, given.values.get("initial_state")))
         lower = self._bidirectional if found.entry.role == "bidirectional" else self._recurrent
         outputs = lower(found, name, x.tensor, initial, first_mask(given.mask))
+        # The sequences have a mask; the final states, which follow them, have none.
         passed = first_mask(given.previous) if _flag(found, "return_sequences") else None
         sequences = 2 if found.options.get("merge_mode", "") is None else 1
         return [Value(tensor, passed if k < sequences else None) for k, tensor in enumerate(outputs)]
@@ -271,7 +261,7 @@ class Lowering:
     # The inner layer on all steps at once: (N·T, ...).
     # Source: Keras 3.15, TimeDistributed.call, which runs it step by step, with a step of the mask each.
     def _time_distributed(self, found: Object, name: str, given: Arguments) -> list[Value]:
-        x, *others = tensors(found, given)
+        x, *others = calls.tensors(found, given)
         (inner,) = found.parts
         self._check_distributed(found, inner, others)
 

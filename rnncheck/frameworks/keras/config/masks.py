@@ -49,6 +49,7 @@ def merged(name: str, masks: Sequence[AnyMask], *, keras2: bool) -> AnyMask:
     Source: Keras 3.15, Merge.compute_mask; Keras 2.15, _Merge.compute_mask.
     """
     given = [mask for mask in masks if mask is not None]
+    # An input without a mask counts every step, and in Keras 3 so does the output then.
     if not given or (len(given) < len(masks) and not keras2):
         return None
     kind = "LogicalAnd" if keras2 else "LogicalOr"

@@ -47,6 +47,7 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) ->
         specs = _input_specs(model)
         lowering = Lowering(keras2)
         outputs = lowering.run_model(model, [Value(Tensor(spec.name)) for spec in specs])
+    # A damaged description may have anything anywhere.
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise

@@ -47,6 +47,7 @@ def upgraded(description: Config) -> Config:
     members = model["config"].get("layers")
     if "input_layers" in model["config"] or not members or members[0]["class_name"] == "InputLayer":
         return model
+    # Keras 2 left the InputLayer out of a Sequential model, and wrote the shape into the first layer.
     first, shape = members[0], model["config"].get("build_input_shape") or _first_shape(description)
     if shape is None:
         return model

@@ -35,9 +35,9 @@ def read_options(name: str, kind: str, entry: Entry, config: Mapping[str, Any]) 
         # Keras writes one number where all axes have the same, and Conv1D has one axis.
         if kind == "Conv1D" and option in {"kernel_size", "strides", "dilation_rate"} and isinstance(value, int):
             value = (value,)
-        for options_of_a_form, fits, expected in _FORMS:
-            if option in options_of_a_form and not fits(value):
-                raise InputError(f"layer {name!r}: got {option}={value!r}; expected {expected}.")
+        fits, expected = _FORMS.get(option, (lambda _: True, ""))
+        if not fits(value):
+            raise InputError(f"layer {name!r}: got {option}={value!r}; expected {expected}.")
         options[option] = value
     return options
 
@@ -50,26 +50,21 @@ def _are_sizes(value: Any) -> bool:
     return _is_size(value) or (isinstance(value, tuple) and all(map(_is_size, value)) and bool(value))
 
 
-# What a damaged file may have in place of an option, and would stop the replay.
-_FORMS: tuple[tuple[frozenset[str], Callable[[Any], bool], str], ...] = (
-    (frozenset({"units", "filters", "n", "groups", "input_dim", "output_dim"}), _is_size, "a positive integer"),
-    (frozenset({"kernel_size", "dilation_rate", "pool_size"}), _are_sizes, "positive integers"),
-    (frozenset({"strides"}), lambda value: value is None or _are_sizes(value), "positive integers"),
-    (frozenset({"padding"}), lambda value: value in {"valid", "same", "causal"}, "valid, same or causal"),
-    (
-        frozenset({
-            "use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask",
-            "reset_after", "center", "scale", "keepdims", "mask_zero", "use_scale", "normalize", "rms_scaling",
-        }),
-        lambda value: isinstance(value, bool),
-        "True or False",
-    ),
-    (
-        frozenset({"epsilon", "alpha", "negative_slope", "mask_value"}),
-        lambda value: isinstance(value, int | float),
-        "a number",
-    ),
+_NUMBERS = ("epsilon", "alpha", "negative_slope", "mask_value")
+_FLAGS = (
+    "use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask", "reset_after",
+    "center", "scale", "keepdims", "mask_zero", "use_scale", "normalize", "rms_scaling",
 )  # fmt: skip
+
+# What an option has to be; a damaged file may have something else, which would stop the replay.
+_FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("units", "filters", "n", "groups", "input_dim", "output_dim"), (_is_size, "a positive integer")),
+    **dict.fromkeys(("kernel_size", "dilation_rate", "pool_size"), (_are_sizes, "positive integers")),
+    "strides": (lambda value: value is None or _are_sizes(value), "positive integers"),
+    "padding": (lambda value: value in {"valid", "same", "causal"}, "valid, same or causal"),
+    **dict.fromkeys(_FLAGS, (lambda value: isinstance(value, bool), "True or False")),
+    **dict.fromkeys(_NUMBERS, (lambda value: isinstance(value, int | float), "a number")),
+}
 
 
 def plain(value: Any) -> Any:
@@ -139,8 +134,6 @@ def read_precision(layer: str, policy: Any) -> str:
     policy = policy or "float32"
     precision = _COMPUTES.get(policy, policy)
     if precision not in PRECISIONS:
-        raise UnsupportedError(
-            f"layer {layer!r}: dtype policy {policy!r} is not replayed; expected one that computes in "
-            f"{', '.join(PRECISIONS)}."
-        )
+        said = f"dtype policy {policy!r} is not replayed; expected one that computes in {', '.join(PRECISIONS)}"
+        raise UnsupportedError(f"layer {layer!r}: {said}.")
     return str(precision)

@@ -187,9 +187,11 @@ class Hdf5File:
                 f"{self.where}: {dataset.name} is packed with the HDF5 filters {filters}; expected none, or gzip. "
                 "Save the model again."
             )
+        # The size that the dataset says it is stored in may be made up too.
         stored = min(dataset.id.get_storage_size(), self.size) * (EXPANSION if filters else 1)
         declared = math.prod(dataset.shape) * dataset.dtype.itemsize
         self._limit(declared, min(stored, self._memory), str(dataset.name))
+        # All arrays of a model share the limit.
         self._memory -= declared
 
     def _limit(self, declared: int, limit: int, what: str) -> None:

@@ -55,11 +55,7 @@ class ArchiveWeights:
     numbered_anew: bool = False
 
     def read(self, owners: Sequence[Owner]) -> list[Mapping[str, Array]]:
-        """Return the weights of every owner by name.
-
-        Raises:
-            InputError: weights are missing or left over.
-        """
+        """Return the weights of every owner by name; see `WeightStore`."""
         keys = self._keys([owner.path for owner in owners])
         with self.opener() as file:
             groups = dict(_groups_with_weights(file))
@@ -88,11 +84,7 @@ class LegacyWeights:
     opener: Opener
 
     def read(self, owners: Sequence[Owner]) -> list[Mapping[str, Array]]:
-        """Return the weights of every owner by name.
-
-        Raises:
-            InputError: weights are missing or left over.
-        """
+        """Return the weights of every owner by name; see `WeightStore`."""
         with self.opener() as file:
             lists = _lists_of_weights(file)
         members: dict[str, list[int]] = {}
@@ -100,6 +92,7 @@ class LegacyWeights:
             members.setdefault(owner.layer, []).append(k)
         weights: list[dict[str, Array]] = [{} for _ in owners]
         seen: dict[str, Array] = {}
+        # In the file's order, for a shared weight is told by an earlier layer that has it; then what the file lacks.
         for layer in [*lists, *(layer for layer in members if layer not in lists)]:
             own = members.get(layer, [])
             kinds = [(k, *kind) for k in own for kind in zip(owners[k].names, owners[k].trainable, strict=True)]
