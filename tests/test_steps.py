@@ -491,6 +491,25 @@ def test_memory_does_not_grow_with_the_number_of_blocks(monkeypatch):
     assert peak(8) < 1.5 * peak(2)
 
 
+def test_comparing_a_long_sequence_takes_little_memory(monkeypatch):
+    monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", 10_000)
+    network = make_network(T=4_000, D=2, M=256, K=2)
+    (recording,) = Implementation(network).record(make_inputs(network, 1))
+    states = recording.states["rnn"]
+
+    def compare():
+        return rnncheck.compare(network, recording.inputs, recording.outputs, states=[states], blind_spots=False)
+
+    compare()  # loads what it needs
+    tracemalloc.start()
+    report = compare()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert str(report.verdict) == "match"
+    assert most < 2 * states.nbytes
+
+
 @pytest.mark.parametrize("fault", [Implementation, OneWeightOff], ids=lambda f: f.__name__)
 def test_threads_give_the_rows_that_map_gives(monkeypatch, fault):
     monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", 100)

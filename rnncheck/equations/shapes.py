@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from rnncheck.equations.cells import CELLS, units
 from rnncheck.equations.layers import LAYERS
 from rnncheck.equations.replay import operate
 from rnncheck.errors import UnsupportedError
-from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
+from rnncheck.network import Array, Layer, Network, Tensor
 
 # The length of an axis that the model leaves open, long enough for a convolution's window.
 _OPEN = 64
@@ -42,21 +42,46 @@ def shapes(
     `n` and `steps` are N and the length of other axes where the model leaves them open. `problems` is filled with why
     a layer cannot run; layers that read its output are left out too.
     """
-    values: dict[Tensor, Array] = {Tensor(spec.name): _zeros(spec, n, steps) for spec in network.inputs}
-    for layer in network.layers:
-        if all(tensor in values for tensor in layer.reads):
-            with np.errstate(all="ignore"):
-                try:
-                    values |= _outputs(layer, values)
-                except (ValueError, IndexError) as error:  # the layer does not take this size
-                    if problems is not None:
-                        problems[layer.name] = str(error)
+    lengths = [
+        (spec.samples or n, *(steps if size is None else size for size in spec.shape)) for spec in network.inputs
+    ]
+    values = on_zeros(network, lengths, {} if problems is None else problems)
     return {layer.name: values[Tensor(layer.name)].shape for layer in network.layers if Tensor(layer.name) in values}
 
 
-def _zeros(spec: InputSpec, n: int, steps: int) -> Array:
-    shape = (spec.samples or n, *(steps if size is None else size for size in spec.shape))
-    return np.zeros(shape, bool if spec.dtype == "bool" else np.float64)
+def on_zeros(
+    network: Network, inputs: Sequence[tuple[int, ...]], problems: dict[str, str] | None = None
+) -> dict[Tensor, Array]:
+    """Return the tensors of a run on zeros of these shapes, in which no recurrent layer goes over the steps.
+
+    `problems` is filled with why a layer cannot run; layers that read its output are left out too. Without it, the
+    error is raised.
+    """
+    values: dict[Tensor, Array] = {
+        # One zero that stands for all: a sequence may have a million steps.
+        Tensor(spec.name): np.broadcast_to(np.zeros((), bool if spec.dtype == "bool" else np.float64), shape)
+        for spec, shape in zip(network.inputs, inputs, strict=True)
+    }
+    for layer in network.layers:
+        if all(tensor in values for tensor in layer.reads):
+            try:
+                with np.errstate(all="ignore"):
+                    values |= _outputs(layer, values)
+            except (ValueError, IndexError) as error:  # the layer does not take this size
+                if problems is None:
+                    raise
+                problems[layer.name] = str(error)
+    return values
+
+
+def sequence_shapes(network: Network, values: Mapping[Tensor, Array]) -> dict[str, tuple[int, ...]]:
+    """Return the shape (N, T, ..., M) of the states of each recurrent layer, given what `on_zeros` returns."""
+    return {
+        layer.name: (len(h), values[layer.inputs[0]].shape[1], *h.shape[1:])
+        for layer in network.layers
+        if layer.kind in CELLS
+        for h in [values[Tensor(layer.name, 1)]]
+    }
 
 
 def _outputs(layer: Layer, values: Mapping[Tensor, Array]) -> dict[Tensor, Array]:

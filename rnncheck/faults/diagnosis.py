@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rnncheck.checks.blocks import LARGEST
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import Differences, differences
 from rnncheck.checks.threads import Mapper
@@ -25,8 +26,8 @@ from rnncheck.faults.catalogue.fault import Fault, Injection, injections
 from rnncheck.faults.symptoms import describe
 from rnncheck.faults.trial import MIXING, Recordings, explains, failures, few_samples, glance_at_outputs, rows_against
 from rnncheck.faults.wrong_weights import WrongWeight, wrong_weights
-from rnncheck.network import Network
-from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.network import Array, Network
+from rnncheck.rounding.precision import PRECISIONS, Precision
 
 # Pairs are tried with so many of the faults that explain most on their own as the first of the two.
 _FIRST_OF_PAIRS = 6
@@ -174,12 +175,8 @@ def likely_format(
     # Formats whose results would be stored as this run's are come first: numbers that all have 11 digits are float16,
     # though a coarser noise than float16's might explain them too.
     arrays = [array for each in recordings for array in (*each.outputs, *each.states.values())]
-    coarse = (
-        name
-        for name in ("bfloat16", "float16", "float32")
-        if all(np.array_equal(PRECISIONS[name].round(x), x, equal_nan=True) for x in arrays)
-    )
-    stored = next(coarse, "float64")
+    coarse = ("bfloat16", "float16", "float32")
+    stored = next((name for name in coarse if all(_holds(PRECISIONS[name], x) for x in arrays)), "float64")
     few = few_samples(network, recordings)
     for name, each in sorted(FORMATS.items(), key=lambda pair: pair[1].stored != stored):
         rows = known.get(name)
@@ -193,3 +190,10 @@ def likely_format(
         if worst(rows) is Verdict.UNDECIDABLE:
             return None
     return None
+
+
+def _holds(precision: Precision, array: Array) -> bool:
+    # A part at a time: states may fill the memory, and most formats fail at once.
+    flat = array.reshape(-1)
+    parts = (flat[start : start + LARGEST] for start in range(0, flat.size, LARGEST))
+    return all(np.array_equal(precision.round(part), part, equal_nan=True) for part in parts)

@@ -13,7 +13,7 @@ from rnncheck.cases.array_files import read_arrays, taken_for_granted, told_of
 from rnncheck.cases.inputs import check_inputs, count_of, in_order, real_array
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import sees
-from rnncheck.equations.replay import replay
+from rnncheck.equations.shapes import on_zeros, sequence_shapes
 from rnncheck.errors import InputError
 from rnncheck.network import Array, InputSpec, Network, Recording
 
@@ -68,12 +68,15 @@ def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> 
 
 
 def _specs(network: Network, inputs: Sequence[Array]) -> tuple[Specs, Specs]:
-    # The outputs, and the sequences of states (T, ..., M) of the recurrent layers, found by a run on one sample. An
-    # output's name is the model's own for it, or else that of the layer, `layer:1` for its state.
-    run = replay(network, [array[:1] for array in inputs], every_step=True)
+    # The outputs, and the sequences of states (T, ..., M) of the recurrent layers. An output's name is the model's
+    # own for it, or else that of the layer, `layer:1` for its state.
+    zeros = on_zeros(network, [array[:1].shape for array in inputs])
     names = network.output_names or map(str, network.outputs)
-    outputs = [InputSpec(name, x.shape[1:], "float64") for name, x in zip(names, run.outputs, strict=True)]
-    return outputs, [InputSpec(name, h.shape[1:], "float64") for name, h in run.sequences.items()]
+    outputs = [
+        InputSpec(name, zeros[tensor].shape[1:], "float64")
+        for name, tensor in zip(names, network.outputs, strict=True)
+    ]
+    return outputs, [InputSpec(name, h[1:], "float64") for name, h in sequence_shapes(network, zeros).items()]
 
 
 def _outputs(network: Network, specs: Specs, n: int, given: Any) -> tuple[Array, ...]:
@@ -130,8 +133,10 @@ class FunctionRunner:
 def worth_recording(network: Network, recording: Recording) -> list[str]:
     """Return the recurrent layers whose states would let more steps be checked, if they were recorded too."""
     # Which steps can be checked depends on which states are known, whatever their values.
-    run = replay(network, [array[:1] for array in recording.inputs], every_step=True)
-    known = {name: np.zeros((len(recording.inputs[0]), *h.shape[1:])) for name, h in run.sequences.items()}
+    known: dict[str, Array] = {
+        name: np.broadcast_to(0.0, (len(recording.inputs[0]), *h[1:]))
+        for name, h in sequence_shapes(network, on_zeros(network, [x[:1].shape for x in recording.inputs])).items()
+    }
     now, then = (observe(network, [replace(recording, states=states)]) for states in (recording.states, known))
     helped = [each for each in network.layers if each.name in known and sees(each, then) and not sees(each, now)]
     return [layer.name for layer in helped if layer.name not in recording.states]
