@@ -65,9 +65,7 @@ NETWORK = """
 
 
 def test_added_cell_computes_its_paper():
-    before = (
-        "from typing import Any\nfrom rnncheck.equations.cells import *\nfrom rnncheck.equations.cells import project"
-    )
+    before = "from typing import Any\nfrom rnncheck.equations.cells import *"
     after = """
         network = make("MGU", 2)
         W, U, b = (network.layers[0].weights[name].astype(float) for name in ("kernel", "recurrent_kernel", "bias"))

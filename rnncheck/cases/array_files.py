@@ -44,11 +44,6 @@ def read_arrays(path: Path, specs: Sequence[InputSpec], noun: str = "input") -> 
     name. `.csv` has a line for every step, the steps of the first sample first, or for every sample where there are
     no steps. `.json` has nested lists of numbers, or an object that has such by name.
 
-    Args:
-        path: the file.
-        specs: the name and shape of each array that is expected.
-        noun: what such an array is, in messages.
-
     Raises:
         InputError: the file is none of these, or holds something else than numbers.
     """
@@ -63,10 +58,9 @@ def read_arrays(path: Path, specs: Sequence[InputSpec], noun: str = "input") -> 
 
 
 def _read(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
-    if path.is_dir():
-        raise InputError(f"{path}: got a directory; expected {FILES} with the {noun}s.")
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file; expected {FILES} with the {noun}s.")
+        found = "got a directory" if path.is_dir() else "there is no such file"
+        raise InputError(f"{path}: {found}; expected {FILES} with the {noun}s.")
     match path.suffix.lower():
         case ".npy":
             with path.open("rb") as file:

@@ -114,10 +114,8 @@ class Case:
     layers: int = whole(1, "recurrent layers on top of each other")
     seed: int = whole(0, "seed for weights and inputs", least=0, most=2**32 - 1)  # as Keras takes
     dtype: str = choice("float32", "dtype policy", POLICIES)
-    activation: str = choice("tanh", "activation of the recurrent layer, by Keras' name", _ACTIVATIONS, listed=False)
-    recurrent_activation: str = choice(
-        "sigmoid", "activation of its gates, by Keras' name", _ACTIVATIONS, _GATED, listed=False
-    )
+    activation: str = choice("tanh", "activation of the recurrent layer, by Keras' name", _ACTIVATIONS)
+    recurrent_activation: str = choice("sigmoid", "activation of its gates, by Keras' name", _ACTIVATIONS, _GATED)
     use_bias: bool = flag(True, "give both layers a bias")
     unit_forget_bias: bool = flag(True, "start an LSTM's forget gate at bias 1; it shows with weights=keras", _LSTM)
     reset_after: bool = flag(True, "reset a GRU's state after the product with the recurrent kernel", _GRU)
@@ -137,7 +135,7 @@ class Case:
     dropout: float = number(0.0, "rate on the inputs, inactive at inference", most=1.0)
     recurrent_dropout: float = number(0.0, "rate on the states, inactive at inference", most=1.0)
     flatten: bool = flag(False, "put Flatten between the recurrent layer and Dense")
-    dense_activation: str = choice("linear", "activation of Dense, by Keras' name", _ACTIVATIONS, listed=False)
+    dense_activation: str = choice("linear", "activation of Dense, by Keras' name", _ACTIVATIONS)
     weights: str = choice("random", "where weights come from", WEIGHTS)
     # None for a value at which the activation's states stay moderate.
     recurrent_scale: float | None = number(
@@ -165,8 +163,7 @@ class Case:
             return ("lstm",)
         if self.layer != "stacked":
             return (self.cell if self.layer == "rnn" else self.layer,)
-        from_lowest = dropwhile(lambda kind: kind != self.cell, cycle(GATES))
-        return tuple(islice(from_lowest, self.cells))
+        return tuple(islice(dropwhile(lambda kind: kind != self.cell, cycle(GATES)), self.cells))
 
     @property
     def cell_units(self) -> tuple[int, ...]:

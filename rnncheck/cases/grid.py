@@ -26,12 +26,7 @@ _PADDINGS = tuple(mask for mask in MASKS if mask != "none")
 
 
 def default_grid(seed: int = 0, backends: Sequence[str] = ("tensorflow",)) -> list[Case]:
-    """Return the built-in cases: the notebook's first, then every option of every kind, sizes pairwise different.
-
-    Args:
-        seed: of weights and inputs.
-        backends: where they are to run; what is known to deviate there is left out.
-    """
+    """Return the built-in cases, the notebook's first, without those known to deviate on one of the backends."""
     # Each case has weights and inputs of its own.
     others = (Case(seed=own, **options) for own, options in enumerate(_options(), start=seed))
     return [case for case in (NOTEBOOK, *others) if not deviates(case, backends)]
@@ -89,8 +84,7 @@ def _activations() -> Iterator[Options]:
             continue
         yield {**_SIZES, "activation": activation, "dense_activation": activation, "return_sequences": True}
         yield {**_base(layer), "recurrent_activation": activation, "return_sequences": True}
-    for layer in ("lstm", "gru"):
-        yield {**_base(layer), "activation": "relu", "return_sequences": True}
+    yield from ({**_base(layer), "activation": "relu", "return_sequences": True} for layer in ("lstm", "gru"))
 
 
 def _dtypes() -> Iterator[Options]:
@@ -122,9 +116,8 @@ def _masks() -> Iterator[Options]:
 
 def _mask_sources() -> Iterator[Options]:
     # Masks that a layer of the model finds, in front of every layer and wrapper that takes them.
-    layers = (*GATES, "stacked")
     sources = [source for source in MASK_SOURCES if source != "input"]
-    for place, (layer, source, wrapper) in enumerate(product(layers, sources, ("none", *_WRAPPED))):
+    for place, (layer, source, wrapper) in enumerate(product((*GATES, "stacked"), sources, ("none", *_WRAPPED))):
         if (place + place // 6) % 2 == 0:
             options = {"mask": "mixed", "mask_from": source, "return_sequences": place // 4 % 2 == 0}
             yield {**_base(layer, wrapper), **options}

@@ -25,11 +25,8 @@ _MOVING = frozenset({
 def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
     """Return a user's inputs as one array for each input of the network.
 
-    Any real dtype, byte order and memory layout works; values are cast as the model's own input layer would.
-
-    Args:
-        network: the equations.
-        inputs: one array; a sequence of arrays in the order of the inputs; or a mapping by their names.
+    They are one array, a sequence in the order of the inputs, or a mapping by their names. Any real dtype, byte order
+    and memory layout works; values are cast as the model's own input layer would.
 
     Raises:
         InputError: their number, dtype, rank, shape or values do not fit.
@@ -180,12 +177,9 @@ def check_range(network: Network, inputs: Sequence[Array]) -> None:
 
 def make_mask(kind: str, n: int, t_steps: int, rng: np.random.Generator) -> Array:
     """Return which steps count, (N, T) booleans, of one of the kinds in `case.MASKS`."""
-    steps = np.arange(t_steps)
-    starts, ends = np.zeros((n, 1), int), np.full((n, 1), t_steps)
-    if kind in ("left", "both", "mixed"):
-        starts = _lengths(n, t_steps, rng)
-    if kind in ("right", "both", "mixed"):
-        ends = t_steps - _lengths(n, t_steps, rng)
+    none, steps = np.zeros((n, 1), int), np.arange(t_steps)
+    starts = _lengths(n, t_steps, rng) if kind in ("left", "both", "mixed") else none
+    ends = t_steps - (_lengths(n, t_steps, rng) if kind in ("right", "both", "mixed") else none)
     counts = (steps >= starts) & (steps < ends)
     if kind in ("holes", "mixed"):
         counts &= rng.random((n, t_steps)) > 0.3
@@ -208,13 +202,8 @@ def random_inputs(
 
     Numbers are drawn from a standard normal distribution; ids from what the embeddings that read them have; masks,
     and the steps that a Masking layer or an embedding leaves out, have holes, ends of several lengths and a sample in
-    which nothing counts.
-
-    Args:
-        network: whose inputs they are.
-        seed: of the random numbers.
-        samples: N; by default the batch that the model fixes, or 4.
-        steps: the length of open axes, by default 12.
+    which nothing counts. N is the batch that the model fixes, or 4, and open axes have length 12, unless `samples`
+    and `steps` say otherwise.
 
     Raises:
         InputError: the model does not leave these sizes open, or they are too large for this machine.

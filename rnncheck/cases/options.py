@@ -28,12 +28,10 @@ class Option:
     place: Place | None = None  # None for everywhere
 
 
-def choice(
-    default: str, text: str, choices: Iterable[str], place: Place | None = None, *, listed: bool = True
-) -> Any:
-    """Return a field that is one of several words; the help lists them unless told otherwise."""
+def choice(default: str, text: str, choices: Iterable[str], place: Place | None = None) -> Any:
+    """Return a field that is one of several words; the help lists them unless they are many."""
     words = tuple(choices)
-    text = f"{text}: {', '.join(words)}" if listed else text
+    text = f"{text}: {', '.join(words)}" if len(words) < 10 else text
     return _field(
         default, text, lambda value: isinstance(value, str) and value in words, f"one of {', '.join(sorted(words))}",
         words, place,

@@ -6,10 +6,7 @@ from typing import Any
 
 
 def refused(case: Any) -> str:
-    """Return why a combination of options is refused: what the case has, what was expected; empty if it is valid.
-
-    Takes any case, so that `Case` may import this module and not the other way round.
-    """
+    """Return why a combination of options is refused: what the case has, what was expected; empty if it is valid."""
     both_ways, outer = case.bidirectional, bool(case.outer)
     # Each rule: whether it is broken, what the case has; what was expected, and why.
     # fmt: off

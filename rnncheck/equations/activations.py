@@ -51,76 +51,58 @@ def _within(largest: float, curvature: float) -> Callable[[Array, Any, Any], Any
 # NumPy has no erf.
 _erf = np.frompyfunc(math.erf, 1, 1)
 
-# Functions that implementations compute as one, with an error of its own.
-tanh = Elementary(
+
+def _rule(name: str, **parts: Any) -> Elementary:
+    # A function that implementations compute as one, with an error of its own.
+    return Elementary(name, accuracy=ACCURACY[name], **parts)
+
+
+tanh = _rule(
     "tanh",
     evaluate=np.tanh,
     slope=lambda v, f: 1.0 - np.square(f),
     steepest=_within(1.0, 4.0 / math.sqrt(27.0)),
-    accuracy=ACCURACY["tanh"],
     largest=1.0,
 )
 
-sigmoid = Elementary(
+sigmoid = _rule(
     "sigmoid",
     evaluate=_sigmoid,
     slope=lambda v, f: f * (1.0 - f),
     steepest=_within(0.25, 1.0 / math.sqrt(108.0)),
-    accuracy=ACCURACY["sigmoid"],
     least=0.4,  # an implementation may compute (1 + tanh(x/2))/2
     largest=1.0,
 )
 
-softplus = Elementary(
-    "softplus",
-    evaluate=_softplus,
-    slope=lambda v, f: _sigmoid(v),
-    steepest=_within(1.0, 0.25),
-    accuracy=ACCURACY["softplus"],
-    offset=1.0,  # an implementation may compute log(1 + exp(x)) as it stands
+# An implementation may compute softplus and expm1 as they stand, log(1 + exp(x)) and exp(x) - 1: hence their offset.
+softplus = _rule(
+    "softplus", evaluate=_softplus, slope=lambda v, f: _sigmoid(v), steepest=_within(1.0, 0.25), offset=1.0
 )
 
-erf = Elementary(
+erf = _rule(
     "erf",
     evaluate=lambda v: np.asarray(_erf(v), np.float64),
     slope=lambda v, f: 2.0 / math.sqrt(math.pi) * np.exp(-np.square(v)),
     steepest=_within(2.0 / math.sqrt(math.pi), math.sqrt(8.0 / (math.pi * math.e))),
-    accuracy=ACCURACY["erf"],
 )
 
-exp = Elementary(
-    "exp",
-    evaluate=np.exp,
-    slope=lambda v, f: f,
-    steepest=lambda v, slope, e: np.exp(v + e),
-    accuracy=ACCURACY["exp"],
+# The slopes of these are largest at one end of [v - e, v + e].
+exp = _rule("exp", evaluate=np.exp, slope=lambda v, f: f, steepest=lambda v, slope, e: np.exp(v + e))
+
+expm1 = _rule(
+    "expm1", evaluate=np.expm1, slope=lambda v, f: np.exp(v), steepest=lambda v, slope, e: np.exp(v + e), offset=1.0
 )
 
-expm1 = Elementary(
-    "expm1",
-    evaluate=np.expm1,
-    slope=lambda v, f: np.exp(v),
-    steepest=lambda v, slope, e: np.exp(v + e),
-    accuracy=ACCURACY["expm1"],
-    offset=1.0,  # an implementation may compute exp(x) - 1
+log = _rule(
+    "log", evaluate=np.log, slope=lambda v, f: 1.0 / v, steepest=lambda v, slope, e: 1.0 / np.maximum(v - e, 0.0)
 )
 
-log = Elementary(
-    "log",
-    evaluate=np.log,
-    slope=lambda v, f: 1.0 / v,
-    steepest=lambda v, slope, e: 1.0 / np.maximum(v - e, 0.0),
-    accuracy=ACCURACY["log"],
-)
-
-sqrt = Elementary(
+sqrt = _rule(
     "sqrt",
     evaluate=np.sqrt,
     slope=lambda v, f: 0.5 / f,
     steepest=lambda v, slope, e: 0.5 / np.sqrt(np.maximum(v - e, 0.0)),
-    accuracy=ACCURACY["sqrt"],
 )
-
 
 # By Keras' name, which is the function's.
 ACTIVATIONS: dict[str, Callable[..., X]] = {each.name: each for each in (sigmoid, softplus, tanh)}

@@ -36,7 +36,7 @@ class Loop:
     returned: int = -1  # which step's output is the layer's, without return_sequences
 
 
-# The order of the gates' blocks in Keras' kernels and biases.
+# The order of the gates' blocks in Keras' kernels (D, G·M) and biases (G·M,); bias is (2, 3M) with reset_after.
 LSTM_GATES = ("i", "f", "c", "o")
 GRU_GATES = ("z", "r", "h")
 
@@ -111,11 +111,6 @@ def split(z: X, names: tuple[str, ...]) -> Gates:
     return tuple(z[..., k * m : (k + 1) * m] for k in range(len(names)))
 
 
-def project(x: X, *, kernel: Any, bias: Any = None) -> X:
-    """x·kernel + bias: x (R, D), kernel (D, G·M), bias (G·M,) -> (R, G·M)."""
-    return affine(x, kernel, bias)
-
-
 def simple_rnn_gates(projected: X, h: X, *, recurrent_kernel: Any, activation: Activation) -> Gates:
     """a_t = activation(x_t·kernel + bias + h_{t-1}·recurrent_kernel).
 
@@ -132,7 +127,7 @@ def simple_rnn_output(gates: Gates, h: X) -> X:  # noqa: ARG001 - the h before c
     return a
 
 
-register("SimpleRNN", states=("h",), project=project, gates=simple_rnn_gates, output=simple_rnn_output)
+register("SimpleRNN", states=("h",), project=affine, gates=simple_rnn_gates, output=simple_rnn_output)
 
 
 def lstm_gates(
@@ -167,24 +162,18 @@ def lstm_output(gates: Gates, c: X, *, activation: Activation) -> X:
     return o * activate(activation, c)
 
 
-register("LSTM", states=("h", "c"), project=project, gates=lstm_gates, memory=lstm_memory, output=lstm_output)
+register("LSTM", states=("h", "c"), project=affine, gates=lstm_gates, memory=lstm_memory, output=lstm_output)
 
 
 def gru_project(x: X, *, kernel: Any, bias: Any = None, reset_after: bool) -> X:
     """x·kernel + bias, with the first of the two rows of bias (2, 3M) where reset_after has two: -> (R, 3M)."""
-    return affine(x, kernel, bias[0] if reset_after and bias is not None else bias)
+    return affine(x, kernel=kernel, bias=bias[0] if reset_after and bias is not None else bias)
 
 
 def gru_gates(
-    projected: X,
-    h: X,
-    *,
-    recurrent_kernel: Any,
-    bias: Any = None,
-    activation: Activation,
-    recurrent_activation: Activation,
-    reset_after: bool,
-) -> Gates:
+    projected: X, h: X, *, recurrent_kernel: Any, bias: Any = None,
+    activation: Activation, recurrent_activation: Activation, reset_after: bool,
+) -> Gates:  # fmt: skip
     """z_t, r_t = recurrent_activation(x_t·W + b + h_{t-1}·U), g_t = activation(x_t·W_h + b_h + s_t).
 
     With reset_after, s_t = r_t*(h_{t-1}·U_h + b_rh), with a second bias b_r in z_t and r_t too; without,
@@ -196,6 +185,7 @@ def gru_gates(
     with; Keras 3.15, GRUCell.call.
     """
     m = h.shape[-1]
+    # Without reset_after, U_h waits for r, and its product is one of its own.
     x_zr, x_h = projected[..., : 2 * m], projected[..., 2 * m :]
     if reset_after:
         inner = h @ recurrent_kernel if bias is None else h @ recurrent_kernel + bias[1]
@@ -226,14 +216,9 @@ def conv_lstm_project(
 
 
 def conv_lstm_gates(
-    projected: X,
-    h: X,
-    *,
-    recurrent_kernel: Any,
-    kernel_size: Sizes,
-    activation: Activation,
-    recurrent_activation: Activation,
-) -> Gates:
+    projected: X, h: X, *, recurrent_kernel: Any, kernel_size: Sizes,
+    activation: Activation, recurrent_activation: Activation,
+) -> Gates:  # fmt: skip
     """The gates of LSTM, with convolutions ∗ for products: i_t = recurrent_activation(x_t∗W_i + b_i + h_{t-1}∗U_i).
 
     projected (R, ...', 4M), h (R, ...', M); the convolution of h has strides 1 and padding "same".

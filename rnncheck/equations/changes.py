@@ -37,18 +37,14 @@ def with_cell(layer: Layer, **parts: Any) -> Layer:
 
 def with_gates(layer: Layer, change: Callable[..., tuple[Any, ...]]) -> Layer:
     """Return a recurrent layer with other gates: `change(*gates)`, of those that its cell computes."""
-    cell = cell_of(layer)
-    return with_cell(
-        layer, gates=lambda projected, h, weights, options: change(*cell.gates(projected, h, weights, options))
-    )
+    gates = cell_of(layer).gates
+    return with_cell(layer, gates=lambda *arguments: change(*gates(*arguments)))
 
 
 def with_state_fed(layer: Layer, change: Callable[[Any], Any]) -> Layer:
     """Return a recurrent layer whose steps start from `change(h)` in place of h."""
     cell = cell_of(layer)
-    fed = with_cell(
-        layer, gates=lambda projected, h, weights, options: cell.gates(projected, change(h), weights, options)
-    )
+    fed = with_cell(layer, gates=lambda projected, h, *given: cell.gates(projected, change(h), *given))
     if cell.memory is not None:  # the output reads c, not h
         return fed
     return with_cell(fed, output=lambda gates, h, options: cell.output(gates, change(h), options))
@@ -104,20 +100,16 @@ def redirected(network: Network, instead: Mapping[Tensor, Tensor]) -> Network:
     def others(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(instead.get(tensor, tensor) for tensor in tensors)
 
-    layers = (
-        replace(
-            layer,
-            inputs=others(layer.inputs),
-            initial_state=others(layer.initial_state),
-            mask=None if layer.mask is None else instead.get(layer.mask, layer.mask),
-        )
-        for layer in network.layers
-    )
-    return replace(network, layers=tuple(layers), outputs=others(network.outputs))
+    def rewired(layer: Layer) -> Layer:
+        mask = None if layer.mask is None else instead.get(layer.mask, layer.mask)
+        return replace(layer, inputs=others(layer.inputs), initial_state=others(layer.initial_state), mask=mask)
+
+    return replace(network, layers=tuple(map(rewired, network.layers)), outputs=others(network.outputs))
 
 
 def moved_for(layer: Layer, inputs: tuple[Tensor, ...], change: Callable[..., Array]) -> Layer:
     """Return a layer that moves the numbers of its first input as `change` does, for another layer to read."""
+    # The name of the reader keeps those of two readers apart.
     name = f"{inputs[0]} as {layer.name} has it"
     return Layer(name, "Moved", inputs, dtype=layer.dtype, equations=moving(change))
 

@@ -77,6 +77,7 @@ def _products(digits: int) -> Callable[[Network], Network]:
 
 
 def _int8_weights(network: Network) -> Network:
+    # Kernels alone: programs with 8-bit weights keep biases in more.
     def change(layer: Layer) -> Layer:
         return with_weights(layer, **{name: int8(w) for name, w in layer.weights.items() if name in KERNELS})
 
@@ -108,6 +109,7 @@ def in_format(network: Network, name: str) -> Network:
 
 def own_format(network: Network) -> str:
     """Return what the network itself says that it computes in: its recurrent layers, where there are any."""
+    # Other layers may have another: the head of a mixed model is often float32.
     recurrent = [layer for layer in network.layers if layer.kind in CELLS]
     dtypes = dict.fromkeys(layer.dtype for layer in recurrent or network.layers)
     return " and ".join(dtypes)

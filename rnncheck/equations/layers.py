@@ -71,7 +71,7 @@ def operation_of(layer: Layer) -> Operation:
     return layer.equations or LAYERS[layer.kind]
 
 
-def affine(x: X, kernel: Any, bias: Any = None) -> X:
+def affine(x: X, *, kernel: Any, bias: Any = None) -> X:
     """x·kernel + bias: x (..., D), kernel (D, M), bias (M,) -> (..., M); without a bias, x·kernel."""
     # A `Matrix` multiplies rows, (R, D).
     rows = x if len(x.shape) == 2 else x.reshape((-1, x.shape[-1]))
@@ -83,7 +83,7 @@ def affine(x: X, kernel: Any, bias: Any = None) -> X:
 @layer("Dense", rowwise=True)
 def dense(x: X, *, kernel: Any, bias: Any = None, activation: Activation) -> X:
     """activation(x·kernel + bias): x (..., M), kernel (M, K), bias (K,) -> (..., K)."""
-    return activate(activation, affine(x, kernel, bias))
+    return activate(activation, affine(x, kernel=kernel, bias=bias))
 
 
 @layer("Activation", rowwise=True)

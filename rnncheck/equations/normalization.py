@@ -41,7 +41,7 @@ def layer_normalization(
 
     Source: Ba, Kiros and Hinton, Layer Normalization, arXiv:1607.06450 (2016), equation 4.
     """
-    axes, shape = _normalised(x, axis)
+    axes, shape = _normalised(x, axis)  # mean and variance are (N, ...), with length 1 along the axes
     mean = _mean(x, axes)
     centred = x - mean
     variance = _mean(centred * centred, axes)

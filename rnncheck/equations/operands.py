@@ -19,7 +19,8 @@ Axes = int | Sequence[int]  # one axis or several
 
 
 def piecewise(x: X, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> X:
-    """`above` where x > at, else `below`; both where rounding may have put x on either side."""
+    """`above` where x > at, else `below`; they meet there unless the function `jumps`."""
+    # Rounding may have put x on the wrong side of `at`, so that `branch` needs both.
     if isinstance(x, Rounded):
         return x.branch(at, below, above, jumps=jumps)
     return np.where(x > at, above, below)

@@ -151,6 +151,7 @@ def _scan(
     # Under a mask, a step that does not count keeps the states and repeats the previous output, which is zero before
     # the first step that counts, as Keras has it on TensorFlow.
     cell, weights = cell_of(layer), arithmetic.weights(layer)
+    # Each state is (N, ..., M), the mask (N, T).
     t_steps = read.values[layer.inputs[0]].shape[1]
     mask = None if layer.mask is None else processing_order(layer, read.values[layer.mask])
     states: tuple[X, ...] = ()

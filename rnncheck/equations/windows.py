@@ -32,7 +32,7 @@ def convolve(
     of all, so that Keras' kernel (k1, k2, ..., C, K) need only be reshaped. The sum stays open: a bias can still be
     added to it. The padding is `valid`, `same`, or `causal` for one spatial axis.
     """
-    return affine(move(x, lambda array: _patches(array, kernel_size, strides, padding, dilation_rate)), kernel)
+    return affine(move(x, lambda array: _patches(array, kernel_size, strides, padding, dilation_rate)), kernel=kernel)
 
 
 def windows(length: int, size: int, stride: int, dilation: int, padding: str) -> Array:
@@ -91,6 +91,7 @@ def conv1d(
 def _pooled(x: X, pool_size: Axes, strides: Axes, padding: str) -> tuple[X, Array]:
     # What each window reads, (N, T', size, D), and which of its places exist, (T', size). The nearest place inside
     # stands for one outside, which changes no maximum.
+    # Keras takes a number or a sequence of one.
     size, stride = (int(np.ravel(option)[0]) for option in (pool_size, strides))
     length = x.shape[1]
     places = windows(length, size, stride, 1, padding)
