@@ -16,6 +16,7 @@ from rnncheck.checks.steps import step_rows
 from rnncheck.checks.threads import threads
 from rnncheck.checks.verdicts import Check, Verdict
 from rnncheck.network import InputSpec, Layer, Network, Recording, Tensor
+from rnncheck.rounding.products import OrderedMatrix
 
 ACTIVATIONS = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0), "linear": lambda x: x}
 
@@ -508,6 +509,21 @@ def test_comparing_a_long_sequence_takes_little_memory(monkeypatch):
 
     assert str(report.verdict) == "match"
     assert most < 2 * states.nbytes
+
+
+def test_a_run_that_mismatches_everywhere_is_not_summed_in_order_too(monkeypatch):
+    network = make_network(T=12, D=3, M=9, K=2)
+
+    def products_in_order(samples):
+        seen = []
+        multiply = OrderedMatrix.__rmatmul__
+        monkeypatch.setattr(OrderedMatrix, "__rmatmul__", lambda w, a: seen.append(len(a)) or multiply(w, a))
+        step_rows(network, observe(network, OneWeightOff(network).record(make_inputs(network, samples))))
+        monkeypatch.undo()
+        return seen
+
+    assert products_in_order(2)
+    assert not products_in_order(50)
 
 
 @pytest.mark.parametrize("fault", [Implementation, OneWeightOff], ids=lambda f: f.__name__)

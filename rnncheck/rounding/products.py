@@ -82,17 +82,19 @@ class OrderedMatrix(Matrix):
 
     def __rmatmul__(self, a: Array) -> Rounded:
         product = super().__rmatmul__(a)
+        if len(a) > _MOST:
+            return product
         n, units = self.value.shape
         at_once = max(1, _AT_ONCE // (n * units))
-        for start in range(0, min(len(a), _FEW), at_once):
-            rows = slice(start, min(start + at_once, _FEW))
+        for start in range(0, len(a), at_once):
+            rows = slice(start, start + at_once)
             terms = a[rows, :, np.newaxis] * self.value
             energy = np.square(terms).sum(axis=1) + np.square(np.cumsum(terms, axis=1)[:, 1:]).sum(axis=1)
             np.maximum(product.variance[rows], self.precision.unit_variance * energy, out=product.variance[rows])
         return product
 
 
-# How many terms of sums `OrderedMatrix` holds at once, and on how many rows it spends that effort: where more are
-# suspicious it is no accident of some order.
+# How many terms of sums `OrderedMatrix` holds at once, and on how many rows it spends that effort: one row of a layer
+# has a row here for every pixel.
 _AT_ONCE = 2**20
-_FEW = 64
+_MOST = 256
