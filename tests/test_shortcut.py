@@ -75,7 +75,7 @@ def both_scores(layer, call):
     job = steps._job(layer, call)
     looks = Looks.at(layer, [job])
     assert looks.first is not looks.careful
-    for strand in job.windows(None):
+    for strand in job.strands():
         memories = {}
         for block in strand:
             found = {}

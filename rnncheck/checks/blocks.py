@@ -11,29 +11,20 @@ import numpy as np
 # How many numbers of a layer are checked at once: enough for an efficient product, few enough for a core's own cache.
 LARGEST = 2**17
 
-
 # How many numbers of state each of two threads must have at a step for splitting the samples to pay.
 _WORTH_A_THREAD = 2**13
-
 
 Place = Mapping[str, int]  # an index by name, such as {"n": 0, "t": 3, "unit": 2}
 
 
 @dataclass(frozen=True)
 class Block:
-    """A rectangular part of an array: which axes, where it starts, how far it goes.
+    """A rectangular part of an array: which axes, where it starts, how far it goes."""
 
-    Attributes:
-        axes: the names of the array's axes, such as ("n", "t", "unit").
-        start: the first index on every axis.
-        shape: the length on every axis.
-        call: which of several calls in a row the array belongs to; None when there is one.
-    """
-
-    axes: tuple[str, ...]
-    start: tuple[int, ...]
-    shape: tuple[int, ...]
-    call: int | None = None
+    axes: tuple[str, ...]  # the names of the array's axes, such as ("n", "t", "unit")
+    start: tuple[int, ...]  # the first index on every axis
+    shape: tuple[int, ...]  # the length on every axis
+    call: int | None = None  # which of several calls in a row the array belongs to; None when there is one
 
     @property
     def window(self) -> tuple[slice, ...]:
@@ -96,11 +87,6 @@ def cut_in_blocks(
         start = tuple(i * size for i, size in zip(index, sizes, strict=True))
         lengths = tuple(min(size, length - first) for size, length, first in zip(sizes, leading, start, strict=True))
         yield Block(axes, (start[0] + offset, *start[1:], *(0 for _ in rest)), (*lengths, *rest), call)
-
-
-def block_of_samples(shape: tuple[int, ...], start: int, samples: int, call: int | None) -> Block:
-    """Return the block of some samples with all that they have."""
-    return whole_block((min(samples, shape[0] - start), *shape[1:]), call, start)
 
 
 def whole_block(shape: tuple[int, ...], call: int | None, first_sample: int = 0) -> Block:

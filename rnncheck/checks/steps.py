@@ -10,14 +10,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from rnncheck.checks.blocks import (
     Block,
     axis_names,
-    block_of_samples,
     cut_in_blocks,
     rows_of,
     sample_parts,
@@ -47,16 +46,10 @@ _ACCIDENTS = 64
 def step_rows(
     network: Network, calls: Sequence[Call], mapper: Mapper = map, layers: Sequence[Layer] | None = None
 ) -> list[Row]:
-    """Check every layer from what the implementation itself had before it.
+    """Check every layer, or some, from what the implementation itself had before it, as `observe` saw it.
 
     A recurrent layer is checked at every step from the implementation's own previous state, all steps at
     once, so that errors do not accumulate. A layer whose input or output was not observed has no row.
-
-    Args:
-        network: the equations.
-        calls: what `observe` saw of the implementation.
-        mapper: `map`, or a function like it that uses several threads.
-        layers: which of the network's layers to check; all when None.
     """
     chosen = network.layers if layers is None else layers
     return [row for layer in chosen for row in _rows(layer, calls, mapper)]
@@ -73,25 +66,6 @@ def unseen(network: Network, calls: Sequence[Call]) -> list[str]:
     return [layer.name for layer in network.layers if layer.name in recorded and not sees(layer, calls)]
 
 
-def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
-    """Return the rows of one layer, one for each kind of number that it shows; none where too little was seen."""
-    jobs = _jobs(layer, calls)
-    if not jobs or layer.kind in HELPERS:
-        return []
-    looks = Looks.at(layer, jobs)
-    compared = list(mapper(partial(_check_strand, looks), _strands(jobs, calls)))
-    return [
-        judge(
-            reduce(Found.__add__, (found[output] for found in compared if output in found)).settled(),
-            layer=layer.name,
-            output=output,
-            check=Check.STEP,
-            shape=with_calls(shape, len(calls)),
-        )
-        for output, shape in jobs[0].shapes.items()
-    ]
-
-
 def all_steps_match(network: Network, rows: Iterable[Row]) -> bool:
     """Whether every layer whose output somebody sees has step rows, and all of them match."""
     rows = list(rows)
@@ -101,16 +75,12 @@ def all_steps_match(network: Network, rows: Iterable[Row]) -> bool:
 
 @dataclass(frozen=True)
 class Differences:
-    """How far a layer's numbers are from what its equations give, each from what the implementation had before it.
+    """How far a layer's numbers are from what its equations give, each from what the implementation had before it."""
 
-    Attributes:
-        value: actual - expected, in the shape of what the layer put out: (N, T, ..., M) or (N, ..., K); 0 where both
-            are the same infinity or NaN.
-        noise: one standard deviation of what rounding makes of it, same shape; infinite there.
-    """
-
+    # actual - expected, in the shape of what the layer put out: (N, T, ..., M) or (N, ..., K); 0 where both are the
+    # same infinity or NaN.
     value: Array
-    noise: Array
+    noise: Array  # one standard deviation of what rounding makes of it, same shape; infinite there
 
     @property
     def scores(self) -> Array:
@@ -122,17 +92,15 @@ class Differences:
 def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
     """Return every difference of a layer for each call, which `step_rows` sums up; none where too little was seen."""
     jobs = _jobs(layer, calls)
-    if not jobs:
-        return []
     careful = Look(Analysis(), layer)
     found = {id(job): Differences(np.empty(job.actual.shape), np.empty(job.actual.shape)) for job in jobs}
     with np.errstate(all="ignore"):
-        for strand in _strands(jobs, calls):
+        for strand in _strands(jobs):
             memory = None
             for job, block in strand:
                 piece, memory = job.piece(block, careful, memory)
                 actual, expected = job.actual[block.window], piece.expected
-                if not isinstance(expected, Rounded):
+                if not isinstance(expected, Rounded):  # what was copied
                     expected = Rounded(np.asarray(expected, np.float64), EXACT, EXACT, receiving(layer))
                 if job.remembers:
                     expected = expected.reshape(block.time_major.shape).swapaxes(0, 1)
@@ -140,7 +108,24 @@ def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
                 agreed = ~np.isfinite(expected.value) & alike(actual, expected.value)
                 found[id(job)].value[block.window] = np.where(agreed, 0.0, actual - expected.value)
                 found[id(job)].noise[block.window] = np.where(agreed, np.inf, expected.noise)
-    return [found[id(job)] for job in jobs]
+    return list(found.values())
+
+
+def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
+    jobs = _jobs(layer, calls)
+    if not jobs or layer.kind in HELPERS:
+        return []
+    compared = list(mapper(partial(_check_strand, Looks.at(layer, jobs)), _strands(jobs)))
+    return [
+        judge(
+            reduce(Found.__add__, (found[output] for found in compared if output in found)).with_bound(),
+            layer=layer.name,
+            output=output,
+            check=Check.STEP,
+            shape=with_calls(shape, len(calls)),
+        )
+        for output, shape in jobs[0].shapes.items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -156,25 +141,19 @@ class Look:
         return self.analysis.weights(self.layer)
 
 
-@dataclass(frozen=True)
-class Looks:
-    """How the numbers of a layer are looked at.
+class Looks(NamedTuple):
+    """How the numbers of a layer are looked at."""
 
-    Attributes:
-        first: all of them: without bounds where they are many, and bounds take products.
-        careful: those that look suspicious, with bounds.
-        ordered: those that still do, with sums in index order besides.
-    """
-
-    first: Look
-    careful: Look
-    ordered: Look
+    first: Look  # all of them
+    careful: Look  # those that look suspicious, with bounds
+    ordered: Look  # those that still do, with sums in index order besides
 
     @staticmethod
     def at(layer: Layer, jobs: Sequence[_Job]) -> Looks:
         """Return those for a layer."""
         careful, ordered = Look(Analysis(), layer), Look(Analysis(matrix=OrderedMatrix), layer)
         few = sum(job.actual.size for job in jobs) <= FEW
+        # A bound takes products of its own: it is worth leaving out where there are many.
         if few or not KERNELS & set(layer.weights) or not all(job.by_row for job in jobs):
             return Looks(careful, careful, ordered)
         return Looks(Look(Analysis(Bounds.LEFT_OUT), layer), careful, ordered)
@@ -182,129 +161,54 @@ class Looks:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some rows of a layer, (R, ...), and what is expected of them.
+    """Some rows of a layer, R of them, and what is expected of them."""
 
-    Attributes:
-        actual: what the layer put out.
-        expected: what the equation gives for the operands.
-        operands: what the equation needs: arrays with one row for each of these.
-        evaluate: (operands, look) -> what the equation gives; None where rows do not stand alone.
-        settle: (what the equation gives for some rows, these rows) -> what is expected of them.
-    """
-
-    actual: Array
-    expected: X
-    operands: tuple[X, ...] = ()
+    actual: Array  # what the layer put out, (R, ...)
+    expected: X  # what the equation gives for the operands, (R, ...)
+    operands: tuple[X, ...] = ()  # what the equation needs, each (R, ...)
+    # (operands, look) -> what the equation gives; None where rows do not stand alone.
     evaluate: Callable[[tuple[X, ...], Look], X] | None = None
-    settle: Callable[[X, Array], X] = lambda expected, rows: expected
 
-    def closely(self, block: Block, ordered: Look, rows: Array | None = None, inside: Array | None = None) -> Summary:
-        """Compare the rows; those that are alarming once more, with sums in index order.
+    def only(self, rows: Array) -> Piece:
+        """Return some of the rows."""
+        operands = tuple(operand[rows] for operand in self.operands)
+        return Piece(self.actual[rows], self.expected[rows], operands, self.evaluate)
 
-        Args:
-            block: where they come from.
-            ordered: the arithmetic for such rows.
-            rows: which rows of the block they are; all when None.
-            inside: which of the piece's rows to compare; all when None.
-        """
-        part = slice(None) if inside is None else inside
-        comparison = Comparison(self.actual[part], self.expected[part], rows)
+    def closely(self, block: Block, ordered: Look, rows: Array | None = None) -> Summary:
+        """Compare the rows of a block, or some; those that are alarming once more, with sums in index order."""
+        comparison = Comparison(self.actual, self.expected, rows)
         alarming = comparison.rows_above(ALARMING)
         if self.evaluate is None or not 0 < alarming.size <= _ACCIDENTS:
             return comparison.summary(block)
-        alarmed = alarming if inside is None else inside[alarming]
-        again = self.settle(self.evaluate(tuple(operand[alarmed] for operand in self.operands), ordered), alarmed)
-        places = alarming if rows is None else rows[alarming]
-        in_order = Comparison(self.actual[alarmed], again, places)
+        alarmed = self.only(alarming)
+        again = self.evaluate(alarmed.operands, ordered)
+        in_order = Comparison(alarmed.actual, again, alarming if rows is None else rows[alarming])
         return comparison.without(alarming).summary(block) + in_order.summary(block)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a comparison saw, and how to look at its worst row again.
-
-    Attributes:
-        summary: what was seen.
-        worst: gives what is seen of the worst row with its bound, for the use of it that the table shows; None where
-            bounds were carried.
-    """
+    """What a comparison saw."""
 
     summary: Summary
-    worst: Callable[[], Summary] | None = None
+    # Looks at the worst row again, for the use of its bound that the table shows; None where bounds were carried.
+    look_again: Callable[[], Summary] | None = None
 
     def __add__(self, other: Found) -> Found:
         larger = self if self.summary.score_max >= other.summary.score_max else other
-        return Found(self.summary + other.summary, larger.worst)
+        return Found(self.summary + other.summary, larger.look_again)
 
-    def settled(self) -> Summary:
+    def with_bound(self) -> Summary:
         """Return what was seen, with the bound of the worst row."""
-        if self.worst is None:
+        if self.look_again is None:
             return self.summary
-        return self.summary + Summary(bound_use=self.worst().bound_use)
-
-
-class _Job(Protocol):
-    """How one layer is checked in one call: what it put out, and what its equation makes of what it had before."""
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each kind of number that is compared, by name; the first is cut in blocks."""
-
-    @property
-    def actual(self) -> Array:
-        """What the layer put out: what is cut in blocks."""
-
-    @property
-    def by_row(self) -> bool:
-        """Whether every row can be checked on its own, given the memory before it."""
-
-    @property
-    def remembers(self) -> bool:
-        """Whether blocks hand a memory on, whose rows are then those of all samples of a step, step after step."""
-
-    def windows(self, call: int | None) -> Iterator[list[Block]]:
-        """Yield the blocks that must be checked one after the other, for each part that stands alone."""
-
-    def piece(
-        self, block: Block, look: Look, memory: X | None = None, picked: Array | None = None
-    ) -> tuple[Piece, X | None]:
-        """Return the rows of a block, and the memory after it.
-
-        Args:
-            block: which.
-            look: the arithmetic.
-            memory: what the block before left.
-            picked: some of the block's rows; with a memory, some samples.
-        """
-
-    def memory_summary(self, block: Block, memory: X | None) -> dict[str, Summary]:
-        """Return what is seen of the memory after a block, by name, where the implementation shows it."""
-
-
-def _jobs(layer: Layer, calls: Sequence[Call]) -> list[_Job]:
-    """Return how a layer is checked in each call; none where too little was seen in one of them."""
-    jobs = [job for call in calls if (job := _job(layer, call)) is not None]
-    return jobs if len(jobs) == len(calls) else []
-
-
-Strand = list[tuple[_Job, Block]]
-
-
-def _strands(jobs: Sequence[_Job], calls: Sequence[Call]) -> list[Strand]:
-    """Return what can be checked side by side: lists of blocks, in the order in which memory runs through them."""
-    by_call = [
-        [[(job, block) for block in blocks] for blocks in job.windows(call.index)]
-        for job, call in zip(jobs, calls, strict=True)
-    ]
-    if any(len(strands) != len(by_call[0]) for strands in by_call):  # calls of different lengths
-        return [[pair for strands in by_call for strand in strands for pair in strand]]
-    return [[pair for strand in strands for pair in strand] for strands in zip(*by_call, strict=True)]
+        return self.summary + Summary(bound_use=self.look_again().bound_use)
 
 
 def _check_strand(looks: Looks, strand: Strand) -> dict[str, Found]:
-    """Compare the blocks of a strand; return what was seen by the name of what was put out."""
+    # What was seen of the blocks of a strand, by the name of what was put out.
     found: dict[str, Found] = {}
-    wanted: dict[int, Array] = {}
+    suspicious: dict[int, Array] = {}  # rows, by the place of their block in the strand
     memory = None
 
     def see(output: str, new: Found) -> None:
@@ -312,36 +216,38 @@ def _check_strand(looks: Looks, strand: Strand) -> dict[str, Found]:
 
     with np.errstate(all="ignore"):
         for place, (job, block) in enumerate(strand):
-            output, *_ = job.shapes
+            output = next(iter(job.shapes))
             in_order = block.time_major if job.remembers else block
             piece, memory = job.piece(block, looks.first, memory)
             if looks.first is looks.careful:
                 see(output, Found(piece.closely(in_order, looks.ordered)))
             else:
                 comparison = Comparison(piece.actual, piece.expected)
-                suspicious = comparison.suspicious_rows(SUSPICIOUS)
-                if suspicious.size:
-                    wanted[place] = suspicious
-                    comparison = comparison.without(suspicious)
+                rows = comparison.suspicious_rows(SUSPICIOUS)
+                if rows.size:
+                    suspicious[place] = rows
+                    comparison = comparison.without(rows)
                 if len(comparison):
                     again = partial(_look_again, looks, strand, {place: np.array([comparison.worst_row])})
                     see(output, Found(comparison.summary(in_order), again))
-            for name, summary in job.memory_summary(block, memory).items():
-                see(name, Found(summary))
-        if wanted:
-            see(output, Found(_look_again(looks, strand, wanted)))
+            if isinstance(job, _RecurrentJob) and memory is not None:
+                for name, summary in job.memory_summary(block, memory).items():
+                    see(name, Found(summary))
+        if suspicious:
+            see(output, Found(_look_again(looks, strand, suspicious)))
     return found
 
 
 def _look_again(looks: Looks, strand: Strand, wanted: Mapping[int, Array]) -> Summary:
-    """Return what is seen of some rows with bounds: by the place of their block in the strand."""
+    # What is seen with bounds of some rows, by the place of their block in the strand.
     summary, memory = Summary(), None
     with np.errstate(all="ignore"):
         if not strand[0][0].remembers:
             for place, rows in wanted.items():
                 job, block = strand[place]
-                summary += job.piece(block, looks.careful, picked=rows)[0].closely(block, looks.ordered, rows=rows)
+                summary += job.piece(block, looks.careful, picked=rows)[0].closely(block, looks.ordered, rows)
             return summary
+        # Memory runs from the first block on, of the samples of these rows alone.
         starts = (strand[place][1].start[0] + rows % strand[place][1].shape[0] for place, rows in wanted.items())
         samples = np.unique(np.concatenate(list(starts)))
         for place, (job, block) in enumerate(strand[: max(wanted) + 1]):
@@ -352,20 +258,21 @@ def _look_again(looks: Looks, strand: Strand, wanted: Mapping[int, Array]) -> Su
                 if place in wanted:
                     rows = wanted[place]
                     inside = rows // n * len(picked) + np.searchsorted(picked, rows % n)
-                    summary += piece.closely(block.time_major, looks.ordered, rows, inside)
+                    summary += piece.only(inside).closely(block.time_major, looks.ordered, rows)
     return summary
 
 
 @dataclass(frozen=True)
 class _RecurrentJob:
-    """Every step of a recurrent layer, from the state that was observed before it.
+    """Every step of a recurrent layer in one call, from the state that was observed before it.
 
-    A state that no step shows (an LSTM's c) is carried along by the equations, while h is taken from the
-    implementation.
+    A state that no step shows (an LSTM's c) is the layer's memory. It is carried along by the equations, from block
+    to block, while h is taken from the implementation. Rows are then those of all samples of a step, step after step.
     """
 
     layer: Layer
     steps: Steps
+    call: int | None  # which of several in a row
 
     @property
     def _cell(self) -> Cell:
@@ -373,6 +280,7 @@ class _RecurrentJob:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
+        # Of each kind of number that is compared, by name; the first is that of `actual`.
         finals = zip(self._cell.states[1:], self.steps.final_memory, strict=False)
         return {"h": self.steps.h.shape, **{name: final.shape for name, final in finals}}
 
@@ -381,28 +289,29 @@ class _RecurrentJob:
         return self.steps.h
 
     @property
-    def by_row(self) -> bool:
+    def by_row(self) -> bool:  # whether every row can be checked on its own, given the memory before it
         return not self.steps.final_memory  # which is compared with its bound
 
     @property
     def remembers(self) -> bool:
         return self._cell.memory is not None
 
-    def windows(self, call: int | None) -> Iterator[list[Block]]:
+    def strands(self) -> Iterator[list[Block]]:
         h = self.steps.h
         width = math.prod(h.shape[2:-1]) * self.layer.weights["recurrent_kernel"].shape[-1]
         if not self.remembers:
-            yield from ([block] for block in cut_in_blocks(h.shape, width, call))
+            yield from ([block] for block in cut_in_blocks(h.shape, width, self.call))
             return
         # A block can only be checked when the one before is: many samples at once are worth more than many steps.
         samples = max(part.stop - part.start for part in sample_parts(h.shape[0], width))
         samples = min(samples, rows_of(width))
         for first in range(0, h.shape[0], samples):
-            yield list(cut_in_blocks(h.shape, width, call, slice(first, first + samples)))
+            yield list(cut_in_blocks(h.shape, width, self.call, slice(first, first + samples)))
 
     def piece(
         self, block: Block, look: Look, memory: X | None = None, picked: Array | None = None
     ) -> tuple[Piece, X | None]:
+        # The rows of a block, or some of them (of its samples, where the cell remembers), and the memory after it.
         samples: Samples = block.window[0]
         steps: slice = block.window[1]
         rows: slice | Array = slice(None)
@@ -417,28 +326,25 @@ class _RecurrentJob:
         precision = PRECISIONS[self.layer.dtype]
         seen = (self.steps.x[samples, steps], self.steps.before(samples, steps))
         operands: tuple[X, ...] = tuple(precision.round(as_rows(array)) for array in seen)
+        masked: tuple[Array, ...] = ()
         counted = self.steps.counted(samples, steps)
-        if not self.remembers:
-            expected = self._evaluate(operands, look)
-        else:
+        if counted is not None:
+            masked = (as_rows(counted), as_rows(self.steps.repeated(samples, steps)))
+        if self.remembers:
             if block.start[1] == 0 and self.steps.memory[0] is not None:
                 start = precision.round(self.steps.memory[0][samples])
                 memory = Rounded(start, EXACT, EXACT, precision, bounds=look.analysis.bounds)
             assert memory is not None  # where it is not known before a call's first step, the call before left it
             expected, memories = self._remember(operands, look, memory, counted)
-            operands, memory = (*operands, memories.reshape((-1, *memories.shape[2:]))), memories[-1]
-
-        def settle(expected: X, some: Array | slice) -> X:
-            if counted is not None:
-                counts = expanded(as_rows(counted)[some], expected)
-                expected = choose(counts, expected, as_rows(self.steps.repeated(samples, steps))[some])
-            return expected.reshape((expected.shape[0], -1))
-
-        actual = as_rows(self.steps.h[samples, steps])
-        return Piece(actual, settle(expected, slice(None)), operands, self._evaluate, settle), memory
+            expected = _settled(expected, *masked)
+            operands, memory = (*operands, memories.reshape((-1, *memories.shape[2:])), *masked), memories[-1]
+        else:
+            operands = (*operands, *masked)
+            expected = self._evaluate(operands, look)
+        return Piece(as_rows(self.steps.h[samples, steps]), expected, operands, self._evaluate), memory
 
     def _remember(self, operands: tuple[X, ...], look: Look, memory: X, counted: Array | None) -> tuple[X, X]:
-        """Return the h that the equations give, as rows, and the memory from before the first step on."""
+        # The h that the equations give, as rows, and the memory from before the first step on.
         x, h = operands
         projected = self._cell.project(x, look.weights, self.layer.options)
         gates = self._cell.gates(projected, h, look.weights, self.layer.options)
@@ -448,14 +354,17 @@ class _RecurrentJob:
         return expected.reshape((-1, *memory.shape[1:])), memories
 
     def _evaluate(self, operands: tuple[X, ...], look: Look) -> X:
-        """Return the new h of some rows, from x, the h before and the memory before."""
-        x, *states = operands
+        # What is expected of some rows, from x, the states before, and under a mask what `_settled` takes.
+        given = 1 + len(self._cell.states)
+        x, *states = operands[:given]
         projected = self._cell.project(x, look.weights, self.layer.options)
-        return self._cell.step(projected, tuple(states), look.weights, self.layer.options)[0]
+        h = self._cell.step(projected, tuple(states), look.weights, self.layer.options)[0]
+        return _settled(h, *operands[given:])
 
-    def memory_summary(self, block: Block, memory: X | None) -> dict[str, Summary]:
+    def memory_summary(self, block: Block, memory: X) -> dict[str, Summary]:
+        # What is seen of the memory after the last block, by name, where the implementation shows it.
         is_last = block.start[1] + block.shape[1] == self.steps.h.shape[1]
-        if memory is None or not self.steps.final_memory or not is_last:
+        if not self.steps.final_memory or not is_last:
             return {}
         start, shape = (block.start[0], *block.start[2:]), (block.shape[0], *block.shape[2:])
         (final,) = self.steps.final_memory
@@ -463,45 +372,52 @@ class _RecurrentJob:
         return {self._cell.states[1]: compare(final[block.window[0]], memory, whole)}
 
 
+def _settled(h: X, counted: Array | None = None, repeated: Array | None = None) -> X:
+    # What rows put out, (R, ...), where a step that does not count repeats what was put out before.
+    if counted is not None:
+        h = choose(expanded(counted, h), h, repeated)
+    return h.reshape((h.shape[0], -1))
+
+
 @dataclass(frozen=True)
 class _LayerJob:
-    """A layer without states, from the inputs that were observed."""
+    """A layer without states in one call, from the inputs that were observed. It has what `_RecurrentJob` has."""
 
     layer: Layer
     inputs: tuple[Array, ...]
-    output: Array
+    actual: Array
+    call: int | None
+
+    remembers = False
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {"output": self.output.shape}
+        return {"output": self.actual.shape}
 
     @property
     def _operation(self) -> Operation:
         return operation_of(self.layer)
 
     @property
-    def actual(self) -> Array:
-        return self.output
-
-    @property
     def by_row(self) -> bool:
         return self._operation.rowwise and not self._operation.exact and len(self.inputs) == 1
 
-    def windows(self, call: int | None) -> Iterator[list[Block]]:
-        shape = self.output.shape
+    def strands(self) -> Iterator[list[Block]]:
+        shape = self.actual.shape
         if self.by_row:
-            yield from ([block] for block in cut_in_blocks(shape, math.prod(shape[2:] or shape[1:]), call))
+            yield from ([block] for block in cut_in_blocks(shape, math.prod(shape[2:] or shape[1:]), self.call))
         elif self._operation.exact:
-            yield [whole_block(shape, call)]
+            yield [whole_block(shape, self.call)]
         else:
-            samples = rows_of(max(x[0].size for x in (self.output, *self.inputs)))
-            yield from ([block_of_samples(shape, start, samples, call)] for start in range(0, shape[0], samples))
+            samples = rows_of(max(x[0].size for x in (self.actual, *self.inputs)))
+            for first in range(0, shape[0], samples):
+                yield [whole_block((min(samples, shape[0] - first), *shape[1:]), self.call, first)]
 
     def piece(
         self, block: Block, look: Look, memory: X | None = None, picked: Array | None = None
     ) -> tuple[Piece, X | None]:
         precision = receiving(self.layer)
-        actual, inputs = self.output[block.window], self.inputs
+        actual, inputs = self.actual[block.window], self.inputs
         if self.by_row:
             rows = slice(None) if picked is None else picked
             leading = block.window[: min(inputs[0].ndim, len(block.shape)) - 1]
@@ -511,14 +427,9 @@ class _LayerJob:
             actual = actual.reshape(-1, *expected.shape[1:])[rows]
             return Piece(actual, expected, operands, self._evaluate), memory
         if not self._operation.exact:
-            inputs = tuple(x[block.window[0]] if len(x) == len(self.output) else x for x in inputs)
+            inputs = tuple(x[block.window[0]] if len(x) == len(self.actual) else x for x in inputs)
         operands = tuple(received(x, precision) for x in inputs)
         return Piece(actual, self._evaluate(operands, look)), memory
-
-    remembers = False
-
-    def memory_summary(self, block: Block, memory: X | None) -> dict[str, Summary]:  # noqa: ARG002 - it has none
-        return {}
 
     def _evaluate(self, operands: tuple[X, ...], look: Look) -> X:
         if self.layer.reads_its_inside and not self._operation.exact:
@@ -526,22 +437,39 @@ class _LayerJob:
         return operate(self.layer, operands, look.analysis, look.weights)
 
     def _unrounded(self, x: Array) -> Rounded:
-        """Return numbers that the implementation may never have rounded, since nothing but this layer reads them.
-
-        Graph compilers turn (a + b) + (c + d) into one sum, whose terms may be larger than a + b: as large as the
-        largest number of the row, as far as one can see.
-        """
+        # Numbers that the implementation may never have rounded, since nothing but this layer reads them: graph
+        # compilers turn (a + b) + (c + d) into one sum, whose terms may be larger than a + b: as large as the largest
+        # number of the row, as far as one can see.
         precision = receiving(self.layer)
         size = np.broadcast_to(np.abs(x).max(axis=-1, keepdims=True), x.shape)
         return Rounded(x, 2.0 * precision.unit_variance * np.square(size), 2.0 * precision.unit * size, precision)
 
 
+_Job = _RecurrentJob | _LayerJob
+
+
+def _jobs(layer: Layer, calls: Sequence[Call]) -> list[_Job]:
+    # How a layer is checked in each call; none where too little was seen in one of them.
+    jobs = [job for call in calls if (job := _job(layer, call)) is not None]
+    return jobs if len(jobs) == len(calls) else []
+
+
 def _job(layer: Layer, call: Call) -> _Job | None:
-    """Return how a layer is checked in a call; None where too little was observed."""
     if layer.kind in CELLS:
         steps = call.steps(layer)
-        return None if steps is None else _RecurrentJob(layer, steps)
+        return None if steps is None else _RecurrentJob(layer, steps, call.index)
     inputs, output = [call.tensor(tensor) for tensor in layer.inputs], call.tensor(Tensor(layer.name))
     if output is None or any(x is None for x in inputs):
         return None
-    return _LayerJob(layer, tuple(x for x in inputs if x is not None), output)
+    return _LayerJob(layer, tuple(x for x in inputs if x is not None), output, call.index)
+
+
+# Blocks in the order in which memory runs through them, from call to call; strands can be checked side by side.
+Strand = list[tuple[_Job, Block]]
+
+
+def _strands(jobs: Sequence[_Job]) -> list[Strand]:
+    by_call = [[[(job, block) for block in blocks] for blocks in job.strands()] for job in jobs]
+    if any(len(strands) != len(by_call[0]) for strands in by_call):  # calls of different lengths
+        return [[pair for strands in by_call for strand in strands for pair in strand]]
+    return [[pair for strand in strands for pair in strand] for strands in zip(*by_call, strict=True)]
