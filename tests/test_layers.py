@@ -1,16 +1,17 @@
 """Layers without a state, on numbers of their own: convolutions, moves and masks."""
 
 import itertools
-import math
 import re
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from formulas import FORMULAS, windows_of
 
 from rnncheck.equations.layers import HELPERS, LAYERS
 from rnncheck.equations.moves import OutsideTableError
 from rnncheck.equations.windows import convolve
+from rnncheck.network import Activation
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.products import Matrix
 from rnncheck.rounding.rounded import Rounded
@@ -141,32 +142,92 @@ def _quiet():
         yield
 
 
-def before_first(length, reach, stride, padding):
-    """How many places the first window has before the first step, as TensorFlow's documentation says."""
-    if padding == "valid":
-        return 0
-    if padding == "causal":
-        return reach - 1
-    over = stride if length % stride == 0 else length % stride
-    return max(reach - over, 0) // 2
-
-
-def outputs_of(length, reach, stride, padding):
-    return math.ceil((length - reach + 1) / stride) if padding == "valid" else math.ceil(length / stride)
-
-
-def windows_of(length, size, stride, dilation, padding):
-    """The places of each window that exist, as pairs of place in the window and step."""
-    reach = dilation * (size - 1) + 1
-    before = before_first(length, reach, stride, padding)
-    for t in range(outputs_of(length, reach, stride, padding)):
-        places = [(j, t * stride + j * dilation - before) for j in range(size)]
-        yield [(j, step) for j, step in places if 0 <= step < length]
-
-
 def test_equations_exist_for_every_kind_and_every_kind_is_tested():
     assert set(LAYERS) - HELPERS - {"UnfoldTime"} == {case.kind for case in CASES.values()}
     assert set(LAYERS) >= HELPERS
+
+
+DEFAULTS = {
+    "Dense": {"activation": "linear"},
+    "Conv1D": {"activation": "linear", "strides": 1, "padding": "valid", "dilation_rate": 1},
+    "Dot": {"normalize": False},
+    "Attention": {"score_mode": "dot"},
+    "ReLU": {"max_value": None, "negative_slope": 0.0, "threshold": 0.0},
+    "Softmax": {"axis": -1},
+    "LayerNormalization": {"axis": -1, "epsilon": 1e-3, "rms_scaling": False},
+    "BatchNormalization": {"axis": -1, "epsilon": 1e-3},
+    "MaxPooling1D": {"pool_size": 2, "strides": None, "padding": "valid"},
+    "AveragePooling1D": {"pool_size": 2, "strides": None, "padding": "valid"},
+    "GlobalMaxPooling1D": {"keepdims": False},
+    "GlobalAveragePooling1D": {"keepdims": False},
+}
+
+
+def options_of(case):
+    """A layer's options as Keras' configuration has them."""
+    options = DEFAULTS.get(case.kind, {}) | case.options | case.call | {"masks": case.masked}
+    if "activation" in options:
+        options["activation"] = Activation(options["activation"])
+    if "pool_size" in options:
+        options["strides"] = options["strides"] or options["pool_size"]
+    sequences = {"kernel_size", "pool_size", "strides", "dilation_rate"} & set(options)
+    sequences |= {"axis"} if case.kind == "LayerNormalization" else set()
+    return options | {name: np.ravel(options[name]).tolist() for name in sequences}
+
+
+def shapes_of_weights(case, options):
+    """The shapes of a layer's weights in Keras' layout, by its options."""
+    shape = case.shapes[0]
+    along = tuple((0, *shape)[axis] for axis in np.ravel(options.get("axis", -1)))
+    shared = tuple(1 if 1 + axis in options.get("shared_axes", ()) else size for axis, size in enumerate(shape))
+    units = (options.get("units", options.get("filters")),)
+    normalised = {"gamma": along, "beta": along}
+    shapes = {
+        "Dense": {"kernel": (shape[-1], *units), "bias": units},
+        "Conv1D": {"kernel": (*options.get("kernel_size", ()), shape[-1], *units), "bias": units},
+        "Attention": {"scale": (), "concat_score_weight": ()},
+        "PReLU": {"alpha": shared},
+        "LayerNormalization": normalised,
+        "BatchNormalization": normalised | {"moving_mean": along, "moving_variance": along},
+        "Embedding": {"embeddings": (options.get("input_dim"), options.get("output_dim"))},
+    }
+    absent = {
+        "bias": not options.get("use_bias", True),
+        "scale": not options.get("use_scale", False),
+        "concat_score_weight": options.get("score_mode") != "concat",
+        "gamma": not options.get("scale", True),
+        "beta": not options.get("center", True),
+    }
+    return {name: size for name, size in shapes.get(case.kind, {}).items() if not absent.get(name)}
+
+
+def draw(case, rng):
+    """The inputs of a layer and its masks, of 3 samples."""
+    inputs = [rng.normal(size=(3, *shape)) + case.offset for shape in case.shapes]
+    if case.kind == "Embedding":
+        inputs = [rng.integers(0, case.options["input_dim"], inputs[0].shape)]
+    elif case.kind == "Masking":
+        inputs[0][rng.random(inputs[0].shape[:2]) < 0.4] = case.options["mask_value"]
+    masks = [rng.random((3, *shape)) < 0.6 for shape in case.masks]
+    for mask in masks:
+        mask[..., 1] = True
+    return [*inputs, *masks]
+
+
+WITH_FORMULAS = {name: case for name, case in CASES.items() if case.kind in FORMULAS}
+
+
+@pytest.mark.parametrize("case", WITH_FORMULAS.values(), ids=WITH_FORMULAS)
+def test_equation_is_the_formula(rng, case):
+    arrays, options = draw(case, rng), options_of(case)
+    weights = {name: rng.normal(size=shape) for name, shape in shapes_of_weights(case, options).items()}
+    if "moving_variance" in weights:
+        weights["moving_variance"] = np.abs(weights["moving_variance"]) + 0.5
+    matrices = {name: w.reshape(-1, w.shape[-1]) if name == "kernel" else w for name, w in weights.items()}
+
+    result = LAYERS[case.kind].apply(arrays, matrices, options)
+
+    np.testing.assert_allclose(result, FORMULAS[case.kind](arrays, weights, options), rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("rms_scaling", [True, False])
