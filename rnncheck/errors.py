@@ -38,6 +38,7 @@ _COLOUR = re.compile(r"\x1b\[\d*m")
 
 def described(error: Exception) -> str:
     """Return an exception's type and its first line; where Keras says first where it was raised, the next one too."""
+    # Keras tells which layer was called before it tells what was wrong.
     lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
     said = lines[: 2 if lines and lines[0].startswith("Exception encountered when calling") else 1]
     return f"{type(error).__name__}: {' '.join(said)}"

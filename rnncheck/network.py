@@ -46,6 +46,7 @@ class Activation:
     parameters: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     function: Callable[..., Any] | None = None
 
+    # A MappingProxyType cannot be pickled.
     def __reduce__(self) -> tuple[Any, ...]:
         return Activation, (self.name, dict(self.parameters), self.function)
 
@@ -192,6 +193,7 @@ class Network:
         return {layer.name: layer for layer in self.layers}[name]
 
 
+# A user may have called a layer `gru@2`.
 def _same_weights(a: Layer, b: Layer) -> bool:
     return a.weights.keys() == b.weights.keys() and all(
         np.array_equal(a.weights[name], b.weights[name]) for name in a.weights
@@ -200,6 +202,7 @@ def _same_weights(a: Layer, b: Layer) -> bool:
 
 def frozen(array: Array) -> Array:
     """Return a read-only copy of an array."""
+    # A view would let its owner change it.
     copy = np.array(array)
     copy.flags.writeable = False
     return copy

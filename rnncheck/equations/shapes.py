@@ -13,6 +13,8 @@ from rnncheck.equations.replay import operate
 from rnncheck.errors import UnsupportedError
 from rnncheck.network import Array, Layer, Network, Tensor
 
+Shape = tuple[int, ...]
+
 # The length of an axis that the model leaves open, long enough for a convolution's window.
 _OPEN = 64
 
@@ -26,7 +28,7 @@ def rehearse(network: Network) -> Network:
     constants = (len(layer.weights["value"]) for layer in network.layers if layer.kind == "Constant")
     steps = (spec.shape[0] for spec in network.inputs if len(spec.shape) > 1 and spec.shape[0] is not None)
     problems: dict[str, str] = {}
-    shapes(network, max(constants, default=1), next(steps, _OPEN), problems)
+    on_zeros(network, _sizes(network, max(constants, default=1), next(steps, _OPEN)), problems)
     for layer, problem in problems.items():
         raise UnsupportedError(
             f"layer {layer!r}: got shapes that do not fit together ({problem}); expected ones that do."
@@ -34,23 +36,19 @@ def rehearse(network: Network) -> Network:
     return network
 
 
-def shapes(
-    network: Network, n: int, steps: int, problems: dict[str, str] | None = None
-) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each layer's output, of those layers that can run on zeros of that size.
-
-    `n` and `steps` are N and the length of other axes where the model leaves them open. `problems` is filled with why
-    a layer cannot run; layers that read its output are left out too.
-    """
-    lengths = [
-        (spec.samples or n, *(steps if size is None else size for size in spec.shape)) for spec in network.inputs
-    ]
-    values = on_zeros(network, lengths, {} if problems is None else problems)
+def shapes(network: Network, n: int, steps: int) -> dict[str, Shape]:
+    """Return the shape of each layer's output, where the layer can run on so many samples and steps."""
+    values = on_zeros(network, _sizes(network, n, steps), {})
     return {layer.name: values[Tensor(layer.name)].shape for layer in network.layers if Tensor(layer.name) in values}
 
 
+def _sizes(network: Network, n: int, steps: int) -> list[Shape]:
+    specs = network.inputs
+    return [(spec.samples or n, *(steps if size is None else size for size in spec.shape)) for spec in specs]
+
+
 def on_zeros(
-    network: Network, inputs: Sequence[tuple[int, ...]], problems: dict[str, str] | None = None
+    network: Network, inputs: Sequence[Shape], problems: dict[str, str] | None = None
 ) -> dict[Tensor, Array]:
     """Return the tensors of a run on zeros of these shapes, in which no recurrent layer goes over the steps.
 
@@ -67,21 +65,21 @@ def on_zeros(
             try:
                 with np.errstate(all="ignore"):
                     values |= _outputs(layer, values)
-            except (ValueError, IndexError) as error:  # the layer does not take this size
+            except (ValueError, IndexError) as error:  # NumPy's: the layer does not take this size
                 if problems is None:
                     raise
                 problems[layer.name] = str(error)
     return values
 
 
-def sequence_shapes(network: Network, values: Mapping[Tensor, Array]) -> dict[str, tuple[int, ...]]:
+def sequence_shapes(network: Network, values: Mapping[Tensor, Array]) -> dict[str, Shape]:
     """Return the shape (N, T, ..., M) of the states of each recurrent layer, given what `on_zeros` returns."""
-    return {
-        layer.name: (len(h), values[layer.inputs[0]].shape[1], *h.shape[1:])
-        for layer in network.layers
-        if layer.kind in CELLS
-        for h in [values[Tensor(layer.name, 1)]]
-    }
+    sequences: dict[str, Shape] = {}
+    for layer in network.layers:
+        if layer.kind in CELLS:
+            n, *others = values[Tensor(layer.name, 1)].shape
+            sequences[layer.name] = (n, values[layer.inputs[0]].shape[1], *others)
+    return sequences
 
 
 def _outputs(layer: Layer, values: Mapping[Tensor, Array]) -> dict[Tensor, Array]:

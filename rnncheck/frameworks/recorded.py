@@ -80,6 +80,7 @@ def _specs(network: Network, inputs: Sequence[Array]) -> tuple[Specs, Specs]:
 
 
 def _outputs(network: Network, specs: Specs, n: int, given: Any) -> tuple[Array, ...]:
+    # A mapping may have them by the model's names or by the names of the layers.
     arrays = in_order("outputs", [spec.name for spec in specs], given, list(map(str, network.outputs)))
     return tuple(
         real_array(f"output {spec.name!r}", array, (n, *spec.shape))
