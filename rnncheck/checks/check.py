@@ -42,26 +42,17 @@ def check(
         vouched = all_steps_match(network, steps) and not notes
         hidden = unseen(network, calls)
         ends = end_to_end_rows(
-            network,
-            recordings,
-            mapper,
-            steps_checked=vouched,
-            tolerance=tolerance,
-            related=tried,
-            sequences=hidden,
+            network, recordings, mapper, steps_checked=vouched, tolerance=tolerance, related=tried, sequences=hidden
         )
     failed = [failed_whole(network.name, problem, name) for name, problem in problems.items() if problem]
     rows = (*steps, *(row for row in ends if row.check not in tried), *(row for row in ends if row.check in tried))
     left_out = (f"`{each.name}` was not tried: {each.not_applicable}" for each in related if each.not_applicable)
-    return (*rows, *failed), (*notes, *map(_held_as_a_whole, hidden), *left_out)
-
-
-def _held_as_a_whole(layer: str) -> str:
-    """Say why recorded states have no step check."""
-    return (
+    as_a_whole = (
         f"layer {layer!r}: its states were recorded, but not all that its steps start from; they are held "
         "against the equations' own run, not step by step."
+        for layer in hidden
     )
+    return (*rows, *failed), (*notes, *as_a_whole, *left_out)
 
 
 def of_the_equations(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -75,7 +66,7 @@ def failed_whole(name: str, detail: str, check: str = Check.END_TO_END) -> Row:
 
 
 def _other_form(recordings: Sequence[Recording], related: Related) -> str:
-    """Say where a further run gave other shapes than the plain one; empty where it did not, or gave none."""
+    # Where a further run gave other shapes than the plain one; empty where it did not, or gave none.
     if not related.outputs:
         return ""
     for plain, others in zip(recordings, related.outputs, strict=True):

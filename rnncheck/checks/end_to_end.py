@@ -44,17 +44,11 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """Something that the replay's own run is held against.
+    """Something that the replay's own run is held against."""
 
-    Attributes:
-        check: what a row calls it.
-        outputs: what an implementation produced, by call, then by output.
-        around: (what the equations give, what the implementation's plain run gave) -> what is expected, with the
-            difference that is allowed.
-    """
-
-    check: str
-    outputs: Sequence[Sequence[Array]]
+    check: str  # what a row calls it
+    outputs: Sequence[Sequence[Array]]  # what an implementation produced, by call, then by output
+    # (what the equations give, what the plain run gave) -> what is expected, with the difference that is allowed.
     around: Callable[[X, Array], X]
 
 
@@ -73,7 +67,7 @@ def end_to_end_rows(
     Args:
         network: the equations.
         recordings: what the implementation produced, one for each call in a row.
-        mapper: `map`, or a function like it that uses several threads.
+        mapper: runs parts of the samples.
         steps_checked: whether each step on the way to the outputs has a row that can be relied on.
         tolerance: a limit to check besides; it gives each output one more row.
         related: the outputs of further runs that must give the same, by the name of their relation; each gives each
@@ -81,14 +75,24 @@ def end_to_end_rows(
         sequences: recurrent layers whose recorded states are compared too, every step; each has a row, before those
             of the outputs. It is what can be said of states that are not known to be all that a step starts from.
     """
-    parts = _parts(network, recordings[0])
+    samples = len(recordings[0].inputs[0])
+    # Not cut where something in the network, such as a mask, belongs to particular samples.
+    parts = [slice(0, samples)] if network.knows_samples else sample_parts(samples, widest(network))
     comparisons = list(comparisons_of(recordings, tolerance, related))
     compare = partial(compare_part, network, recordings, comparisons, FREE_RUNNING, sequences=sequences)
     compared = [seen for (seen,) in mapper(compare, parts)]
-    return [
-        *_judged_sequences(sequences, recordings, compared),
-        *judged_outputs(network, recordings, comparisons, compared, steps_checked=steps_checked),
+    of_sequences = [
+        judge(
+            total(seen.of_sequences[number] for seen in compared),
+            layer=name,
+            output="h",
+            check=Check.END_TO_END,
+            shape=with_calls(recordings[0].states[name].shape, len(recordings)),
+            growth=max(seen.growth for seen in compared),
+        )
+        for number, name in enumerate(sequences)
     ]
+    return of_sequences + judged_outputs(network, recordings, comparisons, compared, steps_checked=steps_checked)
 
 
 def judged_outputs(
@@ -114,23 +118,6 @@ def judged_outputs(
     ]
 
 
-def _judged_sequences(
-    sequences: Sequence[str], recordings: Sequence[Recording], compared: Sequence[_Compared]
-) -> list[Row]:
-    """Return a row for the recorded states of each layer."""
-    return [
-        judge(
-            total(seen.of_sequences[number] for seen in compared),
-            layer=name,
-            output="h",
-            check=Check.END_TO_END,
-            shape=with_calls(recordings[0].states[name].shape, len(recordings)),
-            growth=max(seen.growth for seen in compared),
-        )
-        for number, name in enumerate(sequences)
-    ]
-
-
 def comparisons_of(
     recordings: Sequence[Recording], tolerance: Tolerance | None, related: Mapping[str, Sequence[Sequence[Array]]]
 ) -> Iterator[_Comparison]:
@@ -144,37 +131,20 @@ def comparisons_of(
 
 
 def _of_another_run(expected: X, plain: Array) -> X:
-    """Return what another run gives, if one run gave this much: both may be as far from the equations as rounding is.
-
-    var(a - b) = 2·q², |a - b| <= 2·e.
-    """
+    # Both runs may be as far from the equations as rounding is: var(a - b) = 2·q², |a - b| <= 2·e.
     value = plain.astype(np.float64)
     if not isinstance(expected, Rounded):
         return value
     return expected.like(value, 2.0 * expected.variance, 2.0 * expected.bound if expected.bounded else None)
 
 
-def _parts(network: Network, recording: Recording) -> list[slice]:
-    """Cut the samples for two threads; not where something in the network belongs to particular samples."""
-    samples = len(recording.inputs[0])
-    if network.knows_samples:
-        return [slice(0, samples)]
-    return sample_parts(samples, widest(network))
-
-
 @dataclass(frozen=True)
 class _Compared:
-    """What was seen of some samples through all calls: summaries, and the growth.
+    """What was seen of some samples through all calls."""
 
-    Attributes:
-        summaries: by output and comparison.
-        growth: how far errors were amplified, in units of u.
-        of_sequences: by layer whose recorded states were compared.
-    """
-
-    summaries: list[Summary]
-    growth: float
-    of_sequences: list[Summary]
+    summaries: list[Summary]  # by output and comparison
+    growth: float  # how far errors were amplified, in units of u
+    of_sequences: list[Summary]  # by layer whose recorded states were compared
 
 
 def compare_part(
@@ -188,41 +158,32 @@ def compare_part(
     """Replay some of the samples through all calls; return what was seen, for each run that the arithmetic does."""
     states: States = {}
     growths = np.zeros(arithmetic.runs)
-    by_run: list[list[list[Summary]]] = [[] for _ in range(arithmetic.runs)]
+    by_run: list[list[list[Summary]]] = [[] for _ in range(arithmetic.runs)]  # then by call, then as in _Compared
     of_sequences = [Summary()] * len(sequences)
     for index, recording in enumerate(recordings):
-        inputs = [_for_each_run(array[samples], arithmetic.runs) for array in recording.inputs]
+        inputs = [array[samples] for array in recording.inputs]
+        if arithmetic.runs > 1:  # each on samples of its own
+            inputs = [np.concatenate([array] * arithmetic.runs) for array in inputs]
         replayed = replay(network, inputs, states=states, arithmetic=arithmetic, every_step=bool(sequences))
         states, growths = replayed.states, np.maximum(growths, replayed.growths)
         call = index if len(recordings) > 1 else None
         for number, name in enumerate(sequences):
             steps = recording.states[name][samples]
-            of_sequences[number] += compare(
-                steps, replayed.sequences[name], whole_block(steps.shape, call, samples.start)
-            )
+            block = whole_block(steps.shape, call, samples.start)
+            of_sequences[number] += compare(steps, replayed.sequences[name], block)
         for run, by_call in enumerate(by_run):
-            by_call.append(
-                [
-                    compare(
-                        actual := comparison.outputs[index][position][samples],
-                        comparison.around(
-                            expected[run * len(actual) : (run + 1) * len(actual)],
-                            recording.outputs[position][samples],
-                        ),
-                        whole_block(actual.shape, call, samples.start),
-                    )
-                    for position, expected in enumerate(replayed.outputs)
-                    for comparison in comparisons
-                ]
-            )
+            by_call.append([])
+            for position, expected in enumerate(replayed.outputs):
+                plain = recording.outputs[position][samples]
+                of_run = expected[run * len(plain) : (run + 1) * len(plain)]
+                block = whole_block(plain.shape, call, samples.start)
+                for each in comparisons:
+                    actual = each.outputs[index][position][samples]
+                    by_call[-1].append(compare(actual, each.around(of_run, plain), block))
     return [
         _Compared([total(summaries) for summaries in zip(*by_call, strict=True)], float(growth), of_sequences)
         for by_call, growth in zip(by_run, growths, strict=True)
     ]
-
-
-def _for_each_run(array: Array, runs: int) -> Array:
-    return array if runs == 1 else np.concatenate([array] * runs)
 
 
 def output_name(tensor: Tensor) -> str:

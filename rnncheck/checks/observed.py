@@ -21,32 +21,22 @@ Samples = slice | Array  # which of them: a range, or their numbers
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """The observed steps of one recurrent layer in one call, in the order in which it takes them.
+    """The observed steps of one recurrent layer in one call, in the order in which it takes them."""
 
-    Attributes:
-        x: what the layer read, (N, T, ..., D).
-        h: what it put out after every step, (N, T, ..., M).
-        initial: the state h before the first step, (N, ..., M).
-        memory: the states that no step shows, before the first one: an LSTM's c, (N, ..., M); None for what an
-            earlier call left. Empty for a cell without such a state.
-        final_memory: what was seen of them after the last step; empty where nothing was.
-        counts: which steps count, (N, T) of booleans; None without a mask.
-        zero_output: whether the output is zero at a step that does not count; else it repeats an earlier one.
-        repeats_first: whether that is the first one, in place of the one before.
-    """
-
-    x: Array
-    h: Array
-    initial: Array
+    x: Array  # what the layer read, (N, T, ..., D)
+    h: Array  # what it put out after every step, (N, T, ..., M)
+    initial: Array  # the state h before the first step, (N, ..., M)
+    # The states that no step shows, before the first one: an LSTM's c, (N, ..., M); None for what an earlier call
+    # left. Empty for a cell without such a state.
     memory: tuple[Array | None, ...]
-    final_memory: tuple[Array, ...]
-    counts: Array | None
-    zero_output: bool
-    repeats_first: bool = False
+    final_memory: tuple[Array, ...]  # what was seen of them after the last step; empty where nothing was
+    counts: Array | None  # which steps count, (N, T) of booleans; None without a mask
+    zero_output: bool  # whether the output is zero at a step that does not count; else it repeats an earlier one
+    repeats_first: bool = False  # whether that is the first one, in place of the one before
 
     @cached_property
     def _last_counted(self) -> Array:
-        """For every step, the last earlier step that counts; -1 where there is none, (N, T + 1)."""
+        # For every step, the last earlier step that counts; -1 where there is none, (N, T + 1).
         assert self.counts is not None
         t_steps = self.counts.shape[1]
         latest = np.maximum.accumulate(
@@ -90,22 +80,9 @@ class Steps:
 class Call:
     """One call as the checks see it: every tensor that was observed, or follows from one by copying."""
 
-    def __init__(
-        self,
-        network: Network,
-        recording: Recording,
-        kept: Mapping[str, Array],
-        index: int | None,
-    ) -> None:
-        """Collect what is known.
-
-        Args:
-            network: whose numbers they are.
-            recording: what was recorded in the call.
-            kept: the final states of the call before, by layer.
-            index: the number of the call; None when there is one.
-        """
-        self.index = index
+    def __init__(self, network: Network, recording: Recording, kept: Mapping[str, Array], index: int | None) -> None:
+        """Collect what is known; `kept` has the final states of the call before, by layer."""
+        self.index = index  # the number of the call; None when there is one
         self.recording = recording
         self._network = network
         self._kept = kept
@@ -152,7 +129,7 @@ class Call:
         )
 
     def _initial_states(self, layer: Layer, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
-        """Return every state before the first step; None where one is not known."""
+        # Every state before the first step; None where one is not known.
         if layer.initial_state:
             states = [self.tensor(tensor) for tensor in layer.initial_state]
             if any(state is None for state in states):
@@ -164,7 +141,7 @@ class Call:
         return tuple(np.zeros(shape) for _ in cell_of(layer).states)
 
     def _final_memory(self, layer: Layer) -> tuple[Array, ...]:
-        """Return what was seen of the states that no step shows, after the last one."""
+        # What was seen of the states that no step shows, after the last one.
         names = cell_of(layer).states
         seen = [self.tensor(Tensor(layer.name, index)) for index in range(2, len(names) + 1)]
         return tuple(state for state in seen if state is not None)
@@ -237,8 +214,7 @@ def _disagreement(tensor: Tensor, plain: Array, shown: Array) -> str:
     largest = np.max(difference, where=~np.isnan(difference), initial=0.0)
     return (
         f"layer {tensor.layer!r}: the run that shows the states ends in other numbers than the plain run, by up to "
-        f"{largest:.2g}. Its step checks do not vouch for that output; the end-to-end "
-        "check does."
+        f"{largest:.2g}. Its step checks do not vouch for that output; the end-to-end check does."
     )
 
 

@@ -16,9 +16,7 @@ import numpy as np
 from rnncheck.errors import NotApplicableError, described
 from rnncheck.network import Array, Network
 
-Calls = Sequence[Sequence[Array]]
-
-
+Calls = Sequence[Sequence[Array]]  # the inputs of each call in a row
 Outputs = Sequence[Sequence[Array]]  # by call, then by output
 
 
@@ -45,35 +43,22 @@ class ModelRunner(Runner, Protocol):
 
 @dataclass(frozen=True)
 class Relation:
-    """A run that must give the same numbers as the plain one.
+    """A run that must give the same numbers as the plain one."""
 
-    Attributes:
-        name: what a row calls it.
-        summary: what is done, for a reader.
-        outputs: (runner, network, calls) -> outputs in the form of the plain run's; NotApplicableError where there is
-            nothing to do.
-    """
-
-    name: str
-    summary: str
+    name: str  # what a row calls it
+    summary: str  # what is done, for a reader
+    # (runner, network, calls) -> outputs in the form of the plain run's; NotApplicableError where nothing is to do.
     outputs: Callable[[Any, Network, Calls], Outputs]
 
 
 @dataclass(frozen=True)
 class Related:
-    """What became of a relation.
-
-    Attributes:
-        name: of the relation.
-        outputs: to hold against those of the plain run, by call; empty where there are none.
-        not_applicable: why it cannot be tried; empty where it can.
-        error: why it failed; empty where it did not.
-    """
+    """What became of a relation."""
 
     name: str
-    outputs: Outputs = ()
-    not_applicable: str = ""
-    error: str = ""
+    outputs: Outputs = ()  # to hold against those of the plain run; empty where there are none
+    not_applicable: str = ""  # why it cannot be tried; empty where it can
+    error: str = ""  # why it failed; empty where it did not
 
 
 def _same_again(runner: Runner, network: Network, calls: Calls) -> Outputs:
@@ -100,8 +85,6 @@ def _one_by_one(runner: Runner, network: Network, calls: Calls) -> Outputs:
 
 
 def _of_a_model(changed: Callable[[ModelRunner, Calls], Outputs]) -> Callable[[Runner, Network, Calls], Outputs]:
-    """Return what changes the model; a function has none."""
-
     def outputs(runner: Runner, network: Network, calls: Calls) -> Outputs:
         del network
         if not isinstance(runner, ModelRunner):
@@ -142,14 +125,7 @@ RELATIONS: Mapping[str, Relation] = {
 
 
 def related_runs(runner: Runner, network: Network, calls: Calls, names: Sequence[str]) -> tuple[Related, ...]:
-    """Try metamorphic relations on what computes outputs.
-
-    Args:
-        runner: computes outputs.
-        network: the equations.
-        calls: the inputs of each call in a row.
-        names: those of the relations.
-    """
+    """Try the metamorphic relations of these names on what computes outputs."""
     return tuple(_related(runner, network, calls, name) for name in names)
 
 

@@ -22,33 +22,19 @@ from rnncheck.rounding.rounded import Rounded
 
 @dataclass(frozen=True)
 class Summary:
-    """What a comparison saw, over one block or many.
+    """What a comparison saw, over one block or many."""
 
-    Attributes:
-        count: how many numbers were compared.
-        max_abs_diff: the largest |actual - expected|.
-        noise_energy: the sum of noise².
-        signal_energy: the sum of expected².
-        score_energy: the sum of score², score = |actual - expected| / noise.
-        score_max: the largest score.
-        bound_use: the largest |actual - expected| / bound; None where no bound is carried.
-        worst: where the largest score is.
-        first: the earliest place that rounding does not explain; None when there is none.
-        unmatched: whether NaN or an infinity stands where a finite number is expected.
-        unexpected: whether something else stands where NaN or an infinity is expected.
-    """
-
-    count: int = 0
-    max_abs_diff: float = 0.0
-    noise_energy: float = 0.0
-    signal_energy: float = 0.0
-    score_energy: float = 0.0
-    score_max: float = 0.0
-    bound_use: float | None = None
-    worst: Place | None = None
-    first: Place | None = None
-    unmatched: bool = False
-    unexpected: bool = False
+    count: int = 0  # how many numbers were compared
+    max_abs_diff: float = 0.0  # the largest |actual - expected|
+    noise_energy: float = 0.0  # the sum of noise²
+    signal_energy: float = 0.0  # the sum of expected²
+    score_energy: float = 0.0  # the sum of score², score = |actual - expected|/noise
+    score_max: float = 0.0  # the largest score
+    bound_use: float | None = None  # the largest |actual - expected|/bound; None where no bound is carried
+    worst: Place | None = None  # where the largest score is
+    first: Place | None = None  # the earliest place that rounding does not explain; None when there is none
+    unmatched: bool = False  # whether NaN or an infinity stands where a finite number is expected
+    unexpected: bool = False  # whether something else stands where NaN or an infinity is expected
 
     def __add__(self, other: Summary) -> Summary:
         larger = self if other.worst is None or self.score_max >= other.score_max else other
@@ -109,19 +95,10 @@ class Comparison:
     """The numbers of one block, or of some of its rows, beside what is expected of them.
 
     Call it under `np.errstate(all="ignore")`: numbers that are not finite are part of its work.
-
-    Attributes:
-        squared_scores: (difference/noise)² of each number.
     """
 
     def __init__(self, actual: Array, expected: Rounded | Array, rows: Array | None = None) -> None:
-        """Compute differences, scores and use of the bound.
-
-        Args:
-            actual: as for `compare`.
-            expected: as for `compare`.
-            rows: which rows of the block these are; all when None.
-        """
+        """Compute differences, scores and use of the bound; `rows` says which of the block's these are."""
         self._expected, self._rows = expected, rows
         if isinstance(expected, Rounded):
             value, bound = expected.value, expected.bound
@@ -143,14 +120,13 @@ class Comparison:
             difference = self._judge_infinities(expected, difference)
         narrow = difference.astype(variance.dtype)
         self._use = None if bound is None else _ratio(difference, np.broadcast_to(bound, value.shape))
+        # (difference/noise)² of each number; a small difference's own square would be 0 in single precision.
         self.squared_scores = _ratio(narrow, variance) * narrow
 
     def _judge_infinities(self, expected: Rounded | Array, difference: Array) -> Array:
-        """Return differences that are 0 where both sides agree on NaN or an infinity, infinity where they do not.
-
-        An expected number too large for the implementation's format agrees with an infinity of its sign. Where
-        something on the way left the format's range, so that the noise is infinite, anything may be right.
-        """
+        # Differences become 0 where both sides agree on NaN or an infinity, infinity where they do not. An expected
+        # number too large for the implementation's format agrees with an infinity of its sign. Where something on the
+        # way left the format's range, so that the noise is infinite, anything may be right.
         value, actual, variance = self._value, self._actual, self._variance
         rounded = expected.precision.round(value) if isinstance(expected, Rounded) else value
         difference = np.where(np.isfinite(difference), difference, np.where(alike(actual, rounded), 0.0, np.inf))
@@ -180,7 +156,7 @@ class Comparison:
 
     def rows_above(self, score: float) -> Array:
         """Return the indices of the rows with a higher score, worst first."""
-        largest = self._by_row(self.squared_scores).max(axis=1)
+        largest = self.squared_scores.reshape(len(self), -1).max(axis=1)
         above = np.flatnonzero(largest > score**2)
         return above[np.argsort(-largest[above], kind="stable")]
 
@@ -191,10 +167,7 @@ class Comparison:
             return np.array([], np.intp)
         lost = (variance < _LEAST) & ((self._value != 0.0) | (self._actual != 0.0))
         suspicious = ~(scores <= score**2) | ~np.isfinite(variance) | lost
-        return np.flatnonzero(self._by_row(suspicious).any(axis=1))
-
-    def _by_row(self, array: Array) -> Array:
-        return array.reshape(len(array), -1)
+        return np.flatnonzero(suspicious.reshape(len(self), -1).any(axis=1))
 
     def summary(self, block: Block) -> Summary:
         """Return what the comparison saw, with places in the whole array."""
@@ -220,7 +193,7 @@ class Comparison:
         )
 
     def _index(self, index: Any) -> Any:
-        """Return which element of the block an element of the comparison is."""
+        # Which element of the block an element of the comparison is.
         width = self._value[0].size
         return index if self._rows is None else self._rows[index // width] * width + index % width
 
@@ -239,7 +212,7 @@ _LEAST = 2.0**-100
 
 
 def _sum(array: Array) -> float:
-    """Return the sum of all elements, in double precision where single precision does not hold it."""
+    # In double precision where single precision does not hold it.
     total = float(array.sum())
     return total if math.isfinite(total) else float(array.sum(dtype=np.float64))
 
@@ -253,7 +226,7 @@ def _energy_of_finite(value: Array) -> float:
 
 
 def _ratio(difference: Array, limit: Array) -> Array:
-    """difference/limit, where no difference is 0 whatever the limit, and an unknown limit is infinite."""
+    # No difference is 0 whatever the limit, and an unknown limit is infinite.
     ratio = difference / limit
     if math.isnan(ratio.max(initial=0.0)):
         ratio[np.isnan(ratio)] = 0.0

@@ -90,10 +90,10 @@ def judge(
 
     Args:
         summary: the sum over all blocks.
-        layer: the layer that produced the numbers.
-        output: which of its numbers.
-        check: what was compared.
-        shape: the shape of what was compared.
+        layer: see `Row`, for this and the next three.
+        output: see there.
+        check: see there.
+        shape: see there.
         steps_checked: whether each step on the way to these numbers has a row of its own, and matches.
         growth: how far a free-running replay amplified errors on the way, in units of u.
     """
@@ -124,7 +124,7 @@ FAILED = (Verdict.MISMATCH, Verdict.ERROR)
 
 
 def _detail(summary: Summary, verdict: Verdict, check: str) -> str:
-    """Say in words what the numbers of a row cannot."""
+    # What the numbers of a row cannot say.
     if verdict is Verdict.ERROR:
         before = ", from what was recorded before it" if check == Check.STEP else ""
         return f"the equations give no finite number there{before}"
