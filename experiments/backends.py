@@ -16,7 +16,6 @@ from rnncheck.checks.verdicts import Verdict
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job
 from rnncheck.jobs.judge import run_and_judge
-from rnncheck.report.tables import to_text
 
 
 def chosen(count: int, seed: int, backends: tuple[str, ...]) -> list[Case]:
@@ -41,7 +40,7 @@ def main() -> None:
     cases = chosen(arguments.cases, arguments.seed, backends)
     start = time.perf_counter()
     report = run_and_judge([case_job(case) for case in cases], backends)
-    print(to_text(report))
+    print(report)
     print(f"{len(cases)} cases on {', '.join(backends)}: {time.perf_counter() - start:.0f} s")
     raise SystemExit(report.verdict is not Verdict.MATCH)
 

@@ -21,7 +21,8 @@ from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, how_to_run, model_job
 from rnncheck.jobs.judge import judge, judge_recording, run_and_judge
 from rnncheck.jobs.run import perform
-from rnncheck.report.report import Entry, Report
+from rnncheck.report.entries import Entry
+from rnncheck.report.report import Report
 
 
 def verify(
@@ -65,7 +66,7 @@ def verify(
             backend is unknown.
         UnsupportedError: the model has something that rnncheck does not replay.
     """
-    how = how_to_run(paths, metamorphic=metamorphic, rtol=rtol, atol=atol)
+    how = how_to_run(paths, metamorphic=metamorphic, tolerance=make_tolerance(rtol, atol))
     named = named_backends(backends or ())
     with contextlib.ExitStack() as stack:
         if isinstance(model, Case):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +19,8 @@ import click
 from rnncheck.cases.array_files import FILES
 from rnncheck.cases.case import OPTIONS, SIZES, Case
 from rnncheck.cases.deviations import BACKENDS
-from rnncheck.checks.end_to_end import make_tolerance
+from rnncheck.cases.grid import default_grid, product_of
+from rnncheck.checks.end_to_end import Tolerance, make_tolerance
 from rnncheck.equations.formats import FORMATS
 from rnncheck.errors import InputError, RnncheckError
 from rnncheck.frameworks.keras.paths import PATHS
@@ -27,11 +29,15 @@ from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, file_job, how_to_run
 from rnncheck.jobs.judge import judge_files, run_and_judge
 from rnncheck.report.console import accept_any_output, print_result, silence_stdout, with_progress
+from rnncheck.report.entries import MOST_DIAGNOSED, count_cases
 from rnncheck.report.files import check_writable, write_csv, write_json
 from rnncheck.report.report import Report
 from rnncheck.version import __version__
 
+# What shells report for a process that Ctrl-C ended: 128 and the number of SIGINT.
 INTERRUPTED = 130
+
+_FILE = click.Path(path_type=Path)
 
 
 class _Numbers(click.ParamType[list[int]]):
@@ -71,20 +77,65 @@ def _case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _common_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what every command that makes a report takes."""
-    path = click.Path(path_type=Path)
+def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
+    """Add what every command that makes a report takes; write the report, print it, and end with its exit code."""
+
+    @wraps(command)
+    def run(
+        json_path: Path | None,
+        csv_path: Path | None,
+        rtol: float | None,
+        atol: float | None,
+        everything: bool,
+        quiet: bool,
+        **given: Any,
+    ) -> NoReturn:
+        tolerance = make_tolerance(rtol, atol)
+        _check_targets(json_path, csv_path, [value for value in given.values() if isinstance(value, Path)])
+        # Reasons take a while to find: JSON has all of them, a console the first few, CSV none.
+        most = None if json_path is not None else 0 if quiet else MOST_DIAGNOSED
+        report = command(tolerance=tolerance, most_diagnosed=most, **given)
+        if json_path is not None and not report.interrupted:
+            write_json(report, json_path)
+        if csv_path is not None and not report.interrupted:
+            write_csv(report, csv_path)
+        if report.entries and not quiet:
+            _print(report, everything=everything)
+        if report.interrupted:
+            click.echo(f"interrupted after {count_cases(len(report.entries))}; nothing was written", err=True)
+            raise SystemExit(INTERRUPTED)
+        raise SystemExit(report.exit_code)
+
     options = (
-        click.option("--json", "json_path", type=path, help="Write the report as JSON."),
-        click.option("--csv", "csv_path", type=path, help="Write one line for each row as CSV."),
+        click.option("--json", "json_path", type=_FILE, help="Write the report as JSON."),
+        click.option("--csv", "csv_path", type=_FILE, help="Write one line for each row as CSV."),
         click.option("--rtol", type=float, help="Also check a relative tolerance; needs --atol."),
         click.option("--atol", type=float, help="Also check an absolute tolerance; needs --rtol."),
         click.option("--all", "everything", is_flag=True, help="Print every line of a long table."),
         click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells the result."),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    for option in reversed(options):  # the last one that is added comes first in the help
+        run = option(run)
+    return run
+
+
+def _print(report: Report, *, everything: bool) -> None:
+    from rnncheck.report.tables import print_report
+
+    how = {"interrupted": report.interrupted, "everything": everything}
+    print_result(lambda console: print_report(report.entries, console, report.differences, **how))
+
+
+def _check_targets(json_path: Path | None, csv_path: Path | None, read: Iterable[Path]) -> None:
+    """Check before the run that reports can be written and overwrite no input."""
+    sources = {path.resolve() for path in read}
+    for path in (json_path, csv_path):
+        if path is not None:
+            check_writable(path)
+            if path.resolve() in sources:
+                raise InputError(f"{path}: got a file that is read; expected another one for the report.")
+    if json_path is not None and csv_path is not None and json_path.resolve() == csv_path.resolve():
+        raise InputError(f"{json_path}: got it for both reports; expected one file for --json and another for --csv.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -100,8 +151,8 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("model", required=False, type=click.Path(path_type=Path))
-@click.option("--inputs", type=click.Path(path_type=Path), help=f"Inputs of MODEL: {FILES}; random ones if none.")
+@click.argument("model", required=False, type=_FILE)
+@click.option("--inputs", type=_FILE, help=f"Inputs of MODEL: {FILES}; random ones if none.")
 @_case_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for weights and inputs.")
 @click.option(
@@ -117,7 +168,7 @@ def cli() -> None:
     help=f"Compute paths of Keras: {', '.join(PATHS)}, or all.",
 )
 @click.option("--metamorphic", is_flag=True, help="Also run variants that must give the same numbers.")
-@_common_options
+@_reporting
 def verify(
     model: Path | None,
     inputs: Path | None,
@@ -125,14 +176,10 @@ def verify(
     backend: list[str] | None,
     paths: list[str],
     metamorphic: bool,
-    json_path: Path | None,
-    csv_path: Path | None,
-    rtol: float | None,
-    atol: float | None,
-    everything: bool,
-    quiet: bool,
+    tolerance: Tolerance | None,
+    most_diagnosed: int | None,
     **options: Any,
-) -> None:
+) -> Report:
     """Run models in Keras and check every number.
 
     Without arguments it runs the built-in grid. With options it runs Input (T, D) -> layer (M) -> Dense (K) for every
@@ -144,48 +191,19 @@ def verify(
         rnncheck verify --layer lstm,gru --activation relu,tanh --mask mixed --return-sequences
         rnncheck verify model.keras --inputs x.npy
     """  # noqa: D301 - click keeps the lines after its mark as they are
-    how = how_to_run(paths, metamorphic=metamorphic, rtol=rtol, atol=atol)
-    _check_targets(json_path, csv_path, (model, inputs))
+    how = how_to_run(paths, metamorphic=metamorphic, tolerance=tolerance)
     backends = named_backends(backend or ())
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:
-        shown = json_path is not None or not quiet
-        jobs = [file_job(model, inputs, seed=seed, **_sizes(model, inputs, given), blind_spots=shown, **how)]
+        sizes = _sizes(model, inputs, given)
+        jobs = [file_job(model, inputs, seed=seed, blind_spots=most_diagnosed != 0, **sizes, **how)]
     elif inputs is not None:
         raise InputError("--inputs: got it without MODEL; expected a .keras or .h5 file to feed them to.")
     else:
-        jobs = [case_job(case, **how) for case in _cases(given, seed, backends)]
-    _deliver(run_and_judge(jobs, backends), json_path, csv_path, everything=everything, quiet=quiet)
-
-
-def _check_targets(json_path: Path | None, csv_path: Path | None, read: Iterable[Path | None]) -> None:
-    """Check before the run that reports can be written and overwrite no input."""
-    sources = {path.resolve() for path in read if path is not None}
-    for path in (json_path, csv_path):
-        if path is not None:
-            check_writable(path)
-            if path.resolve() in sources:
-                raise InputError(f"{path}: got a file that is read; expected another one for the report.")
-    if json_path is not None and csv_path is not None and json_path.resolve() == csv_path.resolve():
-        raise InputError(f"{json_path}: got it for both reports; expected one file for --json and another for --csv.")
-
-
-def _deliver(
-    report: Report, json_path: Path | None, csv_path: Path | None, *, everything: bool, quiet: bool
-) -> NoReturn:
-    """Write a report where asked, print it, and end with its exit code."""
-    from rnncheck.report.tables import print_report
-
-    if json_path is not None and not report.interrupted:
-        write_json(report, json_path)
-    if csv_path is not None and not report.interrupted:
-        write_csv(report, csv_path)
-    if report.entries and not quiet:
-        print_result(lambda console: print_report(report, console, everything=everything))
-    if report.interrupted:
-        click.echo(f"interrupted after {len(report.entries)} cases; nothing was written", err=True)
-        raise SystemExit(INTERRUPTED)
-    raise SystemExit(report.exit_code)
+        lists = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
+        cases = product_of(lists, seed) if given else default_grid(seed, backends or (configured_backend(),))
+        jobs = [case_job(case, **how) for case in cases]
+    return run_and_judge(jobs, backends, most_diagnosed)
 
 
 def _sizes(path: Path, inputs: Path | None, given: dict[str, Any]) -> dict[str, int | None]:
@@ -202,29 +220,21 @@ def _sizes(path: Path, inputs: Path | None, given: dict[str, Any]) -> dict[str, 
 
 
 @cli.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--inputs", type=click.Path(path_type=Path), required=True, help=f"What it was given: {FILES}.")
-@click.option("--outputs", type=click.Path(path_type=Path), required=True, help=f"What it computed: {FILES}.")
-@click.option(
-    "--states",
-    type=click.Path(path_type=Path),
-    help=f"The state h after every step, (N, T, M), by recurrent layer: {FILES}.",
-)
+@click.argument("model", type=_FILE)
+@click.option("--inputs", type=_FILE, required=True, help=f"What it was given: {FILES}.")
+@click.option("--outputs", type=_FILE, required=True, help=f"What it computed: {FILES}.")
+@click.option("--states", type=_FILE, help=f"The state h after every step, (N, T, M), by recurrent layer: {FILES}.")
 @click.option("--precision", help=f"The format that it computes in: {', '.join(FORMATS)}; that of MODEL if none.")
-@_common_options
+@_reporting
 def compare(
     model: Path,
     inputs: Path,
     outputs: Path,
     states: Path | None,
     precision: str | None,
-    json_path: Path | None,
-    csv_path: Path | None,
-    rtol: float | None,
-    atol: float | None,
-    everything: bool,
-    quiet: bool,
-) -> None:
+    tolerance: Tolerance | None,
+    most_diagnosed: int | None,
+) -> Report:
     """Check what any other program computed, from the arrays that it recorded.
 
     MODEL, a .keras or .h5 file, has the equations and the weights. It is read without Keras, and nothing in it is
@@ -235,15 +245,12 @@ def compare(
         rnncheck compare model.keras --inputs x.npy --outputs y.npy --states h.npz
         rnncheck compare model.keras --inputs x.csv --outputs y.json --precision float16
     """  # noqa: D301 - click keeps the lines after its mark as they are
-    tolerance = make_tolerance(rtol, atol)
-    _check_targets(json_path, csv_path, (model, inputs, outputs, states))
-    shown = json_path is not None or not quiet
-    report = judge_files(model, inputs, outputs, states, precision=precision, tolerance=tolerance, blind_spots=shown)
-    _deliver(report, json_path, csv_path, everything=everything, quiet=quiet)
+    how = {"precision": precision, "tolerance": tolerance, "blind_spots": most_diagnosed != 0}
+    return judge_files(model, inputs, outputs, states, **how)
 
 
 @cli.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=_FILE)
 def show(model: Path) -> None:
     """Show what MODEL is made of, and the equations that will be checked.
 
@@ -261,7 +268,7 @@ def show(model: Path) -> None:
 @cli.command("faults")
 @click.argument("names", nargs=-1)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for weights and inputs.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the results as JSON.")
+@click.option("--json", "json_path", type=_FILE, help="Write the results as JSON.")
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells the result.")
 def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet: bool) -> None:
     """Prove that the checks can fail: catch every known fault, flag no correct run.
@@ -289,14 +296,6 @@ def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet:
 
         print_result(lambda console: print_self_test(found, console), width=150)
     raise SystemExit(not found.passed)
-
-
-def _cases(given: dict[str, Any], seed: int, backends: Sequence[str]) -> list[Case]:
-    from rnncheck.cases.grid import default_grid, product_of
-
-    if not given:
-        return default_grid(seed, backends or (configured_backend(),))
-    return product_of({name: v if isinstance(v, list) else [v] for name, v in given.items()}, seed)
 
 
 def main() -> None:

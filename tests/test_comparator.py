@@ -198,7 +198,7 @@ def test_both_sides_must_agree_on_what_is_not_finite(actual, value, verdict, bou
     assert row.verdict == verdict
     assert row.first == (None if verdict == "match" else {"n": 1, "t": 2, "unit": 3})
     assert row.proven == (verdict == "mismatch")
-    words = {"error": "the equations give no finite number there, from", "mismatch": "NaN or infinity came where"}
+    words = {"error": "the equations give no finite number there, from", "mismatch": "got NaN or infinity; expected"}
     assert row.detail.startswith(words.get(verdict, ""))
     assert bool(row.detail) == (verdict in words)
 

@@ -180,7 +180,7 @@ def test_nan_in_an_output_is_a_mismatch_at_its_place(tmp_path, rnncheck_command,
 
     assert done.code == 1
     assert "n=1 t=3 unit=2" in done.out
-    assert "mismatch: every output: NaN or infinity came where a finite number is expected\n" in done.out
+    assert "mismatch: every output: got NaN or infinity; expected a finite number\n" in done.out
 
 
 def test_nan_in_an_output_alone_is_described():

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from rnncheck import Entry, MismatchError, Report, Row, Verdict
 from rnncheck.checks.verdicts import Check, failed_row
+from rnncheck.report.console import print_result
 from rnncheck.report.tables import MOST_LINES, print_report, to_text
 
 MATCH = Row(
@@ -56,7 +57,7 @@ def report_of(*rows, **options):
 
 
 def lines(report):
-    return [line.rstrip() for line in to_text(report).splitlines()]
+    return [line.rstrip() for line in str(report).splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -291,21 +292,21 @@ def test_text_begins_with_what_failed():
 def test_text_and_string_are_the_same():
     report = report_of(MATCH, MISMATCH)
 
-    assert str(report) == to_text(report)
+    assert str(report) == to_text(report.entries, report.differences)
 
 
 def test_text_in_a_notebook_is_returned_and_not_displayed(monkeypatch):
     shell = type("ZMQInteractiveShell", (), {})()
-    elsewhere = to_text(report_of(MATCH))
+    elsewhere = str(report_of(MATCH))
     monkeypatch.setattr(builtins, "get_ipython", lambda: shell, raising=False)
 
-    assert to_text(report_of(MATCH)) == elsewhere
+    assert str(report_of(MATCH)) == elsewhere
 
 
 def test_text_is_no_wider_than_a_code_block():
     report = Report({}, tuple(Entry("simple_rnn " + "option=value " * 20, (MISMATCH,)) for _ in range(2)))
 
-    assert max(len(line) for line in to_text(report).splitlines()) <= 118
+    assert max(len(line) for line in str(report).splitlines()) <= 118
 
 
 def test_failures_stand_step_checks_first_then_by_step_then_by_sample():
@@ -360,14 +361,14 @@ def test_long_table_of_rows_is_cut_and_says_so():
 def test_table_that_just_fits_is_not_cut():
     report = Report({}, tuple(Entry(f"case {number}", (MATCH,)) for number in range(MOST_LINES)))
 
-    assert "... and" not in to_text(report)
+    assert "... and" not in str(report)
 
 
 def test_everything_prints_every_line():
     report = Report({}, tuple(Entry(f"case {number}", (MISMATCH,)) for number in range(MOST_LINES + 6)))
     console = Console(file=io.StringIO(), width=118)
 
-    print_report(report, console, everything=True)
+    print_report(report.entries, console, everything=True)
 
     assert "... and" not in console.file.getvalue()
     assert console.file.getvalue().count("case 29") == 2
@@ -470,6 +471,14 @@ def test_match_raises_nothing():
     report_of(MATCH, UNCOUNTED).raise_for_mismatch()
 
 
+def test_result_in_a_notebook_goes_to_stdout(monkeypatch, capsys):
+    monkeypatch.setattr(builtins, "get_ipython", type("ZMQInteractiveShell", (), {}), raising=False)
+
+    print_result(lambda console: console.print("a result"))
+
+    assert capsys.readouterr().out == "a result\n"
+
+
 @pytest.mark.parametrize("row", [MISMATCH, ERROR, UNDECIDABLE], ids=lambda row: str(row.verdict))
 def test_anything_but_a_match_raises_with_the_report(row):
     report = report_of(MATCH, row)
@@ -478,5 +487,5 @@ def test_anything_but_a_match_raises_with_the_report(row):
         report.raise_for_mismatch()
 
     assert raised.value.report is report
-    assert str(raised.value) == to_text(report)
+    assert str(raised.value) == str(report)
     assert isinstance(raised.value, AssertionError)

@@ -56,7 +56,7 @@ class Row:
             expected.
         decides: whether the overall verdict counts this row. An end-to-end row that is undecidable does not
             when every step on the way to that output was checked.
-        detail: why a row is an error or a step undecidable, or that NaN came, in words; empty otherwise.
+        detail: why a row is an error or a step undecidable, or that NaN appeared, in words; empty otherwise.
     """
 
     layer: str
@@ -131,7 +131,7 @@ def _detail(summary: Summary, verdict: Verdict, check: str) -> str:
     if verdict is Verdict.UNDECIDABLE and check == Check.STEP:
         return "something on the way is too large for the format, so that nobody knows what rounding does there"
     if verdict is Verdict.MISMATCH and summary.unmatched:
-        return "NaN or infinity came where a finite number is expected"
+        return "got NaN or infinity; expected a finite number"
     return ""
 
 

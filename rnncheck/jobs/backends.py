@@ -13,7 +13,7 @@ from rnncheck.errors import InputError
 from rnncheck.frameworks.keras.session import installed_backends
 from rnncheck.jobs.run import Run
 from rnncheck.network import Array
-from rnncheck.report.report import Difference
+from rnncheck.report.entries import Difference
 
 OTHER_WEIGHTS = (
     "Keras' initialisers draw other weights on each backend, so that nothing is said of how far their outputs differ."
@@ -55,9 +55,9 @@ def differences(name: str, runs: Mapping[str, Sequence[Run]], *, by_path: bool) 
     """Yield the largest difference between the outputs of each two backends, on each path that both ran.
 
     Args:
-        name: of what was run.
+        name: what was run.
         runs: what became of it, by backend.
-        by_path: whether paths were asked for, so that their names matter.
+        by_path: whether to name the path.
     """
     outputs = {
         (each.path, backend): [output for recording in each.recordings for output in recording.outputs]
@@ -73,7 +73,7 @@ def differences(name: str, runs: Mapping[str, Sequence[Run]], *, by_path: bool) 
 
 
 def _largest(a: Array, b: Array) -> float:
-    """Return the largest |a - b|; NaN or an infinity on both sides is no difference, on one side an infinite one."""
+    # The same NaN or infinity on both sides is no difference, on one side an infinite one.
     a, b = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(invalid="ignore"):
         difference = np.where(alike(a, b), 0.0, np.abs(a - b))

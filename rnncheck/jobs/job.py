@@ -10,7 +10,7 @@ from typing import Any
 from rnncheck.cases.array_files import read_arrays, taken_for_granted, told_of
 from rnncheck.cases.case import Case
 from rnncheck.cases.inputs import check_inputs, random_inputs
-from rnncheck.checks.end_to_end import Tolerance, make_tolerance
+from rnncheck.checks.end_to_end import Tolerance
 from rnncheck.checks.relations import RELATIONS
 from rnncheck.errors import InputError
 from rnncheck.frameworks.keras.paths import named_paths
@@ -21,48 +21,24 @@ DEFAULT_PATHS = ("predict",)
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Something to check, and how. It can be pickled unless its subject is a model in this process.
-
-    Attributes:
-        subject: what is checked.
-        calls: the inputs of each call in a row; empty for a case, which makes its own.
-        seed: what weights or inputs were drawn with; None if they were given.
-        paths: the compute paths, by the names of `rnncheck.frameworks.keras.paths.PATHS`.
-        relations: those of `rnncheck.checks.relations.RELATIONS` to try on each path.
-        tolerance: an extra limit to check.
-        precision: the format that recorded arrays were computed in; None for the one that the model names.
-        blind_spots: whether to look for the faults that a run which matches could not have shown.
-    """
+    """Something to check, and how. It can be pickled unless its subject is a model in this process."""
 
     subject: Subject
-    calls: Calls = ()
-    seed: int | None = None
-    paths: tuple[str, ...] = DEFAULT_PATHS
-    relations: tuple[str, ...] = ()
-    tolerance: Tolerance | None = None
-    precision: str | None = None
-    blind_spots: bool = False
+    calls: Calls = ()  # the inputs of each call in a row; empty for a case, which makes its own
+    seed: int | None = None  # what weights or inputs were drawn with; None if they were given
+    paths: tuple[str, ...] = DEFAULT_PATHS  # of rnncheck.frameworks.keras.paths.PATHS
+    relations: tuple[str, ...] = ()  # of rnncheck.checks.relations.RELATIONS, to try on each path
+    tolerance: Tolerance | None = None  # an extra limit to check
+    precision: str | None = None  # the format that recorded arrays were computed in; None for that of the model
+    blind_spots: bool = False  # whether to look for the faults that a run which matches could not have shown
 
 
-def how_to_run(
-    paths: Sequence[str] = DEFAULT_PATHS,
-    *,
-    metamorphic: bool = False,
-    rtol: float | None = None,
-    atol: float | None = None,
-) -> dict[str, Any]:
-    """Return those fields of a Job that say how to run it.
-
-    Args:
-        paths: names of compute paths, or `all` among them.
-        metamorphic: whether to try every relation.
-        rtol: relative tolerance of an extra check, together with atol.
-        atol: absolute tolerance of an extra check, together with rtol.
+def how_to_run(paths: Sequence[str], *, metamorphic: bool, tolerance: Tolerance | None) -> dict[str, Any]:
+    """Return those fields of a Job that say how to run it, from options of `rnncheck.verify`.
 
     Raises:
-        InputError: there is no such path, or only one of the tolerances.
+        InputError: there is no such path.
     """
-    tolerance = make_tolerance(rtol, atol)
     return {"paths": named_paths(paths), "relations": tuple(RELATIONS) if metamorphic else (), "tolerance": tolerance}
 
 
@@ -81,7 +57,7 @@ def model_job(
         inputs: one array, several, or a mapping by name; None to draw them.
         seed: for random inputs.
         samples: N of random inputs.
-        steps: T of random inputs if the model leaves it open.
+        steps: T of random inputs, if the model leaves it open.
         how: other fields of the job.
 
     Raises:
@@ -97,17 +73,15 @@ def model_job(
         raise InputError(f"{given}: got both {given} and inputs; expected one or the other.")
     else:
         arrays = check_inputs(network, inputs)
+    # The second call shows whether states last from one call to the next.
     calls = (arrays, arrays) if network.stateful else (arrays,)
     return Job(subject, calls, seed if inputs is None else None, **how)
 
 
 def file_job(path: Path, inputs: Path | None, **options: Any) -> Job:
-    """Read a model file and a file of inputs, before Keras is needed; return the job of running the model.
+    """Read a model file and a file of inputs, or draw random ones; return the job of running the model.
 
-    Args:
-        path: a `.keras` or `.h5` file.
-        inputs: `.npy`, `.npz`, `.csv` or `.json`; None to draw random inputs.
-        options: as `model_job` takes them.
+    Nothing here needs Keras, so that a mistake in a file is told before it starts.
 
     Raises:
         InputError: a file cannot be read, or the inputs do not fit the model.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,65 +23,61 @@ from rnncheck.frameworks.recorded import read_recording, worth_recording
 from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import OTHER_WEIGHTS, differences, have_the_same_weights
 from rnncheck.jobs.job import DEFAULT_PATHS, Job
+from rnncheck.jobs.processes import Answer, run_in_processes
 from rnncheck.jobs.run import Run, perform
 from rnncheck.network import Network, Recording
 from rnncheck.report.console import with_progress
-from rnncheck.report.report import Difference, Entry, Report
+from rnncheck.report.entries import Difference, Entry
+from rnncheck.report.report import Report
 
 # More jobs than this are worth the start of further processes, which share the cores with each other.
 _FEW = 12
 _MOST_PROCESSES = 4
 
 
-def run_and_judge(jobs: Sequence[Job], backends: Sequence[str] = ()) -> Report:
+def run_and_judge(jobs: Sequence[Job], backends: Sequence[str] = (), most_diagnosed: int | None = None) -> Report:
     """Run jobs and judge them; an interrupt ends this and keeps what was found.
 
     Args:
         jobs: what to run: few in this process, many in several.
         backends: Keras' backends to run each job on, in processes of their own; none for the one that Keras has here.
+        most_diagnosed: after how many mismatches no reason is searched for any more; None to diagnose all.
     """
     entries: list[Entry] = []
     found: list[Difference] = []
-    settings: dict[str, Mapping[str, str]] = {}
+    settings: dict[str, dict[str, None]] = {}  # name -> its values, in the order in which backends have them
     interrupted = False
     try:
         with contextlib.closing(_runs(jobs, backends)) as answers:
             for job, answer in zip(jobs, with_progress(jobs, answers), strict=True):
                 runs = {backend: each for backend, (each, _) in answer.items()}
-                settings |= {backend: said for backend, (_, said) in answer.items()}
+                for _, environment_there in answer.values():
+                    for name, value in environment_there.items():
+                        settings.setdefault(name, {})[value] = None
                 alike = have_the_same_weights(runs.values())
                 for backend, each in runs.items():
-                    entries += judge(job, each, backend, () if alike else (OTHER_WEIGHTS,))
+                    failed = sum(entry.verdict is Verdict.MISMATCH for entry in entries)
+                    diagnosed = most_diagnosed is None or failed < most_diagnosed
+                    entries += judge(job, each, backend, () if alike else (OTHER_WEIGHTS,), diagnosed=diagnosed)
                 if alike:
                     found += differences(job.subject.name, runs, by_path=job.paths != DEFAULT_PATHS)
     except KeyboardInterrupt:
         interrupted = True
-    return Report(_merged(settings.values()) or environment(), tuple(entries), interrupted, tuple(found))
+    where = {name: ", ".join(values) for name, values in settings.items()} or environment()
+    return Report(where, tuple(entries), interrupted, tuple(found))
 
 
-def _runs(
-    jobs: Sequence[Job], backends: Sequence[str]
-) -> Generator[dict[str, tuple[tuple[Run, ...], Mapping[str, str]]]]:
-    """Yield what became of each job on each backend, with the environment that it ran in."""
+def _runs(jobs: Sequence[Job], backends: Sequence[str]) -> Generator[dict[str, Answer]]:
+    """Yield what became of each job on each backend."""
     processes = min(_MOST_PROCESSES, os.cpu_count() or 1) if len(jobs) > _FEW else 1
     require_keras(backends)
     if backends or processes > 1:
-        from rnncheck.jobs.processes import run_in_processes
-
+        # Each backend has one process: the backends already run side by side.
         yield from run_in_processes(jobs, backends or ("",), 1 if backends else processes)
         return
     load_keras()
     for job in jobs:
         yield {"": (perform(job), environment())}
-
-
-def _merged(settings: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return the environments of all backends as one, with values that differ side by side."""
-    found: dict[str, dict[str, None]] = {}
-    for each in settings:
-        for name, value in each.items():
-            found.setdefault(name, {})[value] = None
-    return {name: ", ".join(values) for name, values in found.items()}
 
 
 def judge_recording(
@@ -131,7 +127,9 @@ def judge_files(model: Path, inputs: Path, outputs: Path, states: Path | None, *
     return judge_recording(subject.noting(note), recording, **options)
 
 
-def judge(job: Job, runs: Sequence[Run], backend: str = "", notes: Sequence[str] = ()) -> tuple[Entry, ...]:
+def judge(
+    job: Job, runs: Sequence[Run], backend: str = "", notes: Sequence[str] = (), *, diagnosed: bool = True
+) -> tuple[Entry, ...]:
     """Check what became of a job; return an entry of a report for each path that was run.
 
     Args:
@@ -139,59 +137,66 @@ def judge(job: Job, runs: Sequence[Run], backend: str = "", notes: Sequence[str]
         runs: what became of it.
         backend: where it ran, if there are several.
         notes: what a reader must know besides.
+        diagnosed: whether to search for the reasons of a mismatch.
     """
     missing = [f"path `{each.path}` was not run: {each.not_applicable}" for each in runs if each.not_applicable]
     done = [each for each in runs if not each.not_applicable]
-    if not done:
-        return (_entry(job, Run(error="; ".join(missing)), backend, (), notes),)
-    return tuple(_entry(job, each, backend, missing, notes) for each in done)
-
-
-def _entry(job: Job, run: Run, backend: str, missing: Sequence[str], notes: Sequence[str]) -> Entry:
+    if not done:  # nothing ran, which is the result
+        done, missing = [Run(error="; ".join(missing))], []
     case = job.subject.model if isinstance(job.subject.model, Case) else None
-    path = run.path if job.paths != DEFAULT_PATHS else ""
-    rows, said, reasons = _checked(job, run, job.subject.name if case is None else case.layer)
-    words = (f" --paths {path}" if path else "") + (" --metamorphic" if job.relations else "")
-    return Entry(
-        job.subject.name,
-        rows,
-        seed=job.seed,
-        case=None if case is None else case.to_dict(),
-        model=job.subject.name if case is None else None,
-        reproduce="" if case is None else reproduce_command(case) + words,
-        notes=(*job.subject.notes, *missing, *said, *notes),
-        backend=backend,
-        path=path,
-        **reasons._asdict(),
-    )
+    entries = []
+    for run in done:
+        rows, said, reasons = _checked(job, run, job.subject.name if case is None else case.layer, diagnosed)
+        # The usual path goes without saying, unless it was one of several.
+        path = run.path if job.paths != DEFAULT_PATHS else ""
+        words = (f" --paths {path}" if path else "") + (" --metamorphic" if job.relations else "")
+        entry = Entry(
+            job.subject.name,
+            rows,
+            seed=job.seed,
+            case=None if case is None else case.to_dict(),
+            model=job.subject.name if case is None else None,
+            reproduce="" if case is None else reproduce_command(case) + words,
+            notes=(*job.subject.notes, *missing, *said, *notes),
+            backend=backend,
+            path=path,
+            **reasons._asdict(),
+        )
+        entries.append(entry)
+    return tuple(entries)
 
 
-def _checked(job: Job, run: Run, name: str) -> tuple[tuple[Row, ...], Sequence[str], Reasons]:
+def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> tuple[tuple[Row, ...], Sequence[str], Reasons]:
     """Hold a run against the equations; return rows, notes and reasons."""
     if run.network is None or run.error:
         return (failed_whole(name, run.error),), (), Reasons()
     recorded = not run.path
-    name = job.precision or ("" if recorded else PATHS[run.path].format)
-    network = in_format(run.network, name) if name else run.network  # products may have another format on a path
+    # A path may multiply in another format than the layers name, such as TF32 on a GPU.
+    precision = job.precision or ("" if recorded else PATHS[run.path].format)
+    network = in_format(run.network, precision) if precision else run.network
     rows, notes = check(network, run.recordings, job.tolerance, run.related)
+    # The rows of relations hold one run against another: no fault of the equations explains them.
     known = of_the_equations(rows)
-    asked = recorded or worst(known) is Verdict.MISMATCH
+    verdict = worst(known)
+    if verdict is Verdict.MISMATCH and not diagnosed:
+        return rows, notes, Reasons()
+    asked = recorded or verdict is Verdict.MISMATCH
     reasons = explain(
         network,
         run.recordings,
         known,
-        stated=(name or own_format(network)) if asked else "",
+        stated=(precision or own_format(network)) if asked else "",
         unchanged=run.network,
         with_blind_spots=job.blind_spots,
     )
-    return rows, (*notes, *(_advice(network, run.recordings[0], known) if recorded else ())), reasons
+    return rows, (*notes, *(_advice(network, run.recordings[0], verdict) if recorded else ())), reasons
 
 
-def _advice(network: Network, recording: Recording, rows: Sequence[Row]) -> Iterator[str]:
+def _advice(network: Network, recording: Recording, verdict: Verdict) -> Iterator[str]:
     """Say what a verdict on recorded arrays assumes, and what would make one possible."""
     if network.stateful:
         yield "the model is stateful: what was recorded is taken for a first call, which starts from zero states."
-    if worst(rows) is Verdict.UNDECIDABLE and (helpful := worth_recording(network, recording)):
+    if verdict is Verdict.UNDECIDABLE and (helpful := worth_recording(network, recording)):
         yield (
             f"record the state h of {', '.join(map(repr, helpful))} after every step, (N, T, M), and give it as "
             "states: then every step is checked on its own, and the verdict does not depend on how errors grow."

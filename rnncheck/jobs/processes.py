@@ -23,9 +23,13 @@ TIME_LIMIT = 300.0
 
 Answer = tuple[tuple[Run, ...], Mapping[str, str]]  # what became of a job, and the environment of its process
 
-# JAX computes float64 as float32 unless it is told not to. loky replaces processes that grow by 300 MB, as
-# frameworks do.
-_SETTINGS = {"JAX_ENABLE_X64": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15"}
+_SETTINGS = {
+    # JAX computes float64 as float32 unless it is told not to.
+    "JAX_ENABLE_X64": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    # loky replaces processes that grow by 300 MB, as frameworks do.
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15",
+}
 
 
 def run_in_processes(
@@ -40,10 +44,11 @@ def run_in_processes(
         time_limit: seconds that a job may take.
 
     Raises:
-        InputError: what this needs is not installed.
+        InputError: Keras, a backend or loky is not installed.
     """
     require_keras(backends, "loky")
     processes = {backend: [Process(backend, time_limit) for _ in range(count)] for backend in backends}
+    # The threads only wait; one for each process.
     threads = [ThreadPoolExecutor(count) for _ in backends]
     try:
         answers = [pool.map(_by_turns(own), jobs) for pool, own in zip(threads, processes.values(), strict=True)]
@@ -93,6 +98,7 @@ class Process:
         except TimeoutError:
             problem = f"{self._backend} took longer than {self._time_limit:g} s and was stopped"
         except (BrokenProcessPool, ShutdownExecutorError) as error:
+            # loky tells the exit code in words only.
             code = re.search(r"exit codes of the workers are {(.+)}", str(error))
             problem = f"{self._backend}: its process died" + (f" with exit code {code[1]}" if code else "")
         else:

@@ -17,23 +17,14 @@ from rnncheck.network import Network, Recording
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What became of a job on one compute path.
+    """What became of a job on one compute path."""
 
-    Attributes:
-        path: the name of the path; empty for what another program recorded, and for a model that did not open.
-        network: the equations; None for a model that did not open.
-        recordings: what was produced, one recording for each call; empty if it failed or was not run.
-        related: what became of the relations.
-        error: why it failed; empty if it did not.
-        not_applicable: why there was nothing to run; empty if there was.
-    """
-
-    path: str = ""
-    network: Network | None = None
-    recordings: tuple[Recording, ...] = ()
-    related: tuple[Related, ...] = ()
-    error: str = ""
-    not_applicable: str = ""
+    path: str = ""  # empty for what another program recorded, and for a model that did not open
+    network: Network | None = None  # the equations; None for a model that did not open
+    recordings: tuple[Recording, ...] = ()  # one for each call; empty if it failed or was not run
+    related: tuple[Related, ...] = ()  # what became of the relations
+    error: str = ""  # why it failed; empty if it did not
+    not_applicable: str = ""  # why there was nothing to run; empty if there was
 
 
 def perform(job: Job) -> tuple[Run, ...]:
@@ -63,6 +54,7 @@ def _on_path(path: str, model: Any, network: Network, calls: Calls, relations: S
     except RnncheckError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
+        # Some limits of a path are known only when Keras refuses.
         refusal = PATHS[path].refusal
         if refusal and refusal in str(error):
             return Run(path, network, not_applicable=f"Keras says that {refusal} for one of the layers")

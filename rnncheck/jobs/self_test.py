@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
-from rnncheck.cases.case import Case
+from rnncheck.cases.case import SIZES, Case
 from rnncheck.cases.grid import default_grid
 from rnncheck.checks.check import failed_whole
 from rnncheck.checks.thresholds import SCORE_LIMIT
@@ -43,54 +43,13 @@ from rnncheck.jobs.processes import run_in_processes
 from rnncheck.network import Network, Recording
 from rnncheck.report.self_test import Control, Outcome, SelfTest
 
-
-@dataclass
-class _Progress:
-    """What was found so far."""
-
-    faults: Sequence[Fault]
-    outcomes: dict[str, Outcome]
-    controls: dict[str, Control] = field(default_factory=dict)
-
-    @property
-    def pending(self) -> list[Fault]:
-        return [fault for fault in self.faults if not self.outcomes[fault.name].caught]
-
-    @property
-    def done(self) -> bool:
-        """Whether every fault is caught, and every control has run on every cell."""
-        counts = [self.controls.get(name, Control(name, "")).runs for name in (*_IMPLEMENTATIONS, *_WAYS)]
-        return not self.pending and min(counts) == len(_CELLS)
-
-    def note(self, name: str, summary: str, case: Case, rows: Sequence[Row]) -> None:
-        self.controls[name] = self.controls.get(name, Control(name, summary)).after(str(case), rows)
-
-
-# (network, the inputs of each call) -> what an implementation records.
-Implementation = Callable[[Network, Sequence[Any]], Sequence[Recording]]
-
-
-def _summing(arithmetic: Callable[[], Emulation]) -> Implementation:
-    return lambda network, calls: emulate(network, calls, arithmetic())
-
-
-# Correct implementations other than Keras.
-_IMPLEMENTATIONS: Mapping[str, tuple[str, Implementation]] = {
-    "first to last": (
-        "products are summed from the first term to the last",
-        _summing(lambda: Summing(one_after_the_other)),
-    ),
-    "last to first": (
-        "products are summed from the last term to the first",
-        _summing(lambda: Summing(last_to_first)),
-    ),
-    "in pairs": ("products are summed pair by pair", _summing(lambda: Summing(in_pairs))),
-    "fused multiply-add": ("every product is added unrounded", _summing(lambda: Summing(fused))),
-    "flush to zero": ("numbers below the smallest normal one are zero", _summing(Flushing)),
-    "sigmoid by tanh": (
-        "sigmoid is computed as (1 + tanh(x/2))/2",
-        lambda network, calls: emulate(with_sigmoid_by_tanh(network), calls),
-    ),
+# Correct implementations other than Keras: what is special about them, and the arithmetic that they compute in.
+_ARITHMETICS: Mapping[str, tuple[str, Callable[[], Emulation]]] = {
+    "first to last": ("products are summed from the first term to the last", lambda: Summing(one_after_the_other)),
+    "last to first": ("products are summed from the last term to the first", lambda: Summing(last_to_first)),
+    "in pairs": ("products are summed pair by pair", lambda: Summing(in_pairs)),
+    "fused multiply-add": ("every product is added unrounded", lambda: Summing(fused)),
+    "flush to zero": ("numbers below the smallest normal one are zero", Flushing),
 }
 
 # Other ways of Keras to run the same model.
@@ -98,6 +57,22 @@ _WAYS = ("call", "jit", "unroll", "all_true_mask", "batch_of_one")
 
 # The cells that the controls run on.
 _CELLS = ("simple_rnn", "lstm", "gru")
+
+
+@dataclass
+class _Progress:
+    """What was found so far."""
+
+    faults: Sequence[Fault]
+    outcomes: dict[str, Outcome]  # by the name of the fault
+    controls: dict[str, Control] = field(default_factory=dict)  # by name
+
+    @property
+    def pending(self) -> list[Fault]:
+        return [fault for fault in self.faults if not self.outcomes[fault.name].caught]
+
+    def note(self, name: str, summary: str, case: Case, rows: Sequence[Row]) -> None:
+        self.controls[name] = self.controls.get(name, Control(name, summary)).after(str(case), rows)
 
 
 def named_faults(names: Sequence[str]) -> tuple[Fault, ...]:
@@ -134,13 +109,14 @@ def self_test(
     progress = _Progress(faults, {fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in faults})
     controls: list[Case] = []
     for case in track(_cases(seed)):
-        if progress.done:
+        if not progress.pending and len(controls) == len(_CELLS):
             break
         with quiet_framework(), Subject.of(case).in_keras() as (model, network, calls):
             recordings = record(model, network, calls)
             progress.note("Keras", "Keras as it is", case, rows_against(network, recordings))
             _try_faults(progress, case, network, recordings)
-            if _is_control(case):
+            plain = Case(layer=case.layer, **{size: getattr(case, size) for size in SIZES}, seed=case.seed)
+            if case == plain and case.layer in _CELLS:
                 _try_controls(progress, case, model, network, calls)
                 controls.append(case)
     _try_other_backends(progress, controls)
@@ -148,26 +124,23 @@ def self_test(
 
 
 def _cases(seed: int) -> list[Case]:
-    """Return the smallest case of each kind of the built-in grid, smallest first."""
-    kinds: dict[tuple[Any, ...], Case] = {}
+    # The smallest case of each kind, smallest first: two cases are of a kind if they agree in what matters to faults.
+    cases: dict[tuple[Any, ...], Case] = {}
     for case in sorted(default_grid(seed, [configured_backend()]), key=lambda case: case.N * case.T * case.M):
-        kinds.setdefault(_kind(case), case)
-    return list(kinds.values())
-
-
-def _kind(case: Case) -> tuple[Any, ...]:
-    """Return the options that matter to faults."""
-    flags = (case.return_state, case.go_backwards, case.stateful, case.initial_state, case.flatten, case.reset_after)
-    usual = (case.activation == "tanh", case.recurrent_activation == "sigmoid", case.dense_activation == "linear")
-    return (case.layer, case.wrapper, case.merge_mode, case.layers, case.mask, *flags, *usual)
+        kind = (case.layer, case.wrapper, case.merge_mode, case.layers, case.mask)
+        flags = (case.return_state, case.go_backwards, case.stateful, case.initial_state, case.flatten)
+        # Most faults of an activation show with any but the usual one.
+        usual = (case.activation == "tanh", case.recurrent_activation == "sigmoid", case.dense_activation == "linear")
+        cases.setdefault((*kind, *flags, case.reset_after, *usual), case)
+    return list(cases.values())
 
 
 def _try_faults(progress: _Progress, case: Case, network: Network, recordings: Sequence[Recording]) -> None:
-    """Hold a run against its network with each fault that is still to be caught."""
-    twice = recordings if len(recordings) > 1 else (*recordings, *recordings)  # nothing may last from call to call
+    # Nothing may last from one call to the next: the same call twice shows states that do.
+    twice = recordings if len(recordings) > 1 else (*recordings, *recordings)
     for injection in injections(network, progress.pending):
         outcome = progress.outcomes[injection.fault.name]
-        if outcome.caught:
+        if outcome.caught:  # in another layer of this case
             continue
         failed = failures(rows_against(injection.network, twice))
         if not failed:
@@ -184,25 +157,20 @@ def _try_faults(progress: _Progress, case: Case, network: Network, recordings: S
         )
 
 
-def _is_control(case: Case) -> bool:
-    """Whether the controls run on a case: a plain one of each cell."""
-    plain = Case(layer=case.layer, **{size: getattr(case, size) for size in "NTDMK"}, seed=case.seed)
-    return case == plain and case.layer in _CELLS
-
-
 def _try_controls(progress: _Progress, case: Case, model: Any, network: Network, calls: Sequence[Any]) -> None:
-    """Try correct implementations other than Keras, and other ways of Keras to run a model."""
     from rnncheck.frameworks.keras.run import record
 
-    for name, (summary, implementation) in _IMPLEMENTATIONS.items():
-        progress.note(name, summary, case, rows_against(network, implementation(network, calls)))
+    for name, (summary, arithmetic) in _ARITHMETICS.items():
+        rows = rows_against(network, emulate(network, calls, arithmetic()))
+        progress.note(name, summary, case, rows)
+    rows = rows_against(network, emulate(with_sigmoid_by_tanh(network), calls))
+    progress.note("sigmoid by tanh", "sigmoid is computed as (1 + tanh(x/2))/2", case, rows)
     for path in (PATHS[name] for name in _WAYS):
         rows = rows_against(network, record(model, network, calls, path))
         progress.note(path.name, path.summary, case, rows)
 
 
 def _try_other_backends(progress: _Progress, cases: Sequence[Case]) -> None:
-    """Run the cases of the controls on the other backends that are installed."""
     others = [name for name in named_backends(["all"]) if name != environment()["backend"]]
     if not others:
         return

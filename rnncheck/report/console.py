@@ -25,7 +25,9 @@ def with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) 
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(results, "checking", len(items), console=Console(stderr=True), transient=True)
+    yield from track(
+        results, "checking", len(items), console=Console(stderr=True, force_jupyter=False), transient=True
+    )
 
 
 def print_result(show: Callable[[Console], None], width: int = 118) -> None:
@@ -40,7 +42,7 @@ def print_result(show: Callable[[Console], None], width: int = 118) -> None:
     terminal = sys.stdout.isatty()
     rendered = io.StringIO()
     columns = shutil.get_terminal_size().columns if terminal else width
-    show(Console(file=rendered, force_terminal=terminal or None, width=columns, highlight=False))
+    show(Console(file=rendered, force_terminal=terminal or None, force_jupyter=False, width=columns, highlight=False))
     try:
         sys.stdout.write(rendered.getvalue())
         sys.stdout.flush()

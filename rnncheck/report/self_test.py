@@ -7,53 +7,33 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnncheck.checks.verdicts import FAILED, Check, Row
-from rnncheck.report.values import SCHEMA, plain_values
+from rnncheck.report.entries import SCHEMA, plain_values
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one fault.
+    """The result of one fault."""
 
-    Attributes:
-        fault: its name.
-        group: its class.
-        summary: what it does.
-        caught: whether some case showed it.
-        check: the check that caught it, `step` or `end_to_end`; empty if none did.
-        layer: the layer that it was in.
-        margin: the largest score there, as a multiple of the limit.
-        case: the smallest case that shows it; empty if none does.
-        hidden: in how many smaller places it was tried and did not show.
-    """
-
-    fault: str
-    group: str
-    summary: str
+    fault: str  # its name
+    group: str  # its class
+    summary: str  # what it does
     caught: bool = False
-    check: str = ""
-    layer: str = ""
-    margin: float = 0.0
-    case: str = ""
-    hidden: int = 0
+    check: str = ""  # the check that caught it, `step` or `end_to_end`
+    layer: str = ""  # the layer that it was in
+    margin: float = 0.0  # the largest score there, as a multiple of the limit
+    case: str = ""  # the smallest case that shows it; empty if none does
+    hidden: int = 0  # in how many smaller places it was tried and did not show
 
 
 @dataclass(frozen=True)
 class Control:
-    """Correct runs of one kind, none of which may be flagged.
-
-    Attributes:
-        name: of the kind.
-        summary: what is different about them.
-        runs: how many there were.
-        alarms: the cases that were flagged.
-        score_max: the largest score of a step.
-    """
+    """Correct runs of one kind, none of which may be flagged."""
 
     name: str
-    summary: str
+    summary: str  # what is different about them
     runs: int = 0
-    alarms: tuple[str, ...] = ()
-    score_max: float = 0.0
+    alarms: tuple[str, ...] = ()  # the cases that were flagged
+    score_max: float = 0.0  # the largest score of a step
 
     def after(self, case: str, rows: Sequence[Row]) -> Control:
         """Return the control after one more run."""
@@ -64,15 +44,10 @@ class Control:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What the self-test found.
+    """What the self-test found."""
 
-    Attributes:
-        outcomes: one for each fault.
-        controls: one for each kind of correct run.
-    """
-
-    outcomes: tuple[Outcome, ...] = ()
-    controls: tuple[Control, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()  # one for each fault
+    controls: tuple[Control, ...] = ()  # one for each kind of correct run
 
     @property
     def passed(self) -> bool:

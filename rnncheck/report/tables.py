@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import math
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -14,16 +14,33 @@ from rich.table import Table
 from rich.text import Text
 
 from rnncheck.checks.verdicts import FAILED, Check, Verdict
-from rnncheck.report.values import place_text, shape_text
+from rnncheck.report.entries import (
+    MOST_DIAGNOSED,
+    Difference,
+    Entry,
+    backends_of,
+    count_cases,
+    failures_of,
+    frame_of,
+    paths_of,
+    place_text,
+    shape_text,
+    worst_of,
+)
 
 if TYPE_CHECKING:
-    from rnncheck.faults.diagnosis import Explanation
-    from rnncheck.report.report import Entry, Report
     from rnncheck.report.self_test import SelfTest
 
 # Longer tables are cut here; --json and --csv have everything.
 MOST_LINES = 24
 
+# Why an end-to-end row does not decide.
+_TOO_FAR = (
+    "the end-to-end difference cannot be judged, because errors were amplified too far or are too large a share of "
+    "the signal; every step on the way was checked instead."
+)
+
+# As wide as a README's code block.
 _WIDTH = 118
 
 _STYLES = {
@@ -34,38 +51,59 @@ _STYLES = {
 }
 
 
-def to_text(report: Report) -> str:
-    """Return a report as plain text, as wide as a README's code block."""
+def to_text(entries: Sequence[Entry], differences: Sequence[Difference] = (), *, interrupted: bool = False) -> str:
+    """Return a report as plain text."""
     buffer = io.StringIO()
-    print_report(report, Console(file=buffer, width=_WIDTH, color_system=None, force_jupyter=False))
+    # In a notebook Rich would write past the buffer.
+    console = Console(file=buffer, width=_WIDTH, color_system=None, force_jupyter=False)
+    print_report(entries, console, differences, interrupted=interrupted)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 
-def print_report(report: Report, console: Console, *, everything: bool = False) -> None:
+def to_html(entries: Sequence[Entry], *, interrupted: bool = False) -> str:
+    """Return a report as a notebook shows it: the rows as a table, notes, and a conclusion."""
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in _notes(entries))
+    table = frame_of(entries).to_html(index=False, max_rows=MOST_LINES, na_rep="-")
+    return (
+        f"<div>{table}{notes}<p><b>{html.escape(_conclusion(entries, interrupted=interrupted).plain)}</b></p></div>"
+    )
+
+
+def print_report(
+    entries: Sequence[Entry],
+    console: Console,
+    differences: Sequence[Difference] = (),
+    *,
+    interrupted: bool = False,
+    everything: bool = False,
+) -> None:
     """Print a report: what failed, then a line for each case, notes, and a conclusion.
 
     Args:
-        report: what to print.
-        console: where to.
+        entries: what ran.
+        console: where to print.
+        differences: between each two backends.
+        interrupted: whether the run was stopped before its end.
         everything: whether to print every line, however many there are.
     """
-    most = len(report.rows) + 1 if everything else MOST_LINES
-    if report.failures():
-        console.print(_failures_table(report, most))
-        _say_what_was_cut(console, len(report.failures()) - most, "more rows failed")
-    if report.backends:
-        console.print(_backends_table(report, most))
+    rows = sum(len(entry.rows) for entry in entries)
+    most = rows + 1 if everything else MOST_LINES
+    failures, on_backends = failures_of(entries), backends_of(entries)
+    if failures:
+        console.print(_failures_table(entries, most))
+        _say_what_was_cut(console, len(failures) - most, "more rows failed")
+    if on_backends:
+        console.print(_backends_table(entries, differences, most))
     else:
-        console.print(
-            _rows_table(report, most) if len(report.entries) == 1 else _entries_table(report.entries[:most])
-        )
-    lines = {(entry.name, entry.path) for entry in report.entries} if report.backends else report.entries
+        console.print(_rows_table(entries[0], most) if len(entries) == 1 else _entries_table(entries[:most]))
+    lines = {(entry.name, entry.path) for entry in entries} if on_backends else entries
     _say_what_was_cut(console, len(lines) - most, "more cases")
-    if len(report.entries) == 1:
-        _say_what_was_cut(console, len(report.rows) - most, "more rows")
-    for note in _notes(report):
-        console.print(Text(note), soft_wrap=note.startswith("again: "))  # a command stays one line
-    console.print(_conclusion(report))
+    if len(entries) == 1:
+        _say_what_was_cut(console, rows - most, "more rows")
+    for note in _notes(entries):
+        # A command stays one line, to be copied.
+        console.print(Text(note), soft_wrap=note.startswith("again: "))
+    console.print(_conclusion(entries, interrupted=interrupted))
 
 
 def _say_what_was_cut(console: Console, count: int, what: str) -> None:
@@ -82,6 +120,7 @@ def new_table(title: str, columns: Iterable[str], numbers: Container[str] = (), 
         numbers: the columns that are set to the right.
         whole: the columns that are wrapped last.
     """
+    # Names come from users: `Text` keeps Rich from reading [brackets] in them as its markup, here and below.
     heading = Text(title) if title else None
     table = Table(title=heading, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
@@ -90,10 +129,10 @@ def new_table(title: str, columns: Iterable[str], numbers: Container[str] = (), 
     return table
 
 
-def _failures_table(report: Report, most: int) -> Table:
+def _failures_table(entries: Sequence[Entry], most: int) -> Table:
     columns = ("case", "layer", "check", "first at", "score", "bound use", "verdict")
     table = new_table("What failed, earliest place first", columns, ("score", "bound use"))
-    for entry, row in report.failures()[:most]:
+    for entry, row in failures_of(entries)[:most]:
         verdict = Text(f"{row.verdict}, proven" if row.proven else str(row.verdict), _STYLES[row.verdict])
         names = (Text(_named(entry)), Text(f"{row.layer} {row.output}"), row.check)
         first = Text(place_text(row.first) or row.detail)
@@ -102,23 +141,18 @@ def _failures_table(report: Report, most: int) -> Table:
 
 
 def _named(entry: Entry) -> str:
-    by = f" by {entry.path}" if entry.path else ""
-    on = f" on {entry.backend}" if entry.backend else ""
-    return f"{entry.name}{by}{on}"
+    return (
+        entry.name + (f" by {entry.path}" if entry.path else "") + (f" on {entry.backend}" if entry.backend else "")
+    )
 
 
-def _rows_table(report: Report, most: int) -> Table:
-    (entry,) = report.entries
+def _rows_table(entry: Entry, most: int) -> Table:
     columns = ("layer", "check", "shape", "max abs diff", "noise", "score max", "rms", "bound use", "verdict")
     table = new_table(entry.name, columns, columns[3:8])
     for row in entry.rows[:most]:
-        table.add_row(
-            Text(f"{row.layer} {row.output}"),
-            row.check,
-            shape_text(row.shape),
-            *map(_number, (row.max_abs_diff, row.noise, row.score_max, row.score_rms, row.bound_use)),
-            _verdict(row.verdict),
-        )
+        numbers = map(_number, (row.max_abs_diff, row.noise, row.score_max, row.score_rms, row.bound_use))
+        name = Text(f"{row.layer} {row.output}")
+        table.add_row(name, row.check, shape_text(row.shape), *numbers, _verdict(row.verdict))
     return table
 
 
@@ -126,45 +160,37 @@ def _entries_table(entries: Iterable[Entry]) -> Table:
     columns = ("case", "end to end", "one step", "noise", "score max", "bound use", "verdict")
     table = new_table("Largest differences between Keras and the equations", columns, columns[1:6])
     for entry in entries:
-        steps = [row for row in entry.rows if row.check is Check.STEP]
-        ends = [row for row in entry.rows if row.check is Check.END_TO_END]
-        table.add_row(
-            Text(_named(entry)),
-            _number(_largest(row.max_abs_diff for row in ends)),
-            *(
-                _number(_largest(getattr(row, name) for row in steps))
-                for name in ("max_abs_diff", "noise", "score_max", "bound_use")
-            ),
-            _verdict(entry.verdict),
-        )
+        largest = [_largest(entry, Check.END_TO_END, "max_abs_diff")]
+        largest += [_largest(entry, Check.STEP, name) for name in ("max_abs_diff", "noise", "score_max", "bound_use")]
+        table.add_row(Text(_named(entry)), *map(_number, largest), _verdict(entry.verdict))
     return table
 
 
-def _backends_table(report: Report, most: int) -> Table:
+def _backends_table(entries: Sequence[Entry], differences: Sequence[Difference], most: int) -> Table:
     """Return a line for each case: each backend's verdict and score, and the largest difference between two."""
-    columns = ("case", *report.backends, "differ by")
-    title = "Verdict and largest score of a step on each backend"
-    table = new_table(title, columns, ("differ by",))
+    backends = backends_of(entries)
+    columns = ("case", *backends, "differ by")
+    table = new_table("Verdict and largest score of a step on each backend", columns, ("differ by",))
     by_case: dict[str, list[Entry]] = {}
-    for entry in report.entries:
+    for entry in entries:
         by_case.setdefault(_named(replace(entry, backend="")), []).append(entry)
-    for name, entries in list(by_case.items())[:most]:
-        about = {(entry.name, entry.path) for entry in entries}
-        differences = [each.max_abs_diff for each in report.differences if (each.case, each.path) in about]
-        ran = {entry.backend: _on_backend(entry) for entry in entries}
-        table.add_row(
-            Text(name), *(ran.get(each, "-") for each in report.backends), _number(max(differences, default=None))
-        )
+    for name, those in list(by_case.items())[:most]:
+        about = {(entry.name, entry.path) for entry in those}
+        apart = [each.max_abs_diff for each in differences if (each.case, each.path) in about]
+        ran = {entry.backend: entry for entry in those}
+        # A path may not exist on every backend.
+        cells = [_on_backend(ran[each]) if each in ran else "-" for each in backends]
+        table.add_row(Text(name), *cells, _number(max(apart, default=None)))
     return table
 
 
 def _on_backend(entry: Entry) -> Text:
-    scores = [row.score_max for row in entry.rows if row.check is Check.STEP]
-    score = f" {_number(max(scores))}" if scores else ""
-    return Text(f"{entry.verdict}{score}", _STYLES[entry.verdict])
+    score = _largest(entry, Check.STEP, "score_max")
+    return Text(str(entry.verdict) if score is None else f"{entry.verdict} {_number(score)}", _STYLES[entry.verdict])
 
 
-def _largest(numbers: Iterable[float | None]) -> float | None:
+def _largest(entry: Entry, check: Check, name: str) -> float | None:
+    numbers = [getattr(row, name) for row in entry.rows if row.check is check]
     return max((number for number in numbers if number is not None), default=None)
 
 
@@ -178,36 +204,29 @@ def _verdict(verdict: Verdict) -> Text:
     return Text(str(verdict), _STYLES[verdict])
 
 
-def _notes(report: Report) -> list[str]:
+def _notes(entries: Sequence[Entry]) -> list[str]:
     """Return what else a reader must know; only JSON has the notes of cases that match among others."""
-    alone = len({entry.name for entry in report.entries}) == 1  # one case or model, though on several paths
-    noted = [entry for entry in report.entries if alone or entry.verdict is not Verdict.MATCH]
-    notes = _noted(noted)
-    notes += [
-        f"{row.verdict}: {f'{entry.backend}: ' if entry.backend else ''}{row.layer} {row.output}: {row.detail}"
-        for entry in report.entries
-        for row in entry.rows
-        if row.detail and (row.verdict is Verdict.ERROR or len(report.entries) == 1)
-    ]
-    for row in report.rows:
-        if row.verdict is Verdict.UNDECIDABLE and not row.decides:
-            notes.append(
-                f"note: {row.layer} {row.output}: the end-to-end difference cannot be judged, because errors were "
-                "amplified too far or are too large a share of the signal; every step on the way was checked instead."
-            )
-    asked = report.entries if len(report.entries) == 1 else _first_failing(report)
-    notes += [
-        f"precision: {found}" for found in (each.precision for each in asked) if found and found.consistent_with
-    ]
-    notes += [line for entry in _first_failing(report) for line in _diagnosis(entry)]
-    first = {"", *report.backends[:1]}, {"", *report.paths[:1]}
-    shown = [entry for entry in report.entries if entry.backend in first[0] and entry.path in first[1]]
-    notes += [line for entry in shown for line in _blind_spots(entry)]
-    commands = [
-        entry.reproduce + (f" --backend {entry.backend}" if entry.backend else "")
-        for entry in report.entries
-        if entry.verdict in FAILED and entry.reproduce
-    ]
+    alone = len({entry.name for entry in entries}) == 1  # one case or model, though on several paths
+    notes = _noted(entry for entry in entries if alone or entry.verdict is not Verdict.MATCH)
+    for entry in entries:
+        on = f"{entry.backend}: " if entry.backend else ""
+        for row in entry.rows:
+            if row.detail and (row.verdict is Verdict.ERROR or len(entries) == 1):
+                notes.append(f"{row.verdict}: {on}{row.layer} {row.output}: {row.detail}")
+    aside = [row for entry in entries for row in entry.rows if not row.decides]
+    notes += [f"note: {row.layer} {row.output}: {_TOO_FAR}" for row in aside]
+    failing = [entry for entry in entries if entry.verdict is Verdict.MISMATCH][:MOST_DIAGNOSED]
+    found = [entry.precision for entry in (entries if len(entries) == 1 else failing)]
+    notes += [f"precision: {each}" for each in found if each and each.consistent_with]
+    notes += [f"diagnosis: {line}" for entry in failing for line in _diagnosis(entry)]
+    # A blind spot is one of the inputs, the same on every backend and path: the first of each tells it.
+    backends, paths = {"", *backends_of(entries)[:1]}, {"", *paths_of(entries)[:1]}
+    for entry in entries:
+        if entry.backend in backends and entry.path in paths:
+            notes += _blind_spots(entry)
+    again = [entry for entry in entries if entry.verdict in FAILED and entry.reproduce]
+    commands = [each.reproduce + (f" --backend {each.backend}" if each.backend else "") for each in again]
+    # Without repetition, in order.
     return list(dict.fromkeys(notes)) + [f"again: {command}" for command in commands[:3]]
 
 
@@ -217,38 +236,21 @@ def _noted(entries: Iterable[Entry]) -> list[str]:
     for entry in entries:
         for note in entry.notes:
             having.setdefault((entry.name, note), []).append(entry)
-    return [
-        f"note: {_named(those[0]) if len(those) == 1 else name}: {note}" for (name, note), those in having.items()
-    ]
+    return [f"note: {_named(own[0]) if len(own) == 1 else name}: {note}" for (name, note), own in having.items()]
 
 
-# How many failing cases of a long report are diagnosed on a console; --json has all.
-_DIAGNOSED = 3
-
-
-def _first_failing(report: Report) -> list[Entry]:
-    return [entry for entry in report.entries if entry.verdict is Verdict.MISMATCH][:_DIAGNOSED]
-
-
-def _diagnosis(entry: Entry) -> list[str]:
-    """Return why an entry does not match, in words."""
+def _diagnosis(entry: Entry) -> Iterator[str]:
     diagnosis = entry.diagnosis
     if diagnosis is None:
-        return []
-    lines = [
-        f"{'explained' if number == 0 else 'or just as well'} by {_faults(each)} (score {_number(each.before)} -> "
-        f"{_number(each.after)}): {each.summary}"
-        for number, each in enumerate(diagnosis.explanations)
-    ]
-    lines += [str(wrong) for wrong in diagnosis.weights]
+        return
+    for number, each in enumerate(diagnosis.explanations):
+        where = zip(each.faults, each.layers, strict=True)
+        faults = " and ".join(f"`{fault}` in {layer!r}" for fault, layer in where)
+        scores = f"score {_number(each.before)} -> {_number(each.after)}"
+        yield f"{'explained' if number == 0 else 'or just as well'} by {faults} ({scores}): {each.summary}"
+    yield from map(str, diagnosis.weights)
     if diagnosis.shape:
-        lines.append(f"explained by no known fault; {diagnosis.shape}")
-    return [f"diagnosis: {line}" for line in lines]
-
-
-def _faults(explanation: Explanation) -> str:
-    where = zip(explanation.faults, explanation.layers, strict=True)
-    return " and ".join(f"`{fault}` in {layer!r}" for fault, layer in where)
+        yield f"explained by no known fault; {diagnosis.shape}"
 
 
 def _blind_spots(entry: Entry) -> list[str]:
@@ -262,31 +264,28 @@ def _blind_spots(entry: Entry) -> list[str]:
     ]
 
 
-def _conclusion(report: Report) -> Text:
-    counts = {v: sum(entry.verdict is v for entry in report.entries) for v in Verdict}
+def _conclusion(entries: Sequence[Entry], *, interrupted: bool) -> Text:
+    counts = {v: sum(entry.verdict is v for entry in entries) for v in Verdict}
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    compared = sum(math.prod(row.shape) for row in report.rows if row.shape and row.check is not Check.TOLERANCE)
-    cases = "1 case" if len(report.entries) == 1 else f"{len(report.entries)} cases"
-    text = f"{cases}, {compared:,} numbers compared: {said}"
-    return Text(text + (" (interrupted)" if report.interrupted else ""), _STYLES[report.verdict])
+    rows = [row for entry in entries for row in entry.rows]
+    # An extra tolerance compares the numbers of another row again; a row without a shape compared none.
+    compared = sum(math.prod(row.shape) for row in rows if row.shape and row.check is not Check.TOLERANCE)
+    text = f"{count_cases(len(entries))}, {compared:,} numbers compared: {said}"
+    return Text(text + (" (interrupted)" if interrupted else ""), _STYLES[worst_of(entries)])
 
 
 def print_self_test(found: SelfTest, console: Console) -> None:
     """Print a line for each fault and each control of a self-test, then what went wrong."""
-    faults = new_table(
-        "Faults",
-        ("fault", "class", "caught by", "margin", "hidden", "smallest case that shows it"),
-        ("margin", "hidden"),
-    )
+    columns = ("fault", "class", "caught by", "margin", "hidden", "smallest case that shows it")
+    faults = new_table("Faults", columns, columns[3:5])
     for outcome in found.outcomes:
         caught = Text(outcome.check if outcome.caught else "missed", "green" if outcome.caught else "bold red")
         margin = _number(outcome.margin) if outcome.caught else "-"
         hidden = str(outcome.hidden or "-")
         faults.add_row(outcome.fault, outcome.group, caught, margin, hidden, Text(outcome.case))
     console.print(faults)
-    controls = new_table(
-        "Correct runs", ("control", "runs", "alarms", "score max", "what it is"), ("runs", "alarms", "score max")
-    )
+    numbered = ("runs", "alarms", "score max")
+    controls = new_table("Correct runs", ("control", *numbered, "what it is"), numbered)
     for control in found.controls:
         numbers = (str(control.runs), str(len(control.alarms)), _number(control.score_max))
         controls.add_row(control.name, *numbers, control.summary)
@@ -298,10 +297,3 @@ def print_self_test(found: SelfTest, console: Console) -> None:
     runs = sum(control.runs for control in found.controls)
     text = f"{count} of {len(found.outcomes)} faults caught; {alarms} of {runs} correct runs flagged"
     console.print(Text(text, "green" if found.passed else "bold red"))
-
-
-def to_html(report: Report) -> str:
-    """Return a report as a notebook shows it: the rows as a table, notes, and a conclusion."""
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in _notes(report))
-    table = report.to_frame().to_html(index=False, max_rows=MOST_LINES, na_rep="-")
-    return f"<div>{table}{notes}<p><b>{html.escape(_conclusion(report).plain)}</b></p></div>"

@@ -1,0 +1,184 @@
+"""The entries of a report, as plain data: what ran, the rows that the checks gave, and the reasons behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from rnncheck.checks.blocks import in_time
+from rnncheck.checks.verdicts import FAILED, Row, Verdict, worst
+
+if TYPE_CHECKING:
+    import pandas
+
+    from rnncheck.faults.diagnosis import Diagnosis
+    from rnncheck.faults.explain import FormatFound
+    from rnncheck.faults.trial import BlindSpot
+
+# The version of the JSON; it grows when a field changes its meaning or goes.
+SCHEMA = 1
+
+# How many failing cases a console diagnoses: one bug often breaks many, and each search takes a while.
+MOST_DIAGNOSED = 3
+
+# What a row has in JSON, CSV and the data frame. `detail` is among the notes that a console shows.
+ROW_FIELDS = tuple(each.name for each in fields(Row) if each.name not in {"proven", "decides", "detail"})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One case or one model of a report.
+
+    Attributes:
+        name: its name in tables.
+        rows: the comparisons.
+        seed: the seed of weights and inputs; None if they were given.
+        case: the fields of the case; None for a model.
+        model: the name of the model; None for a case.
+        reproduce: the command that produces this entry again; empty for a model.
+        notes: what else a reader of the rows must know.
+        backend: the Keras backend that it ran on; empty unless backends were asked for.
+        path: the compute path; empty unless paths were asked for.
+        diagnosis: why it does not match; None if it does, or if nobody asked.
+        blind_spots: the faults that a run which matches could not have shown; empty if nobody asked.
+        precision: what it was computed in, as far as its numbers tell; None if nobody asked.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    seed: int | None = None
+    case: Mapping[str, Any] | None = None
+    model: str | None = None
+    reproduce: str = ""
+    notes: tuple[str, ...] = ()
+    backend: str = ""
+    path: str = ""
+    diagnosis: Diagnosis | None = None
+    blind_spots: tuple[BlindSpot, ...] = ()
+    precision: FormatFound | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of the rows that decide."""
+        return worst(self.rows)
+
+    @property
+    def proven(self) -> bool:
+        """Whether some mismatch is proven."""
+        return any(row.proven for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry as JSON has it."""
+        what = {"model": self.model} if self.case is None else {"case": plain_values(self.case)}
+        return {
+            **what,
+            **({"backend": self.backend} if self.backend else {}),
+            **({"path": self.path} if self.path else {}),
+            "seed": self.seed,
+            "verdict": str(self.verdict),
+            "proven": self.proven,
+            "rows": [plain_values({name: getattr(row, name) for name in ROW_FIELDS}) for row in self.rows],
+            "notes": list(self.notes),
+            "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
+            "blind_spots": [asdict(spot) for spot in self.blind_spots],
+            **({} if self.precision is None else {"precision": asdict(self.precision)}),
+        }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the same run on two backends differs."""
+
+    case: str  # the name of what was run
+    backends: tuple[str, str]
+    max_abs_diff: float  # the largest difference between their outputs
+    path: str = ""  # the compute path; empty unless paths were asked for
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the difference as JSON has it."""
+        return plain_values({name: value for name, value in asdict(self).items() if value or name != "path"})
+
+
+def worst_of(entries: Iterable[Entry]) -> Verdict:
+    """Return the worst verdict; without entries nothing was checked, which is an error."""
+    return max((entry.verdict for entry in entries), key=lambda verdict: verdict.severity, default=Verdict.ERROR)
+
+
+def backends_of(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Return the backends that ran, in order; none unless backends were asked for."""
+    return tuple(dict.fromkeys(entry.backend for entry in entries if entry.backend))
+
+
+def paths_of(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Return the compute paths that ran, in order; none unless paths were asked for."""
+    return tuple(dict.fromkeys(entry.path for entry in entries if entry.path))
+
+
+def failures_of(entries: Iterable[Entry]) -> list[tuple[Entry, Row]]:
+    """Return the rows that failed, step checks first, then by the earliest place.
+
+    A layer without time steps sorts after the failures before it.
+    """
+    failed = []
+    for entry in entries:
+        latest = -1
+        for row in entry.rows:
+            if row.verdict in FAILED:
+                place = {"t": latest, **(row.first or {})}
+                latest = max(latest, place["t"])
+                call, t, *rest = in_time(place)
+                key = (row.check != "step", call, t, "t" not in (row.first or {}), *rest)
+                failed.append((key, entry, row))
+    # The key alone: entries and rows have no order.
+    return [(entry, row) for _, entry, row in sorted(failed, key=lambda each: each[0])]
+
+
+def frame_of(entries: Iterable[Entry]) -> pandas.DataFrame:
+    """Return one line for each row: numbers stay numbers, shapes and places become text."""
+    import pandas
+
+    entries = tuple(entries)
+    ways = [*(["backend"] if backends_of(entries) else []), *(["path"] if paths_of(entries) else [])]
+    lines = []
+    for entry in entries:
+        own = {"case": entry.name, "backend": entry.backend, "path": entry.path, "seed": entry.seed}
+        for row in entry.rows:
+            texts = {name: str(getattr(row, name)) for name in ("check", "verdict")}
+            places = {name: place_text(getattr(row, name)) for name in ("worst", "first")}
+            numbers = {name: getattr(row, name) for name in ROW_FIELDS}
+            lines.append({**own, **numbers, **texts, **places, "shape": shape_text(row.shape)})
+    return pandas.DataFrame(lines, columns=["case", *ways, "seed", *ROW_FIELDS])
+
+
+def count_cases(count: int) -> str:
+    """Return `1 case` or `7 cases`."""
+    return "1 case" if count == 1 else f"{count} cases"
+
+
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as JSON has them; numbers that are not finite become strings."""
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):  # of which enumerations are
+        return str(value)
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return a shape as people read it: `2x5x4`."""
+    return "x".join(map(str, shape))
+
+
+def place_text(place: Mapping[str, int] | None) -> str:
+    """Return a place as people read it: `n=0 t=3 unit=2`; empty for none."""
+    return " ".join(f"{axis}={index}" for axis, index in (place or {}).items())
