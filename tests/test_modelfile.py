@@ -430,18 +430,18 @@ def test_name_that_is_too_long(tmp_path):
 @pytest.mark.parametrize(
     ("member", "ending"),
     [
-        ("readme.txt", "it is a directory; expected a .keras or .h5 file. Give the file in it."),
+        ("readme.txt", "got a directory; expected a .keras or .h5 file. Give the file in it."),
         (
             "saved_model.pb",
             (
-                "it is a SavedModel directory; expected a .keras or .h5 file. "
+                "got a SavedModel directory; expected a .keras or .h5 file. "
                 "Convert it with the Keras that wrote it: tf.keras.models.load_model('{path}').save('model.keras')."
             ),
         ),
         (
             "config.json",
             (
-                "it is a model saved as a directory; expected a .keras or .h5 file. "
+                "got a model saved as a directory; expected a .keras or .h5 file. "
                 "Load it with Keras and save it as a file: keras.saving.load_model('{path}').save('model.keras')."
             ),
         ),
@@ -572,7 +572,7 @@ def test_archive_packed_in_an_unusual_way(tmp_path):
 NO_TEXT = "it is no JSON ({}); expected a description of a model."
 NO_DESCRIPTIONS = {
     "broken": (b"{", NO_TEXT.format("Expecting property name enclosed in double quotes: line 1 column 2 (char 1)")),
-    "list": (b"[1]", "it is list; expected an object."),
+    "list": (b"[1]", "got list; expected an object."),
     "deep": (
         b'{"a": ' * 300 + b"1" + b"}" * 300,
         "it is nested more than 200 deep; expected a description of a model.",

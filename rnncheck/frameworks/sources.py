@@ -23,19 +23,12 @@ Calls = tuple[tuple[Array, ...], ...]  # the inputs of each call in a row
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is checked.
+    """What is checked."""
 
-    Attributes:
-        name: what a report calls it.
-        network: its equations; None for a case, which is built when it runs.
-        model: a `Case`, a `ModelFile` or a Keras model; None for equations alone, which do not run.
-        notes: what a reader of the report must know about it.
-    """
-
-    name: str
-    network: Network | None
-    model: Any = None
-    notes: tuple[str, ...] = ()
+    name: str  # in a report
+    network: Network | None  # its equations; None for a case, which is built when it runs
+    model: Any = None  # a Case, a ModelFile or a Keras model; None for equations alone, which do not run
+    notes: tuple[str, ...] = ()  # what a reader of the report must know about it
 
     @staticmethod
     def of(model: Any) -> Subject:
@@ -105,6 +98,7 @@ class Subject:
                 built = build(self.model)
                 yield built.model, extract(built.model), built.calls
             finally:
+                # Otherwise Keras numbers the layers of the next case on from here.
                 forget_models()
         elif isinstance(self.model, ModelFile):
             yield _loaded(self.model), self.equations, calls
@@ -120,6 +114,7 @@ def _loaded(file: ModelFile) -> Any:
     try:
         return load(file)
     except Exception as error:
+        # Keras reads older files, but not all newer ones.
         if _version(file.keras_version) <= _version(keras.__version__):
             raise
         raise InputError(

@@ -41,6 +41,7 @@ def named_backends(names: Sequence[str]) -> tuple[str, ...]:
 
 def have_the_same_weights(runs: Iterable[Sequence[Run]]) -> bool:
     """Whether all backends that had a model to run had the same weights in it."""
+    # One path is enough: all paths of a job run the same model.
     networks = [each[0].network for each in runs]
     first, *others = [each.layers for each in networks if each is not None] or [()]
     return all(

@@ -50,15 +50,7 @@ def case_job(case: Case, **how: Any) -> Job:
 def model_job(
     subject: Subject, inputs: Any, *, seed: int, samples: int | None = None, steps: int | None = None, **how: Any
 ) -> Job:
-    """Return the job of running a model; a stateful one is called twice in a row.
-
-    Args:
-        subject: a model or a file.
-        inputs: one array, several, or a mapping by name; None to draw them.
-        seed: for random inputs.
-        samples: N of random inputs.
-        steps: T of random inputs, if the model leaves it open.
-        how: other fields of the job.
+    """Return the job of running a model or a file; the inputs and their options are those of `rnncheck.verify`.
 
     Raises:
         InputError: the inputs do not fit the model, or the subject does not run.

@@ -94,7 +94,7 @@ def judge_recording(
         subject: the equations.
         recording: what the program was given and what it computed.
         related: what became of relations.
-        precision: the format that it computes in; None for the one that the model names.
+        precision: the format that it computes in; None for that of the model.
         how: other fields of the job.
 
     Raises:
@@ -108,14 +108,7 @@ def judge_recording(
 
 
 def judge_files(model: Path, inputs: Path, outputs: Path, states: Path | None, **options: Any) -> Report:
-    """Check what another program recorded in files.
-
-    Args:
-        model: a `.keras` or `.h5` file.
-        inputs: `.npy`, `.npz`, `.csv` or `.json`.
-        outputs: likewise.
-        states: likewise, the state h after every step of some or all recurrent layers.
-        options: as `judge_recording` takes them.
+    """Check what another program recorded in files; states are those after every step, (N, T, M).
 
     Raises:
         InputError: a file cannot be read, or an array does not fit the model.
@@ -170,7 +163,7 @@ def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> tuple[tuple[Row,
     """Hold a run against the equations; return rows, notes and reasons."""
     if run.network is None or run.error:
         return (failed_whole(name, run.error),), (), Reasons()
-    recorded = not run.path
+    recorded = not run.path  # by another program
     # A path may multiply in another format than the layers name, such as TF32 on a GPU.
     precision = job.precision or ("" if recorded else PATHS[run.path].format)
     network = in_format(run.network, precision) if precision else run.network

@@ -31,15 +31,11 @@ def with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) 
 
 
 def print_result(show: Callable[[Console], None], width: int = 118) -> None:
-    """Print to stdout, even if its reader, such as `head`, has left.
-
-    Args:
-        show: prints to a console.
-        width: in columns, if stdout is no terminal.
-    """
+    """Print to stdout, `width` columns wide if that is no terminal, even if its reader, such as `head`, has left."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
+    # Rendered whole first, so that an error leaves no half of a table.
     rendered = io.StringIO()
     columns = shutil.get_terminal_size().columns if terminal else width
     show(Console(file=rendered, force_terminal=terminal or None, force_jupyter=False, width=columns, highlight=False))

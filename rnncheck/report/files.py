@@ -35,7 +35,11 @@ def check_writable(path: Path) -> None:
 
 
 def write_json(result: Report | Mapping[str, Any], path: Path) -> None:
-    """Write a report, or the dictionary of a self-test, as JSON."""
+    """Write a report, or the dictionary of a self-test, as JSON.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
 
     def write(part: Path) -> None:
         document = result if isinstance(result, Mapping) else result.to_dict()
@@ -50,11 +54,7 @@ def write_csv(report: Report, path: Path) -> None:
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the file, then move it into place, so that nobody sees half of it.
-
-    Raises:
-        InputError: it cannot be written.
-    """
+    # Write beside the file, then move it into place, so that nobody sees half of it.
     part: Path | None = None
     try:
         if (path.exists() and not path.is_file()) or path.is_relative_to("/dev"):
@@ -65,6 +65,7 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
         os.close(handle)
         part = Path(name)
         write(part)
+        # mkstemp lets the owner alone read; a report gets what any new file would get.
         part.chmod(path.stat().st_mode if path.exists() else 0o666 & ~_umask())
         part.replace(path)
     except OSError as error:
@@ -77,6 +78,7 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _umask() -> int:
+    # It can be read only by setting it.
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -16,7 +16,7 @@ from rich.text import Text
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import HELPERS, LAYERS
 from rnncheck.equations.shapes import shapes
-from rnncheck.network import InputSpec, Layer, Network, Tensor
+from rnncheck.network import Layer, Network, Tensor
 from rnncheck.report.tables import new_table
 
 # Two values of N and of T: how an axis grows with them tells what it is. T has many divisors, because of strides.
@@ -47,17 +47,14 @@ def _layers_table(network: Network, defaults: Defaults) -> Table:
     columns = ("layer", "kind", "output", "parameters", "reads", "options other than the default")
     table = new_table("", columns, numbers=("parameters",), whole=("layer", "kind", "output"))
     for spec in network.inputs:
-        table.add_row(Text(spec.name), "Input", _input_shape(spec), "0", "", Text(spec.dtype))
+        n = "N" if spec.samples is None else str(spec.samples)
+        shape = _written([n, *("T" if size is None else str(size) for size in spec.shape)])
+        table.add_row(Text(spec.name), "Input", shape, "0", "", Text(spec.dtype))
     shapes = output_shapes(network)
     for layer in network.layers:
-        table.add_row(
-            Text(layer.name),
-            layer.kind,
-            shapes[layer.name],
-            f"{layer.parameters:,}",
-            Text(_names(layer.reads)),
-            Text(", ".join(changed_options(layer, defaults(layer.kind)))),
-        )
+        options = ", ".join(changed_options(layer, defaults(layer.kind)))
+        texts = (layer.kind, shapes[layer.name], f"{layer.parameters:,}")
+        table.add_row(Text(layer.name), *texts, Text(_names(layer.reads)), Text(options))
     return table
 
 
@@ -68,6 +65,7 @@ def _names(tensors: tuple[Tensor, ...]) -> str:
 def changed_options(layer: Layer, defaults: Mapping[str, Any]) -> Iterator[str]:
     """Yield the options of a layer that differ from their defaults, as `name=value`."""
     for name, value in layer.options.items():
+        # Keras takes strides from pool_size if none are given.
         follows_pool = name == "strides" and "pool_size" in layer.options and _same(value, layer.options["pool_size"])
         if not follows_pool and (name not in defaults or not _same(value, defaults[name])):
             yield f"{name}={value}"
@@ -76,16 +74,11 @@ def changed_options(layer: Layer, defaults: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _same(value: Any, default: Any) -> bool:
-    """Whether an option is its default; one number stands for the same along every axis."""
+    # One number stands for the same along every axis. Activations compare by their names.
     parts, default_parts = (each if isinstance(each, list | tuple) else [each] for each in (value, default))
     if len(default_parts) == 1:
         default_parts = [default_parts[0]] * len(parts)
     return list(map(str, parts)) == list(map(str, default_parts))
-
-
-def _input_shape(spec: InputSpec) -> str:
-    n = "N" if spec.samples is None else str(spec.samples)
-    return _written([n, *("T" if size is None else str(size) for size in spec.shape)])
 
 
 def output_shapes(network: Network) -> dict[str, str]:
@@ -94,19 +87,15 @@ def output_shapes(network: Network) -> dict[str, str]:
     `?` stands for an output that not every size has, such as the sum of an open axis and one of length 10.
     """
     small, large = (shapes(network, n, steps) for n, steps in (_SMALL, _LARGE))
-    return {
-        layer.name: _lettered(small[layer.name], large[layer.name])
-        if layer.name in small and layer.name in large
-        else "?"
-        for layer in network.layers
-    }
+    both = small.keys() & large.keys()
+    names = [layer.name for layer in network.layers]
+    return {name: _lettered(small[name], large[name]) if name in both else "?" for name in names}
 
 
 def _lettered(small: tuple[int, ...], large: tuple[int, ...]) -> str:
     if len(small) != len(large):
         return "?"
-    rows = _rows(small[0], large[0])
-    return _written([rows, *map(_axis, small[1:], large[1:])])
+    return _written([_rows(small[0], large[0]), *map(_axis, small[1:], large[1:])])
 
 
 def _written(axes: list[str]) -> str:
@@ -114,7 +103,7 @@ def _written(axes: list[str]) -> str:
 
 
 def _rows(small: int, large: int) -> str:
-    """Name the first axis: a number, N, or N·T, or several times that."""
+    # Name the first axis: a number, N, or N·T, or several times that.
     (n, t_steps), (more_n, more_steps) = _SMALL, _LARGE
     if small == large:
         return str(small)
@@ -125,7 +114,7 @@ def _rows(small: int, large: int) -> str:
 
 
 def _axis(small: int, large: int) -> str:
-    """Name another axis: a number, or so many times T and a number."""
+    # Name another axis: a number, or so many times T and a number.
     slope = Fraction(large - small, _LARGE[1] - _SMALL[1])
     rest = small - slope * _SMALL[1]
     if slope == 0:
@@ -134,7 +123,7 @@ def _axis(small: int, large: int) -> str:
 
 
 def _times(factor: Fraction, name: str) -> str:
-    """Write 3T, T/2, 3T/2."""
+    # 3T, T/2, 3T/2
     top = "" if factor.numerator == 1 else str(factor.numerator)
     return f"{top}{name}" + ("" if factor.denominator == 1 else f"/{factor.denominator}")
 
@@ -150,7 +139,7 @@ def equations(kind: str) -> list[str]:
 
 
 def _first_paragraphs(function: Any) -> list[str]:
-    """Return a docstring up to where it describes the shapes of arguments, errors or sources."""
+    # A docstring up to where it describes the shapes of arguments, errors or sources.
     paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     others = ("Source:", "Args:", "Raises:", "projected (")
     return [" ".join(each.split()) for each in takewhile(lambda each: not each.startswith(others), paragraphs)]

@@ -167,7 +167,7 @@ def _entries_table(entries: Iterable[Entry]) -> Table:
 
 
 def _backends_table(entries: Sequence[Entry], differences: Sequence[Difference], most: int) -> Table:
-    """Return a line for each case: each backend's verdict and score, and the largest difference between two."""
+    # A line for each case: each backend's verdict and score, and the largest difference between two.
     backends = backends_of(entries)
     columns = ("case", *backends, "differ by")
     table = new_table("Verdict and largest score of a step on each backend", columns, ("differ by",))
@@ -205,7 +205,7 @@ def _verdict(verdict: Verdict) -> Text:
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
-    """Return what else a reader must know; only JSON has the notes of cases that match among others."""
+    # What else a reader must know; only JSON has the notes of cases that match among others.
     alone = len({entry.name for entry in entries}) == 1  # one case or model, though on several paths
     notes = _noted(entry for entry in entries if alone or entry.verdict is not Verdict.MATCH)
     for entry in entries:
@@ -231,7 +231,7 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
 
 
 def _noted(entries: Iterable[Entry]) -> list[str]:
-    """Return the notes of entries; one that several share names only the case."""
+    # A note that several entries of a case share names only the case.
     having: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         for note in entry.notes:
@@ -254,7 +254,7 @@ def _diagnosis(entry: Entry) -> Iterator[str]:
 
 
 def _blind_spots(entry: Entry) -> list[str]:
-    """Return the faults that a run could not have shown, grouped by reason."""
+    # The faults that have a layer, a reason and a remedy in common share a line.
     grouped: dict[tuple[str, str, str], list[str]] = {}
     for spot in entry.blind_spots:
         grouped.setdefault((spot.layer, spot.reason, spot.remedy), []).append(spot.fault)

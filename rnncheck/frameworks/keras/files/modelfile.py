@@ -85,7 +85,7 @@ def _directory(path: Path) -> InputError:
         kind = "model saved as a directory"
         load = f"keras.saving.load_model('{path}')"
         todo = f"Load it with Keras and save it as a file: {load}.save('model.keras')."
-    return InputError(f"{path}: it is a {kind}; expected a .keras or .h5 file. {todo}")
+    return InputError(f"{path}: got a {kind}; expected a .keras or .h5 file. {todo}")
 
 
 def _open_archive(path: Path) -> ModelFile:
@@ -193,7 +193,7 @@ def _parse(text: Any, where: str) -> Mapping[str, Any]:
     if depth > _DEPTH:
         raise InputError(f"{where}: it is nested more than {_DEPTH} deep; expected a description of a model. {_SAVE}")
     if not isinstance(value, dict):
-        raise InputError(f"{where}: it is {type(value).__name__}; expected an object. {_SAVE}")
+        raise InputError(f"{where}: got {type(value).__name__}; expected an object. {_SAVE}")
     return value
 
 
