@@ -76,10 +76,12 @@ def verify(
             job = case_job(model, **how)
         else:
             subject = Subject.of(model)
+            # Other processes cannot have a model of this one: they load a file.
             if named:
                 subject = subject.saved_in(Path(stack.enter_context(tempfile.TemporaryDirectory())))
             job = model_job(subject, inputs, seed=seed, samples=samples, steps=steps, blind_spots=blind_spots, **how)
         report = run_and_judge([job], named)
+    # A script wants the interrupt itself, the command line what was found before it.
     if report.interrupted:
         raise KeyboardInterrupt
     return report
@@ -130,6 +132,7 @@ def compare(
     of = subject.equations
     related: tuple[Related, ...] = ()
     if callable(outputs):
+        # The function runs first; from here on its outputs are a recording like any other.
         arrays = random_inputs(of, seed) if inputs is None else check_inputs(of, inputs)
         runner = FunctionRunner(of, outputs)
         inputs, (outputs,) = arrays, runner.outputs([arrays])

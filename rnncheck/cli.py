@@ -63,6 +63,7 @@ class _Words(click.ParamType[list[str]]):
 
 def _case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add one option for each field of a Case but the seed."""
+    # The names of fields have underscores, those of options hyphens; a list gives every combination.
     kinds = {bool: None, int: _Numbers(), str: _Words()}
     for field in reversed(fields(Case)):
         name, option, dashed = field.name, OPTIONS[field.name], field.name.replace("_", "-")
@@ -117,7 +118,8 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
         click.option("--all", "everything", is_flag=True, help="Print every line of a long table."),
         click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells the result."),
     )
-    for option in reversed(options):  # the last one that is added comes first in the help
+    # The last one that is added comes first in the help.
+    for option in reversed(options):
         run = option(run)
     return run
 
@@ -301,11 +303,13 @@ def _cases(given: dict[str, Any], seed: int, backends: Sequence[str]) -> list[Ca
 def main() -> None:
     """Run the command line; a mistake of the user gives one message and exit code 2."""
     accept_any_output()
+    # Without click's own handling, every mistake ends in the messages and codes below.
     stdout = sys.stdout
     try:
         cli(prog_name="rnncheck", standalone_mode=False)
     except SystemExit:
-        if sys.stdout is not stdout:  # click replaced it: a reader of the help, such as `head`, has left
+        # click replaced stdout if a reader of the help, such as `head`, has left.
+        if sys.stdout is not stdout:
             sys.stdout = stdout
             silence_stdout()
             raise SystemExit(0) from None
@@ -319,7 +323,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("rnncheck: interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
-    except OSError as error:  # files have messages of their own; what is left is stdout
+    except OSError as error:
+        # Files have messages of their own; what is left is stdout.
         silence_stdout()
         advice = "" if error.filename else "; expected a stdout that takes the result. Use --json or --quiet."
         click.echo(f"rnncheck: {error}{advice}", err=True)

@@ -48,6 +48,7 @@ def run_and_judge(jobs: Sequence[Job], backends: Sequence[str] = (), most_diagno
     settings: dict[str, dict[str, None]] = {}  # name -> its values, in the order in which backends have them
     interrupted = False
     try:
+        # Closing ends the processes at once, also after an interrupt.
         with contextlib.closing(_runs(jobs, backends)) as answers:
             for job, answer in zip(jobs, with_progress(jobs, answers), strict=True):
                 runs = {backend: each for backend, (each, _) in answer.items()}
@@ -102,6 +103,7 @@ def judge_recording(
     """
     if precision is not None:
         check_range(in_format(subject.equations, precision), recording.inputs)
+    # Nothing is run, so that there is no path.
     job = Job(subject, (recording.inputs,), paths=(), precision=precision, **how)
     run = Run(network=subject.equations, recordings=(recording,), related=related)
     return Report(environment(), judge(job, [run]))

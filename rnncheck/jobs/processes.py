@@ -64,6 +64,7 @@ def run_in_processes(
 
 def _by_turns(processes: Sequence[Process]) -> Callable[[Job], Answer]:
     """Return what runs a job in the next process that is idle."""
+    # A queue, because a job waits in it until some process is idle.
     idle: queue.SimpleQueue[Process] = queue.SimpleQueue()
     for process in processes:
         idle.put(process)

@@ -146,6 +146,7 @@ def _try_faults(progress: _Progress, case: Case, network: Network, recordings: S
         if not failed:
             progress.outcomes[outcome.fault] = replace(outcome, hidden=outcome.hidden + 1)
             continue
+        # The fault is in the layer, but may show best behind it.
         worst = max(failed, key=lambda row: row.score_max)
         progress.outcomes[outcome.fault] = replace(
             outcome,
