@@ -68,7 +68,7 @@ def cut_in_blocks(
     Args:
         shape: of the array.
         width: how many numbers are computed for each (n, t).
-        call: which of several calls it belongs to.
+        call: as in `Block`.
         samples: the samples to stay together, with as many steps as fit; None to cut both ways.
     """
     leading = shape[: min(2, len(shape) - 1)]

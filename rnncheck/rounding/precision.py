@@ -13,7 +13,6 @@ from rnncheck.network import Array
 # The replay itself computes in float64: its own unit roundoff.
 _REPLAY_ROUNDOFF = 2.0**-53
 
-
 # Bounds are computed in floating point themselves; this covers the rounding of their own arithmetic.
 _HEADROOM = 1.0 + 2.0**-10
 
@@ -22,22 +21,17 @@ _HEADROOM = 1.0 + 2.0**-10
 class Precision:
     """A floating-point format as rounding-error analysis sees it.
 
-    Attributes:
-        name: NumPy's or Keras' name of the format.
-        digits: significant binary digits p; the unit roundoff is u = 2^-p.
-        underflow: the largest absolute error of a result near the smallest normal numbers: four times the
-            smallest, since hardware may flush to zero and sigmoid's exp(-x) overflows a little earlier.
-        largest: the largest finite number.
-        truncates_products: whether implementations may cut the digits of a sum of products off instead of rounding
-            it: TensorFlow does, in bfloat16, on processors without instructions for it.
-
     Source: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 2.1 and 2.4.
     """
 
-    name: str
-    digits: int
+    name: str  # NumPy's or Keras' name of the format
+    digits: int  # significant binary digits p; the unit roundoff is u = 2^-p
+    # The largest absolute error of a result near the smallest normal numbers: four times the smallest, since hardware
+    # may flush to zero and sigmoid's exp(-x) overflows a little earlier.
     underflow: float
-    largest: float
+    largest: float  # the largest finite number
+    # Whether implementations may cut the digits of a sum of products off instead of rounding it: TensorFlow does, in
+    # bfloat16, on processors without instructions for it.
     truncates_products: bool = False
 
     @cached_property
@@ -80,12 +74,12 @@ class Precision:
 
 @cache
 def _name(dtype: np.dtype[Any]) -> str:
-    """Return a dtype's name, which NumPy works out anew each time."""
+    # A dtype's name, which NumPy works out anew each time.
     return dtype.name
 
 
 def _round_to_bfloat16(array: Array) -> Array:
-    """Round float32 numbers to the 8 significant digits of bfloat16 (NaN stays NaN)."""
+    # Round float32 numbers to the 8 significant digits of bfloat16 (NaN stays NaN).
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32).astype(np.uint64)
     to_even = 0x7FFF + ((bits >> 16) & 1)
     rounded = ((bits + to_even) & 0xFFFF0000).astype(np.uint32).view(np.float32)

@@ -24,20 +24,14 @@ from rnncheck.rounding.rounded import (
 
 
 class Matrix:
-    """An exact weight matrix W (n, M) that `a @ W` multiplies by the rule for dot products.
-
-    Attributes:
-        value: W.
-        precision: what the implementation multiplies in.
-        bounds: whether products carry a bound.
-    """
+    """An exact weight matrix W (n, M) that `a @ W` multiplies by the rule for dot products."""
 
     __array_ufunc__ = None
 
     def __init__(self, value: Array, precision: Precision, bounds: Bounds = Bounds.CARRIED) -> None:
         self.value = value
-        self.precision = precision
-        self.bounds = bounds
+        self.precision = precision  # what the implementation multiplies in
+        self.bounds = bounds  # whether products carry a bound
         self._type = variance_type(precision, bounds)
         self._scale = 1.0
         self._squared = np.square(value)

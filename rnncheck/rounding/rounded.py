@@ -73,44 +73,32 @@ Operand = Any  # a Rounded, an exact array, or a Python number
 
 
 class Bounds(Enum):
-    """Whether numbers carry a bound.
-
-    Attributes:
-        CARRIED: they do.
-        LEFT_OUT: they do not, since few of them need it. Variances are float32 where that is precise enough.
-        FREE: they do not, since errors run freely over many steps and bounds grow without use. Noise may outgrow what
-            one slope describes, so that f(a) takes the largest within three standard deviations.
-    """
+    """Whether numbers carry a bound."""
 
     CARRIED = "carried"
+    # They do not, since few of them need it. Variances are float32 where that is precise enough.
     LEFT_OUT = "left out"
+    # They do not, since errors run freely over many steps and bounds grow without use. Noise may outgrow what one
+    # slope describes, so that f(a) takes the largest within three standard deviations.
     FREE = "free"
 
 
 @dataclass(frozen=True)
 class Elementary:
-    """A smooth function of one variable, as the rule for f(a) needs it.
+    """A smooth function of one variable, as the rule for f(a) needs it."""
 
-    Attributes:
-        name: the key of its constants in `rnncheck.rounding.accuracy`.
-        evaluate: v -> f(v) in float64.
-        slope: (v, f) -> f'(v).
-        steepest: (v, |f'(v)|, e) -> an upper limit of |f'| on [v - e, v + e]; |f'(v)| and e may stand for all v.
-        accuracy: precision name -> (c, k), worst and typical error of implementations, in units of u·|f|.
-        offset: what is added to |f| in that unit, for a function that implementations may compute as a
-            difference.
-        least: the |f| below which errors need not fall with it, for such a function in part of its range.
-        largest: at least every |f|.
-    """
-
-    name: str
-    evaluate: Callable[[Array], Array]
-    slope: Callable[[Array, Array], Array]
+    name: str  # the key of its constants in `rnncheck.rounding.accuracy`
+    evaluate: Callable[[Array], Array]  # v -> f(v) in float64
+    slope: Callable[[Array, Array], Array]  # (v, f) -> f'(v)
+    # (v, |f'(v)|, e) -> an upper limit of |f'| on [v - e, v + e]; |f'(v)| and e may stand for all v.
     steepest: Callable[[Array, Any, Any], Any]
+    # Precision name -> (c, k), worst and typical error of implementations, in units of u·|f|.
     accuracy: Mapping[str, tuple[float, float]]
+    # What is added to |f| in that unit, for a function that implementations may compute as a difference.
     offset: float = 0.0
+    # The |f| below which errors need not fall with it, for such a function in part of its range.
     least: float = 0.0
-    largest: float = math.inf
+    largest: float = math.inf  # at least every |f|
 
     def __call__(self, x: Operand) -> Any:
         """Apply the function to a plain array or to a `Rounded`."""
@@ -125,17 +113,7 @@ class Elementary:
 
 
 class Rounded:
-    """Values with a worst-case bound and a typical size of their rounding error.
-
-    Attributes:
-        value: float64 array.
-        variance: noise², same shape.
-        error: what the bound inherits: the bound itself once the sum is closed. None where no bound is carried.
-        magnitude: sum of the absolute terms of an open sum; None when closed.
-        roundings: how many roundings a term of the open sum meets at most; 0 when closed.
-        precision: the implementation's number format.
-        bounds: whether a bound is carried.
-    """
+    """Values with a worst-case bound and a typical size of their rounding error."""
 
     __slots__ = ("bounds", "error", "magnitude", "precision", "roundings", "value", "variance")
     # NumPy hands `array + rounded` to `Rounded.__radd__` instead of looping over the elements.
@@ -152,12 +130,13 @@ class Rounded:
         *,
         bounds: Bounds = Bounds.CARRIED,
     ) -> None:
-        self.value = value
-        self.variance = variance
+        self.value = value  # float64
+        self.variance = variance  # noise², same shape
+        # What the bound inherits: the bound itself once the sum is closed. None where no bound is carried.
         self.error: Any = error if bounds is Bounds.CARRIED else None
-        self.precision = precision
-        self.magnitude = magnitude
-        self.roundings = roundings
+        self.precision = precision  # the implementation's number format
+        self.magnitude = magnitude  # sum of the absolute terms of an open sum; None when closed
+        self.roundings = roundings  # how many roundings a term of the open sum meets at most; 0 when closed
         self.bounds = bounds
 
     @property
@@ -191,12 +170,12 @@ class Rounded:
         return Rounded(value, variance, error, self.precision, bounds=self.bounds)
 
     def _full(self, part: Any) -> Array:
-        """Return error or variance with one number for each element."""
+        # Error or variance with one number for each element.
         is_full = isinstance(part, np.ndarray) and part.shape == self.value.shape
         return part if is_full else np.broadcast_to(part, self.value.shape)
 
     def _fresh_variance(self, value: Array, *inherited: Any) -> Array:
-        """Return w·v², the variance of one rounding, plus what is inherited."""
+        # w·v², the variance of one rounding, plus what is inherited.
         variance: Array = squares(value, self.precision.unit_variance, variance_type(self.precision, self.bounds))
         for part in inherited:
             if not is_nothing(part):
@@ -214,7 +193,7 @@ class Rounded:
         return self.like(np.asarray(operand, np.float64), EXACT, EXACT)
 
     def _constant(self, numbers: Any, roundings: Any) -> Rounded:
-        """Return constants that the implementation holds after so many roundings, at most 2."""
+        # Constants that the implementation holds after so many roundings, at most 2.
         if not (roundings if isinstance(roundings, int) else roundings.any()):
             return self.like(np.asarray(numbers), EXACT, EXACT)
         variance = roundings * self.precision.unit_variance * np.square(numbers)
@@ -225,7 +204,7 @@ class Rounded:
         return self.like(np.asarray(numbers), variance, gamma * np.abs(numbers))
 
     def _is_inexact(self, numbers: Any) -> Any:
-        """Whether the implementation's format rounds these numbers, as 0 or 1."""
+        # Whether the implementation's format rounds these numbers, as 0 or 1.
         if isinstance(numbers, int | float):
             return int(self.precision.rounds(float(numbers)))
         return (self.precision.round(numbers) != numbers).astype(int)
@@ -311,7 +290,7 @@ class Rounded:
         return self.lift(operand) @ self
 
     def _times(self, other: Rounded) -> Rounded:
-        """Return the product of two stacks of matrices, (..., R, n) and (..., n, M) -> (..., R, M)."""
+        # The product of two stacks of matrices, (..., R, n) and (..., n, M) -> (..., R, M).
         a, b, n = self.value, other.value, self.shape[-1]
         value = a @ b
         of_value, of_energy = product_weights(self.precision, n)
@@ -326,7 +305,7 @@ class Rounded:
         return Rounded(value, variance, error, self.precision, np.abs(a) @ np.abs(b), roundings)
 
     def _round_off(self, value: Array, error: Any) -> Any:
-        """Add the rounding of one operation to the error that it inherits: e + u(|v| + e) + tiny."""
+        # Add the rounding of one operation to the error that it inherits: e + u(|v| + e) + tiny.
         unit = self.precision.unit
         return unit * np.abs(value) + ((1.0 + unit) * error + self.precision.underflow)
 
@@ -356,7 +335,7 @@ class Rounded:
         return self.like(value, variance, error)
 
     def _in_range(self, value: Array, variance: Array) -> Array:
-        """Return the variance of a result, infinite where the implementation may hold an infinity."""
+        # The variance of a result, infinite where the implementation may hold an infinity.
         if variance.dtype == np.float32 and self.precision.largest > 1e38:
             return variance  # which is infinite long before
         return np.where(np.abs(value) + REACH * np.sqrt(variance) > self.precision.largest, np.inf, variance)
@@ -537,10 +516,8 @@ def plus(variance: Any, more: Any) -> Any:
 
 
 def _product_variance(a: Rounded, b: Rounded, times: Callable[[Any, Any], Any]) -> Any:
-    """The variance that a product inherits from its factors.
-
-    Where a factor is close to zero, what the other's error does is as large as the factor's own.
-    """
+    # The variance that a product inherits from its factors. Where a factor is close to zero, what the other's error
+    # does is as large as the factor's own.
     of_type = variance_type(a.precision, a.bounds)
     of_a, of_b = a.variance, b.variance
     if times is np.matmul:
@@ -570,7 +547,7 @@ def product_roundings(precision: Precision, n: int) -> int:
 
 
 def _summation_variance(precision: Precision, n: Any, energy: Array, value: Array) -> Array:
-    """The variance of summing n terms in a random order; `energy` is the sum of their squares."""
+    # The variance of summing n terms in a random order; `energy` is the sum of their squares.
     of_value, of_energy = summation_weights(n)
     squares = of_energy * energy + of_value * np.square(value)
     variance: Array = precision.unit_variance * np.maximum(squares, 0.0)  # not below zero by a last digit
