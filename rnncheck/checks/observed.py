@@ -111,18 +111,20 @@ class Call:
         """Return the observed steps of a recurrent layer; None where not every state was observed."""
         h = self.recording.states.get(layer.name)
         x = self.tensor(layer.inputs[0])
-        if h is None or x is None or hides_states(layer):
+        # Some cells change their states at steps that do not count, where nobody sees it.
+        if h is None or x is None or (layer.mask is not None and cell_of(layer).loop.passed is not None):
             return None
         mask = None if layer.mask is None else self.tensor(layer.mask)
         initial = self._initial_states(layer, (h.shape[0], *h.shape[2:]))
         if initial is None or (layer.mask is not None and mask is None):
             return None
+        finals = [self.tensor(Tensor(layer.name, index)) for index in range(2, len(cell_of(layer).states) + 1)]
         return Steps(
             x=processing_order(layer, x),
             h=h,
             initial=initial[0],
             memory=initial[1:],
-            final_memory=self._final_memory(layer),
+            final_memory=tuple(state for state in finals if state is not None),
             counts=None if mask is None else processing_order(layer, mask),
             zero_output=layer.options["zero_output_for_mask"],
             repeats_first=cell_of(layer).loop.repeats_first,
@@ -139,12 +141,6 @@ class Call:
         if layer.name in self._kept:
             return (self._kept[layer.name], *(None for _ in hidden))
         return tuple(np.zeros(shape) for _ in cell_of(layer).states)
-
-    def _final_memory(self, layer: Layer) -> tuple[Array, ...]:
-        # What was seen of the states that no step shows, after the last one.
-        names = cell_of(layer).states
-        seen = [self.tensor(Tensor(layer.name, index)) for index in range(2, len(names) + 1)]
-        return tuple(state for state in seen if state is not None)
 
     def following(self, layer: Layer) -> dict[Tensor, Array]:
         """Return the outputs of a layer that follow from observed numbers without arithmetic."""
@@ -165,11 +161,6 @@ class Call:
         output = steps.h if layer.options["return_sequences"] else steps.h[:, returned]
         following = {Tensor(layer.name): output}
         return following | {Tensor(layer.name, 1): steps.final} if layer.options["return_state"] else following
-
-
-def hides_states(layer: Layer) -> bool:
-    """Whether a recurrent layer changes its states at steps that do not count, where nobody sees it."""
-    return layer.kind in CELLS and layer.mask is not None and cell_of(layer).loop.passed is not None
 
 
 def observe(network: Network, recordings: Sequence[Recording]) -> list[Call]:

@@ -10,14 +10,10 @@ from __future__ import annotations
 # `make calibrate` and 10, the score from which on `make power` must see every fault.
 SCORE_LIMIT = 8.0
 
-
 # A step row of at least AVERAGE_COUNT numbers with a higher root mean square score is a mismatch. It stands above the
 # largest of such rows of correct code in `make calibrate`.
 AVERAGE_LIMIT = 1.2
-
-
 AVERAGE_COUNT = 1000
-
 
 # Layers of at most so many numbers are checked with all bounds; in larger ones only suspicious rows get theirs.
 FEW = 2**14
@@ -32,7 +28,6 @@ ALARMING = 6.0
 # An end-to-end row whose noise is a larger share of the signal is undecidable: SCORE_LIMIT would let pass what
 # differs by sixteen per cent of the signal.
 UNDECIDABLE_SHARE = 0.02
-
 
 # An end-to-end row is undecidable when errors were amplified to more than this many u on the way. Noise is carried
 # from step to step as if the errors of different units were independent, but amplified errors line up, and correct

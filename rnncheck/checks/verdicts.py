@@ -86,16 +86,10 @@ def judge(
     steps_checked: bool = False,
     growth: float = 0.0,
 ) -> Row:
-    """Turn what a comparison saw into a row with a verdict.
+    """Turn what a comparison saw in all blocks into a row with a verdict.
 
-    Args:
-        summary: the sum over all blocks.
-        layer: see `Row`, for this and the next three.
-        output: see there.
-        check: see there.
-        shape: see there.
-        steps_checked: whether each step on the way to these numbers has a row of its own, and matches.
-        growth: how far a free-running replay amplified errors on the way, in units of u.
+    `steps_checked` says whether each step on the way to these numbers has a row of its own, and matches; `growth`,
+    how far a free-running replay amplified errors on the way, in units of u.
     """
     proven = summary.unmatched or (summary.bound_use or 0.0) > 1.0
     verdict = _verdict(summary, check, proven=proven, growth=growth)
