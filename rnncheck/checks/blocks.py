@@ -71,7 +71,7 @@ def cut_in_blocks(
         call: as in `Block`.
         samples: the samples to stay together, with as many steps as fit; None to cut both ways.
     """
-    leading = shape[: min(2, len(shape) - 1)]
+    leading = shape[: min(2, len(shape) - 1)]  # N, or N and T; the rest is never cut
     rest = shape[len(leading) :]
     rows = rows_of(width)
     if samples is not None:
@@ -82,6 +82,7 @@ def cut_in_blocks(
         sizes = (rows,) if len(leading) == 1 else (max(1, rows // leading[1]), min(rows, leading[1]))
         offset = 0
     axes = axis_names(len(shape))
+    # Rounded up: the last block of an axis may be shorter.
     starts = np.ndindex(*(-(-length // size) for length, size in zip(leading, sizes, strict=True)))
     for index in starts:
         start = tuple(i * size for i, size in zip(index, sizes, strict=True))

@@ -39,12 +39,14 @@ def check(
         calls = observe(network, recordings)
         steps = step_rows(network, calls, mapper)
         notes = disagreements(network, calls)
+        # Errors of a whole run may line up beyond its noise; that is excused where every step on the way is right.
         vouched = all_steps_match(network, steps) and not notes
         hidden = unseen(network, calls)
         ends = end_to_end_rows(
             network, recordings, mapper, steps_checked=vouched, tolerance=tolerance, related=tried, sequences=hidden
         )
     failed = [failed_whole(network.name, problem, name) for name, problem in problems.items() if problem]
+    # What the equations say stands before what runs say of each other.
     rows = (*steps, *(row for row in ends if row.check not in tried), *(row for row in ends if row.check in tried))
     left_out = (f"`{each.name}` was not tried: {each.not_applicable}" for each in related if each.not_applicable)
     as_a_whole = (

@@ -123,6 +123,7 @@ def comparisons_of(
 ) -> Iterator[_Comparison]:
     """Yield what the replay is held against: the outputs, a tolerance, further runs."""
     outputs = [each.outputs for each in recordings]
+    # Every output's row against the equations comes first, as `judged_outputs` numbers them.
     yield _Comparison(Check.END_TO_END, outputs, lambda expected, plain: expected)
     if tolerance is not None:
         yield _Comparison(Check.TOLERANCE, outputs, lambda expected, plain: tolerance.around(expected))
@@ -164,6 +165,7 @@ def compare_part(
         inputs = [array[samples] for array in recording.inputs]
         if arithmetic.runs > 1:  # each on samples of its own
             inputs = [np.concatenate([array] * arithmetic.runs) for array in inputs]
+        # A stateful layer starts from what the replay left, not from what the implementation did.
         replayed = replay(network, inputs, states=states, arithmetic=arithmetic, every_step=bool(sequences))
         states, growths = replayed.states, np.maximum(growths, replayed.growths)
         call = index if len(recordings) > 1 else None
@@ -175,6 +177,7 @@ def compare_part(
             by_call.append([])
             for position, expected in enumerate(replayed.outputs):
                 plain = recording.outputs[position][samples]
+                # The runs' samples come one run's after the other's.
                 of_run = expected[run * len(plain) : (run + 1) * len(plain)]
                 block = whole_block(plain.shape, call, samples.start)
                 for each in comparisons:

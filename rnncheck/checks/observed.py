@@ -91,6 +91,7 @@ class Call:
             for spec, array in zip(network.inputs, recording.inputs, strict=True)
         }
         seen = {**dict(zip(network.outputs, recording.outputs, strict=True)), **recording.tensors}
+        # A layer reads what those before it put out; what was seen itself counts more than what follows from it.
         for layer in network.layers:
             self._tensors |= self.following(layer)
             self._tensors |= {tensor: array for tensor, array in seen.items() if tensor.layer == layer.name}
@@ -137,6 +138,7 @@ class Call:
             if any(state is None for state in states):
                 return None
             return tuple(np.broadcast_to(s, shape).astype(np.float64) for s in states if s is not None)
+        # No recording shows what an earlier call left of states other than h.
         hidden = cell_of(layer).states[1:]
         if layer.name in self._kept:
             return (self._kept[layer.name], *(None for _ in hidden))
@@ -197,11 +199,10 @@ def disagreements(network: Network, calls: Sequence[Call]) -> tuple[str, ...]:
 
 
 def _disagreement(tensor: Tensor, plain: Array, shown: Array) -> str:
-    plain, shown = plain.astype(np.float64), shown.astype(np.float64)
     if np.array_equal(plain, shown, equal_nan=True):
         return ""
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(plain - shown)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        difference = np.abs(plain.astype(np.float64) - shown.astype(np.float64))
     largest = np.max(difference, where=~np.isnan(difference), initial=0.0)
     return (
         f"layer {tensor.layer!r}: the run that shows the states ends in other numbers than the plain run, by up to "

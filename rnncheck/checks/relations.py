@@ -70,6 +70,7 @@ def _permuted(runner: Runner, network: Network, calls: Calls) -> Outputs:
     if reason := network.why_in_order(len(calls[0][0])):
         raise NotApplicableError(reason)
     outputs = runner.outputs([[array[::-1] for array in inputs] for inputs in calls])
+    # Back in the order of the plain run.
     return [[array[::-1] for array in each] for each in outputs]
 
 
@@ -77,6 +78,7 @@ def _one_by_one(runner: Runner, network: Network, calls: Calls) -> Outputs:
     samples = len(calls[0][0])
     if reason := network.why_whole(samples):
         raise NotApplicableError(reason)
+    # All calls with the first sample, all with the second, ...: a stateful model keeps each sample's states.
     alone = [runner.outputs([[array[n : n + 1] for array in inputs] for inputs in calls]) for n in range(samples)]
     return [
         [np.concatenate(parts) for parts in zip(*(each[call] for each in alone), strict=True)]

@@ -37,6 +37,7 @@ class Summary:
     unexpected: bool = False  # whether something else stands where NaN or an infinity is expected
 
     def __add__(self, other: Summary) -> Summary:
+        # Of two equal scores the earlier stays.
         larger = self if other.worst is None or self.score_max >= other.score_max else other
         uses = [s.bound_use for s in (self, other) if s.bound_use is not None]
         firsts = [s.first for s in (self, other) if s.first is not None]
@@ -202,6 +203,7 @@ class Comparison:
         if self._use is not None:
             failed |= self._use > 1.0
         indices = self._index(np.flatnonzero(failed))
+        # The earliest step, then the first sample, then the other axes in their order.
         coordinates = dict(zip(block.axes, np.unravel_index(indices, block.shape), strict=True))
         ordered = sorted(coordinates, key=lambda axis: (axis != "t", axis != "n"))
         return block.place(int(indices[np.lexsort([coordinates[axis] for axis in reversed(ordered)])[0]]))

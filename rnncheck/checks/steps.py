@@ -222,6 +222,7 @@ def _check_strand(looks: Looks, strand: Strand) -> dict[str, Found]:
             if looks.first is looks.careful:
                 see(output, Found(piece.closely(in_order, looks.ordered)))
             else:
+                # Rows that may be wrong get their bounds below, and are left out of this sum.
                 comparison = Comparison(piece.actual, piece.expected)
                 rows = comparison.suspicious_rows(SUSPICIOUS)
                 if rows.size:
@@ -312,6 +313,7 @@ class _RecurrentJob:
         self, block: Block, look: Look, memory: X | None = None, picked: Array | None = None
     ) -> tuple[Piece, X | None]:
         # The rows of a block, or some of them (of its samples, where the cell remembers), and the memory after it.
+        # Where the cell remembers, samples are picked with all their steps; else rows stand alone.
         samples: Samples = block.window[0]
         steps: slice = block.window[1]
         rows: slice | Array = slice(None)
@@ -426,7 +428,7 @@ class _LayerJob:
             expected = self._evaluate(operands, look)
             actual = actual.reshape(-1, *expected.shape[1:])[rows]
             return Piece(actual, expected, operands, self._evaluate), memory
-        if not self._operation.exact:
+        if not self._operation.exact:  # a constant has one sample for all of the block's
             inputs = tuple(x[block.window[0]] if len(x) == len(self.actual) else x for x in inputs)
         operands = tuple(received(x, precision) for x in inputs)
         return Piece(actual, self._evaluate(operands, look)), memory

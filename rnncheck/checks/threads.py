@@ -15,5 +15,6 @@ Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 @contextmanager
 def threads() -> Iterator[Mapper]:
     """Give a function like `map` that uses a thread for each core."""
+    # NumPy lets go of the interpreter's lock while it computes products of blocks.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield pool.map

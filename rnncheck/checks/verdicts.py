@@ -133,6 +133,7 @@ def _verdict(summary: Summary, check: str, *, proven: bool, growth: float) -> Ve
     of_runs = check not in set(Check)  # two runs of the implementation, which may agree where no other can be told
     if of_runs and summary.max_abs_diff == 0.0 and not summary.unexpected:
         return Verdict.MATCH
+    # Over a whole run errors may grow, so that its noise may say nothing; those of one step do not.
     whole = of_runs or check == Check.END_TO_END
     amplified = whole and growth > GROWTH_LIMIT
     if summary.unexpected and not summary.unmatched and not amplified:
@@ -141,6 +142,7 @@ def _verdict(summary: Summary, check: str, *, proven: bool, growth: float) -> Ve
         return Verdict.MISMATCH
     if amplified:
         return Verdict.UNDECIDABLE
+    # Many scores that are all a little too high tell as much as one that is far too high.
     on_average = check == Check.STEP and summary.count >= AVERAGE_COUNT and summary.score_rms > AVERAGE_LIMIT
     if on_average or summary.score_max > SCORE_LIMIT:
         return Verdict.MISMATCH
