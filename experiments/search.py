@@ -23,7 +23,7 @@ from rnncheck.cases.case import OPTIONS, Case
 from rnncheck.cases.deviations import deviates
 from rnncheck.checks.verdicts import Verdict
 from rnncheck.errors import InputError
-from rnncheck.report.entries import Entry
+from rnncheck.report.entry import Entry
 from rnncheck.report.report import Report
 
 DEFAULTS = {field.name: field.default for field in fields(Case)}

@@ -16,7 +16,7 @@ from rnncheck.errors import InputError, RnncheckError, UnsupportedError
 from rnncheck.frameworks.keras.build import Built, build
 from rnncheck.frameworks.keras.extract import extract
 from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
-from rnncheck.report.entries import Entry
+from rnncheck.report.entry import Entry
 from rnncheck.report.report import MismatchError, Report
 from rnncheck.version import __version__
 

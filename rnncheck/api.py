@@ -20,8 +20,8 @@ from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, how_to_run, model_job
 from rnncheck.jobs.judge import judge, judge_recording, run_and_judge
-from rnncheck.jobs.run import perform
-from rnncheck.report.entries import Entry
+from rnncheck.jobs.perform import perform
+from rnncheck.report.entry import Entry
 from rnncheck.report.report import Report
 
 

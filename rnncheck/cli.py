@@ -29,7 +29,7 @@ from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, file_job, how_to_run
 from rnncheck.jobs.judge import judge_files, run_and_judge
 from rnncheck.report.console import accept_any_output, print_result, silence_stdout, with_progress
-from rnncheck.report.entries import MOST_DIAGNOSED, count_cases
+from rnncheck.report.entry import MOST_DIAGNOSED, count_cases
 from rnncheck.report.files import check_writable, write_csv, write_json
 from rnncheck.report.report import Report
 from rnncheck.version import __version__

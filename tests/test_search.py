@@ -11,7 +11,7 @@ from rnncheck.api import verify_case
 from rnncheck.cases.case import Case, reproduce_command
 from rnncheck.cases.deviations import deviates
 from rnncheck.checks.verdicts import Check, Verdict, failed_row
-from rnncheck.report.entries import Entry
+from rnncheck.report.entry import Entry
 
 FIRST, COUNT, BLOCK = 100_000, 150, 10
 

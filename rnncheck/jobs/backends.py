@@ -11,9 +11,9 @@ from rnncheck.cases.deviations import BACKENDS
 from rnncheck.checks.scores import alike
 from rnncheck.errors import InputError
 from rnncheck.frameworks.keras.session import installed_backends
-from rnncheck.jobs.run import Run
+from rnncheck.jobs.perform import Run
 from rnncheck.network import Array
-from rnncheck.report.entries import Difference
+from rnncheck.report.entry import Difference
 
 OTHER_WEIGHTS = (
     "Keras' initialisers draw other weights on each backend, so that nothing is said of how far their outputs differ."

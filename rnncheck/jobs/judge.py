@@ -23,11 +23,11 @@ from rnncheck.frameworks.recorded import read_recording, worth_recording
 from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import OTHER_WEIGHTS, differences, have_the_same_weights
 from rnncheck.jobs.job import DEFAULT_PATHS, Job
+from rnncheck.jobs.perform import Run, perform
 from rnncheck.jobs.processes import Answer, run_in_processes
-from rnncheck.jobs.run import Run, perform
 from rnncheck.network import Network, Recording
 from rnncheck.report.console import with_progress
-from rnncheck.report.entries import Difference, Entry
+from rnncheck.report.entry import Difference, Entry
 from rnncheck.report.report import Report
 
 # More jobs than this are worth the start of further processes, which share the cores with each other.

@@ -16,7 +16,7 @@ from rnncheck.errors import RnncheckError
 from rnncheck.frameworks.keras.environment import environment
 from rnncheck.frameworks.keras.session import require_keras
 from rnncheck.jobs.job import Job
-from rnncheck.jobs.run import Run, perform
+from rnncheck.jobs.perform import Run, perform
 
 # Seconds that a job may take, a framework's start included.
 TIME_LIMIT = 300.0

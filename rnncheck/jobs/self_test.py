@@ -41,7 +41,7 @@ from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job
 from rnncheck.jobs.processes import run_in_processes
 from rnncheck.network import Network, Recording
-from rnncheck.report.self_test import Control, Outcome, SelfTest
+from rnncheck.report.outcomes import Control, Outcome, SelfTest
 
 # Correct implementations other than Keras: what is special about them, and the arithmetic that they compute in.
 _ARITHMETICS: Mapping[str, tuple[str, Callable[[], Emulation]]] = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnncheck.checks.verdicts import Row, Verdict
 from rnncheck.errors import RnncheckError
-from rnncheck.report.entries import SCHEMA, Difference, Entry, backends_of, failures_of, frame_of, paths_of, worst_of
+from rnncheck.report.entry import SCHEMA, Difference, Entry, backends_of, failures_of, frame_of, paths_of, worst_of
 
 if TYPE_CHECKING:
     import pandas

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rnncheck.checks.verdicts import FAILED, Check, Verdict
-from rnncheck.report.entries import (
+from rnncheck.report.entry import (
     MOST_DIAGNOSED,
     Difference,
     Entry,
@@ -29,7 +29,7 @@ from rnncheck.report.entries import (
 )
 
 if TYPE_CHECKING:
-    from rnncheck.report.self_test import SelfTest
+    from rnncheck.report.outcomes import SelfTest
 
 # Longer tables are cut here; --json and --csv have everything.
 MOST_LINES = 24

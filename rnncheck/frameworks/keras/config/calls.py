@@ -11,7 +11,7 @@ from typing import Any
 
 from rnncheck.errors import InputError
 from rnncheck.frameworks.keras.config.description import Object
-from rnncheck.frameworks.keras.config.masks import AnyMask
+from rnncheck.frameworks.keras.config.implicit_masks import AnyMask
 from rnncheck.frameworks.keras.config.values import constant
 from rnncheck.network import Tensor
 

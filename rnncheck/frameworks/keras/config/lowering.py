@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rnncheck.errors import InputError
-from rnncheck.frameworks.keras.config import calls, masks
+from rnncheck.frameworks.keras.config import calls
+from rnncheck.frameworks.keras.config import implicit_masks as masks
 from rnncheck.frameworks.keras.config.calls import Arguments, Call, Value, first_mask, flat, leaves
 from rnncheck.frameworks.keras.config.description import Object, is_operation, name_of
 from rnncheck.frameworks.keras.config.entries import ENTRIES
 from rnncheck.frameworks.keras.config.functional import operation, read_graph
-from rnncheck.frameworks.keras.config.masks import AnyMask, Mask
+from rnncheck.frameworks.keras.config.implicit_masks import AnyMask, Mask
 from rnncheck.frameworks.keras.config.values import constant
 from rnncheck.network import Layer, Tensor
 

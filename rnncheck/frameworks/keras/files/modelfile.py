@@ -17,7 +17,7 @@ from typing import Any
 from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config.owners import WeightStore
 from rnncheck.frameworks.keras.files.hdf5 import EXPANSION, MEMORY, Hdf5File, open_hdf5, reported_damage
-from rnncheck.frameworks.keras.files.weights import ArchiveWeights, LegacyWeights
+from rnncheck.frameworks.keras.files.stored import ArchiveWeights, LegacyWeights
 
 # How the two kinds of files begin, the first with an entry or as an empty archive.
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnncheck.checks.verdicts import FAILED, Check, Row
-from rnncheck.report.entries import SCHEMA, plain_values
+from rnncheck.report.entry import SCHEMA, plain_values
 
 
 @dataclass(frozen=True)
