@@ -91,8 +91,6 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
         quiet: bool,
         **given: Any,
     ) -> NoReturn:
-        from rnncheck.report.tables import print_report
-
         tolerance = make_tolerance(rtol, atol)
         _check_targets(json_path, csv_path, [value for value in given.values() if isinstance(value, Path)])
         # Reasons take a while to find: JSON has all of them, a console the first few, CSV none.
@@ -103,6 +101,8 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
         if csv_path is not None and not report.interrupted:
             write_csv(report, csv_path)
         if report.entries and not quiet:
+            from rnncheck.report.tables import print_report
+
             how = {"interrupted": report.interrupted, "everything": everything}
             print_result(lambda console: print_report(report.entries, console, report.differences, **how))
         if report.interrupted:
