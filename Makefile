@@ -11,6 +11,9 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV) rnncheck pyte
 LOCK := $(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --annotation-style line --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host --build-deps-for editable --constraint .ci/constraints.txt
 
+# Two processes of tests have a core each: threads of a matrix product would only be in each other's way.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1
+
 .DEFAULT_GOAL := help
 .PHONY: help install verify test test-long check docs lock fixtures bench calibrate power compare diagnose backends scan \
 	memory mutate clean
@@ -41,12 +44,12 @@ verify: $(MAIN)  ## The main job: run the built-in grid and print the table.
 
 test: $(DEV)  ## Run the tests and print which lines of the package they reach (five minutes).
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(ONE_THREAD) $(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
 test-long: $(DEV)  ## Run what takes long: random models, the documentation's commands, environments (an hour).
-	@$(BIN)/python -m pytest -m long -n 2 --dist load
+	@$(ONE_THREAD) $(BIN)/python -m pytest -m long -n 2 --dist load
 
 check: $(DEV)  ## Lint, type-check, and compare the lock files with pyproject.toml; edits nothing.
 	@$(BIN)/ruff check
