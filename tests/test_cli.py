@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -479,11 +480,14 @@ def interrupted(tmp_path_factory):
     ) as process:
         os.close(theirs)
         shown = until(rb"[1-9]\d*%", ours, 60)
-        process.send_signal(signal.SIGINT)
-        sent = time.monotonic()
-        out, _ = process.communicate(timeout=60)
-        seconds = time.monotonic() - sent
-        shown += rest_of(ours)
+        # A terminal that nobody reads is full at some time, and a process that writes to it waits.
+        with ThreadPoolExecutor(1) as reader:
+            rest = reader.submit(rest_of, ours)
+            process.send_signal(signal.SIGINT)
+            sent = time.monotonic()
+            out, _ = process.communicate(timeout=60)
+            seconds = time.monotonic() - sent
+        shown += rest.result()
     os.close(ours)
     return Finished(process.returncode, out, shown.decode()), seconds, folder
 
