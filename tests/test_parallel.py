@@ -8,6 +8,11 @@ import pytest
 from rnncheck.checks.threads import threads
 
 
+@pytest.fixture(autouse=True)
+def one_thread_for_each_product(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 8])
 def test_threads_give_results_in_the_order_of_the_items(count):
     with threads() as mapper:
@@ -25,6 +30,18 @@ def test_threads_work_side_by_side():
 
     assert len(workers) == 2
     assert threading.get_ident() not in workers
+
+
+@pytest.mark.parametrize("setting", [None, "2"])
+def test_products_that_take_every_core_have_no_threads_beside_them(monkeypatch, setting):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    if setting is not None:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", setting)
+
+    with threads() as mapper:
+        workers = set(mapper(lambda item: threading.get_ident(), range(4)))
+
+    assert workers == {threading.get_ident()}
 
 
 def test_threads_pass_a_failure_on():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 # How many numbers of a layer are checked at once: enough for an efficient product, few enough for a core's own cache.
-LARGEST = 2**17
+LARGEST = 2**18
 
 # How many numbers of state each of two threads must have at a step for splitting the samples to pay.
 _WORTH_A_THREAD = 2**13
