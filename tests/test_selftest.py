@@ -10,6 +10,7 @@ from rnncheck.faults.catalogue.fault import Fault
 from rnncheck.jobs.self_test import named_faults, self_test
 
 
+@pytest.mark.long  # it runs Keras on two backends, for twenty seconds
 def test_command_prints_a_line_for_each_fault_and_control(rnncheck_command, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "rnncheck.jobs.self_test.named_backends", lambda names: ("tensorflow", "torch")
