@@ -492,6 +492,7 @@ def interrupted(tmp_path_factory):
     return Finished(process.returncode, out, shown.decode()), seconds, folder
 
 
+@pytest.mark.long  # timing on a machine that measures coverage of every process
 def test_interrupted_run_ends_soon_with_130(interrupted):
     done, seconds, _ = interrupted
 
@@ -499,6 +500,7 @@ def test_interrupted_run_ends_soon_with_130(interrupted):
     assert seconds < 10.0
 
 
+@pytest.mark.long  # timing on a machine that measures coverage of every process
 def test_interrupted_run_prints_the_rows_so_far(interrupted):
     done, _, _ = interrupted
 
@@ -506,6 +508,7 @@ def test_interrupted_run_prints_the_rows_so_far(interrupted):
     assert re.search(r"\d+ cases?, [\d,]+ numbers compared: \d+ match \(interrupted\)\n$", done.out)
 
 
+@pytest.mark.long  # timing on a machine that measures coverage of every process
 def test_interrupted_run_says_so_without_a_traceback(interrupted):
     done, _, _ = interrupted
 
@@ -514,6 +517,7 @@ def test_interrupted_run_says_so_without_a_traceback(interrupted):
     assert "KeyboardInterrupt" not in done.err + done.out
 
 
+@pytest.mark.long  # timing on a machine that measures coverage of every process
 def test_interrupted_run_writes_nothing(interrupted):
     _, _, folder = interrupted
 
@@ -521,6 +525,7 @@ def test_interrupted_run_writes_nothing(interrupted):
     assert (folder / "old.csv").read_text() == "old"
 
 
+@pytest.mark.long  # timing on a machine that measures coverage of every process
 def test_progress_is_shown_on_a_terminal(interrupted):
     done, _, _ = interrupted
 
