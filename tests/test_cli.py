@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ from rnncheck import cli
 from rnncheck.cases.grid import default_grid
 from rnncheck.cases.memory import readable_bytes
 from rnncheck.frameworks.keras import session
+from rnncheck.report.console import with_progress
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 SMALL = ("-N", "2", "-T", "5", "-D", "3", "-M", "4", "-K", "1")
@@ -492,7 +494,6 @@ def interrupted(tmp_path_factory):
     return Finished(process.returncode, out, shown.decode()), seconds, folder
 
 
-@pytest.mark.long  # timing on a machine that measures coverage of every process
 def test_interrupted_run_ends_soon_with_130(interrupted):
     done, seconds, _ = interrupted
 
@@ -500,7 +501,6 @@ def test_interrupted_run_ends_soon_with_130(interrupted):
     assert seconds < 10.0
 
 
-@pytest.mark.long  # timing on a machine that measures coverage of every process
 def test_interrupted_run_prints_the_rows_so_far(interrupted):
     done, _, _ = interrupted
 
@@ -508,7 +508,6 @@ def test_interrupted_run_prints_the_rows_so_far(interrupted):
     assert re.search(r"\d+ cases?, [\d,]+ numbers compared: \d+ match \(interrupted\)\n$", done.out)
 
 
-@pytest.mark.long  # timing on a machine that measures coverage of every process
 def test_interrupted_run_says_so_without_a_traceback(interrupted):
     done, _, _ = interrupted
 
@@ -517,7 +516,6 @@ def test_interrupted_run_says_so_without_a_traceback(interrupted):
     assert "KeyboardInterrupt" not in done.err + done.out
 
 
-@pytest.mark.long  # timing on a machine that measures coverage of every process
 def test_interrupted_run_writes_nothing(interrupted):
     _, _, folder = interrupted
 
@@ -525,12 +523,26 @@ def test_interrupted_run_writes_nothing(interrupted):
     assert (folder / "old.csv").read_text() == "old"
 
 
-@pytest.mark.long  # timing on a machine that measures coverage of every process
 def test_progress_is_shown_on_a_terminal(interrupted):
     done, _, _ = interrupted
 
     assert "checking" in done.err
     assert "checking" not in done.out
+
+
+def test_progress_moves_with_each_item_and_needs_no_thread(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    threads, before = set(), threading.active_count()
+    with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr(sys, "stderr", terminal)
+        for done in with_progress([0, 25, 50, 75]):
+            until(rb" %d%%" % done, ours, 60)
+            threads.add(threading.active_count())
+        until(rb"(?s)100%.*\x1b\[2K$", ours, 60)  # the last thing is that the line is cleared
+    os.close(ours)
+
+    assert threads == {before}
 
 
 # --- trouble with stdout and with Keras ---

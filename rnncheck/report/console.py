@@ -25,9 +25,9 @@ def with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) 
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(
-        results, "checking", len(items), console=Console(stderr=True, force_jupyter=False), transient=True
-    )
+    # Drawn from here after each item: threads of the bar could wait for the terminal when an interrupt joins them.
+    console = Console(stderr=True, force_jupyter=False)
+    yield from track(results, "checking", len(items), auto_refresh=False, console=console, transient=True)
 
 
 def print_result(show: Callable[[Console], None], width: int = 118) -> None:
