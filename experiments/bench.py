@@ -30,7 +30,7 @@ from rich.table import Table
 
 from experiments import records
 from rnncheck.cases.case import Case
-from rnncheck.checks.blocks import rows_of, sample_parts
+from rnncheck.checks.blocks import rows_of
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import step_rows
 from rnncheck.checks.threads import threads
@@ -41,6 +41,7 @@ from rnncheck.frameworks.keras.extract import extract
 from rnncheck.frameworks.keras.run import record
 from rnncheck.frameworks.keras.session import quiet_framework, quiet_stderr
 from rnncheck.network import Array, Network
+from rnncheck.rounding.products import product
 
 # Seconds between runs: the threads of BLAS spin for a tenth of a second after their work, and would slow down whoever
 # is next.
@@ -87,26 +88,15 @@ def notebook_loop(network: Network, x: Array) -> Array:
     return np.array(outputs)
 
 
-def on_parts(run: Callable[[slice], Any], samples: int, units: int) -> None:
-    """Run something on the samples as the product does: in two threads, or whole with the threads of BLAS."""
-    parts = sample_parts(samples, units)
-    if len(parts) == 1:
-        run(parts[0])
-        return
-    with threads() as mapper:
-        list(mapper(run, parts))
-
-
-def bare_products(network: Network, x: Array) -> Callable[[slice], None]:
+def bare_products(network: Network, x: Array) -> Callable[[], None]:
     """The float64 products of the replay, and nothing else."""
     weights = network.layers[0].weights
     kernel, recurrent_kernel = (weights[name].astype(np.float64) for name in ("kernel", "recurrent_kernel"))
-    wide = x.astype(np.float64)
-    h = np.full((x.shape[0], kernel.shape[1]), 0.5)
+    rows = x.astype(np.float64).reshape(-1, x.shape[2])
+    state = np.full((x.shape[0], kernel.shape[1]), 0.5)
+    ahead = max(1, 2**14 // kernel.shape[1])
 
-    def run(part: slice) -> None:
-        rows, state = wide[part].reshape(-1, x.shape[2]), h[part]
-        ahead = max(1, 2**14 // kernel.shape[1])
+    def run() -> None:
         for start in range(0, len(rows), ahead):
             rows[start : start + ahead] @ kernel
         for _ in range(x.shape[1]):
@@ -128,7 +118,7 @@ def products_of_the_check(network: Network, x: Array, states: Array) -> Callable
 
     def run(start: int) -> None:
         for rows, kernel in factors:
-            rows[start : start + at_once] @ kernel
+            product(rows[start : start + at_once], kernel)
 
     def in_threads() -> None:
         with threads() as mapper:
@@ -187,12 +177,11 @@ def contestants(case: Case) -> dict[str, Callable[[], Any]]:
     }
     if case.layer != "simple_rnn":
         return runs
-    products = bare_products(network, x)
     return {
         **runs,
-        "replay": lambda: on_parts(lambda part: replay(network, (x[part],)), case.N, case.M),
+        "replay": lambda: replay(network, (x,)),
         "loop": lambda: notebook_loop(network, x),
-        "products": lambda: on_parts(products, case.N, case.M),
+        "products": bare_products(network, x),
         "xla": lambda: compiled.predict(x, verbose=0),
         "onnx": onnx_reference(network, x),
     }

@@ -1,16 +1,15 @@
-"""Threads: results in order, failures passed on."""
+"""Threads: results in order, failures passed on; products that leave other cores alone."""
 
 import os
 import threading
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rnncheck.checks.threads import threads
-
-
-@pytest.fixture(autouse=True)
-def one_thread_for_each_product(monkeypatch):
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+from rnncheck.rounding import products
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 8])
@@ -32,18 +31,6 @@ def test_threads_work_side_by_side():
     assert threading.get_ident() not in workers
 
 
-@pytest.mark.parametrize("setting", [None, "2"])
-def test_products_that_take_every_core_have_no_threads_beside_them(monkeypatch, setting):
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
-    if setting is not None:
-        monkeypatch.setenv("OPENBLAS_NUM_THREADS", setting)
-
-    with threads() as mapper:
-        workers = set(mapper(lambda item: threading.get_ident(), range(4)))
-
-    assert workers == {threading.get_ident()}
-
-
 def test_threads_pass_a_failure_on():
     with threads() as mapper, pytest.raises(ZeroDivisionError):
         list(mapper(lambda item: 1 // item, [1, 0, 2]))
@@ -57,3 +44,41 @@ def test_threads_leave_the_process_as_it_is():
         inside = list(mapper(lambda item: os.sched_getaffinity(0), range(4)))
 
     assert inside == [allowed] * 4
+
+
+@given(
+    rows=st.integers(1, 40),
+    n=st.integers(1, 20),
+    m=st.integers(1, 80),
+    most=st.sampled_from([8, 64, 512]),
+    columns=st.sampled_from([1, 5, 16]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_product_in_tiles_is_the_product(rows, n, m, most, columns, dtype):
+    # Of integers, so that no order of summation makes a difference.
+    rng = np.random.default_rng(rows * n * m)
+    a, b = (rng.integers(-9, 10, shape).astype(dtype) for shape in ((rows, n), (n, 2 * m)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "_IN_ONE_THREAD", most)
+        patch.setattr(products, "_COLUMNS", columns)
+        whole, part = products.product(a, b), products.product(a, b[:, m // 2 : m // 2 + m])
+
+    assert whole.dtype == dtype
+    np.testing.assert_array_equal(whole, a @ b)
+    np.testing.assert_array_equal(part, a @ b[:, m // 2 : m // 2 + m])
+
+
+def test_no_tile_has_more_multiplications_than_one_thread_takes(monkeypatch):
+    sizes = []
+    matmul = np.matmul
+
+    def counted(a, b, out):
+        sizes.append(a.shape[-2] * a.shape[-1] * b.shape[-1])
+        return matmul(a, b, out=out)
+
+    monkeypatch.setattr(np, "matmul", counted)
+    for rows, n, m in ((1000, 130, 200), (25, 3000, 1100)):
+        products.product(np.ones((rows, n)), np.ones((n, m)))
+
+    assert len(sizes) == 6  # whole tiles, and what is left of rows and columns
+    assert max(sizes) <= products._IN_ONE_THREAD

@@ -118,3 +118,34 @@ def test_rows_say_what_they_say_with_bounds(kind, monkeypatch):
                 assert getattr(without, name) == pytest.approx(getattr(full, name), rel=0.01, abs=1e-12), (
                     f"seed {seed}"
                 )
+
+
+@pytest.mark.parametrize("options", [{}, {"mask": True}])
+def test_unit_that_is_looked_at_alone_has_the_bound_that_it_has_among_all(options):
+    rng = np.random.default_rng(3)
+    network = make_network(kind="LSTM", T=6, D=3, M=4, K=None, dtype="float32", **options)
+    inputs = (rng.normal(size=(5, 6, 3)).astype(np.float32), *(rng.random((5, 6)) > 0.3 for _ in network.inputs[1:]))
+    (recording,) = emulate(network, [inputs])
+    layer = network.layer("rnn")
+    (call,) = observe(network, [disturbed(recording, rng)])
+    job = steps._job(layer, call)
+    (strand,) = job.strands()
+    assert job.by_unit
+    assert len(strand) > 1
+    memories = [None] * 5
+    for block in strand:
+        piece, memories[-1] = job.piece(block, Looks.with_bounds(layer).first, memories[-1])
+        for unit in range(4):
+            alone = job.only(unit)
+            seen, memories[unit] = alone.piece(block, Looks.with_bounds(alone.layer).first, memories[unit])
+            np.testing.assert_array_equal(seen.actual[:, 0], piece.actual[:, unit])
+            for name in ("value", "noise", "bound"):
+                expected = getattr(piece.expected, name)[:, unit]
+                np.testing.assert_allclose(getattr(seen.expected, name)[:, 0], expected, rtol=1e-12, atol=0.0)
+
+
+def test_softmax_over_the_units_keeps_them_together():
+    network = make_network(kind="LSTM", T=6, D=3, M=4, K=None, activation="softmax")
+    (call,) = observe(network, emulate(network, [(np.ones((2, 6, 3)),)]))
+
+    assert not steps._job(network.layer("rnn"), call).by_unit

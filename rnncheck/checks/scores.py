@@ -144,10 +144,10 @@ class Comparison:
         return len(self._value)
 
     @property
-    def worst_row(self) -> int:
-        """Which row of the block has the largest score."""
-        row = int(self.squared_scores.argmax()) // math.prod(self._value.shape[1:])
-        return row if self._rows is None else int(self._rows[row])
+    def worst(self) -> tuple[int, int]:
+        """Which row of the block has the largest score, and at which of its numbers."""
+        row, inside = divmod(int(self.squared_scores.argmax()), math.prod(self._value.shape[1:]))
+        return row if self._rows is None else int(self._rows[row]), inside
 
     def without(self, rows: Array) -> Comparison:
         """Return the comparison of the other rows; `rows` counts those of this one."""
@@ -220,11 +220,10 @@ def _sum(array: Array) -> float:
 
 
 def _energy_of_finite(value: Array) -> float:
-    energy = float(np.vdot(value, value))
+    energy = float(np.square(value).sum())
     if math.isfinite(energy):
         return energy
-    finite = value[np.isfinite(value)]
-    return float(np.vdot(finite, finite))
+    return float(np.square(value[np.isfinite(value)]).sum())
 
 
 def _ratio(difference: Array, limit: Array) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial, reduce
 from typing import NamedTuple
 
@@ -28,12 +28,13 @@ from rnncheck.checks.scores import Comparison, Summary, alike, compare
 from rnncheck.checks.threads import Mapper
 from rnncheck.checks.thresholds import ALARMING, FEW, SUSPICIOUS
 from rnncheck.checks.verdicts import Check, Row, Verdict, judge
+from rnncheck.equations.activations import ACROSS_UNITS
 from rnncheck.equations.arithmetic import KERNELS, Analysis, received, receiving
-from rnncheck.equations.cells import CELLS, Cell, cell_of
+from rnncheck.equations.cells import CELLS, Cell, cell_of, units
 from rnncheck.equations.layers import HELPERS, Operation, operation_of
 from rnncheck.equations.operands import Weights, X, choose
 from rnncheck.equations.replay import expanded, operate, time_major
-from rnncheck.network import Array, Layer, Network, Tensor
+from rnncheck.network import Activation, Array, Layer, Network, Tensor
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.products import OrderedMatrix
 from rnncheck.rounding.recurrence import recurrence
@@ -148,15 +149,21 @@ class Looks(NamedTuple):
     careful: Look  # those that look suspicious, with bounds
     ordered: Look  # those that still do, with sums in index order besides
 
-    @staticmethod
-    def at(layer: Layer, jobs: Sequence[_Job]) -> Looks:
+    @classmethod
+    def with_bounds(cls, layer: Layer) -> Looks:
+        """Return those that carry bounds from the first look on."""
+        careful = Look(Analysis(), layer)
+        return cls(careful, careful, Look(Analysis(matrix=OrderedMatrix), layer))
+
+    @classmethod
+    def at(cls, layer: Layer, jobs: Sequence[_Job]) -> Looks:
         """Return those for a layer."""
-        careful, ordered = Look(Analysis(), layer), Look(Analysis(matrix=OrderedMatrix), layer)
+        looks = cls.with_bounds(layer)
         few = sum(job.actual.size for job in jobs) <= FEW
         # A bound takes products of its own: it is worth leaving out where there are many.
         if few or not KERNELS & set(layer.weights) or not all(job.by_row for job in jobs):
-            return Looks(careful, careful, ordered)
-        return Looks(Look(Analysis(Bounds.LEFT_OUT), layer), careful, ordered)
+            return looks
+        return looks._replace(first=Look(Analysis(Bounds.LEFT_OUT), layer))
 
 
 @dataclass(frozen=True)
@@ -229,7 +236,7 @@ def _check_strand(looks: Looks, strand: Strand) -> dict[str, Found]:
                     suspicious[place] = rows
                     comparison = comparison.without(rows)
                 if len(comparison):
-                    again = partial(_look_again, looks, strand, {place: np.array([comparison.worst_row])})
+                    again = partial(_look_at_worst, looks, strand, place, *comparison.worst)
                     see(output, Found(comparison.summary(in_order), again))
             if isinstance(job, _RecurrentJob) and memory is not None:
                 for name, summary in job.memory_summary(block, memory).items():
@@ -237,6 +244,17 @@ def _check_strand(looks: Looks, strand: Strand) -> dict[str, Found]:
         if suspicious:
             see(output, Found(_look_again(looks, strand, suspicious)))
     return found
+
+
+def _look_at_worst(looks: Looks, strand: Strand, place: int, row: int, number: int) -> Summary:
+    # What is seen with bounds of a row, or of one unit of it where that is enough: its memory runs from the first
+    # block on.
+    job = strand[place][0]
+    if isinstance(job, _RecurrentJob) and job.remembers and job.by_unit:
+        unit = number % units(job.layer)
+        strand = [(each.only(unit), block) for each, block in strand[: place + 1] if isinstance(each, _RecurrentJob)]
+        looks = Looks.with_bounds(strand[0][0].layer)
+    return _look_again(looks, strand, {place: np.array([row])})
 
 
 def _look_again(looks: Looks, strand: Strand, wanted: Mapping[int, Array]) -> Summary:
@@ -274,6 +292,22 @@ class _RecurrentJob:
     layer: Layer
     steps: Steps
     call: int | None  # which of several in a row
+    unit: int | None = None  # the only one that is looked at; None for all
+
+    @property
+    def by_unit(self) -> bool:  # whether every unit has a memory of its own
+        activations = [each for each in self.layer.options.values() if isinstance(each, Activation)]
+        mixes = any(each.function or each.name in ACROSS_UNITS for each in activations)
+        return self.layer.equations is None and not mixes
+
+    def only(self, unit: int) -> _RecurrentJob:
+        # The same for one unit, whose gates read all of h.
+        m = units(self.layer)
+        weights = {name: weight[..., unit::m] for name, weight in self.layer.weights.items()}
+        return replace(self, layer=replace(self.layer, weights=weights), unit=unit)
+
+    def _seen(self, array: Array) -> Array:
+        return array if self.unit is None else array[..., self.unit : self.unit + 1]
 
     @property
     def _cell(self) -> Cell:
@@ -331,10 +365,10 @@ class _RecurrentJob:
         masked: tuple[Array, ...] = ()
         counted = self.steps.counted(samples, steps)
         if counted is not None:
-            masked = (as_rows(counted), as_rows(self.steps.repeated(samples, steps)))
+            masked = (as_rows(counted), as_rows(self._seen(self.steps.repeated(samples, steps))))
         if self.remembers:
             if block.start[1] == 0 and self.steps.memory[0] is not None:
-                start = precision.round(self.steps.memory[0][samples])
+                start = precision.round(self._seen(self.steps.memory[0][samples]))
                 memory = Rounded(start, EXACT, EXACT, precision, bounds=look.analysis.bounds)
             assert memory is not None  # where it is not known before a call's first step, the call before left it
             expected, memories = self._remember(operands, look, memory, counted)
@@ -343,7 +377,8 @@ class _RecurrentJob:
         else:
             operands = (*operands, *masked)
             expected = self._evaluate(operands, look)
-        return Piece(as_rows(self.steps.h[samples, steps]), expected, operands, self._evaluate), memory
+        actual = as_rows(self._seen(self.steps.h[samples, steps]))
+        return Piece(actual, expected, operands, self._evaluate), memory
 
     def _remember(self, operands: tuple[X, ...], look: Look, memory: X, counted: Array | None) -> tuple[X, X]:
         # The h that the equations give, as rows, and the memory from before the first step on.

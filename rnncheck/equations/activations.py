@@ -38,6 +38,19 @@ def _sigmoid(v: Array) -> Array:
     return result
 
 
+def _sigmoid_slope(v: Array, f: Array) -> Array:  # noqa: ARG001 - as every slope
+    # f*(1 - f), in place.
+    result = np.subtract(1.0, f)
+    result *= f
+    return result
+
+
+def _tanh_slope(v: Array, f: Array) -> Array:  # noqa: ARG001 - as every slope
+    # 1 - f², in place.
+    result = np.square(f)
+    return np.subtract(1.0, result, out=result)
+
+
 def _softplus(v: Array) -> Array:
     # log(1 + exp(v)), without overflow.
     return np.maximum(v, 0.0) + np.log1p(np.exp(-np.abs(v)))
@@ -60,7 +73,7 @@ def _rule(name: str, **parts: Any) -> Elementary:
 tanh = _rule(
     "tanh",
     evaluate=np.tanh,
-    slope=lambda v, f: 1.0 - np.square(f),
+    slope=_tanh_slope,
     steepest=_within(1.0, 4.0 / math.sqrt(27.0)),
     largest=1.0,
 )
@@ -68,7 +81,7 @@ tanh = _rule(
 sigmoid = _rule(
     "sigmoid",
     evaluate=_sigmoid,
-    slope=lambda v, f: f * (1.0 - f),
+    slope=_sigmoid_slope,
     steepest=_within(0.25, 1.0 / math.sqrt(108.0)),
     least=0.4,  # an implementation may compute (1 + tanh(x/2))/2
     largest=1.0,
@@ -298,6 +311,9 @@ def sparsemax(x: X) -> X:
     counts = np.arange(1, x.shape[-1] + 1, dtype=np.float64)
     return relu(x - max_over((sums - 1.0) / counts, -1))
 
+
+# Those that compute a unit's number from other units too.
+ACROSS_UNITS = frozenset({"glu", "softmax", "log_softmax", "sparsemax"})
 
 # What files of Keras 2 mean by a name that has another meaning today; the reader gives these names.
 KERAS2_ACTIVATIONS: Mapping[str, Callable[..., X]] = {"hard_sigmoid_keras2": hard_sigmoid_keras2}

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import copy
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,6 +22,40 @@ from rnncheck.rounding.rounded import (
     squares,
     variance_type,
 )
+
+# OpenBLAS computes a product of more multiplications in threads of its own. Tiles of so many columns lose nothing
+# against the whole product.
+_IN_ONE_THREAD = 2**18
+_COLUMNS = 64
+
+
+def product(a: Array, b: Array) -> Array:
+    """Return a @ b, (R, n) @ (n, M) -> (R, M), in tiles that are multiplied in the calling thread.
+
+    Several of them can run side by side. Threads of a product's own beside those of another wait for each other: two
+    products take four times as long as one.
+    """
+    (count, n), m = a.shape, b.shape[1]
+    if count * n * m <= _IN_ONE_THREAD or not isinstance(b, np.ndarray):  # but the weights of several networks
+        whole: Array = a @ b
+        return whole
+    result = np.empty((count, m), np.result_type(a, b))
+    for rows, height in _tiles(count, max(1, _IN_ONE_THREAD // (_COLUMNS * n))):
+        for columns, width in _tiles(m, _COLUMNS):
+            left = a[rows].reshape(-1, 1, height, n)
+            right = b[:, columns].reshape(n, -1, width).swapaxes(0, 1)
+            into = result[rows, columns].reshape(len(left), height, -1, width).swapaxes(1, 2)
+            np.matmul(left, right, out=into)
+    return result
+
+
+def _tiles(length: int, size: int) -> Iterator[tuple[slice, int]]:
+    # As many whole tiles of that size as there are, then what is left.
+    whole = length - length % size
+    if whole:
+        yield slice(whole), size
+    if whole < length:
+        yield slice(whole, length), length - whole
 
 
 class Matrix:
@@ -38,7 +73,7 @@ class Matrix:
         if self._type is np.float32:  # where the largest square is about 1, it holds all that count beside it
             self._scale = 2.0 ** int(np.frexp(np.abs(value).max(initial=0.0))[1])
             self._squared = np.square(value / self._scale).astype(np.float32)
-        self._absolute = np.abs(self.value) if bounds is Bounds.CARRIED else None
+        self._absolute: Any = np.abs(self.value) if bounds is Bounds.CARRIED else None
 
     def __getitem__(self, columns: tuple[slice, slice]) -> Self:
         """Return some of the columns, as `matrix[:, start:stop]`."""
@@ -49,17 +84,17 @@ class Matrix:
 
     def magnitude(self, a: Array) -> Array:
         """Return |a|·|W|, shape (R, M)."""
-        return np.abs(a) @ self._absolute
+        return product(np.abs(a), self._absolute)
 
     def variance(self, of_factor: Array) -> Array:
         """Return qa²·W², what a product inherits, shape (R, M)."""
-        return (self._scale**2 * of_factor) @ self._squared
+        return product(self._scale**2 * of_factor, self._squared)
 
     def __rmatmul__(self, a: Array) -> Rounded:
         n, w = self.value.shape[0], self.precision.unit_variance
-        value = a @ self.value
+        value = product(a, self.value)
         of_value, of_energy = product_weights(self.precision, n)
-        variance = squares(a, w * of_energy * self._scale**2, self._type) @ self._squared
+        variance = product(squares(a, w * of_energy * self._scale**2, self._type), self._squared)
         variance = plus(variance, squares(value, w * of_value, self._type))
         if self.bounds is not Bounds.CARRIED:
             return Rounded(value, variance, None, self.precision, bounds=self.bounds)

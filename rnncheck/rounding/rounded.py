@@ -105,11 +105,11 @@ class Elementary:
         return x.apply(self) if isinstance(x, Rounded) else self.evaluate(np.asarray(x, np.float64))
 
     def size(self, value: Array) -> Array:
-        """Return what errors are in proportion to."""
-        size: Array = np.abs(value)
+        """Return what errors are in proportion to, in place of the function's value."""
+        np.abs(value, out=value)
         if self.offset:
-            size = size + self.offset
-        return np.maximum(size, self.least) if self.least else size
+            value += self.offset
+        return np.maximum(value, self.least, out=value) if self.least else value
 
 
 class Rounded:
@@ -314,7 +314,7 @@ class Rounded:
         c, k = function.accuracy[self.precision.name]
         unit, of_variance = self.precision.unit, variance_type(self.precision, self.bounds)
         value = function.evaluate(self.value)
-        size = function.size(value.astype(of_variance, copy=False))
+        size = function.size(value.astype(of_variance))
         slope = function.slope(self.value, value)  # in float64: 1 - f² loses its digits where f is near 1
         if self.bounds is Bounds.FREE:
             slope = function.steepest(self.value, slope, SPREAD * np.sqrt(self.variance))
@@ -498,13 +498,13 @@ def variance_type(precision: Precision, bounds: Bounds) -> type[Any]:
     return np.float32 if bounds is Bounds.LEFT_OUT and precision.digits <= 24 else np.float64
 
 
-def squares(array: Array, factor: float, of_type: type[Any]) -> Any:
+def squares(array: Any, factor: float, of_type: type[Any]) -> Any:
     """Return factor·array², scaled before it is squared so that it stays in the range of the type."""
-    array = np.asarray(array)
-    if array.dtype != of_type:
-        array = array.astype(of_type)
-    root = array * math.sqrt(factor) if factor != 1.0 else array
-    return np.multiply(root, root, out=None if root is array else root)
+    result = np.array(array, of_type)  # in place from here on: each new large array costs more than its sums
+    if factor != 1.0:
+        result *= math.sqrt(factor)
+    result *= result
+    return result
 
 
 def plus(variance: Any, more: Any) -> Any:
@@ -526,7 +526,7 @@ def _product_variance(a: Rounded, b: Rounded, times: Callable[[Any, Any], Any]) 
     if not is_nothing(of_b):
         inherited = times(squares(a.value, 1.0, of_type), of_b)
     if not is_nothing(of_a):
-        inherited = inherited + times(of_a, plus(squares(b.value, 1.0, of_type), CROSS * of_b))
+        inherited = plus(times(of_a, plus(squares(b.value, 1.0, of_type), CROSS * of_b)), inherited)
     return inherited
 
 
