@@ -96,7 +96,7 @@ def paths() -> str:
 
 def relations() -> str:
     """The runs that must give the same numbers."""
-    return table(("row", "what is done"), [(f"`{each.name}`", each.summary) for each in RELATIONS.values()])
+    return table(("row", "what is done"), [(f"`{name}`", each.__doc__) for name, each in RELATIONS.items()])
 
 
 def deviations() -> str:

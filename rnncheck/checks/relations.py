@@ -1,13 +1,13 @@
 """Metamorphic relations: runs that must give the same numbers, whatever these are.
 
 Each makes an implementation compute the same thing in another way, and brings the result into the form of the plain
-run. The equations are asked for the rounding that may lie between the two, and for nothing else. A new relation is an
-entry of `RELATIONS`.
+run. The equations are asked for the rounding that may lie between the two, and for nothing else. To add one, write it
+and decorate it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,14 +41,17 @@ class ModelRunner(Runner, Protocol):
         """Return the outputs after the model was saved and loaded."""
 
 
-@dataclass(frozen=True)
-class Relation:
-    """A run that must give the same numbers as the plain one."""
+# (runner, calls, network) -> the outputs in the form of the plain run's; NotApplicableError where nothing is to do.
+Relation = Callable[[Any, Calls, Network], Outputs]
 
-    name: str  # what a row calls it
-    summary: str  # what is done, for a reader
-    # (runner, network, calls) -> outputs in the form of the plain run's; NotApplicableError where nothing is to do.
-    outputs: Callable[[Any, Network, Calls], Outputs]
+# By the name that a row has, which is the function's; its docstring says what is done.
+RELATIONS: dict[str, Relation] = {}
+
+
+def relation(function: Relation) -> Relation:
+    """Register a run that must give the same numbers as the plain one."""
+    RELATIONS[function.__name__] = function
+    return function
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,15 @@ class Related:
     error: str = ""  # why it failed; empty where it did not
 
 
-def _same_again(runner: Runner, network: Network, calls: Calls) -> Outputs:
-    del network
+@relation
+def same_call_twice(runner: Runner, calls: Calls, _: Network) -> Outputs:
+    """The same is computed again."""
     return runner.outputs(calls)
 
 
-def _permuted(runner: Runner, network: Network, calls: Calls) -> Outputs:
+@relation
+def batch_permuted(runner: Runner, calls: Calls, network: Network) -> Outputs:
+    """The samples come last to first."""
     if reason := network.why_in_order(len(calls[0][0])):
         raise NotApplicableError(reason)
     outputs = runner.outputs([[array[::-1] for array in inputs] for inputs in calls])
@@ -74,7 +80,9 @@ def _permuted(runner: Runner, network: Network, calls: Calls) -> Outputs:
     return [[array[::-1] for array in each] for each in outputs]
 
 
-def _one_by_one(runner: Runner, network: Network, calls: Calls) -> Outputs:
+@relation
+def one_by_one(runner: Runner, calls: Calls, network: Network) -> Outputs:
+    """Every sample is a batch of its own."""
     samples = len(calls[0][0])
     if reason := network.why_whole(samples):
         raise NotApplicableError(reason)
@@ -86,55 +94,45 @@ def _one_by_one(runner: Runner, network: Network, calls: Calls) -> Outputs:
     ]
 
 
-def _of_a_model(changed: Callable[[ModelRunner, Calls], Outputs]) -> Callable[[Runner, Network, Calls], Outputs]:
-    def outputs(runner: Runner, network: Network, calls: Calls) -> Outputs:
-        del network
-        if not isinstance(runner, ModelRunner):
-            raise NotApplicableError("a function shows no model to change")
-        return changed(runner, calls)
-
-    return outputs
+@relation
+def sequence_cut(runner: Runner, calls: Calls, _: Network) -> Outputs:
+    """Recurrent layers get their sequence in two parts, with the states handed over."""
+    return _of_a_model(runner).cut_in_two(calls)
 
 
-RELATIONS: Mapping[str, Relation] = {
-    relation.name: relation
-    for relation in (
-        Relation("same_call_twice", "the same is computed again", _same_again),
-        Relation("batch_permuted", "the samples come last to first", _permuted),
-        Relation("one_by_one", "every sample is a batch of its own", _one_by_one),
-        Relation(
-            "sequence_cut",
-            "recurrent layers get their sequence in two parts, with the states handed over",
-            _of_a_model(lambda runner, calls: runner.cut_in_two(calls)),
-        ),
-        Relation(
-            "nan_under_mask",
-            "steps that do not count are NaN",
-            _of_a_model(lambda runner, calls: runner.with_masked(calls, np.nan)),
-        ),
-        Relation(
-            "huge_under_mask",
-            "steps that do not count are 1e30",
-            _of_a_model(lambda runner, calls: runner.with_masked(calls, 1e30)),
-        ),
-        Relation(
-            "saved_and_loaded",
-            "the model is saved and loaded",
-            _of_a_model(lambda runner, calls: runner.reloaded(calls)),
-        ),
-    )
-}
+@relation
+def nan_under_mask(runner: Runner, calls: Calls, _: Network) -> Outputs:
+    """Steps that do not count are NaN."""
+    return _of_a_model(runner).with_masked(calls, np.nan)
+
+
+@relation
+def huge_under_mask(runner: Runner, calls: Calls, _: Network) -> Outputs:
+    """Steps that do not count are 1e30."""
+    return _of_a_model(runner).with_masked(calls, 1e30)
+
+
+@relation
+def saved_and_loaded(runner: Runner, calls: Calls, _: Network) -> Outputs:
+    """The model is saved and loaded."""
+    return _of_a_model(runner).reloaded(calls)
+
+
+def _of_a_model(runner: Runner) -> ModelRunner:
+    if not isinstance(runner, ModelRunner):
+        raise NotApplicableError("a function shows no model to change")
+    return runner
 
 
 def related_runs(runner: Runner, network: Network, calls: Calls, names: Sequence[str]) -> tuple[Related, ...]:
     """Try the metamorphic relations of these names on what computes outputs."""
-    return tuple(_related(runner, network, calls, name) for name in names)
 
+    def related(name: str) -> Related:
+        try:
+            return Related(name, RELATIONS[name](runner, calls, network))
+        except NotApplicableError as reason:
+            return Related(name, not_applicable=str(reason))
+        except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
+            return Related(name, error=described(error))
 
-def _related(runner: Runner, network: Network, calls: Calls, name: str) -> Related:
-    try:
-        return Related(name, RELATIONS[name].outputs(runner, network, calls))
-    except NotApplicableError as reason:
-        return Related(name, not_applicable=str(reason))
-    except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
-        return Related(name, error=described(error))
+    return tuple(map(related, names))
