@@ -3,9 +3,9 @@
     python -m experiments.mutate [--count 150] [--seed 0] [--only rnncheck/equations] [--tests tests/test_cells.py]
 
 The tests first run once unchanged, to learn which of them reach which line and how long each takes. Every change is
-then made in a copy of the checkout: the quickest tests that reach its line run first, all others only if those pass.
-A survivor is run through PROBE; where that prints the same as before, to the last digit, the change looks equivalent
-and a person must judge it.
+then made in a copy of the checkout, and the quickest tests that reach its line run. If they pass, PROBE runs: where
+that prints the same as before, to the last digit, the change looks equivalent, and a person must judge it; else all
+tests run.
 """
 
 from __future__ import annotations
@@ -362,12 +362,20 @@ def examine(mutant: Mutant, copy: Copy, tests: Sequence[str], reached: Reach, ex
 
 
 def _outcome(mutant: Mutant, copy: Copy, tests: Sequence[str], reached: Reach, expected: str) -> tuple[Outcome, str]:
-    for chosen in filter(None, (reached.first(mutant), [*tests] or ["tests"])):
-        code, output = copy.run(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *chosen])
-        if code:
-            failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
-            return "killed", failed[1] if failed else "a run that hangs" if code == -1 else "a crash"
-    return ("looks equivalent" if copy.probe() == expected else "survived"), ""
+    quick = reached.first(mutant)
+    if quick and (by := _failure(copy, quick)):
+        return "killed", by
+    if copy.probe() == expected:
+        return "looks equivalent", ""
+    by = _failure(copy, [*tests] or ["tests"])
+    return ("killed" if by else "survived"), by
+
+
+def _failure(copy: Copy, tests: Sequence[str]) -> str:
+    # The first of the tests that fails; empty where none does.
+    code, output = copy.run(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests])
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+    return failed[1] if failed else "a run that hangs" if code == -1 else "a crash" if code else ""
 
 
 def main() -> int:
