@@ -155,8 +155,8 @@ def test_csv_of_a_run_has_the_rows_of_the_json(several, folder):
 def test_script_and_module_give_the_same_result(folder):
     script = Path(sysconfig.get_path("scripts")) / "rnncheck"
 
-    one = in_a_process(script, "verify", *SMALL, "--json", folder / "script.json")
-    other = in_a_process(sys.executable, "-m", "rnncheck", "verify", *SMALL, "--json", folder / "module.json")
+    one = in_a_process(script, *COMPARE[1:], "--json", folder / "script.json")
+    other = in_a_process(sys.executable, "-m", *COMPARE, "--json", folder / "module.json")
 
     assert one == other
     assert one.code == 0

@@ -36,7 +36,8 @@ def test_command_prints_a_line_for_each_fault_and_control(rnncheck_command, tmp_
     }  # fmt: skip
 
 
-def test_fault_that_changes_nothing_is_missed():
+def test_fault_that_changes_nothing_is_missed(monkeypatch):
+    monkeypatch.setattr("rnncheck.jobs.self_test.named_backends", lambda names: ("tensorflow", "jax"))
     nothing = Fault("nothing", "none", "it changes nothing", lambda network, layer: network)
 
     found = self_test((nothing,), track=lambda cases: cases[:1])
@@ -44,6 +45,7 @@ def test_fault_that_changes_nothing_is_missed():
     assert not found.passed
     assert found.outcomes[0].hidden == 2  # in the recurrent layer and in Dense
     assert found.complaints == ["missed: nothing: no case shows it"]
+    assert {control.name: control.runs for control in found.controls}["jax"] == 1
 
 
 def test_no_names_are_the_whole_catalogue():

@@ -140,6 +140,7 @@ def test_chaotic_case_matches_because_its_steps_do():
     assert [str(row.verdict) for row in entry.rows] == ["match", "match", "undecidable"]
 
 
+@pytest.mark.long  # Keras traces it for eight seconds
 def test_cells_of_a_chaotic_stack_are_all_observed_in_one_run():
     """In a run of its own a lower cell ended in another digit: what it put out was not what the next one read."""
     entry = verify_case(random_case(1972, 150_000))
