@@ -3,7 +3,8 @@
     python -m experiments.bench [--repetitions 7]
 
 - replay / loop: the float64 replay against the notebook's loop over samples and steps; at most 1/5 for N=32.
-- replay / products: against the bare float64 matrix products that it cannot avoid; at most 1.3 for M >= 128.
+- replay / products: against the bare float64 matrix products that it cannot avoid; no target, since how dear tanh is
+  beside them depends on the processor.
 - check / predict: the whole step check against Keras' own warm `predict`; at most 1.0, but 1.6 for LSTM and GRU of
   the most numbers, (128, 200, 64, 128).
 - check / products: against the bare products of the check itself, one in float64 and one in float32; no target.
@@ -62,7 +63,7 @@ LAYERS = ("simple_rnn", "lstm", "gru")
 # ratio -> (what is timed, against what, target)
 RATIOS: dict[str, tuple[str, str, Target | None]] = {
     "replay / loop": ("replay", "loop", Target(lambda layer, n: 1 / 5, lambda n, m: n == 32)),
-    "replay / products": ("replay", "products", Target(lambda layer, n: 1.3, lambda n, m: m >= 128)),
+    "replay / products": ("replay", "products", None),
     "check / predict": (
         "check",
         "predict",
