@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +66,7 @@ def build(case: Case) -> Built:
     model = _model(case)
     if case.weights == "random":
         _set_random_weights(model, case, rng)
-    calls = tuple(_inputs(case, rng) for _ in range(2 if case.stateful else 1))
+    calls = tuple(_inputs(case, model, rng) for _ in range(2 if case.stateful else 1))
     return Built(case, model, calls)
 
 
@@ -213,7 +212,10 @@ def _set_random_weights(model: Any, case: Case, rng: np.random.Generator) -> Non
     for weight in model.weights:
         name, shape = weight.path.rsplit("/", 1)[-1], tuple(weight.shape)
         if name == "recurrent_kernel":
-            value = recurrent_scale * _orthogonal(shape, rng)
+            # (..., M, G·M), in which each of the G gates has orthonormal columns
+            rows, units = math.prod(shape[:-1]), shape[-2]
+            gates = [np.linalg.qr(rng.normal(size=(rows, units)))[0] for _ in range(shape[-1] // units)]
+            value = recurrent_scale * np.concatenate(gates, axis=-1).reshape(shape)
         elif name == "kernel":
             value = input_scale * rng.normal(size=shape) / np.sqrt(math.prod(shape[:-1]))
         elif name == "bias":
@@ -223,13 +225,6 @@ def _set_random_weights(model: Any, case: Case, rng: np.random.Generator) -> Non
         else:  # the states that a stateful layer keeps
             continue
         weight.assign(value.astype(np.float32))  # Keras casts it to the weight's own precision
-
-
-# A recurrent kernel (..., M, G·M) in which each of the G gates has orthonormal columns.
-def _orthogonal(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    rows, units = math.prod(shape[:-1]), shape[-2]
-    gates = [np.linalg.qr(rng.normal(size=(rows, units)))[0] for _ in range(shape[-1] // units)]
-    return np.concatenate(gates, axis=-1).reshape(shape)
 
 
 # The norm of the recurrent kernels, and the size of everything else.
@@ -245,9 +240,11 @@ def _scales(case: Case) -> tuple[float, float]:
     return (recurrent if case.recurrent_scale is None else case.recurrent_scale), other
 
 
-def _inputs(case: Case, rng: np.random.Generator) -> tuple[Array, ...]:
+# One array for each input of the model: the sequence, initial states, and a mask.
+def _inputs(case: Case, model: Any, rng: np.random.Generator) -> tuple[Array, ...]:
     arrays = [rng.normal(size=(case.N, *case.outer, case.T, *case.space, case.D)).astype(np.float32)]
-    arrays += _initial_states(case, rng)
+    states = [(case.N, *each.shape[1:]) for each in model.inputs[1:] if each.name != "mask"]
+    arrays += [rng.normal(size=shape).astype(np.float32) * np.float32(0.5) for shape in states]
     if case.mask == "none":
         return tuple(arrays)
     mask = make_mask(case.mask, case.N * math.prod(case.outer), case.T, rng).reshape(case.N, *case.outer, case.T)
@@ -259,13 +256,3 @@ def _inputs(case: Case, rng: np.random.Generator) -> tuple[Array, ...]:
     else:
         arrays.append(mask)
     return tuple(arrays)
-
-
-# The initial states in the order of the model's inputs; none unless the case has them.
-def _initial_states(case: Case, rng: np.random.Generator) -> Iterator[Array]:
-    directions = 2 if case.bidirectional else 1
-    for number in range(1, case.layers + 1 if case.initial_state else 1):
-        for kind, units in directions * [*zip(case.cell_kinds, case.cell_units, strict=True)]:
-            for _ in STATES[kind]:
-                shape = (case.N, *case.space_after(number), units)
-                yield rng.normal(size=shape).astype(np.float32) * np.float32(0.5)

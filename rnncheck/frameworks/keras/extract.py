@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,23 +144,19 @@ def _named_activations(layers: Sequence[Any]) -> Iterator[dict[str, Activation]]
             function = vars(holder).get(attribute)
             if function is None or isinstance(function, keras.layers.Layer) or _is_of_keras(function):
                 continue
-            name = f"rnncheck_activation_{len(found)}"
-            found[name] = _activation(function)
+
+            def stand_in(x: Any) -> Any:
+                return x
+
+            stand_in.__name__ = f"rnncheck_activation_{len(found)}"
+            found[stand_in.__name__] = _activation(function)
             kept.append((holder, attribute, function))
-            setattr(holder, attribute, _stand_in(name))
+            setattr(holder, attribute, stand_in)
     try:
         yield found
     finally:
         for holder, attribute, function in kept:
             setattr(holder, attribute, function)
-
-
-def _stand_in(name: str) -> Callable[[Any], Any]:
-    def function(x: Any) -> Any:
-        return x
-
-    function.__name__ = name
-    return function
 
 
 # A functools.partial of a Keras activation has its parameters.

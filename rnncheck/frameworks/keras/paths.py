@@ -114,33 +114,28 @@ def recurrent_layers(model: Any) -> Iterator[Any]:
 def _tensor_float_32(*, allowed: bool) -> Iterator[None]:
     import keras
 
-    match keras.backend.backend():
-        case "tensorflow":
-            import tensorflow as tf
+    with contextlib.ExitStack() as before:
+        match keras.backend.backend():
+            case "tensorflow":
+                import tensorflow as tf
 
-            config = tf.config.experimental
-            before = config.tensor_float_32_execution_enabled()
-            config.enable_tensor_float_32_execution(allowed)
-            try:
-                yield
-            finally:
-                config.enable_tensor_float_32_execution(before)
-        case "jax":
-            import jax
+                config = tf.config.experimental
+                before.callback(config.enable_tensor_float_32_execution, config.tensor_float_32_execution_enabled())
+                config.enable_tensor_float_32_execution(allowed)
+            case "jax":
+                import jax
 
-            with jax.default_matmul_precision("tensorfloat32" if allowed else "float32"):
-                yield
-        case "torch":
-            import torch
+                before.enter_context(jax.default_matmul_precision("tensorfloat32" if allowed else "float32"))
+            case "torch":
+                import torch
 
-            holders: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-            with contextlib.ExitStack() as kept:
+                holders: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
                 for holder in holders:
-                    kept.callback(setattr, holder, "allow_tf32", holder.allow_tf32)
+                    before.callback(setattr, holder, "allow_tf32", holder.allow_tf32)
                     holder.allow_tf32 = allowed
-                yield
-        case backend:
-            raise NotApplicableError(f"{backend} does not say how it multiplies")
+            case backend:
+                raise NotApplicableError(f"{backend} does not say how it multiplies")
+        yield
 
 
 # Where a model has a setting already, the path of the opposite setting is the one that shows something.

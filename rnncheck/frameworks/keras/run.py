@@ -46,7 +46,9 @@ def running(model: Any, network: Network, calls: Calls, path: ComputePath = PRED
     import keras
 
     path.require(model, network, len(calls[0][0]))  # N
-    with _states_kept(model), path.around(model), _Explorer(path) as explorer:
+    with contextlib.ExitStack() as states, path.around(model), _Explorer(path) as explorer:
+        for variable in _states(model):
+            states.callback(variable.assign, to_numpy(variable))
         inputs = fresh_inputs(model, calls[0])
         outputs = explorer.run(model, inputs)
         plain = model if path.plain else keras.Model(inputs, outputs, name="rnncheck_model")
@@ -151,17 +153,6 @@ def _as_predict_casts(array: Array) -> Array:
     import keras
 
     return array.astype(keras.config.floatx()) if array.dtype.kind == "f" else array
-
-
-@contextlib.contextmanager
-def _states_kept(model: Any) -> Iterator[None]:
-    variables = _states(model)
-    values = [to_numpy(variable) for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
 
 
 # The variables in which recurrent layers keep their states, wherever in the model they are.

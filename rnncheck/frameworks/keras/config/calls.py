@@ -5,9 +5,9 @@ A call of a layer, a node to Keras, is `{"args": [...], "kwargs": {...}}` with a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rnncheck.errors import InputError
 from rnncheck.frameworks.keras.config.description import Object
@@ -41,21 +41,15 @@ class Value:
     mask: AnyMask = None
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """The arguments of one call, in which every tensor is a `Reference`, and a `Value` once it is known."""
 
-    args: tuple[Any, ...]
+    args: Sequence[Any]
     kwargs: Mapping[str, Any]
-
-    @property
-    def references(self) -> Iterator[Reference]:
-        """Every tensor that the call reads."""
-        yield from leaves((self.args, self.kwargs))
 
     def mapped(self, change: Callable[[Reference], Any]) -> Call:
         """Return the call with every reference replaced."""
-        return Call(tuple(_mapped(list(self.args), change)), _mapped(self.kwargs, change))
+        return Call(*_mapped(self, change))
 
 
 def leaves(structure: Any, kind: type = Reference) -> Iterator[Any]:
@@ -82,10 +76,7 @@ def read_calls(name: str, inbound: Any) -> list[Call]:
     """Read the calls of one layer; an InputError where they are no list."""
     if not isinstance(inbound, list | tuple):
         raise InputError(f"layer {name!r}: got inbound_nodes={inbound!r}; expected a list of calls.")
-    return [
-        Call(tuple(map(_revived, node["args"])), {key: _revived(value) for key, value in node["kwargs"].items()})
-        for node in inbound
-    ]
+    return [Call(_revived(list(node["args"])), _revived(dict(node["kwargs"]))) for node in inbound]
 
 
 def _revived(value: Any) -> Any:

@@ -139,9 +139,7 @@ def _recurrent(kind: str) -> Entry:
     )
 
 
-def _dropout(*same_numbers: str) -> Entry:
-    return Entry(same_numbers=(*same_numbers, "seed"), call=("inputs", "training"), masks="pass")
-
+_OF_DROPOUT: Mapping[str, Any] = {"call": ("inputs", "training"), "masks": "pass"}
 
 ENTRIES: Mapping[str, Entry] = {
     "SimpleRNN": _recurrent("SimpleRNN"),
@@ -190,13 +188,11 @@ ENTRIES: Mapping[str, Entry] = {
     ),
     "Masking": Entry(checked=("mask_value",), defaults={"mask_value": 0.0}, masks="values"),
     # Layers that do nothing at inference.
-    "Dropout": _dropout("rate", "noise_shape"),
-    "SpatialDropout1D": _dropout("rate", "noise_shape", "name", "dtype"),
-    "SpatialDropout2D": _dropout("rate", "noise_shape", "name", "dtype", "data_format"),
-    "SpatialDropout3D": _dropout("rate", "noise_shape", "name", "dtype", "data_format"),
-    "GaussianDropout": _dropout("rate"),
-    "GaussianNoise": _dropout("stddev"),
-    "AlphaDropout": _dropout("rate", "noise_shape"),
+    **dict.fromkeys(
+        (*(f"SpatialDropout{rank}D" for rank in (1, 2, 3)), "Dropout", "AlphaDropout", "GaussianDropout"),
+        Entry(same_numbers=("rate", "noise_shape", "data_format", "name", "dtype", "seed"), **_OF_DROPOUT),
+    ),
+    "GaussianNoise": Entry(same_numbers=("stddev", "seed"), **_OF_DROPOUT),
     "ActivityRegularization": Entry(same_numbers=("l1", "l2"), masks="pass"),
     "Identity": Entry(masks="pass"),
     "LayerNormalization": Entry(

@@ -58,13 +58,13 @@ def _in_order(
         if not 0 <= number < len(own):
             said = f"call {number} of layer {name!r} is read; expected one of its {len(own)} calls."
             raise InputError(f"model {model!r}: {said}")
-        missing = [each.call for each in own[number].references if each.call not in known]
+        missing = [each.call for each in leaves(own[number]) if each.call not in known]
         if not missing:
             ordered[node] = own[number]
             known.add(node)
             continue
         waiting.add(node)
-        if any(each in waiting for each in missing):
+        if waiting.intersection(missing):
             raise InputError(f"model {model!r}: layer {name!r} reads its own output; expected no loop.")
         stack += reversed(missing)
     return ordered
@@ -90,11 +90,11 @@ def operation(lowered: str, description: Config, written: Call, call: Call) -> L
         elif value != accepted:
             said = f"{option}={value!r} is not replayed for the operation {kind}; expected {option}={accepted!r}."
             raise UnsupportedError(f"{where}: {said}")
-    inputs = tuple(value.tensor for value in leaves((call.args, call.kwargs), Value))
+    inputs = tuple(value.tensor for value in leaves(call, Value))
     if kind == "NotEqual":
         (options["value"],) = (arg for arg in call.args if not isinstance(arg, Value))
     if kind == "Cast":
         return Layer(lowered, kind, inputs, dtype=str(options["dtype"]))
     # It compares numbers in the precision that they have; integers and truth values fit float64.
-    dtypes = {str(reference.dtype) for reference in written.references} & set(PRECISIONS)
+    dtypes = {str(reference.dtype) for reference in leaves(written)} & set(PRECISIONS)
     return Layer(lowered, kind, inputs, options, dtype=dtypes.pop() if len(dtypes) == 1 else "float64")

@@ -185,7 +185,9 @@ class Lowering:
 
     # A recurrent layer or an RNN: one layer for each cell, each reading the one below.
     def _recurrent(self, found: Object, name: str, x: Tensor, initial: Tensors, mask: AnyMask) -> list[Tensor]:
-        cells = _cells(found)
+        # What steps through time: the layer itself, the cell of an RNN, or the cells of its stack.
+        (cell,) = [found] if found.entry.role == "recurrent" else found.parts
+        cells = cell.parts if cell.kind == "StackedRNNCells" else [cell]
         self._check(found, cells, initial)
         flags = {flag: found.options[flag] for flag in _OF_AN_RNN}
         left, counts = list(initial), self._explicit(mask)
@@ -301,14 +303,6 @@ def _flag(found: Object, name: str) -> bool:
     while found.entry.role == "bidirectional":
         found = found.parts[0]
     return bool(found.options.get(name, False))
-
-
-# What steps through time: the layer itself, the cell of an RNN, or the cells of its stack.
-def _cells(found: Object) -> Sequence[Object]:
-    if found.entry.role == "recurrent":
-        return [found]
-    (cell,) = found.parts
-    return cell.parts if cell.kind == "StackedRNNCells" else [cell]
 
 
 def _state_count(cell: Object) -> int:

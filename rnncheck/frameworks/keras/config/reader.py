@@ -100,8 +100,12 @@ def _with_weights(model: Object, lowered: Sequence[Lowered], store: WeightStore)
         own = {weight.name: found[owner.weights_path][weight.name] for weight in owner.weights}
         sizes: dict[str, Any] = {**layer.options, "M": layer.options.get("units"), "F": layer.options.get("filters")}
         for weight in owner.weights:
-            _check_shape(layer, weight, own[weight.name], sizes)
-            _check_finite(layer.name, weight.name, own[weight.name])
+            array = own[weight.name]
+            _check_shape(layer, weight, array, sizes)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+                said = f"{weight.name} has {array[place]} at {list(place)}; expected finite weights"
+                raise InputError(f"layer {layer.name!r}: {said}.")
         yield replace(layer, weights=own)
 
 
@@ -133,9 +137,3 @@ def _check_shape(layer: Layer, weight: Weight, array: Array, sizes: dict[str, An
 
 def _shown(shape: Sequence[Any]) -> str:
     return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
-
-
-def _check_finite(layer: str, name: str, array: Array) -> None:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise InputError(f"layer {layer!r}: {name} has {array[place]} at {list(place)}; expected finite weights.")
