@@ -333,7 +333,3 @@ def main() -> None:
         traceback.print_exc()
         click.echo("rnncheck: this is a bug in rnncheck; please report it with the lines above.", err=True)
         raise SystemExit(2) from None
-
-
-if __name__ == "__main__":
-    main()

@@ -20,18 +20,8 @@ from rnncheck.checks.thresholds import SCORE_LIMIT
 from rnncheck.checks.verdicts import Row
 from rnncheck.equations.arithmetic import Emulation
 from rnncheck.errors import InputError
-from rnncheck.faults.catalogue import FAULTS
-from rnncheck.faults.catalogue.fault import Fault, injections
-from rnncheck.faults.emulation import (
-    Flushing,
-    Summing,
-    emulate,
-    fused,
-    in_pairs,
-    last_to_first,
-    one_after_the_other,
-    with_sigmoid_by_tanh,
-)
+from rnncheck.faults import FAULTS, Fault, emulation, injections
+from rnncheck.faults.emulation import Summing, emulate
 from rnncheck.faults.trial import failures, rows_against
 from rnncheck.frameworks.keras.environment import environment
 from rnncheck.frameworks.keras.paths import PATHS
@@ -44,12 +34,12 @@ from rnncheck.network import Network, Recording
 from rnncheck.report.outcomes import Control, Outcome, SelfTest
 
 # Correct implementations other than Keras: what is special about them, and the arithmetic that they compute in.
-_ARITHMETICS: Mapping[str, tuple[str, Callable[[], Emulation]]] = {
-    "first to last": ("products are summed from the first term to the last", lambda: Summing(one_after_the_other)),
-    "last to first": ("products are summed from the last term to the first", lambda: Summing(last_to_first)),
-    "in pairs": ("products are summed pair by pair", lambda: Summing(in_pairs)),
-    "fused multiply-add": ("every product is added unrounded", lambda: Summing(fused)),
-    "flush to zero": ("numbers below the smallest normal one are zero", Flushing),
+_ARITHMETICS: Mapping[str, tuple[str, Emulation]] = {
+    "first to last": ("products are summed from the first term to the last", Summing(emulation.one_after_the_other)),
+    "last to first": ("products are summed from the last term to the first", Summing(emulation.last_to_first)),
+    "in pairs": ("products are summed pair by pair", Summing(emulation.in_pairs)),
+    "fused multiply-add": ("every product is added unrounded", Summing(emulation.fused)),
+    "flush to zero": ("numbers below the smallest normal one are zero", emulation.Flushing()),
 }
 
 # Other ways of Keras to run the same model.
@@ -162,9 +152,9 @@ def _try_controls(progress: _Progress, case: Case, model: Any, network: Network,
     from rnncheck.frameworks.keras.run import record
 
     for name, (summary, arithmetic) in _ARITHMETICS.items():
-        rows = rows_against(network, emulate(network, calls, arithmetic()))
+        rows = rows_against(network, emulate(network, calls, arithmetic))
         progress.note(name, summary, case, rows)
-    rows = rows_against(network, emulate(with_sigmoid_by_tanh(network), calls))
+    rows = rows_against(network, emulate(emulation.with_sigmoid_by_tanh(network), calls))
     progress.note("sigmoid by tanh", "sigmoid is computed as (1 + tanh(x/2))/2", case, rows)
     for path in (PATHS[name] for name in _WAYS):
         rows = rows_against(network, record(model, network, calls, path))

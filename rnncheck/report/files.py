@@ -55,30 +55,18 @@ def write_csv(report: Report, path: Path) -> None:
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
     # Write beside the file, then move it into place, so that nobody sees half of it.
-    part: Path | None = None
     try:
         if (path.exists() and not path.is_file()) or path.is_relative_to("/dev"):
             write(path)  # a device or a pipe, such as /dev/stdout, is not replaced
             return
         path = path.resolve()  # the target of a link is replaced, not the link
-        handle, name = tempfile.mkstemp(prefix=".rnncheck-", dir=path.parent)
-        os.close(handle)
-        part = Path(name)
-        write(part)
-        # mkstemp lets the owner alone read; a report gets what any new file would get.
-        part.chmod(path.stat().st_mode if path.exists() else 0o666 & ~_umask())
-        part.replace(path)
+        with tempfile.TemporaryDirectory(prefix=".rnncheck-", dir=path.parent) as folder:
+            part = Path(folder) / "report"
+            write(part)
+            if path.exists():
+                part.chmod(path.stat().st_mode)
+            part.replace(path)
     except OSError as error:
         raise InputError(
             f"{path}: got an error while writing ({error.strerror or error}); expected a writable place."
         ) from error
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    # It can be read only by setting it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

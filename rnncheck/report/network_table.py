@@ -87,15 +87,12 @@ def output_shapes(network: Network) -> dict[str, str]:
     `?` stands for an output that not every size has, such as the sum of an open axis and one of length 10.
     """
     small, large = (shapes(network, n, steps) for n, steps in (_SMALL, _LARGE))
-    both = small.keys() & large.keys()
-    names = [layer.name for layer in network.layers]
-    return {name: _lettered(small[name], large[name]) if name in both else "?" for name in names}
-
-
-def _lettered(small: tuple[int, ...], large: tuple[int, ...]) -> str:
-    if len(small) != len(large):
-        return "?"
-    return _written([_rows(small[0], large[0]), *map(_axis, small[1:], large[1:])])
+    found = {layer.name: "?" for layer in network.layers}
+    for name in small.keys() & large.keys() & found.keys():
+        (rows, *axes), (more_rows, *other_axes) = small[name], large[name]
+        if len(axes) == len(other_axes):
+            found[name] = _written([_rows(rows, more_rows), *map(_axis, axes, other_axes)])
+    return found
 
 
 def _written(axes: list[str]) -> str:
@@ -131,15 +128,13 @@ def _times(factor: Fraction, name: str) -> str:
 def equations(kind: str) -> list[str]:
     """Return the equations of a kind of layer, as the docstrings of its functions have them."""
     if kind in CELLS:
-        cell = CELLS[kind]
-        parts: list[Any] = [cell.gates, *([] if cell.memory is None else [cell.memory]), cell.output]
+        parts: list[Any] = [CELLS[kind].gates, CELLS[kind].memory, CELLS[kind].output]
     else:
         parts = [LAYERS[kind].apply]
-    return [line for part in parts for line in _first_paragraphs(part)]
-
-
-def _first_paragraphs(function: Any) -> list[str]:
     # A docstring up to where it describes the shapes of arguments, errors or sources.
-    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
     others = ("Source:", "Args:", "Raises:", "projected (")
-    return [" ".join(each.split()) for each in takewhile(lambda each: not each.startswith(others), paragraphs)]
+    lines: list[str] = []
+    for part in filter(None, parts):  # some cells have no memory
+        paragraphs = takewhile(lambda each: not each.startswith(others), (inspect.getdoc(part) or "").split("\n\n"))
+        lines += [" ".join(each.split()) for each in paragraphs]
+    return lines

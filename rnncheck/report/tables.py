@@ -177,16 +177,13 @@ def _backends_table(entries: Sequence[Entry], differences: Sequence[Difference],
     for name, those in list(by_case.items())[:most]:
         about = {(entry.name, entry.path) for entry in those}
         apart = [each.max_abs_diff for each in differences if (each.case, each.path) in about]
-        ran = {entry.backend: entry for entry in those}
-        # A path may not exist on every backend.
-        cells = [_on_backend(ran[each]) if each in ran else "-" for each in backends]
-        table.add_row(Text(name), *cells, _number(max(apart, default=None)))
+        cells = dict.fromkeys(backends, Text("-"))  # a path may not exist on every backend
+        for entry in those:
+            score = _largest(entry, Check.STEP, "score_max")
+            text = str(entry.verdict) if score is None else f"{entry.verdict} {_number(score)}"
+            cells[entry.backend] = Text(text, _STYLES[entry.verdict])
+        table.add_row(Text(name), *cells.values(), _number(max(apart, default=None)))
     return table
-
-
-def _on_backend(entry: Entry) -> Text:
-    score = _largest(entry, Check.STEP, "score_max")
-    return Text(str(entry.verdict) if score is None else f"{entry.verdict} {_number(score)}", _STYLES[entry.verdict])
 
 
 def _largest(entry: Entry, check: Check, name: str) -> float | None:
