@@ -19,8 +19,7 @@ from rnncheck.frameworks.recorded import FunctionRunner, make_recording
 from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, how_to_run, model_job
-from rnncheck.jobs.judge import judge, judge_recording, run_and_judge
-from rnncheck.jobs.perform import perform
+from rnncheck.jobs.judge import judge_recording, run_and_judge
 from rnncheck.report.entry import Entry
 from rnncheck.report.report import Report
 
@@ -170,6 +169,5 @@ def replay(network: Any, inputs: Any, *, every_step: bool = False) -> Replayed:
 
 def verify_case(case: Case) -> Entry:
     """Build a case, run it in Keras in this process, and check it; a crash of the framework is an `error` row."""
-    job = case_job(case)
-    (entry,) = judge(job, perform(job))
+    (entry,) = verify(case).entries
     return entry

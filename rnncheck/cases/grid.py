@@ -35,13 +35,8 @@ def default_grid(seed: int = 0, backends: Sequence[str] = ("tensorflow",)) -> li
 def _options() -> Iterator[Options]:
     yield from (_base(layer) for layer in LAYERS if layer != "simple_rnn")
     yield from (_base("lstm", wrapper) for wrapper in _WRAPPED)
-    yield from _sizes()
-    yield from _activations()
-    yield from _dtypes()
-    yield from _masks()
-    yield from _mask_sources()
-    yield from _bidirectional()
-    yield from _time_distributed()
+    for part in (_sizes, _activations, _dtypes, _masks, _mask_sources, _bidirectional, _time_distributed):
+        yield from part()
     others = cycle(("simple_rnn", "gru"))
     for options in _single_options():
         yield {**_base("lstm"), **options}

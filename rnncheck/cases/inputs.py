@@ -51,11 +51,7 @@ def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
 
 
 def in_order(what: str, names: Sequence[str], given: Any, aliases: Sequence[str] = ()) -> list[Any]:
-    """Return one array, a sequence of arrays, or a mapping by name or by alias, in the order of the names.
-
-    Raises:
-        InputError: their number or their names do not fit.
-    """
+    """Return one array, a sequence of arrays, or a mapping by name or by alias, in the order of the names."""
     expected = ", ".join(map(repr, names))
     if isinstance(given, Mapping):
         for called in (names, aliases):
@@ -154,11 +150,7 @@ def embeddings_of(network: Network, spec: InputSpec) -> Iterator[Layer]:
 
 
 def check_range(network: Network, inputs: Sequence[Array]) -> None:
-    """Refuse inputs that are infinite in the format in which the network takes them.
-
-    Raises:
-        InputError: there is one.
-    """
+    """Refuse inputs that are infinite in the format in which the network takes them."""
     for spec, array in zip(network.inputs, inputs, strict=True):
         if array.dtype.kind != "f" or spec.dtype not in PRECISIONS:
             continue

@@ -9,11 +9,7 @@ from rnncheck.errors import InputError
 
 
 def check_memory(got: str, needed: int) -> None:
-    """Refuse what needs more bytes than half of this machine's memory; `got` is the beginning of the message.
-
-    Raises:
-        InputError: it does.
-    """
+    """Refuse what needs more bytes than half of this machine's memory; `got` is the beginning of the message."""
     most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     if needed > most:
         raise InputError(

@@ -21,13 +21,7 @@ Specs = Sequence[InputSpec]
 
 
 def read_recording(network: Network, inputs: Path, outputs: Path, states: Path | None = None) -> Recording:
-    """Read what a program was given and what it computed.
-
-    Args:
-        network: the equations.
-        inputs: `.npy`, `.npz`, `.csv` or `.json` with its inputs.
-        outputs: the same with its outputs.
-        states: the same with the state h after every step of some or all recurrent layers, by their names.
+    """Read what a program was given and what it computed; states are h after every step, by recurrent layer.
 
     Raises:
         InputError: a file cannot be read, or an array does not fit the network.
@@ -49,14 +43,7 @@ def read_recording(network: Network, inputs: Path, outputs: Path, states: Path |
 
 
 def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> Recording:
-    """Check recorded arrays against a network, and put them together.
-
-    Args:
-        network: the equations.
-        inputs: what the program was given: one array, several in the model's order, or a mapping by name.
-        outputs: what it computed, likewise.
-        states: recurrent layer -> h after every step, (N, T, M), in the order in which the layer takes the steps;
-            without names one array for each recurrent layer.
+    """Check recorded arrays against a network, and put them together; they are given as to `rnncheck.compare`.
 
     Raises:
         InputError: a count, a name, a shape or a dtype does not fit.
@@ -118,11 +105,7 @@ class FunctionRunner:
     function: Callable[..., Any]
 
     def outputs(self, calls: Sequence[Sequence[Array]]) -> list[tuple[Array, ...]]:
-        """Return the outputs of each call.
-
-        Raises:
-            InputError: what the function returns does not fit the network.
-        """
+        """Return the outputs of each call; an InputError where they do not fit the network."""
         # The function gets copies, since it may write over its arguments.
         given = ([array.copy() for array in inputs] for inputs in calls)
         return [

@@ -53,11 +53,7 @@ class Subject:
 
     @property
     def equations(self) -> Network:
-        """The network of anything but a case.
-
-        Raises:
-            InputError: it is a case.
-        """
+        """The network; an InputError for a case, which has none yet."""
         if self.network is None:
             raise InputError(
                 f"got the case {self.name}; expected a Network, a Keras model or a file. Build the model first: "
@@ -70,11 +66,7 @@ class Subject:
         return replace(self, notes=(*self.notes, note)) if note else self
 
     def saved_in(self, folder: Path) -> Subject:
-        """Return a subject that other processes can load: a model in this process becomes a file.
-
-        Raises:
-            InputError: Keras cannot save the model.
-        """
+        """Return a subject that other processes can load: a model in this process becomes a file."""
         if self.model is None or isinstance(self.model, Case | ModelFile):
             return self
         path = folder / "model.keras"

@@ -21,11 +21,7 @@ OTHER_WEIGHTS = (
 
 
 def named_backends(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the backends that are named; with `all`, those that are installed.
-
-    Raises:
-        InputError: there is no such backend, or it is not installed.
-    """
+    """Return the backends that are named; with `all`, those installed. An InputError where one is not."""
     names = [names] if isinstance(names, str) else names
     installed = installed_backends()
     for name in names:
@@ -53,13 +49,7 @@ def have_the_same_weights(runs: Iterable[Sequence[Run]]) -> bool:
 
 
 def differences(name: str, runs: Mapping[str, Sequence[Run]], *, by_path: bool) -> Iterator[Difference]:
-    """Yield the largest difference between the outputs of each two backends, on each path that both ran.
-
-    Args:
-        name: what was run.
-        runs: what became of it, by backend.
-        by_path: whether to name the path.
-    """
+    """Yield the largest difference between the outputs of each two backends, on each path that both ran."""
     outputs = {
         (each.path, backend): [output for recording in each.recordings for output in recording.outputs]
         for backend, of_backend in runs.items()

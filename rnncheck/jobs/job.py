@@ -34,11 +34,7 @@ class Job:
 
 
 def how_to_run(paths: Sequence[str], *, metamorphic: bool, tolerance: Tolerance | None) -> dict[str, Any]:
-    """Return those fields of a Job that say how to run it, from options of `rnncheck.verify`.
-
-    Raises:
-        InputError: there is no such path.
-    """
+    """Return those fields of a Job that say how to run it, from options of `rnncheck.verify`."""
     return {"paths": named_paths(paths), "relations": tuple(RELATIONS) if metamorphic else (), "tolerance": tolerance}
 
 

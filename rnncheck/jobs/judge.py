@@ -36,12 +36,9 @@ _MOST_PROCESSES = 4
 
 
 def run_and_judge(jobs: Sequence[Job], backends: Sequence[str] = (), most_diagnosed: int | None = None) -> Report:
-    """Run jobs and judge them; an interrupt ends this and keeps what was found.
+    """Run jobs on each backend, or on the one that Keras has here; an interrupt ends this and keeps what was found.
 
-    Args:
-        jobs: what to run: few in this process, many in several.
-        backends: Keras' backends to run each job on, in processes of their own; none for the one that Keras has here.
-        most_diagnosed: after how many mismatches no reason is searched for any more; None to diagnose all.
+    After `most_diagnosed` mismatches no reason is searched for any more; None to diagnose all.
     """
     entries: list[Entry] = []
     found: list[Difference] = []
@@ -69,7 +66,7 @@ def run_and_judge(jobs: Sequence[Job], backends: Sequence[str] = (), most_diagno
 
 
 def _runs(jobs: Sequence[Job], backends: Sequence[str]) -> Generator[dict[str, Answer]]:
-    """Yield what became of each job on each backend."""
+    """Yield what became of each job on each backend: few jobs run in this process, many in several."""
     processes = min(_MOST_PROCESSES, os.cpu_count() or 1) if len(jobs) > _FEW else 1
     require_keras(backends)
     if backends or processes > 1:
@@ -89,14 +86,7 @@ def judge_recording(
     precision: str | None = None,
     **how: Any,
 ) -> Report:
-    """Check what another program recorded.
-
-    Args:
-        subject: the equations.
-        recording: what the program was given and what it computed.
-        related: what became of relations.
-        precision: the format that it computes in; None for that of the model.
-        how: other fields of the job.
+    """Check what another program recorded; `how` are other fields of the job.
 
     Raises:
         InputError: there is no such precision, or the inputs lie outside its range.
@@ -127,12 +117,7 @@ def judge(
 ) -> tuple[Entry, ...]:
     """Check what became of a job; return an entry of a report for each path that was run.
 
-    Args:
-        job: what was to be run.
-        runs: what became of it.
-        backend: where it ran, if there are several.
-        notes: what a reader must know besides.
-        diagnosed: whether to search for the reasons of a mismatch.
+    `backend` is where it ran, if there are several. Unless `diagnosed`, a mismatch is given no reason.
     """
     missing = [f"path `{each.path}` was not run: {each.not_applicable}" for each in runs if each.not_applicable]
     done = [each for each in runs if not each.not_applicable]

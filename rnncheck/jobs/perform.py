@@ -28,11 +28,7 @@ class Run:
 
 
 def perform(job: Job) -> tuple[Run, ...]:
-    """Run a job in this process, on each of its paths; an exception of the framework becomes an error of the run.
-
-    Raises:
-        RnncheckError: the model has something that rnncheck does not replay, or the inputs do not fit it.
-    """
+    """Run a job in this process, on each of its paths; an exception of the framework becomes an error of the run."""
     try:
         with quiet_framework(), job.subject.in_keras(job.calls) as (model, network, calls):
             return tuple(_on_path(path, model, network, calls, job.relations) for path in job.paths)

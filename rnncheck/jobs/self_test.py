@@ -66,11 +66,7 @@ class _Progress:
 
 
 def named_faults(names: Sequence[str]) -> tuple[Fault, ...]:
-    """Return the faults of certain names or classes; the whole catalogue when none is given.
-
-    Raises:
-        InputError: a name is that of no fault and no class.
-    """
+    """Return the faults of certain names or classes, or the whole catalogue; an InputError for an unknown name."""
     groups = tuple(dict.fromkeys(fault.group for fault in FAULTS))
     known = {*groups, *(fault.name for fault in FAULTS)}
     for name in names:
@@ -87,13 +83,7 @@ def named_faults(names: Sequence[str]) -> tuple[Fault, ...]:
 def self_test(
     faults: Sequence[Fault] = FAULTS, seed: int = 0, track: Callable[[Sequence[Case]], Iterable[Case]] = iter
 ) -> SelfTest:
-    """Run the self-test.
-
-    Args:
-        faults: what to catch.
-        seed: for weights and inputs of the cases.
-        track: iterates over the cases, and may show progress.
-    """
+    """Run the self-test; `track` iterates over the cases, and may show progress."""
     from rnncheck.frameworks.keras.run import record
 
     progress = _Progress(faults, {fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in faults})

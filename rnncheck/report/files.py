@@ -17,11 +17,7 @@ _LONGEST_NAME = 255
 
 
 def check_writable(path: Path) -> None:
-    """Check that a result can be written.
-
-    Raises:
-        InputError: the path cannot be written.
-    """
+    """Refuse a path to which no result can be written, with an InputError."""
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
         raise InputError(f"{path}: got a name longer than {_LONGEST_NAME} bytes; expected a shorter one.")
     if path.is_dir():
@@ -35,17 +31,10 @@ def check_writable(path: Path) -> None:
 
 
 def write_json(result: Report | Mapping[str, Any], path: Path) -> None:
-    """Write a report, or the dictionary of a self-test, as JSON.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-
-    def write(part: Path) -> None:
-        document = result if isinstance(result, Mapping) else result.to_dict()
-        part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-
-    _write_whole(path, write)
+    """Write a report, or the dictionary of a self-test, as JSON."""
+    document = result if isinstance(result, Mapping) else result.to_dict()
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    _write_whole(path, lambda part: part.write_text(text))
 
 
 def write_csv(report: Report, path: Path) -> None:

@@ -22,18 +22,11 @@ from rnncheck.report.tables import new_table
 # Two values of N and of T: how an axis grows with them tells what it is. T has many divisors, because of strides.
 _SMALL, _LARGE = (2, 60), (3, 120)
 
-Defaults = Callable[[str], Mapping[str, Any]]  # kind of a layer -> its options' defaults
+Defaults = Callable[[str], Mapping[str, Any]]  # kind of a layer -> its options' defaults, which are left out
 
 
 def print_network(network: Network, console: Console, title: str, defaults: Defaults) -> None:
-    """Print a table of the layers, the number of parameters, and the equations of each kind of layer.
-
-    Args:
-        network: what to show.
-        console: where to.
-        title: what to call it.
-        defaults: the defaults of a kind's options, which are left out.
-    """
+    """Print a table of the layers, the number of parameters, and the equations of each kind of layer."""
     console.print(Text(title, "bold"))
     console.print(_layers_table(network, defaults))
     console.print(Text(f"{network.parameters:,} parameters; outputs: {_names(network.outputs)}"))

@@ -77,15 +77,7 @@ def print_report(
     interrupted: bool = False,
     everything: bool = False,
 ) -> None:
-    """Print a report: what failed, then a line for each case, notes, and a conclusion.
-
-    Args:
-        entries: what ran.
-        console: where to print.
-        differences: between each two backends.
-        interrupted: whether the run was stopped before its end.
-        everything: whether to print every line, however many there are.
-    """
+    """Print a report: what failed, then a line for each case, notes, and a conclusion; with `everything`, uncut."""
     rows = sum(len(entry.rows) for entry in entries)
     most = rows + 1 if everything else MOST_LINES
     failures, on_backends = failures_of(entries), backends_of(entries)
@@ -112,14 +104,7 @@ def _say_what_was_cut(console: Console, count: int, what: str) -> None:
 
 
 def new_table(title: str, columns: Iterable[str], numbers: Container[str] = (), whole: Container[str] = ()) -> Table:
-    """Return an empty table.
-
-    Args:
-        title: what stands above it; empty for nothing.
-        columns: their names.
-        numbers: the columns that are set to the right.
-        whole: the columns that are wrapped last.
-    """
+    """Return an empty table; of its columns, `numbers` are set to the right, and `whole` are wrapped last."""
     # Names come from users: `Text` keeps Rich from reading [brackets] in them as its markup, here and below.
     heading = Text(title) if title else None
     table = Table(title=heading, title_justify="left", title_style="bold", box=None, pad_edge=False)

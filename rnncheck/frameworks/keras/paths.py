@@ -45,11 +45,7 @@ class ComputePath:
         return self.jit is None and not self.settings and not self.masked
 
     def require(self, model: Any, network: Network, samples: int) -> None:
-        """Check that a model has this path.
-
-        Raises:
-            NotApplicableError: it has not, or the path is the model's own.
-        """
+        """Raise a NotApplicableError where a model lacks this path, or where it is the model's own."""
         if self.on_gpu and not has_gpu():
             raise NotApplicableError("there is no GPU")
         if self.batch is not None and (reason := network.why_whole(samples)):
@@ -177,11 +173,7 @@ PATHS: Mapping[str, ComputePath] = {path.name: path for path in _ALL}
 
 
 def named_paths(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the compute paths that are named, in the order of `PATHS`; with `all`, every one.
-
-    Raises:
-        InputError: a path has no such name, or none is named.
-    """
+    """Return the compute paths that are named, in the order of `PATHS`; with `all`, every one."""
     names = [names] if isinstance(names, str) else list(names)
     for name in names or [""]:
         if name not in {*PATHS, "all"}:

@@ -23,11 +23,7 @@ class Graph:
 
 
 def read_graph(model: Object) -> Graph:
-    """Read the graph of a functional model.
-
-    Raises:
-        InputError: a call that is read does not exist, or reads its own output.
-    """
+    """Read the graph of a functional model; an InputError where a call does not exist, or reads its own output."""
     calls = {name_of(d): read_calls(name_of(d), d.get("inbound_nodes", [])) for d in model.config["layers"]}
     parts = {part.name: part for part in model.parts}
 

@@ -38,11 +38,7 @@ def is_keras2(description: Config, keras_version: str) -> bool:
 
 
 def upgraded(description: Config) -> Config:
-    """Return the description of a whole model in Keras 3's form; what rnncheck does not know stays as it is.
-
-    Raises:
-        InputError: it is not what Keras writes.
-    """
+    """Return the description of a whole model in Keras 3's form; what rnncheck does not know stays as it is."""
     model = _model(description)
     members = model["config"].get("layers")
     if "input_layers" in model["config"] or not members or members[0]["class_name"] == "InputLayer":

@@ -22,9 +22,7 @@ _COMPUTES = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 def read_options(name: str, kind: str, entry: Entry, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a layer or cell that change a number, by Keras' names.
 
-    Raises:
-        UnsupportedError: an activation is not replayed.
-        InputError: an option is missing, or it is nothing that Keras writes.
+    Here and below, what Keras does not write is an InputError, what is not replayed an UnsupportedError.
     """
     options = {}
     for option in (*entry.checked, *entry.inherited):
@@ -87,11 +85,7 @@ def constant(value: Any) -> Array | None:
 
 
 def read_activation(layer: str, value: Any) -> Activation:
-    """Return an activation; one with parameters of its own, or of Keras 2, is described by an `Activation`.
-
-    Raises:
-        UnsupportedError: rnncheck does not replay it, or not with these parameters.
-    """
+    """Return an activation; one with parameters of its own, or of Keras 2, is described by an `Activation`."""
     found = value if isinstance(value, Activation) else Activation(_activation_name(value))
     # No description that Keras writes may name a function of Keras 2: `upgrade` alone does.
     replayed = {**ACTIVATIONS, **KERAS2_ACTIVATIONS} if found is value else ACTIVATIONS
@@ -121,11 +115,7 @@ def _activation_name(value: Any) -> str:
 
 
 def read_precision(layer: str, policy: Any) -> str:
-    """Return the precision that a layer with a dtype policy computes in; float32 without one.
-
-    Raises:
-        UnsupportedError: rnncheck knows no such precision, or the layer is quantised.
-    """
+    """Return the precision that a layer with a dtype policy computes in; float32 without one."""
     if isinstance(policy, Mapping):
         inner = policy.get("config", {})
         if "source_name" in inner:  # a quantised policy, which has no name of its own

@@ -63,11 +63,7 @@ def reported_damage(where: str) -> Iterator[None]:
 
 @contextmanager
 def open_hdf5(content: bytes, where: str) -> Iterator[Hdf5File]:
-    """Open the bytes of a file until the block ends.
-
-    Raises:
-        InputError: it is no HDF5, or damaged.
-    """
+    """Open the bytes of a file until the block ends; an InputError where they are no HDF5, or damaged."""
     import h5py
 
     with reported_damage(where):

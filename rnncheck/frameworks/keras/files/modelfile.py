@@ -108,12 +108,9 @@ def _open_archive(path: Path) -> ModelFile:
         return ModelFile(path, config, version, ArchiveWeights(opener, numbered_anew=version.startswith("2.")))
 
 
-@contextmanager
-def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+def _archive(path: Path) -> zipfile.ZipFile:
     with reported_damage(str(path)):
-        archive = zipfile.ZipFile(path)
-    with archive:
-        yield archive
+        return zipfile.ZipFile(path)
 
 
 # No name in an archive leads out of it, and the model and its weights are there.

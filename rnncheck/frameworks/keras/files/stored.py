@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rnncheck.errors import InputError
 from rnncheck.frameworks.keras.config.owners import Owner
@@ -33,13 +33,6 @@ _SAVE_AGAIN = "Save the model again."
 _SAVE_WHOLE = "Save the whole model again with model.save(...)."
 
 
-class Own(NamedTuple):
-    """The weights that a group has of its own."""
-
-    group: h5py.Group  # `vars`
-    names: list[str]  # in it
-
-
 @dataclass(frozen=True)
 class ArchiveWeights:
     """The `model.weights.h5` of a `.keras` file: a group for each object, with its weights as `vars/0`, `vars/1`, ...
@@ -63,8 +56,8 @@ class ArchiveWeights:
             weights: list[Mapping[str, Array]] = [
                 _own_weights(file, groups.get(paths.get(keys[owner.path], ())), owner) for owner in owners
             ]
-        for path in sorted(set(groups) - {paths[key] for key in keys.values()}):
-            raise _leftover("/".join(path) or "model", len(groups[path].names))
+            for path in sorted(set(groups) - {paths[key] for key in keys.values()}):
+                raise _leftover("/".join(path) or "model", len(file.members(groups[path])))
         return weights
 
     def _keys(self, paths: Collection[Path]) -> dict[Path, Path]:
@@ -98,14 +91,22 @@ class LegacyWeights:
             kinds = [(k, *kind) for k in own for kind in zip(owners[k].names, owners[k].trainable, strict=True)]
             slots = [(k, name) for k, name, _ in sorted(kinds, key=_not_trainable)]
             arrays = _without_shared(lists.get(layer, {}), len(slots), seen)
-            _check_list(layer, list(arrays), [name for _, name in slots])
+            names = [name for _, name in slots]
+            if len(arrays) != len(names):
+                where = f"layer {layer!r}"
+                raise _wrong_count(layer, len(arrays), names) if names else _leftover(where, len(arrays))
+            # In the expected order, as far as their names tell.
+            last = [name.rsplit("/", 1)[-1].removesuffix(":0") for name in arrays]
+            if last != names and sorted(last) == sorted(names):
+                said = f"the file lists {_shown(last)}; expected the order {_shown(names)}"
+                raise InputError(f"layer {layer!r}: {said}. {_SAVE_WHOLE}")
             for (k, name), array in zip(slots, arrays.values(), strict=True):
                 weights[k][name] = array
         return [{name: weights[k][name] for name in owner.names} for k, owner in enumerate(owners)]
 
 
-# What every group has as weights of its own; what serves training is left out.
-def _groups_with_weights(file: Hdf5File) -> Iterator[tuple[Path, Own]]:
+# The `vars` of every group that has weights of its own; what serves training is left out.
+def _groups_with_weights(file: Hdf5File) -> Iterator[tuple[Path, h5py.Group]]:
     waiting: list[tuple[Path, h5py.Group]] = [((), file.root)]
     visited = set()
     while waiting:
@@ -119,19 +120,19 @@ def _groups_with_weights(file: Hdf5File) -> Iterator[tuple[Path, Own]]:
             if child is None:
                 raise InputError(f"{file.where}: {name!r} is listed, but not there; expected a group. {_SAVE_AGAIN}")
             if name == "vars":
-                names = file.members(child)
-                yield from [(path, Own(child, names))] if names else []
+                if file.members(child):
+                    yield path, child
             elif name not in _TRAINING or (path and path[-1] in _CONTAINERS):
                 waiting.append(((*path, name), child))
 
 
-def _own_weights(file: Hdf5File, own: Own | None, owner: Owner) -> dict[str, Array]:
+def _own_weights(file: Hdf5File, group: h5py.Group | None, owner: Owner) -> dict[str, Array]:
     kinds = zip(owner.names, owner.trainable, strict=True)
     names = [name for name, _ in sorted(kinds, key=_not_trainable)]
-    found = own.names if own else []
+    found = [] if group is None else file.members(group)
     if sorted(found) != sorted(str(k) for k in range(len(names))):
         raise _wrong_count(owner.layer, len(found), names, f" at {'/'.join(owner.path)}")
-    arrays = {name: file.array(own.group, str(k)) for k, name in enumerate(names)} if own else {}
+    arrays = {name: file.array(group, str(k)) for k, name in enumerate(names)}
     return {name: arrays[name] for name in owner.names}
 
 
@@ -194,16 +195,6 @@ def _without_shared(own: Mapping[str, Array], expected: int, seen: dict[str, Arr
     left = {name: array for name, array in own.items() if len(own) == expected or not is_shared(name, array)}
     seen.update(left)
     return left
-
-
-# A layer has as many weights as expected, and in the expected order as far as their names tell.
-def _check_list(layer: str, found: Sequence[str], names: Sequence[str]) -> None:
-    if len(found) != len(names):
-        raise _wrong_count(layer, len(found), names) if names else _leftover(f"layer {layer!r}", len(found))
-    last = [name.rsplit("/", 1)[-1].removesuffix(":0") for name in found]
-    if last != list(names) and sorted(last) == sorted(names):
-        said = f"the file lists {_shown(last)}; expected the order {_shown(names)}"
-        raise InputError(f"layer {layer!r}: {said}. {_SAVE_WHOLE}")
 
 
 def _wrong_count(layer: str, found: int, names: Sequence[str], where: str = "") -> InputError:
