@@ -1,8 +1,4 @@
-"""The command line: `rnncheck verify`, and what all commands share.
-
-stdout carries the result, stderr progress and diagnostics. Exit codes: 0 everything matches, 1 a mismatch, 2 bad
-usage, bad input or something unsupported, 3 undecidable and nothing worse, 130 interrupted.
-"""
+"""The command line: options in, one call, an exit code out; results on stdout, progress and diagnostics on stderr."""
 
 from __future__ import annotations
 

@@ -121,12 +121,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def open_network(path: Path) -> tuple[ModelFile, Network]:
-    """Open a model file and read its network.
-
-    Raises:
-        InputError: the file cannot be read.
-        UnsupportedError: it has something that rnncheck does not replay, or its shapes do not fit together.
-    """
+    """Open a model file and read its network, of which the shapes fit together."""
     file = open_model(path)
     return file, rehearse(read(file.config, file.weights, file.keras_version).network)
 

@@ -46,11 +46,7 @@ def case_job(case: Case, **how: Any) -> Job:
 def model_job(
     subject: Subject, inputs: Any, *, seed: int, samples: int | None = None, steps: int | None = None, **how: Any
 ) -> Job:
-    """Return the job of running a model or a file; the inputs and their options are those of `rnncheck.verify`.
-
-    Raises:
-        InputError: the inputs do not fit the model, or the subject does not run.
-    """
+    """Return the job of running a model or a file; the inputs and their options are those of `rnncheck.verify`."""
     network = subject.equations
     if subject.model is None:
         raise InputError(f"{subject.name}: got a Network; expected a Keras model, a file or a Case, which run.")
@@ -70,10 +66,6 @@ def file_job(path: Path, inputs: Path | None, **options: Any) -> Job:
     """Read a model file and a file of inputs, or draw random ones; return the job of running the model.
 
     Nothing here needs Keras, so that a mistake in a file is told before it starts.
-
-    Raises:
-        InputError: a file cannot be read, or the inputs do not fit the model.
-        UnsupportedError: the model has something that rnncheck does not replay.
     """
     subject = Subject.of(path)
     if inputs is None:

@@ -100,12 +100,7 @@ def judge_recording(
 
 
 def judge_files(model: Path, inputs: Path, outputs: Path, states: Path | None, **options: Any) -> Report:
-    """Check what another program recorded in files; states are those after every step, (N, T, M).
-
-    Raises:
-        InputError: a file cannot be read, or an array does not fit the model.
-        UnsupportedError: the model has something that rnncheck does not replay.
-    """
+    """Check what another program recorded in files; states are those after every step, (N, T, M)."""
     subject = Subject.of(model)
     recording = read_recording(subject.equations, inputs, outputs, states)
     note = taken_for_granted(inputs, subject.equations.inputs)

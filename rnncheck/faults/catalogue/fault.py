@@ -1,9 +1,5 @@
 """What a fault is: a named way to get a recurrent network wrong, as a change of its Network.
 
-A fault changes one layer, or the graph around it. The changed Network says what the faulty implementation would
-compute, so the same object serves three ways: held against a correct run it must be caught, held against a wrong
-run it may explain it, and held against a user's run it tells whether the user's inputs could have shown it.
-
 A fault is a function of what it changes, entered where it stands. Its name is the fault's, and the first line of its
 docstring the summary that users see:
 

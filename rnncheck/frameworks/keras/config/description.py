@@ -76,12 +76,7 @@ class Object:
 
 
 def read_model(description: Config) -> Object:
-    """Read the description of a whole model in the form of Keras 3.
-
-    Raises:
-        UnsupportedError: it has no graph of layers, or a layer or an option that is not replayed.
-        InputError: it is not what Keras writes.
-    """
+    """Read the description of a whole model in the form of Keras 3."""
     kind, config = _class(description), config_of(description)
     name = str(config.get("name", kind))
     if "layers" not in config or (kind != "Sequential" and "input_layers" not in config):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config.calls import Call, Node, Reference, Value, leaves, read_calls, read_ends
@@ -13,17 +13,8 @@ from rnncheck.network import Layer
 from rnncheck.rounding.precision import PRECISIONS
 
 
-@dataclass(frozen=True)
-class Graph:
-    """What a functional model computes, from its inputs to its outputs."""
-
-    inputs: Sequence[Reference]
-    calls: Mapping[Node, Call]  # those that the outputs depend on, in order
-    outputs: Sequence[Reference]
-
-
-def read_graph(model: Object) -> Graph:
-    """Read the graph of a functional model; an InputError where a call does not exist, or reads its own output."""
+def read_graph(model: Object) -> tuple[list[Reference], dict[Node, Call], list[Reference]]:
+    """Return the inputs of a functional model, the calls that its outputs depend on, in order, and the outputs."""
     calls = {name_of(d): read_calls(name_of(d), d.get("inbound_nodes", [])) for d in model.config["layers"]}
     parts = {part.name: part for part in model.parts}
 
@@ -35,7 +26,7 @@ def read_graph(model: Object) -> Graph:
 
     inputs = read_ends(model.config["input_layers"])
     outputs = list(map(of_call, read_ends(model.config["output_layers"])))
-    return Graph(inputs, _in_order(model.name, calls, inputs, outputs), outputs)
+    return inputs, _in_order(model.name, calls, inputs, outputs), outputs
 
 
 # Depth first, with a stack of its own: a chain of calls may be longer than Python's stack.

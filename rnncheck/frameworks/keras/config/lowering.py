@@ -44,12 +44,7 @@ class Lowering:
     _stateful: set[tuple[str, ...]] = field(default_factory=set)  # the paths of stateful objects that are in use
 
     def run_model(self, model: Object, inputs: Sequence[Value], prefix: str = "") -> list[Value]:
-        """Lower the layers of a model, the whole one or one inside it; return its outputs.
-
-        Raises:
-            UnsupportedError: a call has something that rnncheck does not replay.
-            InputError: the model's graph is not one that Keras writes.
-        """
+        """Lower the layers of a model, the whole one or one inside it; return its outputs."""
         if "input_layers" in model.config:
             return self._functional(model, inputs, prefix)
         values = list(inputs)
@@ -59,10 +54,10 @@ class Lowering:
         return values
 
     def _functional(self, model: Object, inputs: Sequence[Value], prefix: str) -> list[Value]:
-        graph = read_graph(model)
-        if len(graph.inputs) != len(inputs):
-            raise InputError(f"model {model.name!r}: got {len(inputs)} inputs; expected {len(graph.inputs)}.")
-        known: dict[calls.Node, list[Value]] = {end.call: [x] for end, x in zip(graph.inputs, inputs, strict=True)}
+        begin, nodes, end = read_graph(model)
+        if len(begin) != len(inputs):
+            raise InputError(f"model {model.name!r}: got {len(inputs)} inputs; expected {len(begin)}.")
+        known: dict[calls.Node, list[Value]] = {each.call: [x] for each, x in zip(begin, inputs, strict=True)}
 
         def value(of: calls.Reference) -> Value:
             outputs = known[of.call]
@@ -73,7 +68,7 @@ class Lowering:
 
         described = {name_of(each): each for each in model.config["layers"]}
         parts = {part.name: part for part in model.parts}
-        for (name, number), written in graph.calls.items():
+        for (name, number), written in nodes.items():
             lowered, call = f"{prefix}{name}{f'@{number + 1}' if number else ''}", written.mapped(value)
             if not is_operation(described[name]):
                 known[name, number] = self._run(parts[name], lowered, call)
@@ -81,7 +76,7 @@ class Lowering:
                 known[name, number] = list(leaves(call.args, Value))
             else:
                 known[name, number] = [Value(self._add(operation(lowered, described[name], written, call)))]
-        return list(map(value, graph.outputs))
+        return list(map(value, end))
 
     # One call of a layer or nested model, in which every tensor is a `Value`.
     def _run(self, found: Object, name: str, call: Call) -> list[Value]:

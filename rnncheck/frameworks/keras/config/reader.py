@@ -30,12 +30,7 @@ class Reading:
 
 
 def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) -> Reading:
-    """Read a model.
-
-    Args:
-        config: what `keras.saving.serialize_keras_object(model)` gives, or a model file holds.
-        weights: where the weights are.
-        keras_version: the version that wrote the description.
+    """Read a model from what `keras.saving.serialize_keras_object(model)` gives, or a model file holds.
 
     Raises:
         UnsupportedError: it has a layer, an option or a structure that rnncheck does not replay.
