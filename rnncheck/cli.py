@@ -36,31 +36,25 @@ INTERRUPTED = 130
 _FILE = click.Path(path_type=Path)
 
 
-class _Numbers(click.ParamType[list[int]]):
-    """A list such as 1,4,32."""
-
-    name = "list"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        try:
-            return [int(part) for part in str(value).split(",")]
-        except ValueError:
-            self.fail(f"got {value!r}; expected whole numbers with commas between them, such as 1,4,32.", param, ctx)
+def _numbers(text: str) -> list[int]:
+    """Read a list such as 1,4,32."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        said = f"got {text!r}; expected whole numbers with commas between them, such as 1,4,32."
+        raise click.BadParameter(said) from None
 
 
-class _Words(click.ParamType[list[str]]):
-    """A list such as tanh,relu."""
-
-    name = "list"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:  # noqa: ARG002 - click's signature
-        return [part.strip() for part in str(value).split(",")]
+def _words(text: str) -> list[str]:
+    """Read a list such as tanh,relu."""
+    return [part.strip() for part in text.split(",")]
 
 
 def _case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add one option for each field of a Case but the seed."""
     # The names of fields have underscores, those of options hyphens; a list gives every combination.
-    kinds = {bool: None, int: _Numbers(), str: _Words()}
+    lists = {int: {"type": _numbers, "metavar": "LIST"}, str: {"type": _words, "metavar": "LIST"}}
+    kinds: dict[type, dict[str, Any]] = {bool: {}, **lists}
     for field in reversed(fields(Case)):
         name, option, dashed = field.name, OPTIONS[field.name], field.name.replace("_", "-")
         flag, text = f"--{dashed}", option.help
@@ -69,8 +63,8 @@ def _case_options(command: Callable[..., Any]) -> Callable[..., Any]:
         elif isinstance(field.default, bool):
             flag = f"--{dashed}/--no-{dashed}"
         if name != "seed":
-            kind = kinds.get(type(field.default), float)
-            command = click.option(flag, name, type=kind, default=None, help=text)(command)
+            kind = kinds.get(type(field.default), {"type": float})
+            command = click.option(flag, name, **kind, default=None, help=text)(command)
     return command
 
 
@@ -151,12 +145,14 @@ def cli() -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for weights and inputs.")
 @click.option(
     "--backend",
-    type=_Words(),
+    type=_words,
+    metavar="LIST",
     help=f"Keras' backends to run on, each in its own process: {', '.join(BACKENDS)}, or all that are installed.",
 )
 @click.option(
     "--paths",
-    type=_Words(),
+    type=_words,
+    metavar="LIST",
     default="predict",
     show_default=True,
     help=f"Compute paths of Keras: {', '.join(PATHS)}, or all.",

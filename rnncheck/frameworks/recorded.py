@@ -21,11 +21,7 @@ Specs = Sequence[InputSpec]
 
 
 def read_recording(network: Network, inputs: Path, outputs: Path, states: Path | None = None) -> Recording:
-    """Read what a program was given and what it computed; states are h after every step, by recurrent layer.
-
-    Raises:
-        InputError: a file cannot be read, or an array does not fit the network.
-    """
+    """Read what a program was given and what it computed; states are h after every step, by recurrent layer."""
     given = read_arrays(inputs, network.inputs, "input")
     with told_of(inputs):
         arrays = check_inputs(network, given)
@@ -43,11 +39,7 @@ def read_recording(network: Network, inputs: Path, outputs: Path, states: Path |
 
 
 def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> Recording:
-    """Check recorded arrays against a network, and put them together; they are given as to `rnncheck.compare`.
-
-    Raises:
-        InputError: a count, a name, a shape or a dtype does not fit.
-    """
+    """Check recorded arrays against a network, and put them together; they are given as to `rnncheck.compare`."""
     arrays = check_inputs(network, inputs)
     of_outputs, of_states = _specs(network, arrays)
     n = len(arrays[0])

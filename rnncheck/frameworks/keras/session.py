@@ -38,13 +38,7 @@ def configured_backend() -> str:
 
 
 def require_keras(backends: Sequence[str] = (), *modules: str) -> None:
-    """See that Keras, a backend, and other modules are installed, without loading them.
-
-    Without `backends` to run, it is the one that Keras chooses here.
-
-    Raises:
-        InputError: one of them is not; the message says what is and how to install the rest.
-    """
+    """See that Keras, a backend (the one that Keras chooses here if none is named) and modules are installed."""
     backend, installed = (backends[0] if backends else "") or configured_backend(), installed_backends()
     command = f'pip install "rnncheck[{backend if backend in BACKENDS else BACKENDS[0]}]"'
     for name in ("keras", *modules):

@@ -142,12 +142,7 @@ class Hdf5File:
         return list(map(str, texts)) if parts else None
 
     def array(self, parent: h5py.Group, path: str) -> Array:
-        """Return the numbers of an array; those of bfloat16, which NumPy lacks, as float32.
-
-        Raises:
-            InputError: there is none, it lies elsewhere, or it declares more than the file holds.
-            UnsupportedError: its numbers are no floating-point numbers.
-        """
+        """Return an array of floating-point numbers; bfloat16, which NumPy lacks, as float32."""
         import h5py
 
         dataset = self._find(parent, path)
