@@ -14,7 +14,7 @@ from rnncheck.equations.activations import ACTIVATIONS
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import LAYERS
 from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES
-from rnncheck.frameworks.keras.extract import constructor_arguments, find, read_model
+from rnncheck.frameworks.keras.extract import constructor_arguments, find
 
 SUPPORTED = ", ".join(sorted(ENTRIES))
 
@@ -358,10 +358,7 @@ def test_objects_are_found_at_their_paths():
     stack = layers.RNN([layers.GRUCell(3), layers.GRUCell(2)])
     model = sequential(rnn, inner, both, layers.TimeDistributed(dense := layers.Dense(2)), stack)
     expected = [rnn, inner.layers[0], both.forward_layer, both.backward_layer, dense, *stack.cell.cells]
-
-    reading = read_model(model)
-
-    assert [reading.objects[layer.name] for layer in reading.network.layers if layer.weights] == [
+    paths = [
         ("layers", "lstm"),
         ("layers", "sequential", "layers", "gru"),
         ("layers", "bidirectional", "forward_layer"),
@@ -370,8 +367,13 @@ def test_objects_are_found_at_their_paths():
         ("layers", "rnn", "cell", "cells", "gru_cell"),
         ("layers", "rnn", "cell", "cells", "gru_cell_1"),
     ]
-    found = [find(model, reading.objects[layer.name]) for layer in reading.network.layers if layer.weights]
-    assert all(one is other for one, other in zip(found, expected, strict=True))
+
+    network = extract(model)
+
+    assert all(find(model, path) is own for path, own in zip(paths, expected, strict=True))
+    kernels = [layer.weights["kernel"] for layer in network.layers if layer.weights]
+    for kernel, own in zip(kernels, expected, strict=True):
+        np.testing.assert_array_equal(kernel, getattr(own, "cell", own).kernel.numpy())
 
 
 # --- what is refused ---

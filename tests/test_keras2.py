@@ -62,7 +62,7 @@ def path_of(model, version="2.15.1"):
 
 def network_of(path):
     file = open_model(path)
-    return read(file.config, file.weights, file.keras_version).network
+    return read(file.config, file.weights, file.keras_version)
 
 
 def recorded(path, network, version=None):

@@ -123,7 +123,7 @@ def _version(text: str) -> tuple[int, ...]:
 def open_network(path: Path) -> tuple[ModelFile, Network]:
     """Open a model file and read its network, of which the shapes fit together."""
     file = open_model(path)
-    return file, rehearse(read(file.config, file.weights, file.keras_version).network)
+    return file, rehearse(read(file.config, file.weights, file.keras_version))
 
 
 def notes_on(network: Network, keras_version: str) -> tuple[str, ...]:

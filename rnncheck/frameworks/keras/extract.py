@@ -15,7 +15,7 @@ from rnncheck.equations.activations import ACTIVATIONS, KERAS2_ACTIVATIONS
 from rnncheck.frameworks.keras.config.description import not_built, not_replayed, unknown_options
 from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES, MODELS
 from rnncheck.frameworks.keras.config.owners import Owner, container_names
-from rnncheck.frameworks.keras.config.reader import Reading, read
+from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.network import Activation, Array, Network
 
 
@@ -33,11 +33,6 @@ def extract(model: Any) -> Network:
             replay.
         InputError: a weight is NaN or infinite.
     """
-    return read_model(model).network
-
-
-def read_model(model: Any) -> Reading:
-    """Read a Keras model, with the errors of `extract`, and say which of its objects computes each layer."""
     import keras
 
     if not getattr(model, "outputs", None):
@@ -64,7 +59,7 @@ class LiveStore:
 
 
 def find(model: Any, path: Sequence[str]) -> Any:
-    """Return the object of a Keras model at a path of `Reading.objects`."""
+    """Return the object of a Keras model at a path; see `owners.Owner`."""
     found, steps = model, iter(path)
     for step in steps:
         found = getattr(found, step)

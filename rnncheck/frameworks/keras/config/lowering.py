@@ -39,7 +39,6 @@ class Lowering:
 
     keras2: bool  # whether masks go where Keras 2 would hand them
     layers: list[Lowered] = field(default_factory=list)
-    objects: dict[str, tuple[str, ...]] = field(default_factory=dict)  # a layer's name -> the path of its object
     _masks: dict[str, Tensor] = field(default_factory=dict)  # those that are computed already
     _stateful: set[tuple[str, ...]] = field(default_factory=set)  # the paths of stateful objects that are in use
 
@@ -92,10 +91,8 @@ class Lowering:
                 return self._time_distributed(found, name, given)
         raise found.unsupported(f"{found.kind} is a cell; expected it inside an RNN layer.")
 
-    # One more layer, and the object that computes it; its first output.
-    def _add(self, layer: Layer, found: Object | None = None, *, owner: Object | None = None) -> Tensor:
-        if found is not None:
-            self.objects[layer.name] = found.path
+    # One more layer, and the object that has its weights; its first output.
+    def _add(self, layer: Layer, owner: Object | None = None) -> Tensor:
         self.layers.append(Lowered(layer, owner))
         return Tensor(layer.name)
 
@@ -124,7 +121,7 @@ class Lowering:
         elif _reads_mask(found) and (mask := self._explicit(first_mask(given.mask))):
             inputs.append(mask)
         layer = Layer(name, found.kind, tuple(inputs), options, dtype=found.precision)
-        output = self._add(layer, found, owner=found if found.entry.weights else None)
+        output = self._add(layer, found if found.entry.weights else None)
         return [Value(output, self._output_mask(found, name, values, given.previous))]
 
     # The inputs that Attention has besides those given: the value as key, and masks, named in `masks`.
@@ -202,7 +199,7 @@ class Lowering:
                 mask=counts,
                 initial_state=tuple(own),
             )
-            x = self._add(layer, found if len(cells) == 1 else cell, owner=cell)
+            x = self._add(layer, cell)
             finals += [Tensor(layer.name, 1 + s) for s in range(_state_count(cell))]
         return [x, *finals] if flags["return_state"] else [x]
 
@@ -253,7 +250,7 @@ class Lowering:
             expected = ", ".join([*_MERGES, "None"])
             raise found.unsupported(f"merge_mode={mode!r} is not replayed; expected one of {expected}.")
         options = {"axis": -1} if mode == "concat" else {}
-        merged = self._add(Layer(name, _MERGES[mode], (y, y_rev), options, dtype=found.precision), found)
+        merged = self._add(Layer(name, _MERGES[mode], (y, y_rev), options, dtype=found.precision))
         return [merged, *ends, *ends_rev]
 
     # The inner layer on all steps at once: (N·T, ...).
@@ -273,7 +270,7 @@ class Lowering:
         if len(outputs) != 1:
             raise found.unsupported(f"{inner.kind} inside it returns {len(outputs)} tensors; expected one.")
         layer = Layer(name, "UnfoldTime", (outputs[0].tensor, x.tensor), dtype=found.precision)
-        return [Value(self._add(layer, found), first_mask(given.previous))]
+        return [Value(self._add(layer), first_mask(given.previous))]
 
     def _check_distributed(self, found: Object, inner: Object, others: Sequence[Value]) -> None:
         if others:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,17 +19,7 @@ from rnncheck.frameworks.keras.config.values import plain, read_precision
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What was read."""
-
-    network: Network
-    # For each of its layers that one object of the model computes, the object's path; see `owners.Owner`. The cells
-    # of a stack have their own; layers that stand for what Keras does in between have none.
-    objects: Mapping[str, tuple[str, ...]]
-
-
-def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) -> Reading:
+def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) -> Network:
     """Read a model from what `keras.saving.serialize_keras_object(model)` gives, or a model file holds.
 
     Raises:
@@ -50,14 +40,13 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) ->
             f"model: its description is not one that Keras writes ({type(error).__name__}: {error}); expected the "
             "configuration of a Sequential or functional model."
         ) from error
-    network = Network(
+    return Network(
         name=model.name,
         inputs=tuple(specs),
         layers=tuple(_with_weights(model, lowering.layers, weights)),
         outputs=tuple(value.tensor for value in outputs),
         output_names=names_of_ends(model.config.get("output_layers")),
     )
-    return Reading(network, lowering.objects)
 
 
 # What a model takes, in its order.
