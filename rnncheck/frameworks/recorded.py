@@ -99,10 +99,9 @@ class FunctionRunner:
     def outputs(self, calls: Sequence[Sequence[Array]]) -> list[tuple[Array, ...]]:
         """Return the outputs of each call; an InputError where they do not fit the network."""
         # The function gets copies, since it may write over its arguments.
-        given = ([array.copy() for array in inputs] for inputs in calls)
         return [
-            make_recording(self.network, inputs, self.function(*own), {}).outputs
-            for inputs, own in zip(calls, given, strict=True)
+            make_recording(self.network, inputs, self.function(*(array.copy() for array in inputs)), {}).outputs
+            for inputs in calls
         ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,12 +37,11 @@ class WeightStore(Protocol):
 
 def container_names(class_names: Sequence[str]) -> list[str]:
     """Return how Keras 3 names the members of a list of layers in a file: by class, numbered where it repeats."""
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     names = []
     for class_name in class_names:
         name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", class_name))
         name = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()  # LSTMCell: lstm_cell
-        count = seen.get(name, 0)
-        seen[name] = count + 1
-        names.append(f"{name}_{count}" if count else name)
+        names.append(f"{name}_{seen[name]}" if seen[name] else name)
+        seen[name] += 1
     return names
