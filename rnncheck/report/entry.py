@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rnncheck.checks.blocks import in_time
 from rnncheck.checks.verdicts import FAILED, Row, Verdict, worst
@@ -106,14 +106,9 @@ def worst_of(entries: Iterable[Entry]) -> Verdict:
     return max((entry.verdict for entry in entries), key=lambda verdict: verdict.severity, default=Verdict.ERROR)
 
 
-def backends_of(entries: Iterable[Entry]) -> tuple[str, ...]:
-    """Return the backends that ran, in order; none unless backends were asked for."""
-    return tuple(dict.fromkeys(entry.backend for entry in entries if entry.backend))
-
-
-def paths_of(entries: Iterable[Entry]) -> tuple[str, ...]:
-    """Return the compute paths that ran, in order; none unless paths were asked for."""
-    return tuple(dict.fromkeys(entry.path for entry in entries if entry.path))
+def ways_of(entries: Iterable[Entry], way: Literal["backend", "path"]) -> tuple[str, ...]:
+    """Return the backends or the compute paths that ran, in order; none unless they were asked for."""
+    return tuple(dict.fromkeys(getattr(entry, way) for entry in entries if getattr(entry, way)))
 
 
 def failures_of(entries: Iterable[Entry]) -> list[tuple[Entry, Row]]:
@@ -140,7 +135,7 @@ def frame_of(entries: Iterable[Entry]) -> pandas.DataFrame:
     import pandas
 
     entries = tuple(entries)
-    ways = [*(["backend"] if backends_of(entries) else []), *(["path"] if paths_of(entries) else [])]
+    ways = [way for way in ("backend", "path") if any(getattr(entry, way) for entry in entries)]
     lines = []
     for entry in entries:
         own = {"case": entry.name, "backend": entry.backend, "path": entry.path, "seed": entry.seed}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnncheck.checks.verdicts import Row, Verdict
 from rnncheck.errors import RnncheckError
-from rnncheck.report.entry import SCHEMA, Difference, Entry, backends_of, failures_of, frame_of, paths_of, worst_of
+from rnncheck.report.entry import SCHEMA, Difference, Entry, failures_of, frame_of, ways_of, worst_of
 
 if TYPE_CHECKING:
     import pandas
@@ -50,12 +50,12 @@ class Report:
     @property
     def backends(self) -> tuple[str, ...]:
         """The backends that ran; none unless backends were asked for."""
-        return backends_of(self.entries)
+        return ways_of(self.entries, "backend")
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The compute paths that ran; none unless paths were asked for."""
-        return paths_of(self.entries)
+        return ways_of(self.entries, "path")
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -13,18 +13,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rnncheck.checks.verdicts import FAILED, Check, Verdict
+from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
 from rnncheck.report.entry import (
     MOST_DIAGNOSED,
     Difference,
     Entry,
-    backends_of,
     count_cases,
     failures_of,
     frame_of,
-    paths_of,
     place_text,
     shape_text,
+    ways_of,
     worst_of,
 )
 
@@ -80,9 +79,9 @@ def print_report(
     """Print a report: what failed, then a line for each case, notes, and a conclusion; with `everything`, uncut."""
     rows = sum(len(entry.rows) for entry in entries)
     most = rows + 1 if everything else MOST_LINES
-    failures, on_backends = failures_of(entries), backends_of(entries)
+    failures, on_backends = failures_of(entries), ways_of(entries, "backend")
     if failures:
-        console.print(_failures_table(entries, most))
+        console.print(_failures_table(failures[:most]))
         _say_what_was_cut(console, len(failures) - most, "more rows failed")
     if on_backends:
         console.print(_backends_table(entries, differences, most))
@@ -114,10 +113,10 @@ def new_table(title: str, columns: Iterable[str], numbers: Container[str] = (), 
     return table
 
 
-def _failures_table(entries: Sequence[Entry], most: int) -> Table:
+def _failures_table(failures: Sequence[tuple[Entry, Row]]) -> Table:
     columns = ("case", "layer", "check", "first at", "score", "bound use", "verdict")
     table = new_table("What failed, earliest place first", columns, ("score", "bound use"))
-    for entry, row in failures_of(entries)[:most]:
+    for entry, row in failures:
         verdict = Text(f"{row.verdict}, proven" if row.proven else str(row.verdict), _STYLES[row.verdict])
         names = (Text(_named(entry)), Text(f"{row.layer} {row.output}"), row.check)
         first = Text(place_text(row.first) or row.detail)
@@ -153,7 +152,7 @@ def _entries_table(entries: Iterable[Entry]) -> Table:
 
 def _backends_table(entries: Sequence[Entry], differences: Sequence[Difference], most: int) -> Table:
     # A line for each case: each backend's verdict and score, and the largest difference between two.
-    backends = backends_of(entries)
+    backends = ways_of(entries, "backend")
     columns = ("case", *backends, "differ by")
     table = new_table("Verdict and largest score of a step on each backend", columns, ("differ by",))
     by_case: dict[str, list[Entry]] = {}
@@ -202,7 +201,7 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
     notes += [f"precision: {each}" for each in found if each and each.consistent_with]
     notes += [f"diagnosis: {line}" for entry in failing for line in _diagnosis(entry)]
     # A blind spot is one of the inputs, the same on every backend and path: the first of each tells it.
-    backends, paths = {"", *backends_of(entries)[:1]}, {"", *paths_of(entries)[:1]}
+    backends, paths = {"", *ways_of(entries, "backend")[:1]}, {"", *ways_of(entries, "path")[:1]}
     for entry in entries:
         if entry.backend in backends and entry.path in paths:
             notes += _blind_spots(entry)

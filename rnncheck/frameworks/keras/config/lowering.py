@@ -188,7 +188,8 @@ class Lowering:
             last = k == len(cells) - 1
             if k == 1 and flags["go_backwards"]:  # what the others read is in the order of processing already
                 flags["go_backwards"] = False
-                counts = counts and self._reverse(f"{name}/reverse_mask", counts, found.precision)
+                turned = f"{name}/reverse_mask"
+                counts = counts and self._add(Layer(turned, "Reverse", (counts,), dtype=found.precision))
             own, left = left[: _state_count(cell)], left[_state_count(cell) :]
             layer = Layer(
                 name if last else f"{name}/{k}_{cell.name}",
@@ -224,9 +225,6 @@ class Lowering:
                 raise found.unsupported(f"it is stateful and has an initial_state, {said}.")
             self._stateful.add(found.path)
 
-    def _reverse(self, name: str, sequence: Tensor, dtype: str) -> Tensor:
-        return self._add(Layer(name, "Reverse", (sequence,), dtype=dtype))
-
     # The two halves, the second turned round, and what merges them.
     # Source: Keras 3.15, Bidirectional.call.
     def _bidirectional(self, found: Object, name: str, x: Tensor, initial: Tensors, mask: AnyMask) -> list[Tensor]:
@@ -242,7 +240,7 @@ class Lowering:
             for half, states in zip(found.parts, (initial[:middle], initial[middle:]), strict=True)
         )
         if _flag(found, "return_sequences"):
-            y_rev = self._reverse(f"{name}/reverse", y_rev, found.precision)
+            y_rev = self._add(Layer(f"{name}/reverse", "Reverse", (y_rev,), dtype=found.precision))
         mode = found.options["merge_mode"]
         if mode is None:
             return [y, y_rev, *ends, *ends_rev]
