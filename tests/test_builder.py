@@ -196,8 +196,14 @@ def output_shapes(built):
     return [tuple(tensor.shape[1:]) for tensor in built.model.outputs]
 
 
-@pytest.mark.parametrize("wrapper", ["none", "bidirectional", "time_distributed"])
-@pytest.mark.parametrize("layer", LAYERS)
+LAYERS_AND_WRAPPERS = [
+    pytest.param(layer, wrapper, marks=[pytest.mark.long] if layer[-2:] in {"2d", "3d"} and wrapper != "none" else [])
+    for layer in LAYERS
+    for wrapper in ("none", "bidirectional", "time_distributed")
+]
+
+
+@pytest.mark.parametrize(("layer", "wrapper"), LAYERS_AND_WRAPPERS)
 def test_model_of_every_layer_and_wrapper_predicts_what_it_says(layer, wrapper):
     built = build(Case(**SIZES, layer=layer, wrapper=wrapper, mask="mixed", return_sequences=True, flatten=True))
 

@@ -27,6 +27,7 @@ def run(*parts):
     return done.stdout.split()
 
 
+@pytest.mark.long  # it loads Keras for a process of its own
 def test_added_layer_matches_keras():
     before = """
         from rnncheck.equations.moves import X, layer, move

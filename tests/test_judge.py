@@ -18,7 +18,7 @@ def test_mismatches_after_the_first_few_are_not_diagnosed():
     subject = Subject.of(SINE)
     faults = [fault for fault in FAULTS if fault.name == "gate_order_iofc"]
     (injection,) = injections(subject.equations, faults)
-    calls = ((np.load(SINE.with_name("sine_inputs.npy")),),)
+    calls = ((np.load(SINE.with_name("sine_inputs.npy"))[:2],),)
     right, wrong = Job(subject, calls), Job(replace(subject, network=injection.network), calls)
 
     entries = run_and_judge([wrong, right, wrong], most_diagnosed=1).entries

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from pytest_rnncheck import pytest_report_header
 from rnncheck.equations.replay import replay
 from rnncheck.frameworks.sources import open_network
 
@@ -47,7 +48,7 @@ _MODEL = """
 """
 
 
-def test_model_and_export_pass_then_a_changed_weight_fails_with_the_table(run, pytester):
+def test_model_export_and_cases_pass_and_a_changed_weight_fails_with_the_table(run, pytester):
     done = run(
         _MODEL
         + """
@@ -63,11 +64,20 @@ def test_model_and_export_pass_then_a_changed_weight_fails_with_the_table(run, p
         recurrent[0, 3] += 1e-3
         twin.set_weights([kernel, recurrent, bias, *rest])
         rnncheck(model, outputs=port)
+
+    @pytest.mark.rnncheck(layer="gru", N=2, T=4, mask=["none", "holes"])
+    def test_cases(rnncheck, rnncheck_case):
+        report = rnncheck(rnncheck_case, paths=["call"])
+        assert report.entries[0].case["mask"] == rnncheck_case.mask
+        assert report.entries[0].seed == 3
+        assert report.paths == ("call",)
     """,
         "--junitxml=junit.xml",
+        "--rnncheck-seed",
+        "3",
     )
 
-    done.assert_outcomes(passed=2, failed=1)
+    done.assert_outcomes(passed=4, failed=1)
     done.stdout.fnmatch_lines(
         [
             "E *MismatchError: What failed, earliest place first",
@@ -133,25 +143,6 @@ def test_mark_makes_a_test_for_every_combination(run):
     )
 
 
-def test_case_is_built_and_run_with_the_seed_of_the_command_line(run):
-    done = run(
-        """
-        import pytest
-
-        @pytest.mark.rnncheck(layer="gru", N=2, T=4, mask=["none", "holes"])
-        def test_cases(rnncheck, rnncheck_case):
-            report = rnncheck(rnncheck_case, paths=["call"])
-            assert report.entries[0].case["mask"] == rnncheck_case.mask
-            assert report.entries[0].seed == 3
-            assert report.paths == ("call",)
-        """,
-        "--rnncheck-seed",
-        "3",
-    )
-
-    done.assert_outcomes(passed=2)
-
-
 def test_header_names_versions_backend_dtype_and_seed(run):
     done = run("def test_nothing(): pass", "--rnncheck-seed=5")
 
@@ -168,13 +159,14 @@ def test_header_names_versions_backend_dtype_and_seed(run):
         ("[1]", None, "backend tensorflow, dtype float32"),
     ],
 )
-def test_header_says_what_keras_will_read(run, pytester, monkeypatch, written, variable, said):
-    (pytester.path / "keras.json").write_text(written)
-    monkeypatch.setenv("KERAS_HOME", str(pytester.path))
+def test_header_says_what_keras_will_read(pytestconfig, tmp_path, monkeypatch, written, variable, said):
+    (tmp_path / "keras.json").write_text(written)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
     if variable:
         monkeypatch.setenv("KERAS_BACKEND", variable)
 
-    run("def test_nothing(): pass").stdout.fnmatch_lines([f"rnncheck *{said}, seed 0"])
+    assert pytest_report_header(pytestconfig).endswith(f", {said}, seed 0")
 
 
 def test_unused_it_loads_neither_rnncheck_nor_a_framework(run):

@@ -48,6 +48,7 @@ def test_search_draws_every_field_of_a_case_and_its_default():
             Case(layer="gru", reset_after=False, go_backwards=True),
             "rnncheck verify --layer gru -N 4 -T 10 -D 3 -M 5 -K 2 --seed 0 --no-reset-after --go-backwards",
             id="gru no reset_after go_backwards",
+            marks=pytest.mark.long,
         ),
     ],
 )

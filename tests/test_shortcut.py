@@ -16,8 +16,6 @@ from rnncheck.checks.thresholds import SUSPICIOUS
 from rnncheck.faults.emulation import emulate
 from rnncheck.network import Recording, Tensor
 
-BLOCKS = 500  # of each kind
-
 OPTIONS = {
     "SimpleRNN": ({}, {"activation": "relu"}, {"activation": "linear"}, {"activation": "softsign"}, {"mask": True}),
     "LSTM": ({}, {"activation": "relu"}, {"recurrent_activation": "hard_sigmoid"}, {"mask": True}),
@@ -87,10 +85,11 @@ def both_scores(layer, call):
             yield *(np.sqrt(each.squared_scores) for each in found.values()), again
 
 
+@pytest.mark.parametrize("blocks", [100, pytest.param(500, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", OPTIONS)
-def test_every_number_has_the_score_that_it_has_with_bounds(kind):
+def test_every_number_has_the_score_that_it_has_with_bounds(kind, blocks):
     compared = computed_anew = 0
-    for seed in range(BLOCKS):
+    for seed in range(blocks):
         layer, network, recording = adversarial(kind, seed)
         with np.errstate(all="ignore"):
             (call,) = observe(network, [recording])
@@ -102,9 +101,10 @@ def test_every_number_has_the_score_that_it_has_with_bounds(kind):
     assert computed_anew < 0.5 * compared
 
 
+@pytest.mark.parametrize("blocks", [50, pytest.param(150, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", OPTIONS)
-def test_rows_say_what_they_say_with_bounds(kind, monkeypatch):
-    for seed in range(150):
+def test_rows_say_what_they_say_with_bounds(kind, blocks, monkeypatch):
+    for seed in range(blocks):
         layer, network, recording = adversarial(kind, seed)
         calls = observe(network, [recording])
         found = []
