@@ -11,7 +11,7 @@ from rnncheck.cli import main
 
 def pytest_collection_modifyitems(items):
     """Begin with the slowest files, so that no process works on one when the others have nothing left."""
-    slowest = ["test_verify", "test_backends", "test_faults", "test_selftest", "test_plugin", "test_paths"]
+    slowest = ["test_verify", "test_backends", "test_faults", "test_compare_command", "test_relations", "test_cli"]
     items.sort(key=lambda item: slowest.index(item.path.stem) if item.path.stem in slowest else len(slowest))
 
 

@@ -366,7 +366,7 @@ LOWERINGS = {
 
 @pytest.mark.parametrize("name", LOWERINGS)
 def test_model_is_lowered_to_known_layers(name):
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     build, expected = LOWERINGS[name]
 
     network = extract(build())
@@ -440,7 +440,7 @@ TWINS = {
 @pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning")
 @pytest.mark.parametrize("name", TWINS)
 def test_masks_of_a_sequential_model_are_those_that_its_functional_twin_records(name):
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     stacked = [layers.Masking(name="masking"), *TWINS[name]()]
     twin = functional(lambda x: functools.reduce(lambda value, layer: layer(value), stacked, x))
 
@@ -476,7 +476,7 @@ def test_merged_mask_counts_what_any_input_counts():
     def merged(x, y):
         return layers.Add(name="merge")([layers.Masking(name="a")(x), layers.Masking(name="b")(y)])
 
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     x, y = keras.Input((4, 3)), keras.Input((4, 3))
     inner = keras.Model([x, y], merged(x, y), name="inner")
     recorded = extract(functional(lambda x, y: layers.GRU(2, name="gru")(merged(x, y)), (4, 3), (4, 3)))
@@ -491,7 +491,7 @@ def test_concatenated_mask_is_what_keras_records():
     def joined(x, y):
         return layers.Concatenate(name="join")([layers.Masking(name="a")(x), y])
 
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     x, y = keras.Input((4, 3)), keras.Input((4, 2))
     inner = keras.Model([x, y], joined(x, y), name="inner")
     recorded = extract(functional(lambda x, y: layers.GRU(2, name="gru")(joined(x, y)), (4, 3), (4, 2)))
