@@ -31,10 +31,9 @@ from rich.table import Table
 
 from experiments import records
 from rnncheck.cases.case import Case
-from rnncheck.checks.blocks import rows_of
+from rnncheck.checks.blocks import in_threads, rows_of
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import step_rows
-from rnncheck.checks.threads import threads
 from rnncheck.checks.verdicts import Verdict
 from rnncheck.equations.replay import replay
 from rnncheck.frameworks.keras.build import build
@@ -106,7 +105,7 @@ def bare_products(network: Network, x: Array) -> Callable[[], None]:
     return run
 
 
-def products_of_the_check(network: Network, x: Array, states: Array) -> Callable[[], None]:
+def products_of_the_check(network: Network, x: Array, states: Array) -> Callable[[], Any]:
     """The products that the check of a recurrent layer cannot avoid: of values in float64, of squares in float32."""
     weights = network.layers[0].weights
     before = np.concatenate([np.zeros_like(states[:, :1]), states[:, :-1]], axis=1)
@@ -121,11 +120,7 @@ def products_of_the_check(network: Network, x: Array, states: Array) -> Callable
         for rows, kernel in factors:
             product(rows[start : start + at_once], kernel)
 
-    def in_threads() -> None:
-        with threads() as mapper:
-            list(mapper(run, range(0, len(factors[0][0]), at_once)))
-
-    return in_threads
+    return lambda: in_threads(run, range(0, len(factors[0][0]), at_once))
 
 
 def onnx_reference(network: Network, x: Array) -> Callable[[], Any]:
@@ -166,8 +161,7 @@ def contestants(case: Case) -> dict[str, Callable[[], Any]]:
     compiled.compile(jit_compile=True)
 
     def check() -> None:
-        with threads() as mapper:
-            rows = step_rows(network, observe(network, recordings), mapper)
+        rows = step_rows(network, observe(network, recordings))
         if any(row.verdict is not Verdict.MATCH for row in rows):
             raise SystemExit(f"{case}: correct code did not match")
 

@@ -34,7 +34,6 @@ from experiments import records
 from experiments.power import VISIBLE, D, K, N
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import Differences, differences
-from rnncheck.checks.threads import Mapper
 from rnncheck.equations.arithmetic import Emulation
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections
@@ -284,7 +283,11 @@ def faulty_runs(setting: Setting) -> list[Run | None]:
     return runs
 
 
-def run_all(honest: Sequence[Setting] = SETTINGS, faulty: Sequence[Setting] = FAULTY, mapper: Mapper = map) -> Found:
+def run_all(
+    honest: Sequence[Setting] = SETTINGS,
+    faulty: Sequence[Setting] = FAULTY,
+    mapper: Any = map,
+) -> Found:
     """Make the honest runs of some settings and the faulty runs of some, by `map` or by a function like it."""
     runs = [
         run for made in (mapper(honest_runs, honest), mapper(faulty_runs, faulty)) for each in made for run in each

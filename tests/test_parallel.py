@@ -8,42 +8,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncheck.checks.threads import threads
+from rnncheck.checks.blocks import in_threads
 from rnncheck.rounding import products
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 8])
-def test_threads_give_results_in_the_order_of_the_items(count):
-    with threads() as mapper:
-        squares = list(mapper(lambda item: item * item, range(count)))
-
-    assert squares == [item * item for item in range(count)]
+def test_threads_give_results_in_the_order_of_the_parts(count):
+    assert in_threads(lambda part: part * part, iter(range(count))) == [part * part for part in range(count)]
 
 
 @pytest.mark.skipif("(os.cpu_count() or 1) < 2", reason="one core has one thread")
 def test_threads_work_side_by_side():
     both_there = threading.Barrier(2, timeout=30)
 
-    with threads() as mapper:
-        workers = set(mapper(lambda item: both_there.wait() >= 0 and threading.get_ident(), range(2)))
+    workers = set(in_threads(lambda part: both_there.wait() >= 0 and threading.get_ident(), range(2)))
 
     assert len(workers) == 2
     assert threading.get_ident() not in workers
 
 
+def test_one_part_needs_no_thread():
+    assert in_threads(lambda part: threading.get_ident(), [0]) == [threading.get_ident()]
+
+
 def test_threads_pass_a_failure_on():
-    with threads() as mapper, pytest.raises(ZeroDivisionError):
-        list(mapper(lambda item: 1 // item, [1, 0, 2]))
+    with pytest.raises(ZeroDivisionError):
+        in_threads(lambda part: 1 // part, [1, 0, 2])
 
 
 @pytest.mark.skipif("not hasattr(os, 'sched_getaffinity')", reason="the system has no such call")
 def test_threads_leave_the_process_as_it_is():
     allowed = os.sched_getaffinity(0)
 
-    with threads() as mapper:
-        inside = list(mapper(lambda item: os.sched_getaffinity(0), range(4)))
-
-    assert inside == [allowed] * 4
+    assert in_threads(lambda part: os.sched_getaffinity(0), range(4)) == [allowed] * 4
 
 
 @given(

@@ -13,7 +13,6 @@ import rnncheck
 from rnncheck.checks.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import step_rows
-from rnncheck.checks.threads import threads
 from rnncheck.checks.verdicts import Check, Verdict
 from rnncheck.network import InputSpec, Layer, Network, Recording, Tensor
 from rnncheck.rounding.products import OrderedMatrix
@@ -446,6 +445,10 @@ def test_states_of_another_run_do_not_vouch_for_the_outputs(chaotic):
 # --- blocks and threads ---
 
 
+def one_after_the_other(run, parts):
+    return list(map(run, parts))
+
+
 def assert_same_rows(rows, expected):
     """The same verdicts and places; numbers that differ by the order of sums and by screening."""
     assert verdicts(rows) == verdicts(expected)
@@ -477,6 +480,7 @@ def test_rows_do_not_depend_on_the_blocks(monkeypatch, fault, block, options):
 
 
 def test_memory_does_not_grow_with_the_number_of_blocks(monkeypatch):
+    monkeypatch.setattr("rnncheck.checks.steps.in_threads", one_after_the_other)  # each thread has a block
     monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", 10_000)
     network = make_network(T=2_000, D=2, M=10, K=2)
 
@@ -529,12 +533,14 @@ def test_a_run_that_mismatches_everywhere_is_not_summed_in_order_too(monkeypatch
 @pytest.mark.parametrize("fault", [Implementation, OneWeightOff], ids=lambda f: f.__name__)
 def test_threads_give_the_rows_that_map_gives(monkeypatch, fault):
     monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", 100)
+    monkeypatch.setattr("rnncheck.checks.blocks._WORTH_A_THREAD", 1)
     network = make_network(T=40, D=3, M=9, K=2, mask=True, return_state=True)
     recordings = fault(network).record(make_inputs(network, 7))
-    expected = all_rows(network, recordings)
+    rows = all_rows(network, recordings)
 
-    with threads() as mapper:
-        rows = step_rows(network, observe(network, recordings), mapper) + end_to_end_rows(network, recordings, mapper)
+    for module in ("steps", "end_to_end"):
+        monkeypatch.setattr(f"rnncheck.checks.{module}.in_threads", one_after_the_other)
+    expected = all_rows(network, recordings)
 
     assert_same_rows(rows, expected)
     assert [row.worst for row in rows] == [row.worst for row in expected]

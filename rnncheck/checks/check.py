@@ -8,7 +8,6 @@ from rnncheck.checks.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.checks.observed import disagreements, observe
 from rnncheck.checks.relations import Related
 from rnncheck.checks.steps import all_steps_match, step_rows, unseen
-from rnncheck.checks.threads import threads
 from rnncheck.checks.verdicts import Check, Row, failed_row
 from rnncheck.network import Network, Recording
 
@@ -35,16 +34,15 @@ def check(
     """
     problems = {each.name: each.error or _other_form(recordings, each) for each in related}
     tried = {each.name: each.outputs for each in related if each.outputs and not problems[each.name]}
-    with threads() as mapper:
-        calls = observe(network, recordings)
-        steps = step_rows(network, calls, mapper)
-        notes = disagreements(network, calls)
-        # Errors of a whole run may line up beyond its noise; that is excused where every step on the way is right.
-        vouched = all_steps_match(network, steps) and not notes
-        hidden = unseen(network, calls)
-        ends = end_to_end_rows(
-            network, recordings, mapper, steps_checked=vouched, tolerance=tolerance, related=tried, sequences=hidden
-        )
+    calls = observe(network, recordings)
+    steps = step_rows(network, calls)
+    notes = disagreements(network, calls)
+    # Errors of a whole run may line up beyond its noise; that is excused where every step on the way is right.
+    vouched = all_steps_match(network, steps) and not notes
+    hidden = unseen(network, calls)
+    ends = end_to_end_rows(
+        network, recordings, steps_checked=vouched, tolerance=tolerance, related=tried, sequences=hidden
+    )
     failed = [failed_whole(network.name, problem, name) for name, problem in problems.items() if problem]
     # What the equations say stands before what runs say of each other.
     rows = (*steps, *(row for row in ends if row.check not in tried), *(row for row in ends if row.check in tried))

@@ -12,9 +12,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rnncheck.checks.blocks import sample_parts, whole_block, with_calls
+from rnncheck.checks.blocks import in_threads, sample_parts, whole_block, with_calls
 from rnncheck.checks.scores import Summary, compare, total
-from rnncheck.checks.threads import Mapper
 from rnncheck.checks.verdicts import Check, Row, judge
 from rnncheck.equations.arithmetic import FREE_RUNNING, Analysis
 from rnncheck.equations.cells import widest
@@ -55,7 +54,6 @@ class _Comparison:
 def end_to_end_rows(
     network: Network,
     recordings: Sequence[Recording],
-    mapper: Mapper = map,
     *,
     steps_checked: bool = False,
     tolerance: Tolerance | None = None,
@@ -67,7 +65,6 @@ def end_to_end_rows(
     Args:
         network: the equations.
         recordings: what the implementation produced, one for each call in a row.
-        mapper: runs parts of the samples.
         steps_checked: whether each step on the way to the outputs has a row that can be relied on.
         tolerance: a limit to check besides; it gives each output one more row.
         related: the outputs of further runs that must give the same, by the name of their relation; each gives each
@@ -80,7 +77,7 @@ def end_to_end_rows(
     parts = [slice(0, samples)] if network.knows_samples else sample_parts(samples, widest(network))
     comparisons = list(comparisons_of(recordings, tolerance, related))
     compare = partial(compare_part, network, recordings, comparisons, FREE_RUNNING, sequences=sequences)
-    compared = [seen for (seen,) in mapper(compare, parts)]
+    compared = [seen for (seen,) in in_threads(compare, parts)]
     of_sequences = [
         judge(
             total(seen.of_sequences[number] for seen in compared),

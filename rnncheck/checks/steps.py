@@ -18,6 +18,7 @@ from rnncheck.checks.blocks import (
     Block,
     axis_names,
     cut_in_blocks,
+    in_threads,
     rows_of,
     sample_parts,
     whole_block,
@@ -25,7 +26,6 @@ from rnncheck.checks.blocks import (
 )
 from rnncheck.checks.observed import Call, Samples, Steps
 from rnncheck.checks.scores import Comparison, Summary, alike, compare
-from rnncheck.checks.threads import Mapper
 from rnncheck.checks.thresholds import ALARMING, FEW, SUSPICIOUS
 from rnncheck.checks.verdicts import Check, Row, Verdict, judge
 from rnncheck.equations.activations import ACROSS_UNITS
@@ -44,16 +44,14 @@ from rnncheck.rounding.rounded import EXACT, Bounds, Rounded
 _ACCIDENTS = 64
 
 
-def step_rows(
-    network: Network, calls: Sequence[Call], mapper: Mapper = map, layers: Sequence[Layer] | None = None
-) -> list[Row]:
+def step_rows(network: Network, calls: Sequence[Call], layers: Sequence[Layer] | None = None) -> list[Row]:
     """Check every layer, or some, from what the implementation itself had before it, as `observe` saw it.
 
     A recurrent layer is checked at every step from the implementation's own previous state, all steps at
     once, so that errors do not accumulate. A layer whose input or output was not observed has no row.
     """
     chosen = network.layers if layers is None else layers
-    return [row for layer in chosen for row in _rows(layer, calls, mapper)]
+    return [row for layer in chosen for row in _rows(layer, calls)]
 
 
 def sees(layer: Layer, calls: Sequence[Call]) -> bool:
@@ -112,11 +110,11 @@ def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
     return list(found.values())
 
 
-def _rows(layer: Layer, calls: Sequence[Call], mapper: Mapper) -> list[Row]:
+def _rows(layer: Layer, calls: Sequence[Call]) -> list[Row]:
     jobs = _jobs(layer, calls)
     if not jobs or layer.kind in HELPERS:
         return []
-    compared = list(mapper(partial(_check_strand, Looks.at(layer, jobs)), _strands(jobs)))
+    compared = in_threads(partial(_check_strand, Looks.at(layer, jobs)), _strands(jobs))
     return [
         judge(
             reduce(Found.__add__, (found[output] for found in compared if output in found)).with_bound(),
@@ -329,7 +327,7 @@ class _RecurrentJob:
 
     @property
     def remembers(self) -> bool:
-        return self._cell.memory is not None
+        return self._cell.remembers
 
     def strands(self) -> Iterator[list[Block]]:
         h = self.steps.h

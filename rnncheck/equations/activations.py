@@ -38,19 +38,6 @@ def _sigmoid(v: Array) -> Array:
     return result
 
 
-def _sigmoid_slope(v: Array, f: Array) -> Array:  # noqa: ARG001 - as every slope
-    # f*(1 - f), in place.
-    result = np.subtract(1.0, f)
-    result *= f
-    return result
-
-
-def _tanh_slope(v: Array, f: Array) -> Array:  # noqa: ARG001 - as every slope
-    # 1 - f², in place.
-    result = np.square(f)
-    return np.subtract(1.0, result, out=result)
-
-
 def _softplus(v: Array) -> Array:
     # log(1 + exp(v)), without overflow.
     return np.maximum(v, 0.0) + np.log1p(np.exp(-np.abs(v)))
@@ -73,7 +60,7 @@ def _rule(name: str, **parts: Any) -> Elementary:
 tanh = _rule(
     "tanh",
     evaluate=np.tanh,
-    slope=_tanh_slope,
+    slope=lambda v, f: np.subtract(1.0, square := np.square(f), out=square),
     steepest=_within(1.0, 4.0 / math.sqrt(27.0)),
     largest=1.0,
 )
@@ -81,7 +68,7 @@ tanh = _rule(
 sigmoid = _rule(
     "sigmoid",
     evaluate=_sigmoid,
-    slope=_sigmoid_slope,
+    slope=lambda v, f: np.multiply(rest := 1.0 - f, f, out=rest),
     steepest=_within(0.25, 1.0 / math.sqrt(108.0)),
     least=0.4,  # an implementation may compute (1 + tanh(x/2))/2
     largest=1.0,

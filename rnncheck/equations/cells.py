@@ -52,17 +52,20 @@ class Cell:
     gates: Callable[[X, X, Weights, Options], Gates]
     # (gates, h or the new c, options) -> the new h
     output: Callable[[Gates, X, Options], X]
-    # (gates, c) -> the new c, which is gates[0]*c + gates[1], so that it can be run over many steps at once
-    memory: Callable[[Gates, X], X] | None = None
     loop: Loop = Loop()  # what is done around the step
     unit: float | None = None  # the unit roundoff of its products; None for that of the layer's precision
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it has a memory c_t = gates[0]*c_{t-1} + gates[1], which can be run over many steps at once."""
+        return len(self.states) > 1
 
     def step(self, projected: X, states: tuple[X, ...], weights: Weights, options: Options) -> tuple[X, ...]:
         """Return the new states, in the order of `states`."""
         gates = self.gates(projected, states[0], weights, options)
-        if self.memory is None:
+        if not self.remembers:
             return (self.output(gates, states[0], options),)
-        c = self.memory(gates, states[1])
+        c = gates[0] * states[1] + gates[1]
         return self.output(gates, c, options), c
 
 
@@ -70,11 +73,9 @@ class Cell:
 CELLS: dict[str, Cell] = {}
 
 
-def register(
-    *kinds: str, states: tuple[str, ...], project: Part, gates: Part, output: Part, memory: Part | None = None
-) -> None:
+def register(*kinds: str, states: tuple[str, ...], project: Part, gates: Part, output: Part) -> None:
     """Register the step of some kinds of recurrent layers; see `Cell` for the arrays that its parts take."""
-    cell = Cell(states, _part(project, 1), _part(gates, 2), _part(output, 2), memory)
+    cell = Cell(states, _part(project, 1), _part(gates, 2), _part(output, 2))
     CELLS.update(dict.fromkeys(kinds, cell))
 
 
@@ -135,6 +136,8 @@ def lstm_gates(
 ) -> Gates:
     """f_t, i_t, o_t = recurrent_activation(x_t·W + b + h_{t-1}·U), g_t = activation(x_t·W_c + b_c + h_{t-1}·U_c).
 
+    c_t = f_t*c_{t-1} + i_t*g_t.
+
     projected (R, 4M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, 4M), blocks i f c o -> f_t, i_t*g_t and
     o_t, each (R, M).
 
@@ -150,19 +153,13 @@ def _lstm_activations(z: X, activation: Activation, recurrent_activation: Activa
     return f, i * activate(activation, z_c), o
 
 
-def lstm_memory(gates: Gates, c: X) -> X:
-    """c_t = f_t*c_{t-1} + i_t*g_t."""
-    f, i_times_g, _ = gates
-    return f * c + i_times_g
-
-
 def lstm_output(gates: Gates, c: X, *, activation: Activation) -> X:
     """h_t = o_t*activation(c_t)."""
     *_, o = gates
     return o * activate(activation, c)
 
 
-register("LSTM", states=("h", "c"), project=affine, gates=lstm_gates, memory=lstm_memory, output=lstm_output)
+register("LSTM", states=("h", "c"), project=affine, gates=lstm_gates, output=lstm_output)
 
 
 def gru_project(x: X, *, kernel: Any, bias: Any = None, reset_after: bool) -> X:
@@ -221,6 +218,8 @@ def conv_lstm_gates(
 ) -> Gates:  # fmt: skip
     """The gates of LSTM, with convolutions ∗ for products: i_t = recurrent_activation(x_t∗W_i + b_i + h_{t-1}∗U_i).
 
+    c_t = f_t*c_{t-1} + i_t*g_t.
+
     projected (R, ...', 4M), h (R, ...', M); the convolution of h has strides 1 and padding "same".
 
     Source: Shi et al., Convolutional LSTM Network, NIPS 2015, without the peepholes; Keras 3.15, ConvLSTMCell.call.
@@ -231,5 +230,5 @@ def conv_lstm_gates(
 
 register(
     "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", states=("h", "c"),
-    project=conv_lstm_project, gates=conv_lstm_gates, memory=lstm_memory, output=lstm_output,
+    project=conv_lstm_project, gates=conv_lstm_gates, output=lstm_output,
 )  # fmt: skip

@@ -45,7 +45,7 @@ def with_state_fed(layer: Layer, change: Callable[[Any], Any]) -> Layer:
     """Return a recurrent layer whose steps start from `change(h)` in place of h."""
     cell = cell_of(layer)
     fed = with_cell(layer, gates=lambda projected, h, *given: cell.gates(projected, change(h), *given))
-    if cell.memory is not None:  # the output reads c, not h
+    if cell.remembers:  # the output reads c, not h
         return fed
     return with_cell(fed, output=lambda gates, h, options: cell.output(gates, change(h), options))
 

@@ -50,11 +50,6 @@ class Replayed:
     sequences: Mapping[str, X] = field(default_factory=dict)
     growths: Array = field(default_factory=partial(np.zeros, 1))
 
-    @property
-    def growth(self) -> float:
-        """How far errors were amplified on the way, in units of u: the largest of `growths`."""
-        return float(self.growths.max())
-
 
 def replay(
     network: Network,
@@ -84,13 +79,14 @@ def replay(
         for layer in network.layers:
             read = Reader(values, given, receiving(layer))
             if layer.kind in CELLS:
-                scan = _scan(layer, read, kept.get(layer.name), arithmetic, every_step=every_step)
+                before = kept.get(layer.name)
+                output, after, sequence, grown = _scan(layer, read, before, arithmetic, every_step=every_step)
                 if every_step:
-                    sequences[layer.name] = scan.sequence
-                results = (scan.output, *scan.states) if layer.options["return_state"] else (scan.output,)
+                    sequences[layer.name] = sequence
+                results = (output, *after) if layer.options["return_state"] else (output,)
                 if layer.options["stateful"]:
-                    kept[layer.name] = scan.states
-                growths = np.maximum(growths, scan.growths)
+                    kept[layer.name] = after
+                growths = np.maximum(growths, grown)
             else:
                 received_inputs = [read(tensor) for tensor in layer.inputs]
                 result = operate(layer, received_inputs, arithmetic, arithmetic.weights(layer))
@@ -137,19 +133,12 @@ def operate(layer: Layer, inputs: Sequence[X], arithmetic: Arithmetic, weights: 
     return result.to(PRECISIONS[layer.dtype]) if is_cast else result
 
 
-@dataclass(frozen=True)
-class _Scan:
-    output: X  # (N, T, ..., M) with return_sequences, else (N, ..., M)
-    states: tuple[X, ...]
-    sequence: X | None  # (N, T, ..., M), where asked for
-    growths: Array
-
-
 def _scan(
     layer: Layer, read: Reader, kept: tuple[X, ...] | None, arithmetic: Arithmetic, *, every_step: bool
-) -> _Scan:
-    # Under a mask, a step that does not count keeps the states and repeats the previous output, which is zero before
-    # the first step that counts, as Keras has it on TensorFlow.
+) -> tuple[X, tuple[X, ...], X | None, Array]:
+    # Returns the output, (N, T, ..., M) with return_sequences, else (N, ..., M); the states; the sequence, where it
+    # is kept, (N, T, ..., M); the growths. Under a mask, a step that does not count keeps the states and repeats the
+    # previous output, which is zero before the first step that counts, as Keras has it on TensorFlow.
     cell, weights = cell_of(layer), arithmetic.weights(layer)
     # Each state is (N, ..., M), the mask (N, T).
     t_steps = read.values[layer.inputs[0]].shape[1]
@@ -181,7 +170,7 @@ def _scan(
         if layer.options["return_sequences"] or every_step:
             outputs.append(output)
     sequence = stack(outputs) if outputs else None
-    return _Scan(sequence if layer.options["return_sequences"] else returned, states, sequence, growths)
+    return (sequence if layer.options["return_sequences"] else returned), states, sequence, growths
 
 
 def _growths(h: Rounded, unit: float | None, runs: int) -> Array:

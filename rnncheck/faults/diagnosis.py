@@ -16,7 +16,6 @@ import numpy as np
 from rnncheck.checks.blocks import LARGEST
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import Differences, differences
-from rnncheck.checks.threads import Mapper
 from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.checks.verdicts import Check, Row, Verdict, worst
 from rnncheck.equations.changes import with_layer
@@ -61,14 +60,14 @@ class Diagnosis:
 
 @np.errstate(all="ignore")  # a run may have any numbers
 def diagnose(
-    network: Network, recordings: Recordings, rows: Sequence[Row], faults: Sequence[Fault], mapper: Mapper = map
+    network: Network, recordings: Recordings, rows: Sequence[Row], faults: Sequence[Fault]
 ) -> Diagnosis | None:
     """Say why a run does not match the network, given its rows; None where it does, or where nothing was compared."""
     # A tolerance that somebody set may fail numbers which rounding explains.
     failed = [row for row in rows if row.verdict is Verdict.MISMATCH and row.check is not Check.TOLERANCE]
     if not failed:
         return None
-    search = _Search(network, recordings, failed, faults, mapper)
+    search = _Search(network, recordings, failed, faults)
     if found := search.alone():
         return Diagnosis(explanations=found)
     weights = _solved(network, recordings, failed)
@@ -85,7 +84,6 @@ class _Search:
     recordings: Recordings
     failed: Sequence[Row]
     faults: Sequence[Fault]
-    mapper: Mapper
 
     def __post_init__(self) -> None:
         self._few = few_samples(self.network, self.recordings)
@@ -112,7 +110,7 @@ class _Search:
         found = []
         for candidate in candidates:
             # The second of a pair was made in the network of the first, so that its network has both.
-            rows = rows_against(candidate[-1].network, self.recordings, self.mapper)
+            rows = rows_against(candidate[-1].network, self.recordings)
             if explains(rows):
                 names, layers = tuple(each.fault.name for each in candidate), tuple(each.layer for each in candidate)
                 summary = "; ".join(each.fault.summary for each in candidate)
@@ -165,9 +163,7 @@ def _solved(network: Network, recordings: Recordings, failed: Sequence[Row]) -> 
     return tuple(found) if found and explains(rows_against(corrected, recordings)) else ()
 
 
-def likely_format(
-    network: Network, recordings: Recordings, known: Mapping[str, Sequence[Row]], mapper: Mapper = map
-) -> str | None:
+def likely_format(network: Network, recordings: Recordings, known: Mapping[str, Sequence[Row]]) -> str | None:
     """Return the finest format that explains a run down to rounding; None where none does, or where none can be told.
 
     `known` has the rows of the run in some of the formats, by name.
@@ -182,9 +178,9 @@ def likely_format(
         rows = known.get(name)
         if rows is None:
             changed = each.change(network)
-            if few is not recordings and failures(rows_against(changed, few, mapper)):
+            if few is not recordings and failures(rows_against(changed, few)):
                 continue  # a format that fails in few samples fails in all
-            rows = rows_against(changed, recordings, mapper)
+            rows = rows_against(changed, recordings)
         if explains(rows):
             return name
         if worst(rows) is Verdict.UNDECIDABLE:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rnncheck.checks.threads import threads
 from rnncheck.checks.verdicts import Row, Verdict, worst
 from rnncheck.equations.formats import FORMATS
 from rnncheck.faults.catalogue import FAULTS
@@ -51,13 +50,12 @@ def explain(
     A mismatch is diagnosed. This costs a few comparisons for each fault of the catalogue, and so do blind spots.
     """
     verdict = worst(rows)
-    with threads() as mapper:
-        diagnosis = diagnose(network, recordings, rows, FAULTS, mapper)
-        unseen = with_blind_spots and verdict is Verdict.MATCH
-        spots = blind_spots(network, recordings, FAULTS, mapper) if unseen else ()
-        precision = None
-        if stated and verdict in {Verdict.MATCH, Verdict.MISMATCH}:
-            changed = unchanged is not None and unchanged is not network
-            known = {stated: rows} if changed or all(layer.dtype == stated for layer in network.layers) else {}
-            precision = FormatFound(stated, likely_format(unchanged or network, recordings, known, mapper))
+    diagnosis = diagnose(network, recordings, rows, FAULTS)
+    unseen = with_blind_spots and verdict is Verdict.MATCH
+    spots = blind_spots(network, recordings, FAULTS) if unseen else ()
+    precision = None
+    if stated and verdict in {Verdict.MATCH, Verdict.MISMATCH}:
+        changed = unchanged is not None and unchanged is not network
+        known = {stated: rows} if changed or all(layer.dtype == stated for layer in network.layers) else {}
+        precision = FormatFound(stated, likely_format(unchanged or network, recordings, known))
     return Reasons(diagnosis, spots, precision)

@@ -11,7 +11,6 @@ import numpy as np
 from rnncheck.checks.end_to_end import end_to_end_rows
 from rnncheck.checks.observed import disagreements, largest_layer, observe
 from rnncheck.checks.steps import all_steps_match, sees, step_rows, unseen
-from rnncheck.checks.threads import Mapper
 from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
 from rnncheck.equations.replay import States, replay
@@ -38,9 +37,7 @@ _UNDER_THE_NOISE = (
 )
 
 
-def rows_against(
-    network: Network, recordings: Recordings, mapper: Mapper = map, suspected: Sequence[Layer] = ()
-) -> tuple[Row, ...]:
+def rows_against(network: Network, recordings: Recordings, suspected: Sequence[Layer] = ()) -> tuple[Row, ...]:
     """Hold a run against a network, right or wrong: every step, and the whole run where no step failed.
 
     The suspected layers are checked first; where their steps fail, the others are left out.
@@ -48,19 +45,19 @@ def rows_against(
     calls = observe(network, recordings)
     steps: list[Row] = []
     for layers in (suspected, [layer for layer in network.layers if layer not in suspected]):
-        steps += step_rows(network, calls, mapper, layers)
+        steps += step_rows(network, calls, layers)
         if failures(steps):
             return tuple(steps)
     vouched = all_steps_match(network, steps) and not disagreements(network, calls)
     # Where a sequence's steps start from states that nobody sees, only its whole can be compared.
     hidden = unseen(network, calls)
-    return (*steps, *end_to_end_rows(network, recordings, mapper, steps_checked=vouched, sequences=hidden))
+    return (*steps, *end_to_end_rows(network, recordings, steps_checked=vouched, sequences=hidden))
 
 
-def shows(wrong: Network, right: Network, recordings: Recordings, mapper: Mapper = map) -> bool:
+def shows(wrong: Network, right: Network, recordings: Recordings) -> bool:
     """Whether a run that matches the right network fails against a wrong one, which is the right one changed."""
     # A change shows in the layers that it changed, if anywhere: their steps are checked first.
-    return bool(failures(rows_against(wrong, recordings, mapper, _changed(wrong, right))))
+    return bool(failures(rows_against(wrong, recordings, _changed(wrong, right))))
 
 
 def _changed(wrong: Network, right: Network) -> list[Layer]:
@@ -87,7 +84,7 @@ def glance_at_outputs(network: Network, recordings: Recordings, noise: Mapping[s
 
 
 @np.errstate(all="ignore")  # a wrong network may have any numbers
-def which_show(wrongs: Sequence[Network], right: Network, recordings: Recordings, mapper: Mapper = map) -> list[bool]:
+def which_show(wrongs: Sequence[Network], right: Network, recordings: Recordings) -> list[bool]:
     """Whether a run `shows` that it is not of a wrong network, for many of them."""
     calls = observe(right, recordings)
     seen = {layer.name for layer in right.layers if sees(layer, calls)}
@@ -100,14 +97,14 @@ def which_show(wrongs: Sequence[Network], right: Network, recordings: Recordings
             found |= {place: bool(failures(each)) for place, each in zip(places, rows, strict=True)}
     noise: dict[str, float] = {}
     if len(seen) < len(right.layers):
-        ends = end_to_end_rows(right, recordings, mapper, steps_checked=False)
+        ends = end_to_end_rows(right, recordings, steps_checked=False)
         noise = {row.layer: row.noise for row in ends if row.verdict is Verdict.MATCH}
     for place, wrong in enumerate(wrongs):
         if place not in found:
             # Of the others, a plain run tells first whether they are far off.
             hidden = any(layer.name not in seen for layer in _changed(wrong, right))
             far = hidden and glance_at_outputs(wrong, recordings, noise) > _FAR
-            found[place] = far or shows(wrong, right, recordings, mapper)
+            found[place] = far or shows(wrong, right, recordings)
     return [found[place] for place in range(len(wrongs))]
 
 
@@ -143,13 +140,11 @@ class BlindSpot:
     remedy: str  # what to do so that it would
 
 
-def blind_spots(
-    network: Network, recordings: Recordings, faults: Sequence[Fault], mapper: Mapper = map
-) -> tuple[BlindSpot, ...]:
+def blind_spots(network: Network, recordings: Recordings, faults: Sequence[Fault]) -> tuple[BlindSpot, ...]:
     """Return the faults that a run which matches the network would also match with."""
 
     def hidden(candidates: list[Injection], run: Recordings) -> list[Injection]:
-        shown = which_show([each.network for each in candidates], network, run, mapper)
+        shown = which_show([each.network for each in candidates], network, run)
         return [each for each, is_shown in zip(candidates, shown, strict=True) if not is_shown]
 
     candidates = list(injections(network, faults))

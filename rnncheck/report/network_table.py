@@ -120,14 +120,11 @@ def _times(factor: Fraction, name: str) -> str:
 
 def equations(kind: str) -> list[str]:
     """Return the equations of a kind of layer, as the docstrings of its functions have them."""
-    if kind in CELLS:
-        parts: list[Any] = [CELLS[kind].gates, CELLS[kind].memory, CELLS[kind].output]
-    else:
-        parts = [LAYERS[kind].apply]
+    parts: list[Any] = [CELLS[kind].gates, CELLS[kind].output] if kind in CELLS else [LAYERS[kind].apply]
     # A docstring up to where it describes the shapes of arguments, errors or sources.
     others = ("Source:", "Args:", "Raises:", "projected (")
     lines: list[str] = []
-    for part in filter(None, parts):  # some cells have no memory
+    for part in parts:
         paragraphs = takewhile(lambda each: not each.startswith(others), (inspect.getdoc(part) or "").split("\n\n"))
         lines += [" ".join(each.split()) for each in paragraphs]
     return lines
