@@ -435,7 +435,7 @@ def test_undecidable_row_does_not_decide_when_every_step_was_checked():
 
 
 def test_row_that_failed_says_why_and_decides():
-    row = failed_row(layer="rnn", output="all", check=Check.END_TO_END, shape=(), detail="ValueError: broken")
+    row = failed_row("rnn", "ValueError: broken")
 
     assert (row.verdict, row.detail, row.decides, row.proven) == (Verdict.ERROR, "ValueError: broken", True, False)
     assert math.isnan(row.max_abs_diff)

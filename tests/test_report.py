@@ -49,7 +49,7 @@ UNDECIDABLE = replace(
     verdict=Verdict.UNDECIDABLE,
 )
 UNCOUNTED = replace(UNDECIDABLE, decides=False)
-ERROR = failed_row(layer="gru", output="all", check=Check.END_TO_END, shape=(), detail="ValueError: no")
+ERROR = failed_row("gru", "ValueError: no")
 
 
 def report_of(*rows, **options):

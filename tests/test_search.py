@@ -10,7 +10,7 @@ from experiments.search import CHOICES, DEFAULTS, SETTINGS, cases, describe, nea
 from rnncheck.api import verify_case
 from rnncheck.cases.case import Case, reproduce_command
 from rnncheck.cases.deviations import deviates
-from rnncheck.checks.verdicts import Check, Verdict, failed_row
+from rnncheck.checks.verdicts import Verdict, failed_row
 from rnncheck.report.entry import Entry
 
 FIRST, COUNT, BLOCK = 100_000, 150, 10
@@ -62,7 +62,7 @@ def test_what_is_found_shrinks_to_the_options_that_matter(property_, expected, c
 def fails_for_several_units_under_a_mask(case: Case) -> Entry:
     """A check of its own, without Keras, for which correct code fails where several units meet a mask."""
     detail = "several units under a mask" if case.mask != "none" and case.M > 2 else ""
-    row = failed_row(layer="rnn", output="output", check=Check.END_TO_END, shape=(), detail=detail)
+    row = failed_row("rnn", detail)
     verdict = Verdict.ERROR if detail else Verdict.MATCH
     return Entry(str(case), (replace(row, verdict=verdict),), seed=case.seed, reproduce=reproduce_command(case))
 

@@ -8,7 +8,7 @@ from rnncheck.checks.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.checks.observed import disagreements, observe
 from rnncheck.checks.relations import Related
 from rnncheck.checks.steps import all_steps_match, step_rows, unseen
-from rnncheck.checks.verdicts import Check, Row, failed_row
+from rnncheck.checks.verdicts import Row, failed_row
 from rnncheck.network import Network, Recording
 
 
@@ -43,7 +43,7 @@ def check(
     ends = end_to_end_rows(
         network, recordings, steps_checked=vouched, tolerance=tolerance, related=tried, sequences=hidden
     )
-    failed = [failed_whole(network.name, problem, name) for name, problem in problems.items() if problem]
+    failed = [failed_row(network.name, problem, name) for name, problem in problems.items() if problem]
     # What the equations say stands before what runs say of each other.
     rows = (*steps, *(row for row in ends if row.check not in tried), *(row for row in ends if row.check in tried))
     left_out = (f"`{each.name}` was not tried: {each.not_applicable}" for each in related if each.not_applicable)
@@ -53,16 +53,6 @@ def check(
         for layer in hidden
     )
     return (*rows, *failed), (*notes, *as_a_whole, *left_out)
-
-
-def of_the_equations(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Return the rows that hold numbers against the equations, not one run against another."""
-    return tuple(row for row in rows if row.check in set(Check))
-
-
-def failed_whole(name: str, detail: str, check: str = Check.END_TO_END) -> Row:
-    """Return the row of a model that could not be compared at all."""
-    return failed_row(layer=name, output="all", check=check, shape=(), detail=detail)
 
 
 def _other_form(recordings: Sequence[Recording], related: Related) -> str:

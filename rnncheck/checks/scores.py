@@ -182,9 +182,9 @@ class Comparison:
         return Summary(
             count=self._value.size,
             max_abs_diff=self._max_abs_diff,
-            noise_energy=max(_sum(self._variance) - self._floor * self._variance.size, 0.0),
+            noise_energy=max(float(self._variance.sum(dtype=np.float64)) - self._floor * self._variance.size, 0.0),
             signal_energy=_energy_of_finite(self._value),
-            score_energy=_sum(self.squared_scores),
+            score_energy=float(self.squared_scores.sum(dtype=np.float64)),
             score_max=score_max,
             bound_use=bound_use,
             worst=block.place(int(self._index(worst))),
@@ -211,12 +211,6 @@ class Comparison:
 
 # Variances in single precision that are smaller may have lost digits on the way.
 _LEAST = 2.0**-100
-
-
-def _sum(array: Array) -> float:
-    # In double precision where single precision does not hold it.
-    total = float(array.sum())
-    return total if math.isfinite(total) else float(array.sum(dtype=np.float64))
 
 
 def _energy_of_finite(value: Array) -> float:

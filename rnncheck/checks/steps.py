@@ -196,8 +196,8 @@ class Found:
     """What a comparison saw."""
 
     summary: Summary
-    # Looks at the worst row again, for the use of its bound that the table shows; None where bounds were carried.
-    look_again: Callable[[], Summary] | None = None
+    # Looks at the worst row again, for the use of its bound in the table; at nothing where bounds were carried.
+    look_again: Callable[[], Summary] = Summary
 
     def __add__(self, other: Found) -> Found:
         larger = self if self.summary.score_max >= other.summary.score_max else other
@@ -205,8 +205,6 @@ class Found:
 
     def with_bound(self) -> Summary:
         """Return what was seen, with the bound of the worst row."""
-        if self.look_again is None:
-            return self.summary
         return self.summary + Summary(bound_use=self.look_again().bound_use)
 
 

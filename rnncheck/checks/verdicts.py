@@ -150,10 +150,10 @@ def _verdict(summary: Summary, check: str, *, proven: bool, growth: float) -> Ve
     return Verdict.UNDECIDABLE if too_noisy else Verdict.MATCH
 
 
-def failed_row(*, layer: str, output: str, check: str, shape: tuple[int, ...], detail: str) -> Row:
+def failed_row(layer: str, detail: str, check: str = Check.END_TO_END) -> Row:
     """Return the row of something that could not be compared at all."""
     nothing = Summary(max_abs_diff=math.nan, score_max=math.nan)
-    row = judge(nothing, layer=layer, output=output, check=check, shape=shape)
+    row = judge(nothing, layer=layer, output="all", check=check, shape=())
     return replace(row, verdict=Verdict.ERROR, score_rms=math.nan, noise=math.nan, detail=detail)
 
 

@@ -216,4 +216,5 @@ def time_major(x: X) -> X:
 
 def stack(steps: list[X]) -> X:
     """Return T arrays (N, ..., M) as one (N, T, ..., M)."""
-    return Rounded.stack(steps) if any(isinstance(s, Rounded) for s in steps) else np.stack(steps, axis=1)
+    together = partial(np.stack, axis=1)
+    return Rounded.join(steps, together) if any(isinstance(s, Rounded) for s in steps) else together(steps)

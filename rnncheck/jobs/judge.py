@@ -11,9 +11,9 @@ from typing import Any
 from rnncheck.cases.array_files import taken_for_granted
 from rnncheck.cases.case import Case, reproduce_command
 from rnncheck.cases.inputs import check_range
-from rnncheck.checks.check import check, failed_whole, of_the_equations
+from rnncheck.checks.check import check
 from rnncheck.checks.relations import Related
-from rnncheck.checks.verdicts import Row, Verdict, worst
+from rnncheck.checks.verdicts import Check, Row, Verdict, failed_row, worst
 from rnncheck.equations.formats import in_format, own_format
 from rnncheck.faults.explain import Reasons, explain
 from rnncheck.frameworks.keras.environment import environment
@@ -144,14 +144,14 @@ def judge(
 def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> tuple[tuple[Row, ...], Sequence[str], Reasons]:
     """Hold a run against the equations; return rows, notes and reasons."""
     if run.network is None or run.error:
-        return (failed_whole(name, run.error),), (), Reasons()
+        return (failed_row(name, run.error),), (), Reasons()
     recorded = not run.path  # by another program
     # A path may multiply in another format than the layers name, such as TF32 on a GPU.
     precision = job.precision or ("" if recorded else PATHS[run.path].format)
     network = in_format(run.network, precision) if precision else run.network
     rows, notes = check(network, run.recordings, job.tolerance, run.related)
     # The rows of relations hold one run against another: no fault of the equations explains them.
-    known = of_the_equations(rows)
+    known = tuple(row for row in rows if row.check in set(Check))
     verdict = worst(known)
     if verdict is Verdict.MISMATCH and not diagnosed:
         return rows, notes, Reasons()

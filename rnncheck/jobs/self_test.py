@@ -15,9 +15,8 @@ from typing import Any
 
 from rnncheck.cases.case import SIZES, Case
 from rnncheck.cases.grid import default_grid
-from rnncheck.checks.check import failed_whole
 from rnncheck.checks.thresholds import SCORE_LIMIT
-from rnncheck.checks.verdicts import Row
+from rnncheck.checks.verdicts import Row, failed_row
 from rnncheck.equations.arithmetic import Emulation
 from rnncheck.errors import InputError
 from rnncheck.faults import FAULTS, Fault, emulation, injections
@@ -158,7 +157,7 @@ def _try_other_backends(progress: _Progress, cases: Sequence[Case]) -> None:
     for case, answers in zip(cases, run_in_processes(list(map(case_job, cases)), others), strict=True):
         for backend, ((run,), _) in answers.items():
             if run.network is None or run.error:
-                rows: Sequence[Row] = [failed_whole(case.layer, run.error)]
+                rows: Sequence[Row] = [failed_row(case.layer, run.error)]
             else:
                 rows = rows_against(run.network, run.recordings)
             progress.note(backend, f"Keras runs on {backend}", case, rows)

@@ -420,11 +420,6 @@ class Rounded:
         )
 
     @staticmethod
-    def stack(steps: list[Operand]) -> Rounded:
-        """Return T results (N, M), some of which may be exact, as one (N, T, M)."""
-        return Rounded.join(steps, lambda arrays: np.stack(arrays, axis=1))
-
-    @staticmethod
     def join(parts: Sequence[Operand], together: Callable[[list[Array]], Array]) -> Rounded:
         """Return several results, some of which may be exact, as one: what `together` makes of a list of arrays."""
         rounded = next(part for part in parts if isinstance(part, Rounded))
