@@ -38,11 +38,9 @@ class Block:
     @property
     def time_major(self) -> Block:
         """The same with the first two axes exchanged: (t, n, ...) for (n, t, ...)."""
-
-        def exchanged(part: tuple[Any, ...]) -> tuple[Any, ...]:
-            return (part[1], part[0], *part[2:])
-
-        return Block(exchanged(self.axes), exchanged(self.start), exchanged(self.shape), self.call)
+        parts: tuple[Any, ...] = (self.axes, self.start, self.shape)
+        axes, start, shape = ((second, first, *rest) for first, second, *rest in parts)
+        return Block(axes, start, shape, self.call)
 
     def place(self, flat_index: int) -> Place:
         """Return where the block's element of that number lies in the whole array."""

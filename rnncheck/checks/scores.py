@@ -119,10 +119,10 @@ class Comparison:
         self._max_abs_diff = float(difference.max(initial=0.0))
         if not (math.isfinite(self._max_abs_diff) and math.isfinite(variance.max(initial=0.0))):
             difference = self._judge_infinities(expected, difference)
-        narrow = difference.astype(variance.dtype)
+        narrow = difference.astype(self._variance.dtype)
         self._use = None if bound is None else _ratio(difference, np.broadcast_to(bound, value.shape))
         # (difference/noise)² of each number; a small difference's own square would be 0 in single precision.
-        self.squared_scores = _ratio(narrow, variance) * narrow
+        self.squared_scores = _ratio(narrow, self._variance) * narrow
 
     def _judge_infinities(self, expected: Rounded | Array, difference: Array) -> Array:
         # Differences become 0 where both sides agree on NaN or an infinity, infinity where they do not. An expected

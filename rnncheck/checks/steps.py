@@ -7,7 +7,7 @@ bounds are left out at first, and computed for the rows that look suspicious and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial, reduce
 from typing import NamedTuple
@@ -65,9 +65,8 @@ def unseen(network: Network, calls: Sequence[Call]) -> list[str]:
     return [layer.name for layer in network.layers if layer.name in recorded and not sees(layer, calls)]
 
 
-def all_steps_match(network: Network, rows: Iterable[Row]) -> bool:
+def all_steps_match(network: Network, rows: Sequence[Row]) -> bool:
     """Whether every layer whose output somebody sees has step rows, and all of them match."""
-    rows = list(rows)
     to_check = {layer.name for layer in network.layers if layer.kind not in HELPERS}
     return {row.layer for row in rows} == to_check and all(row.verdict is Verdict.MATCH for row in rows)
 
@@ -245,11 +244,17 @@ def _check_strand(looks: Looks, strand: Strand) -> dict[str, Found]:
 def _look_at_worst(looks: Looks, strand: Strand, place: int, row: int, number: int) -> Summary:
     # What is seen with bounds of a row, or of one unit of it where that is enough: its memory runs from the first
     # block on.
-    job = strand[place][0]
+    job, block = strand[place]
     if isinstance(job, _RecurrentJob) and job.remembers and job.by_unit:
-        unit = number % units(job.layer)
-        strand = [(each.only(unit), block) for each, block in strand[: place + 1] if isinstance(each, _RecurrentJob)]
-        looks = Looks.with_bounds(strand[0][0].layer)
+        alone: Strand = []  # all steps of a call in one block
+        for each, part in strand[: place + 1]:
+            if part.start[1]:
+                whole = (part.shape[0], part.start[1] + part.shape[1], *part.shape[2:])
+                alone[-1] = (alone[-1][0], replace(alone[-1][1], shape=whole))
+            elif isinstance(each, _RecurrentJob):
+                alone.append((each.only(number % units(job.layer)), part))
+        looks, strand, place = Looks.with_bounds(alone[0][0].layer), alone, len(alone) - 1
+        row += block.start[1] * block.shape[0]
     return _look_again(looks, strand, {place: np.array([row])})
 
 
