@@ -244,17 +244,11 @@ def _check_strand(looks: Looks, strand: Strand) -> dict[str, Found]:
 def _look_at_worst(looks: Looks, strand: Strand, place: int, row: int, number: int) -> Summary:
     # What is seen with bounds of a row, or of one unit of it where that is enough: its memory runs from the first
     # block on.
-    job, block = strand[place]
+    job = strand[place][0]
     if isinstance(job, _RecurrentJob) and job.remembers and job.by_unit:
-        alone: Strand = []  # all steps of a call in one block
-        for each, part in strand[: place + 1]:
-            if part.start[1]:
-                whole = (part.shape[0], part.start[1] + part.shape[1], *part.shape[2:])
-                alone[-1] = (alone[-1][0], replace(alone[-1][1], shape=whole))
-            elif isinstance(each, _RecurrentJob):
-                alone.append((each.only(number % units(job.layer)), part))
-        looks, strand, place = Looks.with_bounds(alone[0][0].layer), alone, len(alone) - 1
-        row += block.start[1] * block.shape[0]
+        unit = number % units(job.layer)
+        strand = [(each.only(unit), block) for each, block in strand[: place + 1] if isinstance(each, _RecurrentJob)]
+        looks = Looks.with_bounds(strand[0][0].layer)
     return _look_again(looks, strand, {place: np.array([row])})
 
 
