@@ -521,7 +521,7 @@ def _product_variance(a: Rounded, b: Rounded, times: Callable[[Any, Any], Any]) 
     if not is_nothing(of_b):
         inherited = times(squares(a.value, 1.0, of_type), of_b)
     if not is_nothing(of_a):
-        inherited = plus(times(of_a, plus(squares(b.value, 1.0, of_type), CROSS * of_b)), inherited)
+        inherited = times(of_a, plus(squares(b.value, 1.0, of_type), CROSS * of_b)) + inherited
     return inherited
 
 
