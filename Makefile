@@ -48,7 +48,7 @@ test: $(DEV)  ## Run the tests and print which lines of the package they reach (
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-test-long: $(DEV)  ## Run what takes long: random models, the documentation's commands, environments (an hour).
+test-long: $(DEV)  ## Run what takes long: random models, the documentation's commands, environments (a quarter of an hour).
 	@$(ONE_THREAD) $(BIN)/python -m pytest -m long -n 2 --dist load
 
 check: $(DEV)  ## Lint, type-check, and compare the lock files with pyproject.toml; edits nothing.

@@ -32,11 +32,10 @@ def _is_masked_in_a_loop(case: Case) -> bool:
     return case.mask != "none" and not case.unroll
 
 
-def _zeroes_backwards(case: Case) -> bool:
+def _zeroes_in_an_unrolled_loop(case: Case) -> bool:
     # Bidirectional zeroes wherever it returns sequences, and layers below others do return them.
-    if case.bidirectional:
-        return case.return_sequences or case.layers > 1
-    return case.go_backwards and case.zero_output_for_mask
+    zeroes = case.return_sequences or case.layers > 1 if case.bidirectional else case.zero_output_for_mask
+    return zeroes and case.unroll and case.mask != "none"
 
 
 KNOWN_DEVIATIONS = (
@@ -57,13 +56,19 @@ KNOWN_DEVIATIONS = (
     ),
     Deviation(
         "unroll with go_backwards zeroes masked outputs by the mask in its original order",
-        lambda case: case.unroll and case.mask != "none" and _zeroes_backwards(case),
+        lambda case: _zeroes_in_an_unrolled_loop(case) and (case.bidirectional or case.go_backwards),
         Case(unroll=True, go_backwards=True, mask="left", zero_output_for_mask=True, return_sequences=True),
     ),
     Deviation(
         "JAX puts out the initial state before the first step that counts, TensorFlow and torch zeros",
         lambda case: case.initial_state and _is_masked_in_a_loop(case) and not case.zero_output_for_mask,
         Case(mask="left", initial_state=True, return_sequences=True),
+        ("jax",),
+    ),
+    Deviation(
+        "JAX repeats the output before where a step of an unrolled layer does not count, and never puts out zero",
+        _zeroes_in_an_unrolled_loop,
+        Case(unroll=True, mask="right", zero_output_for_mask=True, return_sequences=True),
         ("jax",),
     ),
     Deviation(
