@@ -54,10 +54,9 @@ def run(command: str, status: int = 0, results: Path = records.KEPT) -> Printed:
         status: the exit code of the command before it, for `echo $?`.
         results: where experiments leave what they measure.
     """
-    # A make inside a make says so; the reader's is not.
-    inherited = {
-        name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
-    }
+    # A make inside a make says so, and JAX sets how much TensorFlow says; for the reader neither holds.
+    own = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "TF_CPP_MIN_LOG_LEVEL"}
+    inherited = {name: value for name, value in os.environ.items() if name not in own}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     finished = subprocess.run(
         ["/bin/sh", "-c", f"(exit {status})\n{command}"],
