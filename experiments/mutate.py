@@ -30,7 +30,6 @@ from typing import Literal
 from xml.etree import ElementTree as ET
 
 import coverage
-from rich.progress import track
 
 from experiments import records
 
@@ -406,7 +405,11 @@ def main() -> int:
             finally:
                 copies.put(copy)
 
-        found = list(track(pool.map(examined, chosen), f"{len(chosen)} of {len(candidates)} changes", len(chosen)))
+        found = []
+        for each in pool.map(examined, chosen):
+            found.append(each)
+            where = f"{each.mutant.path}:{each.mutant.line}"
+            print(f"{len(found)} of {len(chosen)}: {each.outcome}: {where}", each.by, file=sys.stderr, flush=True)
     return report(found)
 
 
