@@ -23,6 +23,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 default_role = "code"  # what stands between single backticks in docstrings
 html_theme = "furo"
+html_show_copyright = False
 html_title = "rnncheck"
 
 myst_enable_extensions = ["colon_fence", "deflist"]
