@@ -214,6 +214,7 @@ _LEAST = 2.0**-100
 
 
 def _energy_of_finite(value: Array) -> float:
+    # Not by a dot product, for which OpenBLAS wakes threads that keep a core busy for a while.
     energy = float(np.square(value).sum())
     if math.isfinite(energy):
         return energy

@@ -32,8 +32,8 @@ _COLUMNS = 64
 def product(a: Array, b: Array) -> Array:
     """Return a @ b, (R, n) @ (n, M) -> (R, M), in tiles that are multiplied in the calling thread.
 
-    Several of them can run side by side. Threads of a product's own beside those of another wait for each other: two
-    products take four times as long as one.
+    Several of them can run side by side. A product's own threads and those of others wait for each other: with a pool
+    beside them, a check of an LSTM took twice as long as without.
     """
     (count, n), m = a.shape, b.shape[1]
     if count * n * m <= _IN_ONE_THREAD or not isinstance(b, np.ndarray):  # but the weights of several networks
