@@ -442,6 +442,22 @@ def test_states_of_another_run_do_not_vouch_for_the_outputs(chaotic):
     assert len(report.entries[0].notes) == 1
 
 
+@pytest.mark.parametrize(
+    ("merged", "verdict"),
+    [(lambda a, b: a * b, Verdict.MATCH), (lambda a, b: a * b * np.float32(1.00001), Verdict.MISMATCH)],
+)
+def test_merged_halves_may_be_of_another_computation_than_those_that_were_seen(rng, merged, verdict):
+    # A probe computes the halves of a Bidirectional again, and rounds otherwise.
+    a, b = (rng.normal(size=(50, 8)).astype(np.float32) for _ in range(2))
+    seen = {Tensor(f"both/{name}"): np.nextafter(x, np.float32(9.0)) for name, x in (("a", a), ("b", b))}
+    specs = tuple(InputSpec(tensor.layer, (8,), "float32") for tensor in seen)
+    network = Network("net", specs, (Layer("both", "Multiply", tuple(seen)),), (Tensor("both"),))
+
+    (row,) = step_rows(network, observe(network, [Recording(tuple(seen.values()), (merged(a, b),))]))
+
+    assert (row.verdict, row.bound_use) == (verdict, None)
+
+
 # --- blocks and threads ---
 
 

@@ -465,16 +465,17 @@ class _LayerJob:
 
     def _evaluate(self, operands: tuple[X, ...], look: Look) -> X:
         if self.layer.reads_its_inside and not self._operation.exact:
-            operands = tuple(self._unrounded(x) for x in operands)
+            operands = tuple(self._unseen(x) for x in operands)
         return operate(self.layer, operands, look.analysis, look.weights)
 
-    def _unrounded(self, x: Array) -> Rounded:
-        # Numbers that the implementation may never have rounded, since nothing but this layer reads them: graph
-        # compilers turn (a + b) + (c + d) into one sum, whose terms may be larger than a + b: as large as the largest
-        # number of the row, as far as one can see.
+    def _unseen(self, x: Array) -> Rounded:
+        # Numbers inside the layer, as another computation of them showed them. Each of the two errs by about u, and
+        # no bound holds for both. Graph compilers also turn (a + b) + (c + d) into one sum, whose terms may be as
+        # large as the largest number of the row, as far as one can see.
         precision = receiving(self.layer)
         size = np.broadcast_to(np.abs(x).max(axis=-1, keepdims=True), x.shape)
-        return Rounded(x, 2.0 * precision.unit_variance * np.square(size), 2.0 * precision.unit * size, precision)
+        variance = 8.0 * precision.unit_variance * np.square(size)
+        return Rounded(x, variance, None, precision, bounds=Bounds.LEFT_OUT)
 
 
 _Job = _RecurrentJob | _LayerJob
