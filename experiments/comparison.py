@@ -283,11 +283,7 @@ def faulty_runs(setting: Setting) -> list[Run | None]:
     return runs
 
 
-def run_all(
-    honest: Sequence[Setting] = SETTINGS,
-    faulty: Sequence[Setting] = FAULTY,
-    mapper: Any = map,
-) -> Found:
+def run_all(honest: Sequence[Setting] = SETTINGS, faulty: Sequence[Setting] = FAULTY, mapper: Any = map) -> Found:
     """Make the honest runs of some settings and the faulty runs of some, by `map` or by a function like it."""
     runs = [
         run for made in (mapper(honest_runs, honest), mapper(faulty_runs, faulty)) for each in made for run in each

@@ -245,7 +245,7 @@ def _look_at_worst(looks: Looks, strand: Strand, place: int, row: int, number: i
     # What is seen with bounds of a row, or of one unit of it where that is enough: its memory runs from the first
     # block on.
     job = strand[place][0]
-    if isinstance(job, _RecurrentJob) and job.remembers and job.by_unit:
+    if isinstance(job, _RecurrentJob) and job.by_unit:
         unit = number % units(job.layer)
         strand = [(each.only(unit), block) for each, block in strand[: place + 1] if isinstance(each, _RecurrentJob)]
         looks = Looks.with_bounds(strand[0][0].layer)
@@ -293,7 +293,7 @@ class _RecurrentJob:
     def by_unit(self) -> bool:  # whether every unit has a memory of its own
         activations = [each for each in self.layer.options.values() if isinstance(each, Activation)]
         mixes = any(each.function or each.name in ACROSS_UNITS for each in activations)
-        return self.layer.equations is None and not mixes
+        return self.remembers and self.layer.equations is None and not mixes
 
     def only(self, unit: int) -> _RecurrentJob:
         # The same for one unit, whose gates read all of h.

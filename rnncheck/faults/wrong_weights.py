@@ -18,7 +18,7 @@ import numpy as np
 from rnncheck.checks.observed import Call
 from rnncheck.checks.steps import Differences, differences
 from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
-from rnncheck.equations.cells import CELLS
+from rnncheck.equations.cells import CELLS, units
 from rnncheck.network import Array, Layer
 
 # The name of a weight, and where in it.
@@ -72,13 +72,13 @@ def wrong_weights(layer: Layer, call: Call) -> list[WrongWeight]:
     scores = seen.scores.reshape(-1, seen.value.shape[-1])
     with np.errstate(all="ignore"):
         failing = (scores.max(axis=0) > SCORE_LIMIT) | (np.sqrt(np.mean(scores**2, axis=0)) > AVERAGE_LIMIT)
-    units = [int(unit) for unit in np.flatnonzero(failing)]
-    entries = {unit: list(_entries(layer, unit)) for unit in units}
+    failing_units = [int(unit) for unit in np.flatnonzero(failing)]
+    entries = {unit: list(_entries(layer, unit)) for unit in failing_units}
     work = sum(map(len, entries.values())) * seen.value.size
-    if not 0 < len(units) <= _MOST_UNITS or work > _MOST_WORK:
+    if not 0 < len(failing_units) <= _MOST_UNITS or work > _MOST_WORK:
         return []
     found: list[WrongWeight] = []
-    for unit in units:
+    for unit in failing_units:
         wrong = _pursued(layer, call, seen, unit, entries[unit])
         if not wrong:  # the others are not worth the time
             return []
@@ -88,7 +88,7 @@ def wrong_weights(layer: Layer, call: Call) -> list[WrongWeight]:
 
 def _entries(layer: Layer, unit: int) -> Iterator[Entry]:
     # The columns that make one unit: one in each gate's block of M.
-    m = layer.weights["recurrent_kernel"].shape[-2] if layer.kind in CELLS else layer.weights["kernel"].shape[-1]
+    m = units(layer) if layer.kind in CELLS else layer.weights["kernel"].shape[-1]
     for name, weight in layer.weights.items():
         for row in np.ndindex(weight.shape[:-1]):
             for column in range(unit, weight.shape[-1], m):
