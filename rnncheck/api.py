@@ -36,7 +36,7 @@ def verify(
     paths: Sequence[str] = ("predict",),
     metamorphic: bool = False,
     backends: Sequence[str] = (),
-    blind_spots: bool = True,
+    blind_spots: bool = False,
 ) -> Report:
     """Check whether a Keras model computes what its equations say.
 
@@ -55,7 +55,8 @@ def verify(
         metamorphic: whether to run variants that must give the same numbers; see `rnncheck.checks.relations`.
         backends: Keras' backends to run on, each in a process of its own: names, or `["all"]` for those that are
             installed. None to run in this process.
-        blind_spots: whether to look for the faults that a run which matches could not have shown; never for a case.
+        blind_spots: whether to look for the faults that a run which matches could not have shown, which takes a
+            comparison for each.
 
     Returns:
         A report with an entry for each backend and path.
@@ -65,7 +66,8 @@ def verify(
             backend is unknown.
         UnsupportedError: the model has something that rnncheck does not replay.
     """
-    how = how_to_run(paths, metamorphic=metamorphic, tolerance=make_tolerance(rtol, atol))
+    tolerance = make_tolerance(rtol, atol)
+    how = how_to_run(paths, metamorphic=metamorphic, tolerance=tolerance, blind_spots=blind_spots)
     named = named_backends(backends or ())
     with contextlib.ExitStack() as stack:
         if isinstance(model, Case):
@@ -78,7 +80,7 @@ def verify(
             # Other processes cannot have a model of this one: they load a file.
             if named:
                 subject = subject.saved_in(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-            job = model_job(subject, inputs, seed=seed, samples=samples, steps=steps, blind_spots=blind_spots, **how)
+            job = model_job(subject, inputs, seed=seed, samples=samples, steps=steps, **how)
         report = run_and_judge([job], named)
     # A script wants the interrupt itself, the command line what was found before it.
     if report.interrupted:
@@ -97,7 +99,7 @@ def compare(
     atol: float | None = None,
     seed: int = 0,
     metamorphic: bool = False,
-    blind_spots: bool = True,
+    blind_spots: bool = False,
 ) -> Report:
     """Check what any program computed against the equations of a network.
 
@@ -119,7 +121,7 @@ def compare(
         seed: for random inputs.
         metamorphic: whether to call a function again in ways that must give the same numbers; see
             `rnncheck.checks.relations`.
-        blind_spots: whether to look for the faults that arrays which match could not have shown.
+        blind_spots: whether to look for the faults that arrays which match could not have shown; see `verify`.
 
     Raises:
         InputError: an array does not fit the network, the precision is unknown, or there are arrays only where a

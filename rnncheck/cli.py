@@ -105,6 +105,7 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
         click.option("--csv", "csv_path", type=_FILE, help="Write one line for each row as CSV."),
         click.option("--rtol", type=float, help="Also check a relative tolerance; needs --atol."),
         click.option("--atol", type=float, help="Also check an absolute tolerance; needs --rtol."),
+        click.option("--blind-spots", is_flag=True, help="Also list the faults that a match does not rule out."),
         click.option("--all", "everything", is_flag=True, help="Print every line of a long table."),
         click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells the result."),
     )
@@ -167,6 +168,7 @@ def verify(
     paths: list[str],
     metamorphic: bool,
     tolerance: Tolerance | None,
+    blind_spots: bool,
     most_diagnosed: int | None,
     **options: Any,
 ) -> Report:
@@ -181,12 +183,12 @@ def verify(
         rnncheck verify --layer lstm,gru --activation relu,tanh --mask mixed --return-sequences
         rnncheck verify model.keras --inputs x.npy
     """  # noqa: D301 - click keeps the lines after its mark as they are
-    how = how_to_run(paths, metamorphic=metamorphic, tolerance=tolerance)
+    how = how_to_run(paths, metamorphic=metamorphic, tolerance=tolerance, blind_spots=blind_spots)
     backends = named_backends(backend or ())
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:
         sizes = _sizes(model, inputs, given)
-        jobs = [file_job(model, inputs, seed=seed, blind_spots=most_diagnosed != 0, **sizes, **how)]
+        jobs = [file_job(model, inputs, seed=seed, **sizes, **how)]
     elif inputs is not None:
         raise InputError("--inputs: got it without MODEL; expected a .keras or .h5 file to feed them to.")
     else:
@@ -220,8 +222,8 @@ def compare(
     outputs: Path,
     states: Path | None,
     precision: str | None,
-    tolerance: Tolerance | None,
     most_diagnosed: int | None,
+    **how: Any,
 ) -> Report:
     """Check what any other program computed, from the arrays that it recorded.
 
@@ -233,8 +235,7 @@ def compare(
         rnncheck compare model.keras --inputs x.npy --outputs y.npy --states h.npz
         rnncheck compare model.keras --inputs x.csv --outputs y.json --precision float16
     """  # noqa: D301 - click keeps the lines after its mark as they are
-    how = {"precision": precision, "tolerance": tolerance, "blind_spots": most_diagnosed != 0}
-    return judge_files(model, inputs, outputs, states, **how)
+    return judge_files(model, inputs, outputs, states, precision=precision, diagnosed=most_diagnosed != 0, **how)
 
 
 @cli.command()

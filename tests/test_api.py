@@ -107,9 +107,9 @@ def test_states_of_the_only_recurrent_layer_need_no_name(network, recording, for
     assert report.verdict == "match"
 
 
-def test_blind_spots_are_looked_for_unless_nobody_asks(network, recording):
-    (entry,) = rnncheck.compare(network, X, recording.outputs).entries
-    (unasked,) = rnncheck.compare(network, X, recording.outputs, blind_spots=False).entries
+def test_blind_spots_are_looked_for_where_somebody_asks(network, recording):
+    (entry,) = rnncheck.compare(network, X, recording.outputs, blind_spots=True).entries
+    (unasked,) = rnncheck.compare(network, X, recording.outputs).entries
 
     assert "state_kept_between_calls" in {spot.fault for spot in entry.blind_spots}
     assert (unasked.blind_spots, unasked.rows, unasked.precision) == ((), entry.rows, entry.precision)

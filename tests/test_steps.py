@@ -519,7 +519,7 @@ def test_comparing_a_long_sequence_takes_little_memory(monkeypatch):
     states = recording.states["rnn"]
 
     def compare():
-        return rnncheck.compare(network, recording.inputs, recording.outputs, states=[states], blind_spots=False)
+        return rnncheck.compare(network, recording.inputs, recording.outputs, states=[states])
 
     compare()  # loads what it needs
     tracemalloc.start()

@@ -33,9 +33,9 @@ class Job:
     blind_spots: bool = False  # whether to look for the faults that a run which matches could not have shown
 
 
-def how_to_run(paths: Sequence[str], *, metamorphic: bool, tolerance: Tolerance | None) -> dict[str, Any]:
+def how_to_run(paths: Sequence[str], *, metamorphic: bool, **how: Any) -> dict[str, Any]:
     """Return those fields of a Job that say how to run it, from options of `rnncheck.verify`."""
-    return {"paths": named_paths(paths), "relations": tuple(RELATIONS) if metamorphic else (), "tolerance": tolerance}
+    return {"paths": named_paths(paths), "relations": tuple(RELATIONS) if metamorphic else (), **how}
 
 
 def case_job(case: Case, **how: Any) -> Job:

@@ -84,6 +84,7 @@ def judge_recording(
     related: tuple[Related, ...] = (),
     *,
     precision: str | None = None,
+    diagnosed: bool = True,
     **how: Any,
 ) -> Report:
     """Check what another program recorded; `how` are other fields of the job.
@@ -96,7 +97,7 @@ def judge_recording(
     # Nothing is run, so that there is no path.
     job = Job(subject, (recording.inputs,), paths=(), precision=precision, **how)
     run = Run(network=subject.equations, recordings=(recording,), related=related)
-    return Report(environment(), judge(job, [run]))
+    return Report(environment(), judge(job, [run], diagnosed=diagnosed))
 
 
 def judge_files(model: Path, inputs: Path, outputs: Path, states: Path | None, **options: Any) -> Report:
