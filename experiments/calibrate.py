@@ -24,7 +24,7 @@ from contextlib import ExitStack
 from typing import IO, Any
 
 from experiments import records
-from experiments.random_case import random_case
+from experiments.random_case import random_case, verify_case
 from rnncheck.cases.case import POLICIES
 
 CASES = 3000
@@ -35,7 +35,6 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NU
 
 def run(seeds: Iterable[int], numbers: int) -> None:
     """Verify the cases of these seeds; print one line of JSON for each row."""
-    from rnncheck.api import verify_case
     from rnncheck.frameworks.keras.session import quiet_stderr
 
     with quiet_stderr():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rnncheck.api import verify
 from rnncheck.cases.case import (
     GATES,
     LAYERS,
@@ -25,6 +26,7 @@ from rnncheck.cases.case import (
 from rnncheck.cases.deviations import deviates
 from rnncheck.equations.activations import ACTIVATIONS
 from rnncheck.errors import InputError
+from rnncheck.report.entry import Entry
 
 # Activations that keep the state between fixed limits whatever the recurrent kernel.
 BOUNDED = ("tanh", "sigmoid", "softsign", "hard_tanh", "hard_sigmoid", "sparse_sigmoid", "softmax")
@@ -36,6 +38,12 @@ _STEPS_OF_UNBOUNDED_ACTIVATIONS = 60
 _STEPS = 400
 _LONGEST_UNROLLED = 12
 _LARGEST = 256 * 2**20  # bytes
+
+
+def verify_case(case: Case) -> Entry:
+    """Build a case, run it in Keras in this process, and check it."""
+    (entry,) = verify(case).entries
+    return entry
 
 
 def random_case(seed: int, numbers: int = 400_000) -> Case:

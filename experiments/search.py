@@ -18,7 +18,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from rnncheck.api import verify_case
+from experiments.random_case import verify_case
 from rnncheck.cases.case import OPTIONS, Case
 from rnncheck.cases.deviations import deviates
 from rnncheck.checks.verdicts import Verdict

@@ -20,7 +20,6 @@ from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, how_to_run, model_job
 from rnncheck.jobs.judge import judge_recording, run_and_judge
-from rnncheck.report.entry import Entry
 from rnncheck.report.report import Report
 
 
@@ -167,9 +166,3 @@ def replay(network: Any, inputs: Any, *, every_step: bool = False) -> Replayed:
     """
     of = Subject.of(network).equations
     return run_equations(of, check_inputs(of, inputs), every_step=every_step)
-
-
-def verify_case(case: Case) -> Entry:
-    """Build a case, run it in Keras in this process, and check it; a crash of the framework is an `error` row."""
-    (entry,) = verify(case).entries
-    return entry

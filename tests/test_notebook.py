@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import rnncheck
-from rnncheck.api import verify_case
+from experiments.random_case import verify_case
 from rnncheck.checks.verdicts import Verdict
 
 PRINTED = json.loads((Path(__file__).parents[1] / "fixtures" / "notebook.json").read_text())

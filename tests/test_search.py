@@ -5,9 +5,8 @@ from dataclasses import fields, replace
 import pytest
 from hypothesis import find, settings
 
-from experiments.random_case import random_case
+from experiments.random_case import random_case, verify_case
 from experiments.search import CHOICES, DEFAULTS, SETTINGS, cases, describe, nearest_case, search
-from rnncheck.api import verify_case
 from rnncheck.cases.case import Case, reproduce_command
 from rnncheck.cases.deviations import deviates
 from rnncheck.checks.verdicts import Verdict, failed_row

@@ -7,7 +7,7 @@ import pytest
 from experiments import records
 from experiments.calibrate import random_case, run, summarise
 from experiments.power import VISIBLE
-from rnncheck.api import verify_case
+from experiments.random_case import verify_case
 from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT, SUSPICIOUS
 from rnncheck.checks.verdicts import Verdict
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import rnncheck
-from experiments.random_case import random_case
-from rnncheck.api import verify_case
+from experiments.random_case import random_case, verify_case
 from rnncheck.cases.case import MASKS, NOTEBOOK, POLICIES, Case
 from rnncheck.cases.deviations import KNOWN_DEVIATIONS
 from rnncheck.checks.observed import disagreements, observe

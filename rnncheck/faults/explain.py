@@ -51,8 +51,7 @@ def explain(
     """
     verdict = worst(rows)
     diagnosis = diagnose(network, recordings, rows, FAULTS)
-    unseen = with_blind_spots and verdict is Verdict.MATCH
-    spots = blind_spots(network, recordings, FAULTS) if unseen else ()
+    spots = blind_spots(network, recordings, FAULTS) if with_blind_spots and verdict is Verdict.MATCH else ()
     precision = None
     if stated and verdict in {Verdict.MATCH, Verdict.MISMATCH}:
         changed = unchanged is not None and unchanged is not network
