@@ -77,5 +77,5 @@ def test_no_tile_has_more_multiplications_than_one_thread_takes(monkeypatch):
     for rows, n, m in ((1000, 130, 200), (25, 3000, 1100)):
         products.product(np.ones((rows, n)), np.ones((n, m)))
 
-    assert len(sizes) == 6  # whole tiles, and what is left of rows and columns
+    assert len(sizes) == 8  # whole tiles, and what is left of rows and columns
     assert max(sizes) <= products._IN_ONE_THREAD

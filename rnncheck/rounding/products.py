@@ -23,10 +23,10 @@ from rnncheck.rounding.rounded import (
     variance_type,
 )
 
-# OpenBLAS computes a product of more multiplications in threads of its own. Tiles of so many columns lose nothing
-# against the whole product.
-_IN_ONE_THREAD = 2**18
-_COLUMNS = 64
+# OpenBLAS gives each of its threads at least 2^18 multiplications: up to here it takes one. Tiles of so many columns,
+# and of a multiple of so many rows, lose little against the whole product.
+_IN_ONE_THREAD = 2**19 - 1
+_COLUMNS, _ROWS = 64, 8
 
 
 def product(a: Array, b: Array) -> Array:
@@ -40,7 +40,8 @@ def product(a: Array, b: Array) -> Array:
         whole: Array = a @ b
         return whole
     result = np.empty((count, m), np.result_type(a, b))
-    for rows, height in _tiles(count, max(1, _IN_ONE_THREAD // (_COLUMNS * n))):
+    most = max(1, _IN_ONE_THREAD // (_COLUMNS * n))
+    for rows, height in _tiles(count, most // _ROWS * _ROWS or most):
         for columns, width in _tiles(m, _COLUMNS):
             left = a[rows].reshape(-1, 1, height, n)
             right = b[:, columns].reshape(n, -1, width).swapaxes(0, 1)
