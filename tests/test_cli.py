@@ -481,15 +481,18 @@ def interrupted(tmp_path_factory):
         env={**os.environ, "TERM": "xterm"},
     ) as process:
         os.close(theirs)
-        shown = until(rb"[1-9]\d*%", ours, 60)
-        # A terminal that nobody reads is full at some time, and a process that writes to it waits.
-        with ThreadPoolExecutor(1) as reader:
-            rest = reader.submit(rest_of, ours)
-            process.send_signal(signal.SIGINT)
-            sent = time.monotonic()
-            out, _ = process.communicate(timeout=60)
-            seconds = time.monotonic() - sent
-        shown += rest.result()
+        try:
+            shown = until(rb"[1-9]\d*%", ours, 60)
+            # A terminal that nobody reads is full at some time, and a process that writes to it waits.
+            with ThreadPoolExecutor(1) as reader:
+                rest = reader.submit(rest_of, ours)
+                process.send_signal(signal.SIGINT)
+                sent = time.monotonic()
+                out, _ = process.communicate(timeout=60)
+                seconds = time.monotonic() - sent
+            shown += rest.result()
+        finally:  # a failure here must not wait for the rest of the grid
+            process.kill()
     os.close(ours)
     return Finished(process.returncode, out, shown.decode()), seconds, folder
 
