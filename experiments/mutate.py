@@ -316,12 +316,24 @@ class Reach:
         return chosen
 
 
-def reach(copy: Copy, tests: Sequence[str]) -> Reach:
-    """Run the tests unchanged.
+def reach(copies: Sequence[Copy], tests: Sequence[str]) -> Reach:
+    """Run the tests unchanged, a share of their files in each copy.
 
     Raises:
         SystemExit: they fail.
     """
+    files = [*tests] or sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("test_*.py"))
+    shares = [share for share in (files[number :: len(copies)] for number in range(len(copies))) if share]
+    with ThreadPoolExecutor(len(copies)) as pool:
+        found = list(pool.map(_reach_of_share, copies, shares))
+    reaching: dict[tuple[str, int], frozenset[str]] = {}
+    for each in found:
+        for line, names in each.tests.items():
+            reaching[line] = reaching.get(line, frozenset()) | names
+    return Reach(reaching, {test: seconds for each in found for test, seconds in each.seconds.items()})
+
+
+def _reach_of_share(copy: Copy, tests: Sequence[str]) -> Reach:
     settings = copy.folder / "coverage.toml"
     settings.write_text(f'[tool.coverage.run]\nsource_pkgs = ["{PACKAGE}"]\ndynamic_context = "test_function"\n')
     words = ["-m", "coverage", "run", f"--rcfile={settings}", "-m", "pytest", "-q", "--junitxml=times.xml", *tests]
@@ -390,13 +402,13 @@ def main() -> int:
     chosen = random.Random(options.seed).sample(candidates, min(options.count, len(candidates)))  # noqa: S311
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
         copies: SimpleQueue[Copy] = SimpleQueue()
-        for number in range(WORKERS):
-            copies.put(Copy(Path(folder, str(number))))
-        first = copies.get()
-        reached, expected = reach(first, options.tests), first.probe()
-        if expected != first.probe():
+        made = [Copy(Path(folder, str(number))) for number in range(WORKERS)]
+        reached = reach(made, options.tests)
+        expected, again = (copy.probe() for copy in made)
+        if expected != again:
             raise SystemExit("PROBE does not print the same twice; expected it to")
-        copies.put(first)
+        for copy in made:
+            copies.put(copy)
 
         def examined(mutant: Mutant) -> Result:
             copy = copies.get()
