@@ -6,9 +6,9 @@ A process that dies or takes too long gives an error; the next job gets a new pr
 from __future__ import annotations
 
 import os
-import queue
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -47,36 +47,28 @@ def run_in_processes(
         InputError: Keras, a backend or loky is not installed.
     """
     require_keras(backends, "loky")
-    processes = {backend: [Process(backend, time_limit) for _ in range(count)] for backend in backends}
-    # The threads only wait; one for each process.
-    threads = [ThreadPoolExecutor(count) for _ in backends]
+    processes: list[Process] = []
+    mine = threading.local()
+
+    def start(backend: str) -> None:
+        mine.process = Process(backend, time_limit)
+        processes.append(mine.process)
+
+    def run(job: Job) -> Answer:
+        process: Process = mine.process
+        return process.run(job)
+
+    # The threads only wait, each for a process of its own.
+    threads = [ThreadPoolExecutor(count, initializer=start, initargs=(backend,)) for backend in backends]
     try:
-        answers = [pool.map(_by_turns(own), jobs) for pool, own in zip(threads, processes.values(), strict=True)]
+        answers = [pool.map(run, jobs) for pool in threads]
         for each in zip(*answers, strict=True):
             yield dict(zip(backends, each, strict=True))
     finally:
         for pool in threads:
             pool.shutdown(wait=False, cancel_futures=True)
-        for own in processes.values():
-            for process in own:  # which ends the waiting of its thread too
-                process.close()
-
-
-def _by_turns(processes: Sequence[Process]) -> Callable[[Job], Answer]:
-    """Return what runs a job in the next process that is idle."""
-    # A queue, because a job waits in it until some process is idle.
-    idle: queue.SimpleQueue[Process] = queue.SimpleQueue()
-    for process in processes:
-        idle.put(process)
-
-    def run(job: Job) -> Answer:
-        process = idle.get()
-        try:
-            return process.run(job)
-        finally:
-            idle.put(process)
-
-    return run
+        for process in processes:  # which ends the waiting of its thread too
+            process.close()
 
 
 class Process:
