@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from rnncheck.network import Array
 
@@ -24,7 +25,7 @@ def graph_of(model: Any) -> Any:
     return getattr(model, "_functional", None) or model
 
 
-class GraphRun:
+class GraphRun(contextlib.ExitStack):
     """Runs a model's graph again, layer after layer, as `call` says; leaves no trace in the model's layers.
 
     Names are those of the Network: `model/layer` inside a nested model, `layer@2` for a layer's second use,
@@ -32,17 +33,9 @@ class GraphRun:
     """
 
     def __init__(self, call: CallLayer) -> None:
+        super().__init__()
         self._call_layer = call
         self._uses: Counter[str] = Counter()
-        self._nodes: list[tuple[Any, int]] = []  # (layer, how many calls of it Keras had on record)
-
-    def __enter__(self) -> Self:
-        return self
-
-    # Keras keeps a record of every call of a layer, and describes a model by it.
-    def __exit__(self, *raised: object) -> None:
-        for operation, count in reversed(self._nodes):
-            del operation._inbound_nodes[count:]
 
     def run(self, model: Any, inputs: Any, prefix: str = "") -> Any:
         """Run one model, inputs and outputs in its own structure."""
@@ -69,7 +62,8 @@ class GraphRun:
             name = f"{name}@{self._uses[name]}"
         if hasattr(operation, "layers"):
             return self.nested(name, operation, args[0], kwargs.get("mask"))
-        self._nodes.append((operation, len(operation._inbound_nodes)))
+        # Keras keeps a record of every call of a layer, and describes a model by it.
+        self.callback(operator.delitem, operation._inbound_nodes, slice(len(operation._inbound_nodes), None))
         return self._call_layer(name, operation, args, kwargs)
 
 
