@@ -104,13 +104,17 @@ class KerasRunner:
                 raise NotApplicableError(rewrite.missing)
             return self._run(model, calls)
 
-    # A model whose layers are called on the path.
+    # A model of the same layers, each called as `call` says, on the path.
     @contextlib.contextmanager
     def _calling(self, model: Any, calls: Calls, call: Rewrite) -> Iterator[Any]:
-        def on_the_path(layer: Any, args: Any, kwargs: Any) -> Any:
+        import keras
+
+        def on_the_path(_: str, layer: Any, args: Any, kwargs: Any) -> Any:
             return call(layer, args, self.path.arguments(layer, args, kwargs))
 
-        with symbolic.rewritten(model, calls[0], on_the_path) as changed:
+        inputs = fresh_inputs(model, calls[0])
+        with GraphRun(on_the_path) as graph_run:
+            changed = keras.Model(inputs, graph_run.run(model, inputs), name="rnncheck_rewritten")
             self.path.compile(changed)
             yield changed
 

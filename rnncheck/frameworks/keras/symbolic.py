@@ -9,7 +9,7 @@ import contextlib
 import inspect
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -75,16 +75,6 @@ def fresh_inputs(model: Any, arrays: Sequence[Array]) -> Any:
     given = zip(model.inputs, arrays, strict=True)
     inputs = [keras.Input(batch_shape=(x.shape[0], *a.shape[1:]), dtype=x.dtype, name=x.name) for x, a in given]
     return keras.tree.pack_sequence_as(graph_of(model)._inputs_struct, inputs)
-
-
-@contextlib.contextmanager
-def rewritten(model: Any, arrays: Sequence[Array], call: Rewrite) -> Iterator[Any]:
-    """Yield a model of the same layers, each called as `call` says, for inputs like `arrays`."""
-    import keras
-
-    inputs = fresh_inputs(model, arrays)
-    with GraphRun(lambda name, layer, args, kwargs: call(layer, args, kwargs)) as graph_run:
-        yield keras.Model(inputs, graph_run.run(model, inputs), name="rnncheck_rewritten")
 
 
 def is_recurrent(layer: Any) -> bool:
