@@ -15,7 +15,7 @@ from typing import Any
 from rnncheck.equations.cells import CELLS
 from rnncheck.errors import InputError, NotApplicableError
 from rnncheck.frameworks.keras.environment import has_gpu
-from rnncheck.frameworks.keras.symbolic import Arguments, is_recurrent, steps_axis
+from rnncheck.frameworks.keras.symbolic import Arguments, steps_axis
 from rnncheck.network import Network
 
 # (model, inputs in its structure, samples in a batch or None for Keras' own number) -> outputs.
@@ -89,7 +89,7 @@ class ComputePath:
         import keras
 
         named = dict(kwargs)
-        if self.masked and is_recurrent(layer):
+        if self.masked and steps_axis(layer):
             found = Arguments.of(layer, args, kwargs)
             if found.mask is None:
                 # (N, T): one number of every step, from which the mask takes its shape.

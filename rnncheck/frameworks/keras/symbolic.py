@@ -77,19 +77,15 @@ def fresh_inputs(model: Any, arrays: Sequence[Array]) -> Any:
     return keras.tree.pack_sequence_as(graph_of(model)._inputs_struct, inputs)
 
 
-def is_recurrent(layer: Any) -> bool:
-    """Whether a layer runs a cell, itself or, as a wrapper, inside."""
-    return hasattr(layer, "cell") or hasattr(layer, "forward_layer") or is_recurrent_inside(layer)
-
-
-def is_recurrent_inside(layer: Any) -> bool:
-    """Whether a layer is TimeDistributed around a recurrent one."""
-    return type(layer).__name__ == "TimeDistributed" and is_recurrent(layer.layer)
-
-
 def steps_axis(layer: Any) -> int:
-    """Return along which axis a recurrent layer takes its steps: 1, and inside of TimeDistributed 2."""
-    return 1 + steps_axis(layer.layer) if is_recurrent_inside(layer) else 1
+    """Return along which axis a recurrent layer or a wrapper of one takes its steps; 0 for any other layer.
+
+    It is 1, and one more for each TimeDistributed around it.
+    """
+    if hasattr(layer, "cell") or hasattr(layer, "forward_layer"):
+        return 1
+    inside = steps_axis(layer.layer) if type(layer).__name__ == "TimeDistributed" else 0
+    return 1 + inside if inside else 0
 
 
 @dataclass(frozen=True)
@@ -192,7 +188,7 @@ class WithMasked:
         """Call a layer."""
         import keras
 
-        found = Arguments.of(layer, args, kwargs) if is_recurrent(layer) else None
+        found = Arguments.of(layer, args, kwargs) if steps_axis(layer) else None
         if found is None or found.mask is None:
             return layer(*args, **kwargs)
         self.count += 1
