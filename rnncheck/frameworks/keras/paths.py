@@ -68,15 +68,11 @@ class ComputePath:
     @contextlib.contextmanager
     def around(self, model: Any) -> Iterator[None]:
         """Set what the path needs, and put it back afterwards."""
-        changes = self._changes(model)
-        with self.surroundings():
-            try:
-                for layer, name, _, value in changes:
-                    setattr(layer, name, value)
-                yield
-            finally:
-                for layer, name, before, _ in changes:
-                    setattr(layer, name, before)
+        with self.surroundings(), contextlib.ExitStack() as stack:
+            for layer, name, before, value in self._changes(model):
+                stack.callback(setattr, layer, name, before)
+                setattr(layer, name, value)
+            yield
 
     def compile(self, *models: Any) -> None:
         """Compile models, or not, where the path says so."""

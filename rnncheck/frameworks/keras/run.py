@@ -56,7 +56,7 @@ def running(model: Any, network: Network, calls: Calls, path: ComputePath = PRED
         seen = {tensor: output for tensor, output in explorer.tensors.items() if tensor.layer in names}
         flat = keras.tree.flatten(inputs)
         probe = keras.Model(flat, [*seen.values(), *explorer.sequences.values()], name="rnncheck_probe")
-        path.compile(*([] if path.plain else [plain]), probe)
+        path.compile(plain, probe)  # a plain path compiles none
         yield KerasRunner(model, network, path, plain, probe, tuple(seen), tuple(explorer.sequences))
 
 
