@@ -132,26 +132,22 @@ def _named_activations(layers: Sequence[Any]) -> Iterator[dict[str, Activation]]
     import keras
 
     found: dict[str, Activation] = {}
-    kept = []
-    for layer in layers:
-        holder = layer.cell if _is_recurrent(layer) else layer
-        for attribute in ("activation", "recurrent_activation"):
-            function = vars(holder).get(attribute)
-            if function is None or isinstance(function, keras.layers.Layer) or _is_of_keras(function):
-                continue
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            holder = layer.cell if _is_recurrent(layer) else layer
+            for attribute in ("activation", "recurrent_activation"):
+                function = vars(holder).get(attribute)
+                if function is None or isinstance(function, keras.layers.Layer) or _is_of_keras(function):
+                    continue
 
-            def stand_in(x: Any) -> Any:
-                return x
+                def stand_in(x: Any) -> Any:
+                    return x
 
-            stand_in.__name__ = f"rnncheck_activation_{len(found)}"
-            found[stand_in.__name__] = _activation(function)
-            kept.append((holder, attribute, function))
-            setattr(holder, attribute, stand_in)
-    try:
+                stand_in.__name__ = f"rnncheck_activation_{len(found)}"
+                found[stand_in.__name__] = _activation(function)
+                stack.callback(setattr, holder, attribute, function)
+                setattr(holder, attribute, stand_in)
         yield found
-    finally:
-        for holder, attribute, function in kept:
-            setattr(holder, attribute, function)
 
 
 # A functools.partial of a Keras activation has its parameters.
