@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,12 +97,9 @@ def _open_archive(path: Path) -> ModelFile:
         version = _version(metadata.get("keras_version", ""), f"{path}: {_METADATA}")
         _member(path, archive, _WEIGHTS, MEMORY)
 
-    @contextmanager
-    def opener() -> Iterator[Hdf5File]:
+    def opener() -> AbstractContextManager[Hdf5File]:
         with _archive(path) as archive:
-            content = _read(path, archive, _WEIGHTS, MEMORY)
-        with open_hdf5(content, f"{path}: {_WEIGHTS}") as file:
-            yield file
+            return open_hdf5(_read(path, archive, _WEIGHTS, MEMORY), f"{path}: {_WEIGHTS}")
 
     with opener():
         return ModelFile(path, config, version, ArchiveWeights(opener, numbered_anew=version.startswith("2.")))
@@ -151,16 +148,13 @@ def _read(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
 
 
 def _open_legacy(path: Path) -> ModelFile:
-    @contextmanager
-    def opener() -> Iterator[Hdf5File]:
+    def opener() -> AbstractContextManager[Hdf5File]:
         if path.stat().st_size > MEMORY:
             todo = "Save the model without its optimizer: model.save(..., include_optimizer=False)."
             got = f"it has {path.stat().st_size} bytes"
             raise UnsupportedError(f"{path}: {got}; expected no more than {MEMORY}. {todo}")
         with reported_damage(str(path)):
-            content = path.read_bytes()
-        with open_hdf5(content, str(path)) as file:
-            yield file
+            return open_hdf5(path.read_bytes(), str(path))
 
     with opener() as file:
         text = file.attribute(file.root, "model_config")
