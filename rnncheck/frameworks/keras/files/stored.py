@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from rnncheck.errors import InputError
 from rnncheck.frameworks.keras.config.owners import Owner
@@ -88,8 +89,9 @@ class LegacyWeights:
         # In the file's order, for a shared weight is told by an earlier layer that has it; then what the file lacks.
         for layer in [*lists, *(layer for layer in members if layer not in lists)]:
             own = members.get(layer, [])
+            # The trainable ones first, and else in their order.
             kinds = [(k, *kind) for k in own for kind in zip(owners[k].names, owners[k].trainable, strict=True)]
-            slots = [(k, name) for k, name, _ in sorted(kinds, key=_not_trainable)]
+            slots = [(k, name) for k, name, _ in sorted(kinds, key=itemgetter(2), reverse=True)]
             arrays = _without_shared(lists.get(layer, {}), len(slots), seen)
             names = [name for _, name in slots]
             if len(arrays) != len(names):
@@ -128,17 +130,12 @@ def _groups_with_weights(file: Hdf5File) -> Iterator[tuple[Path, h5py.Group]]:
 
 def _own_weights(file: Hdf5File, group: h5py.Group | None, owner: Owner) -> dict[str, Array]:
     kinds = zip(owner.names, owner.trainable, strict=True)
-    names = [name for name, _ in sorted(kinds, key=_not_trainable)]
+    names = [name for name, _ in sorted(kinds, key=itemgetter(1), reverse=True)]  # the trainable ones first
     found = [] if group is None else file.members(group)
     if sorted(found) != sorted(str(k) for k in range(len(names))):
         raise _wrong_count(owner.layer, len(found), names, f" at {'/'.join(owner.path)}")
     arrays = {name: file.array(group, str(k)) for k, name in enumerate(names)}
     return {name: arrays[name] for name in owner.names}
-
-
-# Sorts the trainable weights first, and else leaves them in order.
-def _not_trainable(kind: tuple[Any, ...]) -> bool:
-    return not kind[-1]
 
 
 # Each path by one that does not depend on how the members of lists are numbered: a member is told by its class and
