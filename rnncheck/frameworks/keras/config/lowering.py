@@ -25,20 +25,13 @@ Tensors = Sequence[Tensor]
 _OF_AN_RNN = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
 
 
-@dataclass(frozen=True)
-class Lowered:
-    """A layer that still lacks its weights, and the object that has them."""
-
-    layer: Layer
-    owner: Object | None
-
-
 @dataclass
 class Lowering:
     """Collects lowered layers, in an order in which each comes after what it reads."""
 
     keras2: bool  # whether masks go where Keras 2 would hand them
-    layers: list[Lowered] = field(default_factory=list)
+    # Each still lacks its weights, which the object beside it has; None where it has none.
+    layers: list[tuple[Layer, Object | None]] = field(default_factory=list)
     _masks: dict[str, Tensor] = field(default_factory=dict)  # those that are computed already
     _stateful: set[tuple[str, ...]] = field(default_factory=set)  # the paths of stateful objects that are in use
 
@@ -93,7 +86,7 @@ class Lowering:
 
     # One more layer, and the object that has its weights; its first output.
     def _add(self, layer: Layer, owner: Object | None = None) -> Tensor:
-        self.layers.append(Lowered(layer, owner))
+        self.layers.append((layer, owner))
         return Tensor(layer.name)
 
     # A mask as a tensor, with the layers that compute it.

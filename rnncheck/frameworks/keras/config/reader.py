@@ -12,7 +12,7 @@ from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config.calls import Value, names_of_ends, read_ends
 from rnncheck.frameworks.keras.config.description import Config, Object, name_of, not_built, read_model
 from rnncheck.frameworks.keras.config.entries import Weight
-from rnncheck.frameworks.keras.config.lowering import Lowered, Lowering
+from rnncheck.frameworks.keras.config.lowering import Lowering
 from rnncheck.frameworks.keras.config.owners import WeightStore
 from rnncheck.frameworks.keras.config.upgrade import is_keras2, upgraded
 from rnncheck.frameworks.keras.config.values import plain, read_precision
@@ -43,7 +43,7 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) ->
     return Network(
         name=model.name,
         inputs=tuple(specs),
-        layers=tuple(_with_weights(model, lowering.layers, weights)),
+        layers=tuple(_with_weights(model, lowering, weights)),
         outputs=tuple(value.tensor for value in outputs),
         output_names=names_of_ends(model.config.get("output_layers")),
     )
@@ -73,11 +73,10 @@ def _spec(name: str, config: Config) -> InputSpec:
     return InputSpec(name, tuple(rest), dtype if isinstance(dtype, str) else read_precision(name, dtype), samples)
 
 
-def _with_weights(model: Object, lowered: Sequence[Lowered], store: WeightStore) -> Iterator[Layer]:
+def _with_weights(model: Object, lowering: Lowering, store: WeightStore) -> Iterator[Layer]:
     owners = list(model.owners)
     found = {owner.path: weights for owner, weights in zip(owners, store.read(owners), strict=True)}
-    for each in lowered:
-        layer, owner = each.layer, each.owner
+    for layer, owner in lowering.layers:
         if owner is None:
             yield layer
             continue
