@@ -100,16 +100,9 @@ def relu(x: X, *, max_value: float | None, negative_slope: float, threshold: flo
     return piecewise(x, threshold, below, above, jumps=threshold != 0.0)
 
 
-@layer("LeakyReLU", rowwise=True)
-def leaky_relu(x: X, *, negative_slope: float) -> X:
-    """x where x > 0, else negative_slope·x."""
-    return activations.leaky_relu(x, negative_slope=negative_slope)
-
-
-@layer("ELU", rowwise=True)
-def elu(x: X, *, alpha: float) -> X:
-    """x where x > 0, else alpha·(exp(x) - 1)."""
-    return activations.elu(x, alpha=alpha)
+# What these layers compute are the activations of their names, with the parameter that the layer has.
+layer("LeakyReLU", rowwise=True)(activations.leaky_relu)
+layer("ELU", rowwise=True)(activations.elu)
 
 
 @layer("PReLU")
