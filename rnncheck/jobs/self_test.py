@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
-from rnncheck.cases.case import SIZES, Case
+from rnncheck.cases.case import GATES, SIZES, Case
 from rnncheck.cases.grid import default_grid
 from rnncheck.checks.thresholds import SCORE_LIMIT
 from rnncheck.checks.verdicts import Row, failed_row
@@ -43,9 +43,6 @@ _ARITHMETICS: Mapping[str, tuple[str, Emulation]] = {
 
 # Other ways of Keras to run the same model.
 _WAYS = ("call", "jit", "unroll", "all_true_mask", "batch_of_one")
-
-# The cells that the controls run on.
-_CELLS = ("simple_rnn", "lstm", "gru")
 
 
 @dataclass
@@ -88,14 +85,14 @@ def self_test(
     progress = _Progress(faults, {fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in faults})
     controls: list[Case] = []
     for case in track(_cases(seed)):
-        if not progress.pending and len(controls) == len(_CELLS):
+        if not progress.pending and len(controls) == len(GATES):
             break
         with quiet_framework(), Subject.of(case).in_keras() as (model, network, calls):
             recordings = record(model, network, calls)
             progress.note("Keras", "Keras as it is", case, rows_against(network, recordings))
             _try_faults(progress, case, network, recordings)
             plain = Case(layer=case.layer, **{size: getattr(case, size) for size in SIZES}, seed=case.seed)
-            if case == plain and case.layer in _CELLS:
+            if case == plain and case.layer in GATES:
                 _try_controls(progress, case, model, network, calls)
                 controls.append(case)
     _try_other_backends(progress, controls)
