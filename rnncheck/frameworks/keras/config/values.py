@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from rnncheck.cases.case import ALIASES, POLICIES
 from rnncheck.equations.activations import ACTIVATIONS, KERAS2_ACTIVATIONS
 from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config.entries import Entry
 from rnncheck.network import Activation, Array
 from rnncheck.rounding.precision import PRECISIONS
-
-# Other names of activations, and of what dtype policies compute in.
-_ALIASES = {None: "linear", "swish": "silu", "hard_swish": "hard_silu"}
-_COMPUTES = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 
 
 def read_options(name: str, kind: str, entry: Entry, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +105,7 @@ def read_activation(layer: str, value: Any) -> Activation:
 # Of a function or layer that is none of Keras', what it is called there.
 def _activation_name(value: Any) -> str:
     if not isinstance(value, Mapping):
-        return str(_ALIASES.get(value, value))
+        return "linear" if value is None else str(ALIASES.get(value, value))
     if value.get("class_name") == "function":
         return str(value.get("config"))
     return "<lambda>" if value.get("class_name") == "__lambda__" else str(value.get("class_name", "<lambda>"))
@@ -122,8 +119,7 @@ def read_precision(layer: str, policy: Any) -> str:
             inner = {"name": f"{inner.get('mode')}_from_{inner['source_name']}"}
         policy = inner.get("name", policy.get("class_name"))
     policy = policy or "float32"
-    precision = _COMPUTES.get(policy, policy)
-    if precision not in PRECISIONS:
+    if policy not in POLICIES:
         said = f"dtype policy {policy!r} is not replayed; expected one that computes in {', '.join(PRECISIONS)}"
         raise UnsupportedError(f"layer {layer!r}: {said}.")
-    return str(precision)
+    return POLICIES[policy]
