@@ -9,8 +9,6 @@ import numpy as np
 
 from rnncheck.version import __version__
 
-_FRAMEWORKS = ("keras", "tensorflow", "jax", "torch")
-
 
 def environment() -> dict[str, str]:
     """Return what may change a number: versions, backend, device, default dtype, platform.
@@ -18,7 +16,7 @@ def environment() -> dict[str, str]:
     Backend, device and dtype are those of the Keras that this process has loaded, `none` if it has not.
     """
     found = {"rnncheck": __version__, "python": platform.python_version(), "numpy": np.__version__}
-    for name in _FRAMEWORKS:
+    for name in ("keras", "tensorflow", "jax", "torch"):
         if name in sys.modules:
             found[name] = str(sys.modules[name].__version__)  # torch has a type of its own for it
     found |= {"backend": "none", "device": "none", "dtype": "none"}
