@@ -190,15 +190,10 @@ def _parse(text: Any, where: str) -> Mapping[str, Any]:
 
 # How deeply objects and lists are nested.
 def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level:
-        depth += 1
-        inner = [node for node in level if isinstance(node, dict | list)]
-        for node in level:
-            if isinstance(node, str):
-                node.encode()  # a ValueError for half a character, which could not be printed
-        level = [member for node in inner for member in (node if isinstance(node, list) else [*node, *node.values()])]
-    return depth
+    if isinstance(value, str):
+        value.encode()  # a ValueError for half a character, which could not be printed
+    inner = value if isinstance(value, list) else [*value, *value.values()] if isinstance(value, dict) else []
+    return 1 + max(map(_depth, inner), default=0)
 
 
 # A description is one of a model, and of none that is quantised.
