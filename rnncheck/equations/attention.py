@@ -11,7 +11,6 @@ from rnncheck.equations.activations import exp, log, softmax, tanh
 from rnncheck.equations.layers import layer
 from rnncheck.equations.normalization import unit_length
 from rnncheck.equations.operands import Axes, X, choose, max_over, move, plain, sum_over, without_axis
-from rnncheck.network import Array
 from rnncheck.rounding.rounded import Rounded
 
 # What Attention subtracts from the scores that a mask excludes, and what Softmax puts in place of masked numbers;
@@ -62,20 +61,15 @@ def attention(
         pairs = move(query, lambda q: q[..., :, np.newaxis, :]) + move(key, lambda k: k[..., np.newaxis, :, :])
         pairs = pairs if scale is None else pairs * scale
         scores = without_axis(sum_over(tanh(pairs), -1), -1) * concat_score_weight
-    excluded = _excluded(scores.shape, mask_of.get("value"), causal=use_causal_mask)
+    # Which scores do not count, by the value's mask (N, T) or since step T comes after step T'.
+    excluded = np.triu(np.ones(scores.shape[-2:], bool), 1) if use_causal_mask else None
+    if "value" in mask_of:
+        missing = ~mask_of["value"].astype(bool)[..., np.newaxis, :]
+        excluded = missing if excluded is None else missing | excluded
     if excluded is not None:
         scores = choose(excluded, scores - _of_format(scores, _EXCLUDED, _EXCLUDED_FLOAT16), scores)
     result = softmax(scores) @ value
     return choose(mask_of["query"][..., np.newaxis], result, np.zeros(1)) if "query" in mask_of else result
-
-
-def _excluded(shape: tuple[int, ...], value_mask: Array | None, *, causal: bool) -> Array | None:
-    # Which scores (N, T', T) do not count, by the mask (N, T) or since step T comes after step T'.
-    excluded = np.triu(np.ones(shape[-2:], bool), 1) if causal else None
-    if value_mask is None:
-        return excluded
-    missing: Array = ~value_mask.astype(bool)[..., np.newaxis, :]
-    return missing if excluded is None else missing | excluded
 
 
 def _of_format(x: X, usual: float, in_float16: float) -> float:
