@@ -47,10 +47,6 @@ class Call(NamedTuple):
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
 
-    def mapped(self, change: Callable[[Reference], Any]) -> Call:
-        """Return the call with every reference replaced."""
-        return Call(*_mapped(self, change))
-
 
 def leaves(structure: Any, kind: type = Reference) -> Iterator[Any]:
     """Yield what is of a kind in nested lists and dictionaries, in Keras' order: dictionaries by sorted keys."""
@@ -64,12 +60,13 @@ def leaves(structure: Any, kind: type = Reference) -> Iterator[Any]:
             yield from leaves(item, kind)
 
 
-def _mapped(structure: Any, change: Callable[[Reference], Any]) -> Any:
+def mapped(structure: Any, change: Callable[[Reference], Any]) -> Any:
+    """Return nested lists and dictionaries with every reference in them replaced."""
     if isinstance(structure, Reference):
         return change(structure)
     if isinstance(structure, Mapping):
-        return {key: _mapped(value, change) for key, value in structure.items()}
-    return [_mapped(item, change) for item in structure] if isinstance(structure, list | tuple) else structure
+        return {key: mapped(value, change) for key, value in structure.items()}
+    return [mapped(item, change) for item in structure] if isinstance(structure, list | tuple) else structure
 
 
 def read_calls(name: str, inbound: Any) -> list[Call]:

@@ -61,7 +61,8 @@ class Lowering:
         described = {name_of(each): each for each in model.config["layers"]}
         parts = {part.name: part for part in model.parts}
         for (name, number), written in nodes.items():
-            lowered, call = f"{prefix}{name}{f'@{number + 1}' if number else ''}", written.mapped(value)
+            lowered = f"{prefix}{name}{f'@{number + 1}' if number else ''}"
+            call = Call(*calls.mapped(written, value))
             if not is_operation(described[name]):
                 known[name, number] = self._run(parts[name], lowered, call)
             elif described[name]["class_name"] == "ConvertToTensor":
