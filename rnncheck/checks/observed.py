@@ -63,10 +63,6 @@ class Steps:
         seen = h[np.arange(h.shape[0])[:, np.newaxis], np.maximum(last, 0)]
         return np.where(expanded(last, seen) < 0, initial, seen)
 
-    def counted(self, samples: Samples, steps: slice) -> Array | None:
-        """Return which of some steps count, (N, T); None where all do."""
-        return None if self.counts is None else self.counts[samples, steps]
-
     def repeated(self, samples: Samples, steps: slice) -> Array:
         """Return what some steps put out where they do not count, (N, T, ..., M)."""
         if self.zero_output:
@@ -147,22 +143,18 @@ class Call:
     def following(self, layer: Layer) -> dict[Tensor, Array]:
         """Return the outputs of a layer that follow from observed numbers without arithmetic."""
         if layer.kind in CELLS:
-            return self._following_steps(layer)
+            if (steps := self.steps(layer)) is None:
+                return {}
+            returned = cell_of(layer).loop.returned % steps.h.shape[1]
+            output = steps.h if layer.options["return_sequences"] else steps.h[:, returned]
+            states = {Tensor(layer.name, 1): steps.final} if layer.options["return_state"] else {}
+            return {Tensor(layer.name): output, **states}
         operation = operation_of(layer)
         sources = [self.tensor(tensor) for tensor in layer.inputs]
         if not operation.exact or any(source is None for source in sources):
             return {}
         inputs = [received(source, receiving(layer)) for source in sources if source is not None]
         return {Tensor(layer.name): operation.apply(inputs, PLAIN.weights(layer), layer.options)}
-
-    def _following_steps(self, layer: Layer) -> dict[Tensor, Array]:
-        steps = self.steps(layer)
-        if steps is None:
-            return {}
-        returned = cell_of(layer).loop.returned % steps.h.shape[1]
-        output = steps.h if layer.options["return_sequences"] else steps.h[:, returned]
-        following = {Tensor(layer.name): output}
-        return following | {Tensor(layer.name, 1): steps.final} if layer.options["return_state"] else following
 
 
 def observe(network: Network, recordings: Sequence[Recording]) -> list[Call]:

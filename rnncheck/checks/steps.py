@@ -358,7 +358,7 @@ class _RecurrentJob:
         seen = (self.steps.x[samples, steps], self.steps.before(samples, steps))
         operands: tuple[X, ...] = tuple(precision.round(as_rows(array)) for array in seen)
         masked: tuple[Array, ...] = ()
-        counted = self.steps.counted(samples, steps)
+        counted = None if self.steps.counts is None else self.steps.counts[samples, steps]
         if counted is not None:
             masked = (as_rows(counted), as_rows(self._seen(self.steps.repeated(samples, steps))))
         if self.remembers:
