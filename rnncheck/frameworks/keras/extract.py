@@ -40,8 +40,13 @@ def extract(model: Any) -> Network:
     # A layer that is used in several places is refused, or renamed for a while, once.
     inside = dict.fromkeys(_inside(model))
     inner = [layer for layer in inside if not _is_model(layer) and type(layer).__name__ != "InputLayer"]
+    # A class is refused before Keras is asked to describe it, and so are arguments that a newer Keras may add.
     for layer in inner:
-        _refuse_unknown(layer)
+        kind = type(layer).__name__
+        if kind not in ENTRIES or not _is_of_keras(type(layer)):
+            raise not_replayed(str(layer.name), kind)
+        if unknown := constructor_arguments(type(layer)) - ENTRIES[kind].known - COMMON:
+            raise unknown_options(str(layer.name), kind, unknown)
     return read(_description(model, inner), LiveStore(model), keras.__version__)
 
 
@@ -102,15 +107,6 @@ def _is_of_keras(thing: Any) -> bool:
 
 def _is_model(layer: Any) -> bool:
     return type(layer).__name__ in MODELS and _is_of_keras(type(layer))
-
-
-# Refuse a class by its name before Keras is asked to describe it, and arguments that a newer Keras may add.
-def _refuse_unknown(layer: Any) -> None:
-    kind = type(layer).__name__
-    if kind not in ENTRIES or not _is_of_keras(type(layer)):
-        raise not_replayed(str(layer.name), kind)
-    if unknown := constructor_arguments(type(layer)) - ENTRIES[kind].known - COMMON:
-        raise unknown_options(str(layer.name), kind, unknown)
 
 
 # What the model says of itself; a functional model in a class of its own, as a plain one.
