@@ -94,11 +94,9 @@ class ComputePath:
         return named
 
 
-def recurrent_layers(model: Any) -> Iterator[Any]:
-    """Yield every layer that runs a cell, wherever in the model it is."""
-    for layer in model._flatten_layers(include_self=False, recursive=True):
-        if hasattr(layer, "cell"):
-            yield layer
+def recurrent_layers(model: Any) -> list[Any]:
+    """Return every layer that runs a cell, wherever in the model it is."""
+    return [each for each in model._flatten_layers(include_self=False, recursive=True) if hasattr(each, "cell")]
 
 
 # Whether a GPU may compute float32 products in TF32. Each backend has a switch of its own.
