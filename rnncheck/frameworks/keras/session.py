@@ -18,9 +18,6 @@ from pathlib import Path
 from rnncheck.cases.deviations import BACKENDS
 from rnncheck.errors import InputError, described
 
-# Keras has them, without a grid of rnncheck's own.
-_OTHER_BACKENDS = ("numpy", "openvino")
-
 
 def installed_backends() -> tuple[str, ...]:
     """Return the backends of Keras that are installed."""
@@ -44,7 +41,7 @@ def require_keras(backends: Sequence[str] = (), *modules: str) -> None:
     for name in ("keras", *modules):
         if find_spec(name) is None:
             raise InputError(f"{name}: got no such package; expected it, to run models. Run: {command}")
-    if backend not in {*installed, *_OTHER_BACKENDS}:
+    if backend not in {*installed, "numpy", "openvino"}:  # Keras has these two, without a grid of rnncheck's own
         todo = f"Set KERAS_BACKEND to one of them, or run: {command}" if installed else f"Run: {command}"
         expected = f"one that is installed: {', '.join(installed) or 'there is none'}"
         raise InputError(f"Keras: got the backend {backend!r}; expected {expected}. {todo}")
