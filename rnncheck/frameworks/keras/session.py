@@ -50,18 +50,16 @@ def require_keras(backends: Sequence[str] = (), *modules: str) -> None:
 def load_keras() -> None:
     """Load Keras while its start-up messages are held back; an InputError where it cannot be loaded."""
     require_keras()
-    try:
-        with quiet_stderr():
+    with quiet_stderr():
+        try:
             import keras  # noqa: F401 - for its own sake
-    except InputError:
-        raise
-    except Exception as error:
-        backend = os.environ.get("KERAS_BACKEND")
-        told = f" with KERAS_BACKEND={backend}" if backend else ""
-        raise InputError(
-            f"Keras: it cannot be loaded{told} ({described(error)}); expected a backend that works. Set "
-            f"KERAS_BACKEND to one of {', '.join(BACKENDS)}."
-        ) from error
+        except Exception as error:
+            backend = os.environ.get("KERAS_BACKEND")
+            told = f" with KERAS_BACKEND={backend}" if backend else ""
+            raise InputError(
+                f"Keras: it cannot be loaded{told} ({described(error)}); expected a backend that works. Set "
+                f"KERAS_BACKEND to one of {', '.join(BACKENDS)}."
+            ) from error
 
 
 @contextlib.contextmanager
