@@ -44,9 +44,6 @@ MASK_SOURCES = {
 # How many gates a cell's kernels hold side by side: (D, gates·M) and (M, gates·M).
 GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
 
-# What a cell's states are called; each is (N, M).
-STATES = {"simple_rnn": ("h",), "lstm": ("h", "c"), "gru": ("h",)}
-
 # Along how many axes of space a convolutional layer runs.
 RANKS = {"conv_lstm_1d": 1, "conv_lstm_2d": 2, "conv_lstm_3d": 3}
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from rnncheck.cases.case import POLICIES, RANKS, STATES, Case
+from rnncheck.cases.case import POLICIES, RANKS, Case
 from rnncheck.cases.inputs import make_mask
+from rnncheck.equations.cells import CELLS
 from rnncheck.network import Array
 
 # The features of a step that a Masking layer leaves out.
@@ -124,7 +125,8 @@ def _nested_states(case: Case, number: int) -> list[Any]:
         for place, (kind, units) in enumerate(zip(case.cell_kinds, case.cell_units, strict=True)):
             cell = f"_{place}" if case.layer == "stacked" else ""
             shape = (*case.space_after(number), units)
-            states = [_input(case, f"{state}0{cell}{direction}{after}", shape) for state in STATES[kind]]
+            names = CELLS[_CLASSES[kind]].states
+            states = [_input(case, f"{state}0{cell}{direction}{after}", shape) for state in names]
             nested += [states] if case.layer == "stacked" else states
     return nested
 
