@@ -85,7 +85,8 @@ _OF_AN_RNN: Mapping[str, Any] = {
     "call": ("sequences", "initial_state", "mask", "training"),
     "masks": "recurrent",
 }
-_NO_FLAGS = {**dict.fromkeys(_FLAGS, False), "zero_output_for_mask": False}
+# What an RNN hands down to its cells' layers, and what an absent one means.
+NO_FLAGS = {**dict.fromkeys(_FLAGS, False), "zero_output_for_mask": False}
 _NORMALISATION = {"axis": -1, "epsilon": 1e-3, "center": True, "scale": True}
 # Files without reset_after are older than this option; their GRU is the one that resets before the product.
 _DEFAULTS = {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True, "reset_after": False}
@@ -132,7 +133,7 @@ def _recurrent(kind: str) -> Entry:
         "recurrent",
         checked=(*cell.checked, *_FLAGS),
         same_numbers=("unroll", *cell.same_numbers, *others),
-        defaults={**_DEFAULTS, **_NO_FLAGS},
+        defaults={**_DEFAULTS, **NO_FLAGS},
         own_defaults=cell.own_defaults,
         weights=cell.weights,
         **{**_OF_AN_RNN, "refused": refused},
@@ -146,7 +147,7 @@ ENTRIES: Mapping[str, Entry] = {
     "LSTM": _recurrent("LSTM"),
     "GRU": _recurrent("GRU"),
     **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), _recurrent("ConvLSTM")),
-    "RNN": Entry("rnn", _FLAGS, ("unroll",), parts=("cell",), defaults=_NO_FLAGS, **_OF_AN_RNN),
+    "RNN": Entry("rnn", _FLAGS, ("unroll",), parts=("cell",), defaults=NO_FLAGS, **_OF_AN_RNN),
     "SimpleRNNCell": _cell("SimpleRNN"),
     "LSTMCell": _cell("LSTM"),
     "GRUCell": _cell("GRU"),

@@ -11,7 +11,7 @@ from rnncheck.frameworks.keras.config import calls
 from rnncheck.frameworks.keras.config import implicit_masks as masks
 from rnncheck.frameworks.keras.config.calls import Arguments, Call, Value, first_mask, flat, leaves
 from rnncheck.frameworks.keras.config.description import Object, is_operation, name_of
-from rnncheck.frameworks.keras.config.entries import ENTRIES
+from rnncheck.frameworks.keras.config.entries import ENTRIES, NO_FLAGS
 from rnncheck.frameworks.keras.config.functional import operation, read_graph
 from rnncheck.frameworks.keras.config.implicit_masks import AnyMask, Mask
 from rnncheck.frameworks.keras.config.values import constant
@@ -20,9 +20,6 @@ from rnncheck.network import Layer, Tensor
 # The layer that does what a merge_mode of Bidirectional says.
 _MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "concat": "Concatenate"}
 Tensors = Sequence[Tensor]
-
-# The options that an RNN hands down to its cells' layers.
-_OF_AN_RNN = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
 
 
 @dataclass
@@ -175,7 +172,7 @@ class Lowering:
         (cell,) = [found] if found.entry.role == "recurrent" else found.parts
         cells = cell.parts if cell.kind == "StackedRNNCells" else [cell]
         self._check(found, cells, initial)
-        flags = {flag: found.options[flag] for flag in _OF_AN_RNN}
+        flags = {flag: found.options[flag] for flag in NO_FLAGS}
         left, counts = list(initial), self._explicit(mask)
         finals: list[Tensor] = []
         for k, cell in enumerate(cells):
