@@ -107,11 +107,7 @@ def _keep_what_is_loaded() -> None:
 def quiet_framework() -> Iterator[None]:
     """Silence warnings and advice of the framework."""
     logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    with contextlib.ExitStack() as stack, warnings.catch_warnings(action="ignore"):
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)
+        yield
