@@ -81,19 +81,17 @@ class LegacyWeights:
         """Return the weights of every owner by name; see `WeightStore`."""
         with self.opener() as file:
             lists = _lists_of_weights(file)
-        members: dict[str, list[int]] = {}
+        slots: dict[str, list[tuple[bool, int, str]]] = {}  # by layer: trainable, which owner, the weight's name
         for k, owner in enumerate(owners):
-            members.setdefault(owner.layer, []).append(k)
+            for name, trainable in zip(owner.names, owner.trainable, strict=True):
+                slots.setdefault(owner.layer, []).append((trainable, k, name))
         weights: list[dict[str, Array]] = [{} for _ in owners]
         seen: dict[str, Array] = {}
         # In the file's order, for a shared weight is told by an earlier layer that has it; then what the file lacks.
-        for layer in [*lists, *(layer for layer in members if layer not in lists)]:
-            own = members.get(layer, [])
-            # The trainable ones first, and else in their order.
-            kinds = [(k, *kind) for k in own for kind in zip(owners[k].names, owners[k].trainable, strict=True)]
-            slots = [(k, name) for k, name, _ in sorted(kinds, key=itemgetter(2), reverse=True)]
-            arrays = _without_shared(lists.get(layer, {}), len(slots), seen)
-            names = [name for _, name in slots]
+        for layer in dict.fromkeys([*lists, *slots]):
+            own = sorted(slots.get(layer, []), key=itemgetter(0), reverse=True)  # the trainable ones first
+            names = [name for *_, name in own]
+            arrays = _without_shared(lists.get(layer, {}), len(names), seen)
             if len(arrays) != len(names):
                 where = f"layer {layer!r}"
                 raise _wrong_count(layer, len(arrays), names) if names else _leftover(where, len(arrays))
@@ -102,7 +100,7 @@ class LegacyWeights:
             if last != names and sorted(last) == sorted(names):
                 said = f"the file lists {_shown(last)}; expected the order {_shown(names)}"
                 raise InputError(f"layer {layer!r}: {said}. {_SAVE_WHOLE}")
-            for (k, name), array in zip(slots, arrays.values(), strict=True):
+            for (_, k, name), array in zip(own, arrays.values(), strict=True):
                 weights[k][name] = array
         return [{name: weights[k][name] for name in owner.names} for k, owner in enumerate(owners)]
 
