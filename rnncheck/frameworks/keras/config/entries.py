@@ -6,7 +6,7 @@ To read a new layer class, enter it in `ENTRIES`; its equation goes to `layers.L
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Role = Literal["model", "layer", "recurrent", "rnn", "cell", "stack", "bidirectional", "time_distributed"]
@@ -129,13 +129,12 @@ def _recurrent(kind: str) -> Entry:
     cell, convolution = _cell(kind), kind == "ConvLSTM"
     others = ("activity_regularizer", *([] if convolution else ["use_cudnn"]))
     refused = {**(_CHANNELS if convolution else {}), **_OF_AN_RNN["refused"]}
-    return Entry(
-        "recurrent",
+    return replace(
+        cell,
+        role="recurrent",
         checked=(*cell.checked, *_FLAGS),
         same_numbers=("unroll", *cell.same_numbers, *others),
         defaults={**_DEFAULTS, **NO_FLAGS},
-        own_defaults=cell.own_defaults,
-        weights=cell.weights,
         **{**_OF_AN_RNN, "refused": refused},
     )
 
