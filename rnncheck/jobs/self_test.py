@@ -19,7 +19,8 @@ from rnncheck.checks.thresholds import SCORE_LIMIT
 from rnncheck.checks.verdicts import Row, failed_row
 from rnncheck.equations.arithmetic import Emulation
 from rnncheck.errors import InputError
-from rnncheck.faults import FAULTS, Fault, emulation, injections
+from rnncheck.faults import emulation
+from rnncheck.faults.catalogue import FAULTS, Fault, injections
 from rnncheck.faults.emulation import Summing, emulate
 from rnncheck.faults.trial import failures, rows_against
 from rnncheck.frameworks.keras.environment import environment

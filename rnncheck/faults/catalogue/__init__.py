@@ -3,7 +3,7 @@
 To add a fault, write one decorated function in the module of its class; see `rnncheck.faults.catalogue.fault`.
 """
 
-from rnncheck.faults.catalogue.fault import ENTERED, Fault, Injection, injections
+from rnncheck.faults.catalogue.fault import ENTERED, Fault, injections
 
 # Each module enters its faults when it is imported, so that this order is the catalogue's.
 # isort: off
@@ -12,4 +12,4 @@ from rnncheck.faults.catalogue import gates, biases, activations, states, masks,
 
 FAULTS: tuple[Fault, ...] = tuple(ENTERED)
 
-__all__ = ["FAULTS", "Fault", "Injection", "injections"]
+__all__ = ["FAULTS", "Fault", "injections"]
