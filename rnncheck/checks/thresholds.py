@@ -4,8 +4,6 @@ The constants of the activations, which `make scan` set, are in `rnncheck.roundi
 the results.
 """
 
-from __future__ import annotations
-
 # A single number with a higher score is a mismatch. It stands between the largest score of correct code in
 # `make calibrate` and 10, the score from which on `make power` must see every fault.
 SCORE_LIMIT = 8.0
