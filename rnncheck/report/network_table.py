@@ -16,7 +16,7 @@ from rich.text import Text
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import HELPERS, LAYERS
 from rnncheck.equations.shapes import shapes
-from rnncheck.network import Layer, Network, Tensor
+from rnncheck.network import Layer, Network
 from rnncheck.report.tables import new_table
 
 # Two values of N and of T: how an axis grows with them tells what it is. T has many divisors, because of strides.
@@ -29,7 +29,7 @@ def print_network(network: Network, console: Console, title: str, defaults: Defa
     """Print a table of the layers, the number of parameters, and the equations of each kind of layer."""
     console.print(Text(title, "bold"))
     console.print(_layers_table(network, defaults))
-    console.print(Text(f"{network.parameters:,} parameters; outputs: {_names(network.outputs)}"))
+    console.print(Text(f"{network.parameters:,} parameters; outputs: {', '.join(map(str, network.outputs))}"))
     for kind in dict.fromkeys(layer.kind for layer in network.layers if layer.kind not in HELPERS):
         console.print(Text(f"\n{kind}", "bold"))
         for line in equations(kind):
@@ -47,12 +47,8 @@ def _layers_table(network: Network, defaults: Defaults) -> Table:
     for layer in network.layers:
         options = ", ".join(changed_options(layer, defaults(layer.kind)))
         texts = (layer.kind, shapes[layer.name], f"{layer.parameters:,}")
-        table.add_row(Text(layer.name), *texts, Text(_names(layer.reads)), Text(options))
+        table.add_row(Text(layer.name), *texts, Text(", ".join(map(str, layer.reads))), Text(options))
     return table
-
-
-def _names(tensors: tuple[Tensor, ...]) -> str:
-    return ", ".join(map(str, tensors))
 
 
 def changed_options(layer: Layer, defaults: Mapping[str, Any]) -> Iterator[str]:
