@@ -11,6 +11,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 from rnncheck.network import Array
@@ -39,11 +40,7 @@ class GraphRun(contextlib.ExitStack):
 
     def run(self, model: Any, inputs: Any, prefix: str = "") -> Any:
         """Run one model, inputs and outputs in its own structure."""
-
-        def calling(operation: Any) -> Any:
-            return lambda *args, **kwargs: self._call(prefix, operation, args, kwargs)
-
-        return graph_of(model)._run_through_graph(inputs, operation_fn=calling)
+        return graph_of(model)._run_through_graph(inputs, operation_fn=lambda op: partial(self._call, prefix, op))
 
     def nested(self, name: str, model: Any, inputs: Any, mask: Any) -> Any:
         """Run a model that is a layer of another one."""
@@ -55,7 +52,7 @@ class GraphRun(contextlib.ExitStack):
                 x._keras_mask = counts
         return self.run(model, inputs, f"{name}/")
 
-    def _call(self, prefix: str, operation: Any, args: Any, kwargs: Any) -> Any:
+    def _call(self, prefix: str, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
         name = prefix + operation.name
         self._uses[name] += 1
         if self._uses[name] > 1:
