@@ -42,9 +42,6 @@ _ARITHMETICS: Mapping[str, tuple[str, Emulation]] = {
     "flush to zero": ("numbers below the smallest normal one are zero", emulation.Flushing()),
 }
 
-# Other ways of Keras to run the same model.
-_WAYS = ("call", "jit", "unroll", "all_true_mask", "batch_of_one")
-
 
 @dataclass
 class _Progress:
@@ -143,7 +140,8 @@ def _try_controls(progress: _Progress, case: Case, model: Any, network: Network,
         progress.note(name, summary, case, rows)
     rows = rows_against(network, emulate(emulation.with_sigmoid_by_tanh(network), calls))
     progress.note("sigmoid by tanh", "sigmoid is computed as (1 + tanh(x/2))/2", case, rows)
-    for path in (PATHS[name] for name in _WAYS):
+    # Other ways of Keras to run the same model.
+    for path in (PATHS[name] for name in ("call", "jit", "unroll", "all_true_mask", "batch_of_one")):
         rows = rows_against(network, record(model, network, calls, path))
         progress.note(path.name, path.summary, case, rows)
 
