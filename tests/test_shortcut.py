@@ -9,6 +9,7 @@ import pytest
 from reference import make_network, replaced
 
 from rnncheck.checks import steps
+from rnncheck.checks.expected import checked_in
 from rnncheck.checks.observed import observe
 from rnncheck.checks.scores import Comparison
 from rnncheck.checks.steps import Looks, step_rows
@@ -70,15 +71,15 @@ def disturbed(recording, rng):
 
 def both_scores(layer, call):
     """The scores of every number without bounds and with them, and which rows have theirs computed anew."""
-    job = steps._job(layer, call)
-    looks = Looks.at(layer, [job])
+    (checked,) = checked_in(layer, [call])
+    looks = Looks.at(layer, [checked])
     assert looks.first is not looks.careful
-    for strand in job.strands():
+    for strand in checked.strands():
         memories = {}
         for block in strand:
             found = {}
             for look in (looks.first, looks.careful):
-                piece, memories[look] = job.piece(block, look, memories.get(look))
+                piece, memories[look] = checked.piece(block, look, memories.get(look))
                 found[look] = Comparison(piece.actual, piece.expected)
             again = np.zeros(len(found[looks.first]), bool)
             again[found[looks.first].suspicious_rows(SUSPICIOUS)] = True
@@ -128,15 +129,15 @@ def test_unit_that_is_looked_at_alone_has_the_bound_that_it_has_among_all(option
     (recording,) = emulate(network, [inputs])
     layer = network.layer("rnn")
     (call,) = observe(network, [disturbed(recording, rng)])
-    job = steps._job(layer, call)
-    (strand,) = job.strands()
-    assert job.by_unit
+    (checked,) = checked_in(layer, [call])
+    (strand,) = checked.strands()
+    assert checked.by_unit
     assert len(strand) > 1
     memories = [None] * 5
     for block in strand:
-        piece, memories[-1] = job.piece(block, Looks.with_bounds(layer).first, memories[-1])
+        piece, memories[-1] = checked.piece(block, Looks.with_bounds(layer).first, memories[-1])
         for unit in range(4):
-            alone = job.only(unit)
+            alone = checked.only(unit)
             seen, memories[unit] = alone.piece(block, Looks.with_bounds(alone.layer).first, memories[unit])
             np.testing.assert_array_equal(seen.actual[:, 0], piece.actual[:, unit])
             for name in ("value", "noise", "bound"):
@@ -148,4 +149,5 @@ def test_softmax_over_the_units_keeps_them_together():
     network = make_network(kind="LSTM", T=6, D=3, M=4, K=None, activation="softmax")
     (call,) = observe(network, emulate(network, [(np.ones((2, 6, 3)),)]))
 
-    assert not steps._job(network.layer("rnn"), call).by_unit
+    (checked,) = checked_in(network.layer("rnn"), [call])
+    assert not checked.by_unit

@@ -1,0 +1,324 @@
+"""What the equations expect of a layer in one call, a block at a time, from what the implementation had before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from rnncheck.checks.blocks import (
+    Block,
+    axis_names,
+    cut_in_blocks,
+    rows_of,
+    sample_parts,
+    whole_block,
+)
+from rnncheck.checks.observed import Call, Samples, Steps
+from rnncheck.checks.scores import Comparison, Summary, compare
+from rnncheck.checks.thresholds import ALARMING
+from rnncheck.equations.activations import ACROSS_UNITS
+from rnncheck.equations.arithmetic import Analysis, received, receiving
+from rnncheck.equations.cells import CELLS, Cell, cell_of, units
+from rnncheck.equations.layers import Operation, operation_of
+from rnncheck.equations.operands import Weights, X, choose
+from rnncheck.equations.replay import expanded, operate, time_major
+from rnncheck.network import Activation, Array, Layer, Tensor
+from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.rounding.recurrence import recurrence
+from rnncheck.rounding.rounded import EXACT, Bounds, Rounded
+
+# Where more rows of a block are alarming it is no accident of the order in which they were summed.
+_ACCIDENTS = 64
+
+
+@dataclass(frozen=True)
+class Look:
+    """An arithmetic, with a layer's weights prepared for it on first use."""
+
+    analysis: Analysis
+    layer: Layer
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The layer's weights."""
+        return self.analysis.weights(self.layer)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some rows of a layer, R of them, and what is expected of them."""
+
+    actual: Array  # what the layer put out, (R, ...)
+    expected: X  # what the equation gives for the operands, (R, ...)
+    operands: tuple[X, ...] = ()  # what the equation needs, each (R, ...)
+    # (operands, look) -> what the equation gives; None where rows do not stand alone.
+    evaluate: Callable[[tuple[X, ...], Look], X] | None = None
+
+    def only(self, rows: Array) -> Piece:
+        """Return some of the rows."""
+        operands = tuple(operand[rows] for operand in self.operands)
+        return Piece(self.actual[rows], self.expected[rows], operands, self.evaluate)
+
+    def closely(self, block: Block, ordered: Look, rows: Array | None = None) -> Summary:
+        """Compare the rows of a block, or some; those that are alarming once more, with sums in index order."""
+        comparison = Comparison(self.actual, self.expected, rows)
+        alarming = comparison.rows_above(ALARMING)
+        if self.evaluate is None or not 0 < alarming.size <= _ACCIDENTS:
+            return comparison.summary(block)
+        alarmed = self.only(alarming)
+        again = self.evaluate(alarmed.operands, ordered)
+        in_order = Comparison(alarmed.actual, again, alarming if rows is None else rows[alarming])
+        return comparison.without(alarming).summary(block) + in_order.summary(block)
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """Every step of a recurrent layer in one call, from the state that was observed before it.
+
+    A state that no step shows (an LSTM's c) is the layer's memory. It is carried along by the equations, from block
+    to block, while h is taken from the implementation. Rows are then those of all samples of a step, step after step.
+    """
+
+    layer: Layer
+    steps: Steps
+    call: int | None  # which of several in a row
+    unit: int | None = None  # the only one that is looked at; None for all
+
+    @property
+    def by_unit(self) -> bool:
+        """Whether every unit has a memory of its own."""
+        activations = [each for each in self.layer.options.values() if isinstance(each, Activation)]
+        mixes = any(each.function or each.name in ACROSS_UNITS for each in activations)
+        return self.remembers and self.layer.equations is None and not mixes
+
+    def only(self, unit: int) -> Recurrent:
+        """Return the same for one unit, whose gates read all of h."""
+        m = units(self.layer)
+        weights = {name: weight[..., unit::m] for name, weight in self.layer.weights.items()}
+        return replace(self, layer=replace(self.layer, weights=weights), unit=unit)
+
+    def _seen(self, array: Array) -> Array:
+        return array if self.unit is None else array[..., self.unit : self.unit + 1]
+
+    @property
+    def _cell(self) -> Cell:
+        return cell_of(self.layer)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each kind of number that is compared, by name; the first is that of `actual`."""
+        finals = zip(self._cell.states[1:], self.steps.final_memory, strict=False)
+        return {"h": self.steps.h.shape, **{name: final.shape for name, final in finals}}
+
+    @property
+    def actual(self) -> Array:
+        """What the layer put out."""
+        return self.steps.h
+
+    @property
+    def by_row(self) -> bool:
+        """Whether every row can be checked on its own, given the memory before it."""
+        return not self.steps.final_memory  # which is compared with its bound
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the layer has a memory that no step shows."""
+        return self._cell.remembers
+
+    def strands(self) -> Iterator[list[Block]]:
+        """Yield the blocks through which a memory runs, in order; those of other strands do not depend on them."""
+        h = self.steps.h
+        width = math.prod(h.shape[2:-1]) * self.layer.weights["recurrent_kernel"].shape[-1]
+        if not self.remembers:
+            yield from ([block] for block in cut_in_blocks(h.shape, width, self.call))
+            return
+        # A block can only be checked when the one before is: many samples at once are worth more than many steps.
+        samples = max(part.stop - part.start for part in sample_parts(h.shape[0], width))
+        samples = min(samples, rows_of(width))
+        for first in range(0, h.shape[0], samples):
+            yield list(cut_in_blocks(h.shape, width, self.call, slice(first, first + samples)))
+
+    def piece(
+        self, block: Block, look: Look, memory: X | None = None, picked: Array | None = None
+    ) -> tuple[Piece, X | None]:
+        """Return the rows of a block and the memory after it.
+
+        Args:
+            block: which part of what the layer put out.
+            look: with which arithmetic.
+            memory: what is remembered from the blocks before; None before the first.
+            picked: which of the block's rows, or of its samples, with all their steps, where the cell remembers;
+                None for all.
+        """
+        samples: Samples = block.window[0]
+        steps: slice = block.window[1]
+        rows: slice | Array = slice(None)
+        if picked is not None and self.remembers:
+            samples = block.start[0] + picked
+        elif picked is not None:
+            rows = picked
+
+        def as_rows(array: Array) -> Array:
+            return (time_major(array) if self.remembers else array.reshape(-1, *array.shape[2:]))[rows]
+
+        precision = PRECISIONS[self.layer.dtype]
+        seen = (self.steps.x[samples, steps], self.steps.before(samples, steps))
+        operands: tuple[X, ...] = tuple(precision.round(as_rows(array)) for array in seen)
+        masked: tuple[Array, ...] = ()
+        counted = None if self.steps.counts is None else self.steps.counts[samples, steps]
+        if counted is not None:
+            masked = (as_rows(counted), as_rows(self._seen(self.steps.repeated(samples, steps))))
+        if self.remembers:
+            if block.start[1] == 0 and self.steps.memory[0] is not None:
+                start = precision.round(self._seen(self.steps.memory[0][samples]))
+                memory = Rounded(start, EXACT, EXACT, precision, bounds=look.analysis.bounds)
+            assert memory is not None  # where it is not known before a call's first step, the call before left it
+            expected, memories = self._remember(operands, look, memory, counted)
+            expected = _settled(expected, *masked)
+            operands, memory = (*operands, memories.reshape((-1, *memories.shape[2:])), *masked), memories[-1]
+        else:
+            operands = (*operands, *masked)
+            expected = self._evaluate(operands, look)
+        actual = as_rows(self._seen(self.steps.h[samples, steps]))
+        return Piece(actual, expected, operands, self._evaluate), memory
+
+    def _remember(self, operands: tuple[X, ...], look: Look, memory: X, counted: Array | None) -> tuple[X, X]:
+        # The h that the equations give, as rows, and the memory from before the first step on.
+        x, h = operands
+        projected = self._cell.project(x, look.weights, self.layer.options)
+        gates = self._cell.gates(projected, h, look.weights, self.layer.options)
+        decay, gain, *rest = (gate.reshape((-1, *memory.shape)) for gate in gates)
+        memories = recurrence(decay, gain, memory, None if counted is None else counted.swapaxes(0, 1))
+        expected = self._cell.output((decay, gain, *rest), memories[1:], self.layer.options)
+        return expected.reshape((-1, *memory.shape[1:])), memories
+
+    def _evaluate(self, operands: tuple[X, ...], look: Look) -> X:
+        # What is expected of some rows, from x, the states before, and under a mask what `_settled` takes.
+        given = 1 + len(self._cell.states)
+        x, *states = operands[:given]
+        projected = self._cell.project(x, look.weights, self.layer.options)
+        h = self._cell.step(projected, tuple(states), look.weights, self.layer.options)[0]
+        return _settled(h, *operands[given:])
+
+    def memory_summary(self, block: Block, memory: X) -> dict[str, Summary]:
+        """Return what is seen of the memory after the last block, by name, where the implementation shows it."""
+        is_last = block.start[1] + block.shape[1] == self.steps.h.shape[1]
+        if not self.steps.final_memory or not is_last:
+            return {}
+        start, shape = (block.start[0], *block.start[2:]), (block.shape[0], *block.shape[2:])
+        (final,) = self.steps.final_memory
+        whole = Block(axis_names(len(shape)), start, shape, block.call)
+        return {self._cell.states[1]: compare(final[block.window[0]], memory, whole)}
+
+
+def _settled(h: X, counted: Array | None = None, repeated: Array | None = None) -> X:
+    # What rows put out, (R, ...), where a step that does not count repeats what was put out before.
+    if counted is not None:
+        h = choose(expanded(counted, h), h, repeated)
+    return h.reshape((h.shape[0], -1))
+
+
+@dataclass(frozen=True)
+class Stateless:
+    """A layer without states in one call, from the inputs that were observed."""
+
+    layer: Layer
+    inputs: tuple[Array, ...]
+    actual: Array
+    call: int | None
+
+    remembers = False
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of what is compared."""
+        return {"output": self.actual.shape}
+
+    @property
+    def _operation(self) -> Operation:
+        return operation_of(self.layer)
+
+    @property
+    def by_row(self) -> bool:
+        """Whether every row can be checked on its own."""
+        return self._operation.rowwise and not self._operation.exact and len(self.inputs) == 1
+
+    def strands(self) -> Iterator[list[Block]]:
+        """Yield the blocks, each by itself."""
+        shape = self.actual.shape
+        if self.by_row:
+            yield from ([block] for block in cut_in_blocks(shape, math.prod(shape[2:] or shape[1:]), self.call))
+        elif self._operation.exact:
+            yield [whole_block(shape, self.call)]
+        else:
+            samples = rows_of(max(x[0].size for x in (self.actual, *self.inputs)))
+            for first in range(0, shape[0], samples):
+                yield [whole_block((min(samples, shape[0] - first), *shape[1:]), self.call, first)]
+
+    def piece(
+        self, block: Block, look: Look, memory: X | None = None, picked: Array | None = None
+    ) -> tuple[Piece, X | None]:
+        """Return the rows of a block, or some of them, as `Recurrent.piece` does."""
+        precision = receiving(self.layer)
+        actual, inputs = self.actual[block.window], self.inputs
+        if self.by_row:
+            rows = slice(None) if picked is None else picked
+            leading = block.window[: min(inputs[0].ndim, len(block.shape)) - 1]
+            x = inputs[0][leading]
+            operands: tuple[X, ...] = (received(x.reshape(-1, x.shape[-1])[rows], precision),)
+            expected = self._evaluate(operands, look)
+            actual = actual.reshape(-1, *expected.shape[1:])[rows]
+            return Piece(actual, expected, operands, self._evaluate), memory
+        if not self._operation.exact:  # a constant has one sample for all of the block's
+            inputs = tuple(x[block.window[0]] if len(x) == len(self.actual) else x for x in inputs)
+        operands = tuple(received(x, precision) for x in inputs)
+        return Piece(actual, self._evaluate(operands, look)), memory
+
+    def _evaluate(self, operands: tuple[X, ...], look: Look) -> X:
+        if self.layer.reads_its_inside and not self._operation.exact:
+            operands = tuple(self._unseen(x) for x in operands)
+        return operate(self.layer, operands, look.analysis, look.weights)
+
+    def _unseen(self, x: Array) -> Rounded:
+        # Numbers inside the layer, as another computation of them showed them. Each of the two errs by about u, and
+        # no bound holds for both. Graph compilers also turn (a + b) + (c + d) into one sum, whose terms may be as
+        # large as the largest number of the row, as far as one can see.
+        precision = receiving(self.layer)
+        size = np.broadcast_to(np.abs(x).max(axis=-1, keepdims=True), x.shape)
+        variance = 8.0 * precision.unit_variance * np.square(size)
+        return Rounded(x, variance, None, precision, bounds=Bounds.LEFT_OUT)
+
+
+Checked = Recurrent | Stateless
+
+
+def checked_in(layer: Layer, calls: Sequence[Call]) -> list[Checked]:
+    """Return a layer as it is checked in each call; nothing where too little was seen in one of them."""
+    in_calls = [checked for call in calls if (checked := _checked_in(layer, call)) is not None]
+    return in_calls if len(in_calls) == len(calls) else []
+
+
+def _checked_in(layer: Layer, call: Call) -> Checked | None:
+    if layer.kind in CELLS:
+        steps = call.steps(layer)
+        return None if steps is None else Recurrent(layer, steps, call.index)
+    inputs, output = [call.tensor(tensor) for tensor in layer.inputs], call.tensor(Tensor(layer.name))
+    if output is None or any(x is None for x in inputs):
+        return None
+    return Stateless(layer, tuple(x for x in inputs if x is not None), output, call.index)
+
+
+# Blocks in the order in which memory runs through them, from call to call; strands can be checked side by side.
+Strand = list[tuple[Checked, Block]]
+
+
+def strands_of(in_calls: Sequence[Checked]) -> list[Strand]:
+    """Return the strands of a layer through all calls."""
+    by_call = [[[(checked, block) for block in blocks] for blocks in checked.strands()] for checked in in_calls]
+    if any(len(strands) != len(by_call[0]) for strands in by_call):  # calls of different lengths
+        return [[pair for strands in by_call for strand in strands for pair in strand]]
+    return [[pair for strand in strands for pair in strand] for strands in zip(*by_call, strict=True)]
