@@ -3,15 +3,19 @@
     python -m experiments.mutate [--count 150] [--seed 0] [--only rnncheck/equations] [--tests tests/test_cells.py]
 
 The tests first run once unchanged, to learn which of them reach which line and how long each takes. Every change is
-then made in a copy of the checkout, and the quickest tests that reach its line run. If they pass, PROBE runs: where
-that prints the same as before, to the last digit, the change looks equivalent, and a person must judge it; else all
-tests run.
+then made in a copy of the checkout, and the quickest tests that reach its line run, or its file, where the line runs
+when the file is imported. If they pass, PROBE runs: where that prints the same as before, to the last digit, the
+change looks equivalent, and a person must judge it; else all tests run.
+
+Each result is kept at once, and a run that was interrupted goes on where it ended, unless the package or the tests
+have changed since.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
 import os
 import random
 import re
@@ -21,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +40,8 @@ from experiments import records
 ROOT = Path(__file__).parent.parent
 PACKAGE = "rnncheck"
 QUICK = 60.0  # seconds of tests that are tried before all others
-PATIENCE = 1200.0  # seconds after which a run of the tests counts as hanging
+PATIENCE = 1800.0  # seconds after which a run of all tests counts as hanging, and five minutes for the quick ones
+QUICK_PATIENCE = 300.0
 WORKERS = 2
 
 COMPARISONS = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==", "is not": "is", "not in": "in"}
@@ -307,13 +312,17 @@ class Reach:
     def first(self, mutant: Mutant) -> list[str]:
         """Return the quickest tests that reach a mutant's line, as many as QUICK seconds allow."""
         chosen, total = [], 0.0
-        reaching = self.tests.get((mutant.path, mutant.line), frozenset())
+        # What runs when a file is imported belongs to no test: those that reach any of its lines count.
+        reaching = self.tests.get((mutant.path, mutant.line)) or self._reaching_file(mutant.path)
         for test in sorted(reaching, key=lambda test: (self.seconds.get(test, 0.0), test)):
             total += self.seconds.get(test, 0.0)
             if total > QUICK:
                 break
             chosen.append(test)
         return chosen
+
+    def _reaching_file(self, path: str) -> frozenset[str]:
+        return frozenset().union(*(tests for (reached, _), tests in self.tests.items() if reached == path))
 
 
 def reach(copies: Sequence[Copy], tests: Sequence[str]) -> Reach:
@@ -374,7 +383,7 @@ def examine(mutant: Mutant, copy: Copy, tests: Sequence[str], reached: Reach, ex
 
 def _outcome(mutant: Mutant, copy: Copy, tests: Sequence[str], reached: Reach, expected: str) -> tuple[Outcome, str]:
     quick = reached.first(mutant)
-    if quick and (by := _failure(copy, quick)):
+    if quick and (by := _failure(copy, quick, QUICK_PATIENCE)):
         return "killed", by
     if copy.probe() == expected:
         return "looks equivalent", ""
@@ -382,9 +391,9 @@ def _outcome(mutant: Mutant, copy: Copy, tests: Sequence[str], reached: Reach, e
     return ("killed" if by else "survived"), by
 
 
-def _failure(copy: Copy, tests: Sequence[str]) -> str:
+def _failure(copy: Copy, tests: Sequence[str], patience: float = PATIENCE) -> str:
     # The first of the tests that fails; empty where none does.
-    code, output = copy.run(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests])
+    code, output = copy.run(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests], patience)
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
     return failed[1] if failed else "a run that hangs" if code == -1 else "a crash" if code else ""
 
@@ -398,6 +407,8 @@ def main() -> int:
     parser.add_argument("--tests", nargs="*", default=[], help="test files; all but the long tests if none is given")
     options = parser.parse_args()
     only = ROOT / options.only
+    state = _state()
+    found = kept_results(state)
     candidates = mutants(sorted(only.rglob("*.py")) if only.is_dir() else [only])
     chosen = random.Random(options.seed).sample(candidates, min(options.count, len(candidates)))  # noqa: S311
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
@@ -417,12 +428,34 @@ def main() -> int:
             finally:
                 copies.put(copy)
 
-        found = []
-        for each in pool.map(examined, chosen):
-            found.append(each)
+        running = [pool.submit(examined, mutant) for mutant in chosen if mutant not in found]
+        for done in as_completed(running):
+            each = found[done.result().mutant] = done.result()
+            keep(state, found.values())
             where = f"{each.mutant.path}:{each.mutant.line}"
             print(f"{len(found)} of {len(chosen)}: {each.outcome}: {where}", each.by, file=sys.stderr, flush=True)
-    return report(found)
+    return report([found[mutant] for mutant in chosen])
+
+
+def _state() -> str:
+    # What results are of: the package and the tests.
+    digest = hashlib.sha256()
+    for path in sorted((*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "tests").rglob("*.py"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def kept_results(state: str) -> dict[Mutant, Result]:
+    """Return the results that an interrupted run left, by the change; none of another state of the package."""
+    kept = records.read("mutation") if records.exists("mutation") else {}
+    results = kept["results"] if kept.get("of") == state else []
+    found = [Result(**{**each, "mutant": Mutant(**each["mutant"])}) for each in results]
+    return {each.mutant: each for each in found}
+
+
+def keep(state: str, found: Iterable[Result]) -> None:
+    """Keep results."""
+    records.write("mutation", {"of": state, "results": [asdict(each) for each in found]})
 
 
 def report(found: Sequence[Result]) -> int:
@@ -435,7 +468,6 @@ def report(found: Sequence[Result]) -> int:
     share = counts["killed"] / max(1, sum(counts.values()))
     equivalent = len(found) - sum(counts.values())
     print(f"{counts['killed']} killed, {counts['survived']} survived ({share:.0%}), {equivalent} look equivalent")
-    records.write("mutation", [asdict(each) for each in found])
     return share < 0.95
 
 

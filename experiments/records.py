@@ -19,6 +19,11 @@ def read(name: str) -> Any:
     return json.loads((KEPT / f"{name}.json").read_text())
 
 
+def exists(name: str) -> bool:
+    """Whether something was kept of an experiment."""
+    return (KEPT / f"{name}.json").is_file()
+
+
 def write(name: str, result: Any) -> Path:
     """Write what an experiment measured, and return where."""
     path = Path(os.environ.get(ELSEWHERE, KEPT)) / f"{name}.json"

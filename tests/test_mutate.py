@@ -1,11 +1,13 @@
 """Random changes of the package: what is changed, and what counts as noticed."""
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from experiments.mutate import PACKAGE, ROOT, Finder, Mutant, Reach, Result, mutants, report
+from experiments import records
+from experiments.mutate import PACKAGE, ROOT, Finder, Mutant, Reach, Result, keep, kept_results, mutants, report
 
 
 def changed(code):
@@ -76,11 +78,25 @@ def test_quickest_tests_that_reach_a_line_come_first():
     reached = Reach({("a.py", 3): frozenset({"slow", "quick", "long"}), ("a.py", 4): frozenset({"other"})}, seconds)
 
     assert reached.first(mutant) == ["quick", "slow"]
+    assert reached.first(replace(mutant, line=1)) == ["other", "quick", "slow"]  # runs when the file is imported
+
+
+def test_results_are_kept_for_the_same_package(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(records, "KEPT", tmp_path)
+    monkeypatch.delenv(records.ELSEWHERE, raising=False)
+    result = Result(
+        Mutant("a.py", 1, "constant", 0, 1, "2"), "x = 1", "x = 2", "killed", "tests/test_a.py::test", 1.0
+    )
+
+    assert kept_results("one") == {}
+    keep("one", [result])
+
+    assert kept_results("one") == {result.mutant: result}
+    assert kept_results("other") == {}
 
 
 @pytest.mark.parametrize(("killed", "survived", "code"), [(19, 1, 0), (18, 1, 1), (0, 0, 1)])
-def test_report_fails_below_95_percent(killed, survived, code, monkeypatch, tmp_path: Path, capsys):
-    monkeypatch.setenv("RNNCHECK_RESULTS", str(tmp_path))
+def test_report_fails_below_95_percent(killed, survived, code, capsys):
     mutant = Mutant("a.py", 1, "constant", 0, 1, "2")
     outcomes = ["killed"] * killed + ["survived"] * survived + ["looks equivalent"] * 5
     found = [Result(mutant, "x = 1", "x = 2", outcome, "", 1.0) for outcome in outcomes]
@@ -91,4 +107,3 @@ def test_report_fails_below_95_percent(killed, survived, code, monkeypatch, tmp_
     assert printed.endswith(
         f"{killed} killed, {survived} survived ({killed / max(1, killed + survived):.0%}), 5 look equivalent\n"
     )
-    assert (tmp_path / "mutation.json").is_file()
