@@ -383,6 +383,12 @@ def test_bend_does_not_widen_the_bound(name):
     ).all()
 
 
+def test_bend_does_not_widen_the_noise():
+    argument = Rounded(np.array([[-3e-6, -1e-7, 1e-7, 3e-6]]), np.full((1, 4), 1e-12), np.full((1, 4), 1e-5), FLOAT32)
+
+    assert activate(Activation("relu"), argument).variance.tolist() == [[1e-12] * 4]
+
+
 ELEMENTARY = {name: value for name, value in vars(activations).items() if isinstance(value, Elementary)}
 FUNCTIONS = {**ELEMENTARY, "rsqrt": rsqrt}  # which no activation needs
 POSITIVE = ("log", "sqrt", "rsqrt")

@@ -135,6 +135,16 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_masked_softmax_leaves_out_what_is_masked_in_every_format(dtype):
+    x = Rounded(np.array([[1.0, 2.0, 3.0]]), np.zeros((1, 3)), np.zeros((1, 3)), PRECISIONS[dtype])
+
+    result = LAYERS["Softmax"].apply([x, np.array([[True, False, True]])], {}, {"axis": -1})
+
+    expected = np.exp([1.0, -np.inf, 3.0]) / np.exp([1.0, 3.0]).sum()
+    np.testing.assert_allclose(result.value[0], expected, rtol=1e-12)
+
+
 @pytest.fixture(autouse=True)
 def _quiet():
     """As the replay runs: what overflows or is no number shows in the result."""

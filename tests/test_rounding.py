@@ -1027,6 +1027,14 @@ def test_bound_of_sorted_prefix_sums_covers_errors_that_change_the_order():
     assert (result.bound >= [[0.4, 0.5]]).all()
 
 
+def test_product_of_factors_near_zero_takes_each_three_deviations_out():
+    a, b = (Rounded(np.array([value]), np.array([4e-14]), np.array([1e-6]), FLOAT32) for value in (0.0, 1e-7))
+
+    expected = (1e-14 + 9.0 * 4e-14) * 4e-14 + 9.0 * 4e-14 * 4e-14
+    np.testing.assert_allclose((a * b).variance, expected, rtol=1e-12)
+    np.testing.assert_allclose((b * a).variance, expected, rtol=1e-12)
+
+
 # --- branches ---
 
 
