@@ -8,13 +8,12 @@
 Importing this loads NumPy and no framework; TensorFlow and Keras are imported where a model is built, read or run.
 """
 
-from rnncheck.api import compare, replay, verify
+from rnncheck.api import compare, extract, replay, verify
 from rnncheck.cases.case import NOTEBOOK, Case
 from rnncheck.checks.verdicts import Row, Verdict
 from rnncheck.equations.replay import Replayed
 from rnncheck.errors import InputError, RnncheckError, UnsupportedError
 from rnncheck.frameworks.keras.build import Built, build
-from rnncheck.frameworks.keras.extract import extract
 from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
 from rnncheck.report.entry import Entry
 from rnncheck.report.report import MismatchError, Report

@@ -1,4 +1,4 @@
-"""The Python functions: verify, compare, replay."""
+"""The Python functions: verify, compare, extract, replay."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, how_to_run, model_job
 from rnncheck.jobs.judge import judge_recording, run_and_judge
+from rnncheck.network import Network
 from rnncheck.report.report import Report
 
 
@@ -146,6 +147,21 @@ def compare(
     return judge_recording(
         subject, recording, related, precision=precision, tolerance=tolerance, blind_spots=blind_spots
     )
+
+
+def extract(model: Any) -> Network:
+    """Return the equations and the weights of a model as plain data.
+
+    Args:
+        model: a `Network`, a built Sequential or functional Keras model, or the path of a `.keras` or `.h5` file,
+            which is read without Keras.
+
+    Raises:
+        InputError: the file cannot be read, or a weight is NaN or infinite.
+        UnsupportedError: the model is not built, or has a layer, an option or a structure that rnncheck does not
+            replay.
+    """
+    return Subject.of(model).equations
 
 
 def replay(network: Any, inputs: Any, *, every_step: bool = False) -> Replayed:

@@ -115,6 +115,10 @@ def test_blind_spots_are_looked_for_where_somebody_asks(network, recording):
     assert (unasked.blind_spots, unasked.rows, unasked.precision) == ((), entry.rows, entry.precision)
 
 
+def test_a_network_is_what_is_extracted_from_it(network):
+    assert rnncheck.extract(network) is network
+
+
 def test_report_is_data(network, recording):
     (entry,) = rnncheck.compare(network, X, recording.outputs).entries
 

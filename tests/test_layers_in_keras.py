@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_layers import CASES, CONVOLUTIONS, Case
 
+import rnncheck
 from rnncheck.equations.layers import LAYERS
 from rnncheck.equations.windows import convolve
 from rnncheck.network import Activation
@@ -282,3 +283,20 @@ def test_exact_layers_take_rounded_numbers_of_a_free_run(rng, kind):
         np.testing.assert_array_equal(result.value, made.plain())
         assert (np.broadcast_to(result.bound, result.shape) <= 0.5).all()
         assert np.max(result.bound) == 0.5
+
+
+WITH_WEIGHTS = ("Dense", "Conv1D", "PReLU", "LayerNormalization", "BatchNormalization", "Embedding")
+
+
+@pytest.mark.parametrize("kind", WITH_WEIGHTS)
+def test_every_weight_of_a_layer_is_read(rng, kind, tmp_path):
+    made = make(next(case for case in CASES.values() if case.kind == kind), rng)
+    inputs = [keras.Input(shape, dtype=x.dtype) for shape, x in zip(made.case.shapes, made.inputs, strict=True)]
+    model = keras.Model(inputs, made.layer(*inputs))
+    model.save(tmp_path / "model.keras")
+
+    for source in (model, tmp_path / "model.keras"):
+        (read,) = rnncheck.extract(source).layers
+        assert {name: array.tolist() for name, array in read.weights.items()} == {
+            variable.name: variable.numpy().tolist() for variable in made.layer.weights
+        }
