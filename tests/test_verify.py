@@ -65,6 +65,19 @@ def test_keras_matches_at_every_size(sizes):
     assert_matches(verify_case(Case(**dict(zip("NTDMK", sizes, strict=True)))))
 
 
+@pytest.mark.parametrize(
+    ("wrapper", "inside"),
+    [
+        ("time_distributed", {"time_distributed/lstm"}),
+        ("bidirectional", {"bidirectional/forward_lstm", "bidirectional/backward_lstm"}),
+    ],
+)
+def test_layers_inside_a_wrapper_have_rows_of_their_own(wrapper, inside):
+    entry = verify_case(Case(**SIZES, layer="lstm", wrapper=wrapper))
+
+    assert {row.layer for row in entry.rows if "/" in row.layer} == inside
+
+
 def test_notebook_matches():
     assert_matches(verify_case(NOTEBOOK))
 
