@@ -3,10 +3,9 @@
     python -m experiments.mutate [--count 150] [--seed 0] [--only rnncheck/equations] [--tests tests/test_cells.py]
 
 The tests first run once unchanged, to learn which of them reach which line and how long each takes. Every change is
-then made in a copy of the checkout, and the quickest tests that reach its line run, or its file where no test reaches
-the line: it may run when the file is imported, or in another process. If they pass, and some of them do reach the
-line, PROBE runs: where that prints the same as before, to the last digit, the change looks equivalent, and a person
-must judge it. Else all tests run.
+then made in a copy of the checkout, and the quickest tests that reach its line run, or its file, where the line runs
+when the file is imported. If they pass, PROBE runs: where that prints the same as before, to the last digit, the
+change looks equivalent, and a person must judge it; else all tests run.
 
 Each result is kept at once, and a run that was interrupted goes on where it ended, unless the package or the tests
 have changed since.
@@ -313,17 +312,14 @@ class Reach:
     def first(self, mutant: Mutant) -> list[str]:
         """Return the quickest tests that reach a mutant's line, as many as QUICK seconds allow."""
         chosen, total = [], 0.0
-        reaching = self.reaching(mutant) or self._reaching_file(mutant.path)
+        # What runs when a file is imported belongs to no test: those that reach any of its lines count.
+        reaching = self.tests.get((mutant.path, mutant.line)) or self._reaching_file(mutant.path)
         for test in sorted(reaching, key=lambda test: (self.seconds.get(test, 0.0), test)):
             total += self.seconds.get(test, 0.0)
             if total > QUICK:
                 break
             chosen.append(test)
         return chosen
-
-    def reaching(self, mutant: Mutant) -> frozenset[str]:
-        """Return the tests that reach a mutant's line in their own process."""
-        return self.tests.get((mutant.path, mutant.line), frozenset())
 
     def _reaching_file(self, path: str) -> frozenset[str]:
         return frozenset().union(*(tests for (reached, _), tests in self.tests.items() if reached == path))
@@ -389,7 +385,7 @@ def _outcome(mutant: Mutant, copy: Copy, tests: Sequence[str], reached: Reach, e
     quick = reached.first(mutant)
     if quick and (by := _failure(copy, quick, QUICK_PATIENCE)):
         return "killed", by
-    if reached.reaching(mutant) and copy.probe() == expected:
+    if copy.probe() == expected:
         return "looks equivalent", ""
     by = _failure(copy, [*tests] or ["tests"])
     return ("killed" if by else "survived"), by
