@@ -180,5 +180,5 @@ def replay(network: Any, inputs: Any, *, every_step: bool = False) -> Replayed:
         InputError: an array does not fit the network.
         UnsupportedError: the model has something that rnncheck does not replay.
     """
-    of = Subject.of(network).equations
+    of = extract(network)
     return run_equations(of, check_inputs(of, inputs), every_step=every_step)

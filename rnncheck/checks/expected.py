@@ -9,14 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from rnncheck.checks.blocks import (
-    Block,
-    axis_names,
-    cut_in_blocks,
-    rows_of,
-    sample_parts,
-    whole_block,
-)
+from rnncheck.checks.blocks import Block, axis_names, cut_in_blocks, rows_of, sample_parts, whole_block
 from rnncheck.checks.observed import Call, Samples, Steps
 from rnncheck.checks.scores import Comparison, Summary, compare
 from rnncheck.checks.thresholds import ALARMING
@@ -298,8 +291,8 @@ Checked = Recurrent | Stateless
 
 def checked_in(layer: Layer, calls: Sequence[Call]) -> list[Checked]:
     """Return a layer as it is checked in each call; nothing where too little was seen in one of them."""
-    in_calls = [checked for call in calls if (checked := _checked_in(layer, call)) is not None]
-    return in_calls if len(in_calls) == len(calls) else []
+    by_call = [checked for call in calls if (checked := _checked_in(layer, call)) is not None]
+    return by_call if len(by_call) == len(calls) else []
 
 
 def _checked_in(layer: Layer, call: Call) -> Checked | None:
@@ -316,9 +309,11 @@ def _checked_in(layer: Layer, call: Call) -> Checked | None:
 Strand = list[tuple[Checked, Block]]
 
 
-def strands_of(in_calls: Sequence[Checked]) -> list[Strand]:
+def strands_of(by_call: Sequence[Checked]) -> list[Strand]:
     """Return the strands of a layer through all calls."""
-    by_call = [[[(checked, block) for block in blocks] for blocks in checked.strands()] for checked in in_calls]
-    if any(len(strands) != len(by_call[0]) for strands in by_call):  # calls of different lengths
-        return [[pair for strands in by_call for strand in strands for pair in strand]]
-    return [[pair for strand in strands for pair in strand] for strands in zip(*by_call, strict=True)]
+    strands_by_call = [
+        [[(checked, block) for block in blocks] for blocks in checked.strands()] for checked in by_call
+    ]
+    if any(len(strands) != len(strands_by_call[0]) for strands in strands_by_call):  # calls of different lengths
+        return [[pair for strands in strands_by_call for strand in strands for pair in strand]]
+    return [[pair for strand in strands for pair in strand] for strands in zip(*strands_by_call, strict=True)]

@@ -13,10 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncheck.checks.blocks import (
-    in_threads,
-    with_calls,
-)
+from rnncheck.checks.blocks import in_threads, with_calls
 from rnncheck.checks.expected import Checked, Look, Recurrent, Strand, checked_in, strands_of
 from rnncheck.checks.observed import Call
 from rnncheck.checks.scores import Comparison, Summary, alike
@@ -75,14 +72,14 @@ class Differences:
 
 def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
     """Return every difference of a layer for each call, which `step_rows` sums up; none where too little was seen."""
-    in_calls = checked_in(layer, calls)
+    by_call = checked_in(layer, calls)
     careful = Look(Analysis(), layer)
     found = {
         id(checked): Differences(np.empty(checked.actual.shape), np.empty(checked.actual.shape))
-        for checked in in_calls
+        for checked in by_call
     }
     with np.errstate(all="ignore"):
-        for strand in strands_of(in_calls):
+        for strand in strands_of(by_call):
             memory = None
             for checked, block in strand:
                 piece, memory = checked.piece(block, careful, memory)
@@ -99,10 +96,10 @@ def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
 
 
 def _rows(layer: Layer, calls: Sequence[Call]) -> list[Row]:
-    in_calls = checked_in(layer, calls)
-    if not in_calls or layer.kind in HELPERS:
+    by_call = checked_in(layer, calls)
+    if not by_call or layer.kind in HELPERS:
         return []
-    compared = in_threads(partial(_check_strand, Looks.at(layer, in_calls)), strands_of(in_calls))
+    compared = in_threads(partial(_check_strand, Looks.at(layer, by_call)), strands_of(by_call))
     return [
         judge(
             reduce(Found.__add__, (found[output] for found in compared if output in found)).with_bound(),
@@ -111,7 +108,7 @@ def _rows(layer: Layer, calls: Sequence[Call]) -> list[Row]:
             check=Check.STEP,
             shape=with_calls(shape, len(calls)),
         )
-        for output, shape in in_calls[0].shapes.items()
+        for output, shape in by_call[0].shapes.items()
     ]
 
 
@@ -129,12 +126,12 @@ class Looks(NamedTuple):
         return cls(careful, careful, Look(Analysis(matrix=OrderedMatrix), layer))
 
     @classmethod
-    def at(cls, layer: Layer, in_calls: Sequence[Checked]) -> Looks:
+    def at(cls, layer: Layer, by_call: Sequence[Checked]) -> Looks:
         """Return those for a layer."""
         looks = cls.with_bounds(layer)
-        few = sum(checked.actual.size for checked in in_calls) <= FEW
+        few = sum(checked.actual.size for checked in by_call) <= FEW
         # A bound takes products of its own: it is worth leaving out where there are many.
-        if few or not KERNELS & set(layer.weights) or not all(checked.by_row for checked in in_calls):
+        if few or not KERNELS & set(layer.weights) or not all(checked.by_row for checked in by_call):
             return looks
         return looks._replace(first=Look(Analysis(Bounds.LEFT_OUT), layer))
 

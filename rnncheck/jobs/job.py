@@ -33,9 +33,12 @@ class Job:
     blind_spots: bool = False  # whether to look for the faults that a run which matches could not have shown
 
 
-def how_to_run(paths: Sequence[str], *, metamorphic: bool, **how: Any) -> dict[str, Any]:
+def how_to_run(
+    paths: Sequence[str], *, metamorphic: bool, tolerance: Tolerance | None, blind_spots: bool
+) -> dict[str, Any]:
     """Return those fields of a Job that say how to run it, from options of `rnncheck.verify`."""
-    return {"paths": named_paths(paths), "relations": tuple(RELATIONS) if metamorphic else (), **how}
+    relations = tuple(RELATIONS) if metamorphic else ()
+    return {"paths": named_paths(paths), "relations": relations, "tolerance": tolerance, "blind_spots": blind_spots}
 
 
 def case_job(case: Case, **how: Any) -> Job:
