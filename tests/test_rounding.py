@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnncheck.equations.activations import sigmoid, tanh
 from rnncheck.equations.replay import stack
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.products import Matrix, OrderedMatrix
@@ -1629,3 +1630,92 @@ def test_operation_with_bounds_carries_one_for_every_number(operation):
     bound = np.broadcast_to(result.bound, result.shape)
     assert np.isfinite(bound).all()
     assert (bound >= 0.0).all()
+
+
+# --- near the largest number of a format ---
+
+
+def assert_unknown_where_it_may_leave_the_range(result, actual):
+    """A number that may be an infinity or NaN has a noise without limit, unless it must be that infinity."""
+    value, noise = result.value, np.broadcast_to(result.noise, result.shape)
+    rounded = result.precision.round(value)
+    left = ~np.isfinite(actual)
+    agrees = np.isinf(rounded) & (rounded == actual)
+    assert (np.isinf(noise) | agrees)[left].all()
+    # And where it is known that it left the range, it did.
+    sure = np.isfinite(noise) & (np.abs(value) - 8.0 * noise > result.precision.largest)
+    assert left[sure].all()
+
+
+every_bounds = pytest.mark.parametrize("bounds", [Bounds.CARRIED, Bounds.FREE], ids=["bounds", "free"])
+
+
+@every_coarse_format
+@every_order
+@every_bounds
+@pytest.mark.parametrize("n", [2, 5, 40])
+def test_partial_sums_that_may_leave_the_range_make_noise_infinite(rng, name, order, bounds, n):
+    machine, limits = Machine(name), PRECISIONS[name]
+    size = np.sqrt(limits.largest / n)
+    a = numbers(rng, name, (200, n), scale=size * np.exp2(rng.uniform(-8.0, 3.0, (200, 1))))
+    w = numbers(rng, name, (n, 3), scale=size)
+
+    result = exact(a, name).value @ Matrix(w.astype(np.float64), limits, bounds)
+    with np.errstate(all="ignore"):
+        actual = order(machine, products(machine, a, w), rng).astype(np.float64)
+
+    assert 0.05 < np.isfinite(actual).mean() < 0.95
+    assert_unknown_where_it_may_leave_the_range(result, actual)
+    assert np.isfinite(result.noise).mean() > 0.05
+
+
+@every_coarse_format
+@every_bounds
+@pytest.mark.parametrize("operation", ["x+y", "x-y", "x*y", "x/y"])
+def test_result_that_may_leave_the_range_has_infinite_noise(rng, name, operation, bounds):
+    machine, precision, evaluate = Machine(name), PRECISIONS[name], EXPRESSIONS[operation]
+    is_sum = operation in {"x+y", "x-y"}
+    size = precision.largest if is_sum else np.sqrt(precision.largest)
+    y_size = 1.0 / size if operation == "x/y" else size
+    spread = np.exp2(-3.0 if is_sum else 0.0)
+    with np.errstate(over="ignore"):
+        x, y = (numbers(rng, name, 500, scale=spread * each) for each in (size, y_size))
+        x, y = (np.clip(each, -precision.largest, precision.largest).astype(DTYPES[name]) for each in (x, y))
+        actual = evaluate(Computed(x, machine), Computed(y, machine), lambda c: c).array.astype(np.float64)
+
+    value = [np.asarray(each, np.float64) for each in (x, y)]
+    zeros = np.zeros(500)
+    result = evaluate(
+        *(Rounded(each, zeros, zeros, precision, bounds=bounds) for each in value),
+        lambda c: c,
+    )
+
+    assert 0.05 < np.isfinite(actual).mean() < 0.98
+    assert_unknown_where_it_may_leave_the_range(result, actual)
+    assert np.isfinite(result.noise).mean() > 0.05
+
+
+@every_bounds
+def test_noise_of_sums_over_units_is_infinite_where_partial_sums_leave_the_range(bounds):
+    terms = np.array([[60000.0, 60000.0, -60000.0, 1.0], [600.0, 600.0, -600.0, 1.0], [6e4, 6e4, 6e4, 6e4]])
+    result = Rounded(terms, np.zeros((3, 4)), np.zeros((3, 4)), PRECISIONS["float16"], bounds=bounds).sum()
+
+    expected = [np.inf, 0.0, 0.0 if bounds is Bounds.CARRIED else np.inf]
+    assert np.isinf(result.noise[:, 0]).tolist() == np.isinf(expected).tolist()
+
+
+def test_relu_of_what_may_be_nan_may_be_nan():
+    x = Rounded(np.array([np.nan, -1.0]), np.array([np.inf, 1e-14]), None, FLOAT32, bounds=Bounds.FREE)
+
+    result = x.branch(0.0, 0.0, x)
+
+    assert not np.isfinite(result.noise[0])
+    assert np.isfinite(result.noise[1])
+
+
+@pytest.mark.parametrize("bounds", list(Bounds))
+def test_function_that_keeps_zero_keeps_an_exact_zero(bounds):
+    zero = Rounded(np.zeros(3), np.zeros(3), np.zeros(3), FLOAT32, bounds=bounds)
+
+    assert (tanh(zero).variance == 0.0).all()
+    assert (sigmoid(zero).variance > 0.0).all()

@@ -45,6 +45,12 @@ class Precision:
         return (4.0**-self.digits + _REPLAY_ROUNDOFF**2) / 3.0
 
     @cached_property
+    def safe_variance(self) -> float:
+        """A variance below which a rounded number is far below the largest: w·v², for v an eighth of that."""
+        eighth = self.largest / 8.0
+        return self.unit_variance * eighth * eighth
+
+    @cached_property
     def least_variance(self) -> float:
         """The least variance of a number: that of underflow, but not less than float64 holds in full."""
         return max(self.underflow**2, float(np.finfo(np.float64).tiny))

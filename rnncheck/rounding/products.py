@@ -16,6 +16,8 @@ from rnncheck.rounding.precision import Precision
 from rnncheck.rounding.rounded import (
     Bounds,
     Rounded,
+    of_product,
+    of_sum,
     plus,
     product_roundings,
     product_weights,
@@ -98,9 +100,11 @@ class Matrix:
         variance = product(squares(a, w * of_energy * self._scale**2, self._type), self._squared)
         variance = plus(variance, squares(value, w * of_value, self._type))
         if self.bounds is not Bounds.CARRIED:
+            variance = of_product(self.precision, n, variance)
             return Rounded(value, variance, None, self.precision, bounds=self.bounds)
-        roundings = product_roundings(self.precision, n)
-        return Rounded(value, variance, n * self.precision.underflow, self.precision, self.magnitude(a), roundings)
+        magnitude, roundings = self.magnitude(a), product_roundings(self.precision, n)
+        variance = of_sum(self.precision, value, magnitude, variance)
+        return Rounded(value, variance, n * self.precision.underflow, self.precision, magnitude, roundings)
 
 
 class OrderedMatrix(Matrix):

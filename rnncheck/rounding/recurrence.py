@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck.network import Array
-from rnncheck.rounding.rounded import CROSS, Rounded, plus, squares, variance_type
+from rnncheck.rounding.rounded import CROSS, Rounded, plus, squares, variance_type, within
 
 
 def recurrence(a: Rounded, b: Rounded, start: Rounded, counts: Array | None = None) -> Rounded:
@@ -53,11 +53,12 @@ def recurrence(a: Rounded, b: Rounded, start: Rounded, counts: Array | None = No
         own = squares(c[:-1], 1.0, of_type) * plus(square * w, a.variance)
         own = plus(plus(own, b.variance), squares(c[1:], w, of_type))
         q = linear(steepness, np.sqrt(own), np.sqrt(start.variance))
+        variance = within(precision.largest, np.abs(c), np.square(q))
         if not a.bounded:
-            return a.like(c, np.square(q), None)
+            return a.like(c, variance, None)
         before, after, ea = np.abs(c[:-1]), np.abs(c[1:]), a.bound
         inherited = (1.0 + u) ** 2 * (np.abs(a.value) + ea)
         of_step = (1.0 + u) * before * ea + u * np.abs(a.value) * before + precision.underflow + b.bound
         e = linear(inherited, (1.0 + u) * of_step + u * after, start.bound)
         e[np.isnan(e)] = np.inf
-    return a.like(c, np.square(q), e)
+    return a.like(c, variance, e)

@@ -31,8 +31,9 @@ k(n-k)/(n(n-1))·Q + k(k-1)/(n(n-1))·v², and the terms above are its sum over 
 tiny is `Precision.underflow`: products, functions and casts may flush to zero. Sums do not have it, since in gradual
 underflow they are exact where it would count.
 
-Where f(a) or a * b may exceed the largest number of the format, its variance is infinite: the implementation may hold
-an infinity there, and whatever follows from that may be right.
+Where a result, a term, or a partial sum in some order may exceed the largest number of the format, the variance is
+infinite: the implementation may hold an infinity or NaN there, and whatever follows from that may be right. Partial
+sums are within Σ|a||W| where bounds are carried, else within sqrt(n·Q), by Cauchy and Schwarz.
 
 What only moves numbers (`Rounded.move`) moves e and q² with them; zeros that it adds are exact.
 
@@ -214,13 +215,14 @@ class Rounded:
         value = self.value + other.value
         variance = self._fresh_variance(value, self.variance, other.variance)
         if not self.bounded:
-            return self.like(value, variance, None)
+            return self.like(value, in_range(self.precision, value, variance), None)
+        terms = self._terms() + other._terms()
         return Rounded(
             value,
-            variance,
+            of_sum(self.precision, value, terms, variance),
             self.error + other.error,
             self.precision,
-            self._terms() + other._terms(),
+            terms,
             self.roundings + other.roundings + 1,
         )
 
@@ -242,15 +244,16 @@ class Rounded:
         inherited = _product_variance(self, other, np.multiply)
         if other is self and not is_nothing(inherited):
             inherited = 2.0 * inherited  # the factors err together
-        variance = self._fresh_variance(value, inherited)
+        variance = in_range(self.precision, value, self._fresh_variance(value, inherited))
         if not self.bounded:
-            return self.like(value, self._in_range(value, variance), None)
+            return self.like(value, variance, None)
+        for factor in (self, other):  # which an implementation may hold as an infinity
+            variance = within(self.precision.largest, np.abs(factor.value), variance)
         ea, eb = self.bound, other.bound
         error = EXACT if is_nothing(eb) else np.abs(self.value) * eb
         if not is_nothing(ea):
             error = error + (np.abs(other.value) + eb) * ea
-        error = self._round_off(value, error)
-        return self.like(value, self._in_range(value, variance), error)
+        return self.like(value, variance, self._round_off(value, error))
 
     def __truediv__(self, operand: Operand) -> Rounded:
         if isinstance(operand, int | float | np.ndarray):  # it may multiply by the rounded reciprocal
@@ -262,7 +265,7 @@ class Rounded:
         other = self.lift(operand)
         value = self.value / other.value
         inherited = (self.variance + np.square(value) * other.variance) / np.square(other.value)
-        variance = self._fresh_variance(value, inherited)
+        variance = in_range(self.precision, value, self._fresh_variance(value, inherited))
         if not self.bounded:
             return self.like(value, variance, None)
         clearance = np.maximum(np.abs(other.value) - other.bound, 0.0)
@@ -298,11 +301,12 @@ class Rounded:
         variance = self.precision.unit_variance * (of_value * np.square(value) + of_energy * energy)
         variance = variance + _product_variance(self, other, np.matmul)
         if not self.bounded:
-            return self.like(value, variance, None)
+            return self.like(value, of_product(self.precision, n, variance), None)
         ea, eb = self._full(self.bound), other._full(other.bound)
         error = np.abs(a) @ eb + ea @ (np.abs(b) + eb) + n * self.precision.underflow
-        roundings = product_roundings(self.precision, n)
-        return Rounded(value, variance, error, self.precision, np.abs(a) @ np.abs(b), roundings)
+        magnitude, roundings = np.abs(a) @ np.abs(b), product_roundings(self.precision, n)
+        variance = of_sum(self.precision, value, magnitude, variance)
+        return Rounded(value, variance, error, self.precision, magnitude, roundings)
 
     def _round_off(self, value: Array, error: Any) -> Any:
         # Add the rounding of one operation to the error that it inherits: e + u(|v| + e) + tiny.
@@ -324,21 +328,15 @@ class Rounded:
             inherited *= self.variance
             variance = plus(variance, inherited)
         if floor := float(of_variance(self.precision.least_variance)):  # 0 where float32 does not hold it
-            variance += floor
+            np.add(variance, floor, out=variance, where=value != 0.0)  # f(0) = 0 is exact
         if function.largest >= self.precision.largest:
-            variance = self._in_range(value, variance)
+            variance = in_range(self.precision, value, variance)
         if not self.bounded:
             return self.like(value, variance, None)
         bound = self.bound
         steepest = function.steepest(self.value, slope, bound)
         error = (1.0 + c * unit) * steepest * bound + c * unit * size + self.precision.underflow
         return self.like(value, variance, error)
-
-    def _in_range(self, value: Array, variance: Array) -> Array:
-        # The variance of a result, infinite where the implementation may hold an infinity.
-        if variance.dtype == np.float32 and self.precision.largest > 1e38:
-            return variance  # which is infinite long before
-        return np.where(np.abs(value) + REACH * np.sqrt(variance) > self.precision.largest, np.inf, variance)
 
     def branch(self, at: float, below: Operand, above: Operand, *, jumps: bool = False) -> Rounded:
         """Return `above` where self > at, else `below`.
@@ -354,7 +352,8 @@ class Rounded:
 
         def widened(reach: Any, of_low: Any, of_high: Any, gap: Any) -> Array:
             own, other = np.where(is_above, of_high, of_low), np.where(is_above, of_low, of_high)
-            wider: Array = np.where(distance <= reach, np.maximum(own, other + gap), own)
+            # NaN is on either side: implementations differ in what max(NaN, 0) is.
+            wider: Array = np.where(distance > reach, own, np.maximum(own, other + gap))
             return wider
 
         reach = EXACT if is_nothing(self.variance) else REACH * self.noise
@@ -370,10 +369,11 @@ class Rounded:
         variance = self._full(self.variance).sum(axis, keepdims=True)
         variance = variance + _summation_variance(self.precision, n, energy, value)
         if not self.bounded:
-            return self.like(value, variance, None)
+            return self.like(value, in_range(self.precision, np.sqrt(n * energy), variance), None)
         error = self._full(self.bound).sum(axis, keepdims=True)
-        reach = np.abs(self.value).sum(axis, keepdims=True) + error
-        return self.like(value, variance, error + self.precision.gamma(n - 1) * reach)
+        magnitude = np.abs(self.value).sum(axis, keepdims=True)
+        variance = of_sum(self.precision, value, magnitude, variance)
+        return self.like(value, variance, error + self.precision.gamma(n - 1) * (magnitude + error))
 
     def max(self, axis: int = -1) -> Rounded:
         """Return the largest element over an axis; the axis stays, with length 1."""
@@ -508,6 +508,49 @@ def plus(variance: Any, more: Any) -> Any:
         variance += more
         return variance
     return variance + more
+
+
+def within(limit: float, reach: Array, variance: Any) -> Any:
+    """Return a variance, infinite where the reach of a number is not below a limit."""
+    if _all_below(limit, reach):
+        return variance
+    return np.where(reach < limit, variance, np.inf).astype(np.result_type(variance))
+
+
+def _all_below(limit: float, numbers: Array) -> bool:
+    return limit > float(np.finfo(numbers.dtype).max) or bool(numbers.max(initial=0.0) < limit)
+
+
+def in_range(precision: Precision, value: Array, variance: Any) -> Any:
+    """Return the variance of a rounded result, infinite where the implementation may hold an infinity."""
+    if _all_below(precision.safe_variance, variance):
+        return variance
+    return within(precision.largest, np.abs(value) + REACH * np.sqrt(variance), variance)
+
+
+def of_product(precision: Precision, n: int, variance: Any) -> Any:
+    """Return the variance of a sum of n products, infinite where a partial sum may reach a quarter of the range.
+
+    Its own variance tells: none is larger than sqrt(n·Q), and w·Q is part of it.
+    """
+    _, of_energy = product_weights(precision, n)
+    return within(4.0 * precision.safe_variance * of_energy / n, variance, variance)
+
+
+def of_sum(precision: Precision, value: Array, magnitude: Array, variance: Any) -> Any:
+    """Return the variance of a sum, infinite where a partial sum may exceed the range and the whole need not.
+
+    Args:
+        precision: of the implementation.
+        value: v.
+        magnitude: the sum of the absolute terms.
+        variance: q².
+    """
+    if np.max(magnitude, initial=0.0) < precision.largest:
+        return variance
+    size = np.abs(value)
+    is_sure = (size - REACH * np.sqrt(variance) >= precision.largest) & (magnitude - size < precision.largest)
+    return np.where((magnitude < precision.largest) | is_sure | ~np.isfinite(value), variance, np.inf)
 
 
 def _product_variance(a: Rounded, b: Rounded, times: Callable[[Any, Any], Any]) -> Any:
