@@ -154,6 +154,7 @@ def test_dictionary_is_what_the_contract_says():
                         "worst": {"n": 0, "t": 4, "unit": 3},
                         "first": None,
                         "verdict": "match",
+                        "unjudged": 0,
                     }
                 ],
                 "notes": ["a note"],
@@ -179,6 +180,7 @@ def test_dictionary_is_what_the_contract_says():
                         "worst": {"n": 0, "t": 4, "unit": 3},
                         "first": {"n": 1, "t": 2, "unit": 0},
                         "verdict": "mismatch",
+                        "unjudged": 0,
                     },
                     {
                         "layer": "gru",
@@ -193,6 +195,7 @@ def test_dictionary_is_what_the_contract_says():
                         "worst": None,
                         "first": None,
                         "verdict": "error",
+                        "unjudged": 0,
                     },
                 ],
                 "notes": [],
@@ -206,7 +209,7 @@ def test_dictionary_is_what_the_contract_says():
 def test_dictionary_holds_plain_values_only():
     (row,) = report_of(MATCH).to_dict()["cases"][0]["rows"]
 
-    assert {type(value) for value in row.values()} == {str, list, float, dict, type(None)}
+    assert {type(value) for value in row.values()} == {str, list, float, int, dict, type(None)}
 
 
 def test_frame_has_a_line_for_each_row():
@@ -229,6 +232,7 @@ def test_frame_has_a_line_for_each_row():
         "worst",
         "first",
         "verdict",
+        "unjudged",
     ]
     assert list(frame["case"]) == ["one", "one", "two"]
     assert list(frame["check"]) == ["step", "end_to_end", "step"]
@@ -397,13 +401,18 @@ def test_nothing_counts_as_compared_where_nothing_was():
 
 
 def test_row_that_does_not_decide_is_explained():
-    text = " ".join(lines(report_of(MATCH, UNCOUNTED)))
+    why = "16 of 16 numbers, the first at n=0 unit=0, cannot be judged"
+    uncounted = replace(UNCOUNTED, detail=why)
 
-    assert (
-        "note: dense output: the end-to-end difference cannot be judged, because errors were amplified too far or "
-        "are too large a share of the signal; every step on the way was checked instead."
-    ) in text
-    assert text.endswith("1 match")
+    one = " ".join(lines(report_of(MATCH, uncounted)))
+    several = lines(Report({}, (Entry("a case", (MATCH, uncounted)), Entry("another", (MATCH, uncounted)))))
+
+    assert f"note: dense output: {why}. Every step on the way was checked instead." in one
+    assert one.endswith("1 match")
+    note = (
+        "note: dense output: the end-to-end difference cannot be judged. Every step on the way was checked instead."
+    )
+    assert several.count(note) == 1
 
 
 def test_failed_entries_are_shown_with_the_command_that_runs_them_again():

@@ -622,7 +622,8 @@ def test_overflow_on_both_sides_agrees(signs):
 
     assert np.isinf(states).any()
     assert np.isnan(states).any() == signs
-    assert set(verdicts(rows).values()) == {"match"}
+    # Where terms of both signs leave the range, another order of summing them might not end in the same NaN.
+    assert verdicts(rows)["rnn", "h", "step"] == ("undecidable" if signs else "match")
 
 
 def test_infinity_of_the_other_sign_is_a_mismatch():
@@ -663,7 +664,7 @@ def test_states_that_end_in_other_infinities_are_noted():
 
     (note,) = report.entries[0].notes
     assert note.startswith("layer 'rnn': the run that shows the states ends in other numbers than the plain run")
-    assert report.verdict is Verdict.MISMATCH
+    assert report.verdict is Verdict.UNDECIDABLE
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-25, 1e10, 1e18, 1e22, 1e30])

@@ -65,7 +65,7 @@ def test_rows_are_those_of_each_network_alone(network):
                     [getattr(row, name) for name in numbers], [getattr(alone, name) for name in numbers], rtol=1e-6
                 )
                 assert (row.verdict, row.shape, row.layer) == (alone.verdict, alone.shape, alone.layer)
-                assert (row.worst, row.decides) == (alone.worst, alone.decides)
+                assert (row.worst, row.decides, row.unjudged) == (alone.worst, alone.decides, alone.unjudged)
                 compared += 1
 
     assert compared > 20
@@ -92,10 +92,9 @@ def test_growth_is_each_networks_own():
     ((places, variants),) = in_variants(network, [wild, late], N)
 
     assert places == [0, 1]
-    assert [rows[0].verdict.value for rows in rows_of_variants(network, recordings, variants)] == [
-        "undecidable",
-        "mismatch",
-    ]
+    of_wild, of_late = (rows[0].unjudged for rows in rows_of_variants(network, recordings, variants))
+    assert 0 < of_wild < N * K  # some samples saturate, so that nothing grows in them
+    assert of_late == 0
 
 
 # --- what does not ---

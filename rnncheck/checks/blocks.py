@@ -57,6 +57,11 @@ def in_time(place: Place) -> tuple[int, ...]:
     return (*(place.get(axis, 0) for axis in first), *rest)
 
 
+def place_text(place: Place | None) -> str:
+    """Return a place as people read it: `n=0 t=3 unit=2`; empty for none."""
+    return " ".join(f"{axis}={index}" for axis, index in (place or {}).items())
+
+
 def rows_of(width: int) -> int:
     """Return how many rows a block takes for which so many numbers each are computed."""
     return max(1, LARGEST // width)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 from rnncheck.checks.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.checks.observed import disagreements, observe
 from rnncheck.checks.relations import Related
 from rnncheck.checks.steps import all_steps_match, step_rows, unseen
-from rnncheck.checks.verdicts import Row, failed_row
+from rnncheck.checks.verdicts import Check, Row, Verdict, failed_row
 from rnncheck.network import Network, Recording
+
+_LINED_UP = (
+    "the differences are larger than independent rounding errors add up to, but no larger than those of correct code "
+    "whose errors all lean one way; record the states, so that every step can be checked"
+)
 
 
 def check(
@@ -40,9 +47,11 @@ def check(
     # Errors of a whole run may line up beyond its noise; that is excused where every step on the way is right.
     vouched = all_steps_match(network, steps) and not notes
     hidden = unseen(network, calls)
-    ends = end_to_end_rows(
-        network, recordings, steps_checked=vouched, tolerance=tolerance, related=tried, sequences=hidden
-    )
+    compare_ends = partial(end_to_end_rows, network, recordings, related=tried, sequences=hidden)
+    ends = compare_ends(steps_checked=vouched, tolerance=tolerance)
+    if any(map(_may_have_lined_up, ends)):
+        wide = {(row.layer, row.output, row.check): row for row in compare_ends(may_line_up=True)}
+        ends = [_unless_lined_up(row, wide) for row in ends]
     failed = [failed_row(network.name, problem, name) for name, problem in problems.items() if problem]
     # What the equations say stands before what runs say of each other.
     rows = (*steps, *(row for row in ends if row.check not in tried), *(row for row in ends if row.check in tried))
@@ -53,6 +62,18 @@ def check(
         for layer in hidden
     )
     return (*rows, *failed), (*notes, *as_a_whole, *left_out)
+
+
+def _may_have_lined_up(row: Row) -> bool:
+    return row.verdict is Verdict.MISMATCH and not row.proven and row.check != Check.TOLERANCE
+
+
+def _unless_lined_up(row: Row, wide: Mapping[tuple[str, str, str], Row]) -> Row:
+    # A row of a whole run, whose mismatch is undecidable where errors that line up explain it; `wide` has the rows
+    # that allow for them.
+    if not _may_have_lined_up(row) or wide[row.layer, row.output, row.check].verdict is Verdict.MISMATCH:
+        return row
+    return replace(row, verdict=Verdict.UNDECIDABLE, first=None, detail=_LINED_UP)
 
 
 def _other_form(recordings: Sequence[Recording], related: Related) -> str:

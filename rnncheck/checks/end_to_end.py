@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from numbers import Real
 from types import MappingProxyType
@@ -13,7 +12,9 @@ from types import MappingProxyType
 import numpy as np
 
 from rnncheck.checks.blocks import in_threads, sample_parts, whole_block, with_calls
+from rnncheck.checks.lining_up import lined_up
 from rnncheck.checks.scores import Summary, compare, total
+from rnncheck.checks.thresholds import GROWTH_LIMIT
 from rnncheck.checks.verdicts import Check, Row, judge
 from rnncheck.equations.arithmetic import FREE_RUNNING, Analysis
 from rnncheck.equations.cells import widest
@@ -50,6 +51,10 @@ class _Comparison:
     # (what the equations give, what the plain run gave) -> what is expected, with the difference that is allowed.
     around: Callable[[X, Array], X]
 
+    def unsure(self, growths: Array) -> Array:
+        """Return the samples whose errors grew on the way beyond what noise tells; a tolerance needs no noise."""
+        return (growths > GROWTH_LIMIT) & (self.check is not Check.TOLERANCE)
+
 
 def end_to_end_rows(
     network: Network,
@@ -59,6 +64,7 @@ def end_to_end_rows(
     tolerance: Tolerance | None = None,
     related: Mapping[str, Sequence[Sequence[Array]]] = MappingProxyType({}),
     sequences: Sequence[str] = (),
+    may_line_up: bool = False,
 ) -> list[Row]:
     """Compare each output of the whole run with the replay's own run.
 
@@ -71,13 +77,19 @@ def end_to_end_rows(
             output one more row, held against what the implementation itself produced.
         sequences: recurrent layers whose recorded states are compared too, every step; each has a row, before those
             of the outputs. It is what can be said of states that are not known to be all that a step starts from.
+        may_line_up: whether the errors of different steps may all lean one way.
     """
     samples = len(recordings[0].inputs[0])
     # Not cut where something in the network, such as a mask, belongs to particular samples.
     parts = [slice(0, samples)] if network.knows_samples else sample_parts(samples, widest(network))
     comparisons = list(comparisons_of(recordings, tolerance, related))
-    compare = partial(compare_part, network, recordings, comparisons, FREE_RUNNING, sequences=sequences)
-    compared = [seen for (seen,) in in_threads(compare, parts)]
+
+    def compare_some(part: slice) -> _Compared:
+        extra = lined_up(network, recordings, part, sequences) if may_line_up else None
+        (seen,) = compare_part(network, recordings, comparisons, FREE_RUNNING, part, sequences, extra)
+        return seen
+
+    compared = in_threads(compare_some, parts)
     of_sequences = [
         judge(
             total(seen.of_sequences[number] for seen in compared),
@@ -85,7 +97,6 @@ def end_to_end_rows(
             output="h",
             check=Check.END_TO_END,
             shape=with_calls(recordings[0].states[name].shape, len(recordings)),
-            growth=max(seen.growth for seen in compared),
         )
         for number, name in enumerate(sequences)
     ]
@@ -109,7 +120,6 @@ def judged_outputs(
             check=comparison.check,
             shape=with_calls(recordings[0].outputs[position].shape, len(recordings)),
             steps_checked=steps_checked,
-            growth=max(seen.growth for seen in compared),
         )
         for number, ((position, tensor), comparison) in enumerate(product(enumerate(network.outputs), comparisons))
     ]
@@ -141,7 +151,6 @@ class _Compared:
     """What was seen of some samples through all calls."""
 
     summaries: list[Summary]  # by output and comparison
-    growth: float  # how far errors were amplified, in units of u
     of_sequences: list[Summary]  # by layer whose recorded states were compared
 
 
@@ -152,10 +161,20 @@ def compare_part(
     arithmetic: Analysis,
     samples: slice,
     sequences: Sequence[str] = (),
+    extra: Sequence[Mapping[int | str, Array]] | None = None,
 ) -> list[_Compared]:
-    """Replay some of the samples through all calls; return what was seen, for each run that the arithmetic does."""
+    """Replay some of the samples through all calls; return what was seen, for each run that the arithmetic does.
+
+    `extra` is noise besides, by call, then as `lined_up` names it.
+    """
+
+    def widened(expected: X, call: int, key: int | str) -> X:
+        if extra is None or not isinstance(expected, Rounded):
+            return expected
+        return expected.like(expected.value, expected.variance + np.square(extra[call][key]), None)
+
     states: States = {}
-    growths = np.zeros(arithmetic.runs)
+    growths = np.zeros(1)
     by_run: list[list[list[Summary]]] = [[] for _ in range(arithmetic.runs)]  # then by call, then as in _Compared
     of_sequences = [Summary()] * len(sequences)
     for index, recording in enumerate(recordings):
@@ -169,20 +188,22 @@ def compare_part(
         for number, name in enumerate(sequences):
             steps = recording.states[name][samples]
             block = whole_block(steps.shape, call, samples.start)
-            of_sequences[number] += compare(steps, replayed.sequences[name], block)
+            expected = widened(replayed.sequences[name], index, name)
+            of_sequences[number] += compare(steps, expected, block, growths > GROWTH_LIMIT)
         for run, by_call in enumerate(by_run):
             by_call.append([])
             for position, expected in enumerate(replayed.outputs):
                 plain = recording.outputs[position][samples]
                 # The runs' samples come one run's after the other's.
-                of_run = expected[run * len(plain) : (run + 1) * len(plain)]
+                rows = slice(run * len(plain), (run + 1) * len(plain))
+                of_run = widened(expected, index, position)[rows]
                 block = whole_block(plain.shape, call, samples.start)
                 for each in comparisons:
                     actual = each.outputs[index][position][samples]
-                    by_call[-1].append(compare(actual, each.around(of_run, plain), block))
+                    around = each.around(of_run, plain)
+                    by_call[-1].append(compare(actual, around, block, each.unsure(growths[rows])))
     return [
-        _Compared([total(summaries) for summaries in zip(*by_call, strict=True)], float(growth), of_sequences)
-        for by_call, growth in zip(by_run, growths, strict=True)
+        _Compared([total(summaries) for summaries in zip(*by_call, strict=True)], of_sequences) for by_call in by_run
     ]
 
 

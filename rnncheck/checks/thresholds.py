@@ -23,11 +23,11 @@ SUSPICIOUS = 5.0
 # A row with a higher score is looked at again, with its sums in index order, at n times the cost.
 ALARMING = 6.0
 
-# An end-to-end row whose noise is a larger share of the signal is undecidable: SCORE_LIMIT would let pass what
-# differs by sixteen per cent of the signal.
+# Numbers of a whole run whose noise is a larger share of their signal cannot be judged: SCORE_LIMIT would let pass
+# what differs by sixteen per cent of the signal.
 UNDECIDABLE_SHARE = 0.02
 
-# An end-to-end row is undecidable when errors were amplified to more than this many u on the way. Noise is carried
-# from step to step as if the errors of different units were independent, but amplified errors line up, and correct
-# code then scores far above SCORE_LIMIT; below, `make calibrate` found no such score.
+# Nor can those of a sample whose errors were amplified to more than this many u on the way. Noise is carried from
+# step to step as if the errors of different units were independent, but amplified errors line up, and correct code
+# then scores far above SCORE_LIMIT; below, `make calibrate` found no such score.
 GROWTH_LIMIT = 1000.0

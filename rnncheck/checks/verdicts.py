@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from rnncheck.checks.blocks import Place
+from rnncheck.checks.blocks import Place, place_text
 from rnncheck.checks.scores import Summary
-from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, GROWTH_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
+from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT
 
 
 class Verdict(StrEnum):
@@ -56,7 +56,8 @@ class Row:
             expected.
         decides: whether the overall verdict counts this row. An end-to-end row that is undecidable does not
             when every step on the way to that output was checked.
-        detail: why a row is an error or a step undecidable, or that NaN appeared, in words; empty otherwise.
+        detail: why a row is an error or undecidable, or that NaN appeared, in words; empty otherwise.
+        unjudged: how many numbers cannot be judged, because rounding may move them as far as a fault would.
     """
 
     layer: str
@@ -74,6 +75,7 @@ class Row:
     proven: bool = False
     decides: bool = True
     detail: str = ""
+    unjudged: int = 0
 
 
 def judge(
@@ -84,15 +86,17 @@ def judge(
     check: str,
     shape: tuple[int, ...],
     steps_checked: bool = False,
-    growth: float = 0.0,
 ) -> Row:
     """Turn what a comparison saw in all blocks into a row with a verdict.
 
-    `steps_checked` says whether each step on the way to these numbers has a row of its own, and matches; `growth`,
-    how far a free-running replay amplified errors on the way, in units of u.
+    `steps_checked` says whether each step on the way to these numbers has a row of its own, and matches.
     """
     proven = summary.unmatched or (summary.bound_use or 0.0) > 1.0
-    verdict = _verdict(summary, check, proven=proven, growth=growth)
+    of_runs = check not in set(Check)  # two runs of the implementation, which may agree where no other can be told
+    unjudged, first_unjudged = summary.unjudged(whole_run=of_runs or check == Check.END_TO_END)
+    if of_runs and summary.max_abs_diff == 0.0 and not summary.unexpected:
+        unjudged = 0
+    verdict = _verdict(summary, check, proven=proven, unjudged=unjudged)
     if verdict is Verdict.MISMATCH and check is Check.END_TO_END and steps_checked and not proven:
         verdict = Verdict.UNDECIDABLE  # every step is right, so that errors must have lined up
     return Row(
@@ -110,44 +114,38 @@ def judge(
         verdict=verdict,
         proven=proven and verdict is Verdict.MISMATCH and check is not Check.TOLERANCE,
         decides=not (verdict is Verdict.UNDECIDABLE and steps_checked),
-        detail=_detail(summary, verdict, check),
+        detail=_detail(summary, verdict, check, unjudged, first_unjudged),
+        unjudged=unjudged,
     )
 
 
 FAILED = (Verdict.MISMATCH, Verdict.ERROR)
 
 
-def _detail(summary: Summary, verdict: Verdict, check: str) -> str:
+def _detail(summary: Summary, verdict: Verdict, check: str, unjudged: int, first: Place | None) -> str:
     # What the numbers of a row cannot say.
     if verdict is Verdict.ERROR:
         before = ", from what was recorded before it" if check == Check.STEP else ""
         return f"the equations give no finite number there{before}"
-    if verdict is Verdict.UNDECIDABLE and check == Check.STEP:
-        return "something on the way is too large for the format, so that nobody knows what rounding does there"
     if verdict is Verdict.MISMATCH and summary.unmatched:
         return "got NaN or infinity; expected a finite number"
+    if verdict is Verdict.UNDECIDABLE:
+        if not unjudged:
+            return "the differences are larger than independent rounding errors add up to; those of a run may line up"
+        of_step = "something on the way is too large for the format, so that nobody knows what rounding does there"
+        why = of_step if check == Check.STEP else "on the way to them, rounding errors grow too large"
+        return f"{unjudged} of {summary.count} numbers, the first at {place_text(first)}, cannot be judged: {why}"
     return ""
 
 
-def _verdict(summary: Summary, check: str, *, proven: bool, growth: float) -> Verdict:
-    of_runs = check not in set(Check)  # two runs of the implementation, which may agree where no other can be told
-    if of_runs and summary.max_abs_diff == 0.0 and not summary.unexpected:
-        return Verdict.MATCH
-    # Over a whole run errors may grow, so that its noise may say nothing; those of one step do not.
-    whole = of_runs or check == Check.END_TO_END
-    amplified = whole and growth > GROWTH_LIMIT
-    if summary.unexpected and not summary.unmatched and not amplified:
+def _verdict(summary: Summary, check: str, *, proven: bool, unjudged: int) -> Verdict:
+    if summary.unexpected and not summary.unmatched:
         return Verdict.ERROR
-    if proven:
-        return Verdict.MISMATCH
-    if amplified:
-        return Verdict.UNDECIDABLE
     # Many scores that are all a little too high tell as much as one that is far too high.
     on_average = check == Check.STEP and summary.count >= AVERAGE_COUNT and summary.score_rms > AVERAGE_LIMIT
-    if on_average or summary.score_max > SCORE_LIMIT:
+    if proven or on_average or summary.score_max > SCORE_LIMIT:
         return Verdict.MISMATCH
-    too_noisy = summary.noise_share > UNDECIDABLE_SHARE if whole else not math.isfinite(summary.noise_energy)
-    return Verdict.UNDECIDABLE if too_noisy else Verdict.MATCH
+    return Verdict.UNDECIDABLE if unjudged else Verdict.MATCH
 
 
 def failed_row(layer: str, detail: str, check: str = Check.END_TO_END) -> Row:

@@ -27,6 +27,10 @@ from rnncheck.rounding.rounded import Rounded
 # steps at once also mean that two threads get in each other's way less often.
 _AHEAD = 2**17
 
+# By how much the mean square that growth is measured by falls at a step at most: states of relu may all be zero for
+# some steps, and the noise that the next ones inherit has not grown by that.
+_FADING = 0.96
+
 States = Mapping[str, tuple[X, ...]]  # layer name -> its states, for layers that are stateful
 
 
@@ -40,8 +44,8 @@ class Replayed:
         tensors: what every layer put out.
         sequences: recurrent layer -> its state h after every step, (N, T, ..., M), in processing order; where asked
             for.
-        growths: the largest noise that any state had at any step, as a share of the states' root mean square and
-            in units of u, for each run that the arithmetic does at once, (F,). 0 over plain arrays.
+        growths: how far errors were amplified in each sample, (N,): the largest noise of any state at any step, as
+            a share of the sample's states and in units of u. 0 over plain arrays.
     """
 
     outputs: tuple[X, ...]
@@ -86,7 +90,7 @@ def replay(
                 results = (output, *after) if layer.options["return_state"] else (output,)
                 if layer.options["stateful"]:
                     kept[layer.name] = after
-                growths = np.maximum(growths, grown)
+                growths = np.maximum(growths, _by_sample(grown, len(inputs[0])))
             else:
                 received_inputs = [read(tensor) for tensor in layer.inputs]
                 result = operate(layer, received_inputs, arithmetic, arithmetic.weights(layer))
@@ -146,7 +150,7 @@ def _scan(
     states: tuple[X, ...] = ()
     output = first = returned = None
     outputs: list[X] = []
-    growths = np.zeros(1)
+    growths, scale = np.zeros(1), np.zeros(1)
     for t, projected in _projections(layer, read, weights):
         states = states or _first_states(layer, read, kept, (*projected.shape[:-1], units(layer)))
         after = cell.step(projected, states, weights, layer.options)
@@ -166,19 +170,31 @@ def _scan(
         first = output if first is None else first
         returned = output if t == cell.loop.returned % t_steps else returned
         if isinstance(states[0], Rounded):
-            growths = np.maximum(growths, _growths(states[0], cell.unit, arithmetic.runs))
+            scale = np.maximum(_FADING * scale, _mean_square(states[0].value))
+            growths = np.maximum(growths, _growths(states[0], cell.unit, scale))
         if layer.options["return_sequences"] or every_step:
             outputs.append(output)
     sequence = stack(outputs) if outputs else None
     return (sequence if layer.options["return_sequences"] else returned), states, sequence, growths
 
 
-def _growths(h: Rounded, unit: float | None, runs: int) -> Array:
-    # The largest noise of a state as a share of the states' root mean square, in units of u, by run.
-    value = h.value.reshape(runs, -1)
-    variance = h.variance.reshape(runs, -1).max(axis=1) if np.ndim(h.variance) else h.variance
-    mean_square = np.einsum("ri,ri->r", value, value) / value.shape[1]
-    shares: Array = np.sqrt(variance / np.maximum(mean_square, sys.float_info.min))
+def _by_sample(growths: Array, samples: int) -> Array:
+    # A layer inside TimeDistributed has a row for each step of a sample.
+    whole, rest = divmod(growths.size, samples)
+    largest: Array = growths.reshape(-1, 1 if rest else whole).max(axis=1)
+    return np.broadcast_to(largest.max(), samples) if rest else largest
+
+
+def _mean_square(h: Array) -> Array:
+    rows = h.reshape(len(h), -1)
+    squares: Array = np.einsum("ni,ni->n", rows, rows) / rows.shape[1]
+    return squares
+
+
+def _growths(h: Rounded, unit: float | None, scale: Array) -> Array:
+    # The largest noise of a state as a share of the states' scale, a mean square, in units of u, by sample.
+    variance = h.variance.reshape(len(scale), -1).max(axis=1) if np.ndim(h.variance) else h.variance
+    shares: Array = np.sqrt(variance / np.maximum(scale, sys.float_info.min))
     return shares / (unit or h.precision.unit)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from rnncheck.checks.blocks import in_time
+from rnncheck.checks.blocks import in_time, place_text
 from rnncheck.checks.verdicts import FAILED, Row, Verdict, worst
 
 if TYPE_CHECKING:
@@ -172,8 +172,3 @@ def _plain(value: Any) -> Any:
 def shape_text(shape: tuple[int, ...]) -> str:
     """Return a shape as people read it: `2x5x4`."""
     return "x".join(map(str, shape))
-
-
-def place_text(place: Mapping[str, int] | None) -> str:
-    """Return a place as people read it: `n=0 t=3 unit=2`; empty for none."""
-    return " ".join(f"{axis}={index}" for axis, index in (place or {}).items())

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rnncheck.checks.blocks import place_text
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
 from rnncheck.report.entry import (
     MOST_DIAGNOSED,
@@ -21,7 +22,6 @@ from rnncheck.report.entry import (
     count_cases,
     failures_of,
     frame_of,
-    place_text,
     shape_text,
     ways_of,
     worst_of,
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
 MOST_LINES = 24
 
 # Why an end-to-end row does not decide.
-_TOO_FAR = (
-    "the end-to-end difference cannot be judged, because errors were amplified too far or are too large a share of "
-    "the signal; every step on the way was checked instead."
-)
-
 # As wide as a README's code block.
 _WIDTH = 118
 
@@ -192,10 +187,12 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
     for entry in entries:
         on = f"{entry.backend}: " if entry.backend else ""
         for row in entry.rows:
-            if row.detail and (row.verdict is Verdict.ERROR or len(entries) == 1):
+            if row.detail and row.decides and (row.verdict is Verdict.ERROR or len(entries) == 1):
                 notes.append(f"{row.verdict}: {on}{row.layer} {row.output}: {row.detail}")
     aside = [row for entry in entries for row in entry.rows if not row.decides]
-    notes += [f"note: {row.layer} {row.output}: {_TOO_FAR}" for row in aside]
+    for row in aside:
+        why = row.detail if len(entries) == 1 else "the end-to-end difference cannot be judged"
+        notes.append(f"note: {row.layer} {row.output}: {why}. Every step on the way was checked instead.")
     failing = [entry for entry in entries if entry.verdict is Verdict.MISMATCH][:MOST_DIAGNOSED]
     found = [entry.precision for entry in (entries if len(entries) == 1 else failing)]
     notes += [f"precision: {each}" for each in found if each and each.consistent_with]
