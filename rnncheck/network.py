@@ -208,6 +208,40 @@ def frozen(array: Array) -> Array:
     return copy
 
 
+# The digits of fixed-point numbers, which are limited by their smallest unit alone.
+_ANY_DIGITS = 53
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """How finely numbers are stored: to so many digits, and not below a smallest unit."""
+
+    base: int  # 2 or 10
+    digits: int  # how many digits a number has at most, from its first one on
+    least: int  # the exponent of the smallest unit, of which each number is a multiple: base**least
+
+    def half_unit(self, numbers: Array) -> Array:
+        """Return half a unit of each number's last digit: how far what was stored may be from it."""
+        size = np.abs(numbers, dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # A little above, so that no power of ten counts as a nine.
+            first = np.floor(np.log2(size) if self.base == 2 else np.log10(size) + 1e-12)
+            half: Array = 0.5 * float(self.base) ** np.maximum(first - self.digits + 1, self.least)
+        return np.where(np.isfinite(half), half, 0.0)
+
+    def is_coarser_than(self, digits: int) -> bool:
+        """Whether numbers of so many binary digits lose some when they are stored so."""
+        return self.base == 10 or self.digits < digits or self.digits == _ANY_DIGITS
+
+    def __str__(self) -> str:
+        if self.digits == _ANY_DIGITS:
+            return f"multiples of 1/{2**-self.least}"
+        if self.base == 2:
+            return f"{self.digits} binary digits"
+        count, what = (self.digits, "significant digit") if self.least < -30 else (-self.least, "decimal")
+        return f"{count} {what}{'s' if count > 1 else ''}"
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """What went into an implementation in one call, and what came out."""
@@ -218,6 +252,8 @@ class Recording:
     # where it was observed.
     states: Mapping[str, Array] = field(default_factory=dict)
     tensors: Mapping[Tensor, Array] = field(default_factory=dict)  # of other layers, where they were observed
+    # How finely outputs and states are stored, by tensor and by layer, where that is coarser than their type.
+    resolutions: Mapping[Tensor | str, Resolution] = field(default_factory=dict)
 
     def first_samples(self, count: int) -> Recording:
         """Return what belongs to the first samples."""
@@ -226,4 +262,5 @@ class Recording:
             outputs=tuple(array[:count] for array in self.outputs),
             states={name: h[:count] for name, h in self.states.items()},
             tensors={tensor: x[:count] for tensor, x in self.tensors.items()},
+            resolutions=self.resolutions,
         )

@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from rnncheck.checks.blocks import in_threads, sample_parts, whole_block, with_calls
+from rnncheck.checks.expected import as_stored
 from rnncheck.checks.lining_up import lined_up
 from rnncheck.checks.scores import Summary, compare, total
 from rnncheck.checks.thresholds import GROWTH_LIMIT
@@ -188,7 +189,8 @@ def compare_part(
         for number, name in enumerate(sequences):
             steps = recording.states[name][samples]
             block = whole_block(steps.shape, call, samples.start)
-            expected = widened(replayed.sequences[name], index, name)
+            expected = as_stored(replayed.sequences[name], steps, recording.resolutions.get(name))
+            expected = widened(expected, index, name)
             of_sequences[number] += compare(steps, expected, block, growths > GROWTH_LIMIT)
         for run, by_call in enumerate(by_run):
             by_call.append([])
@@ -201,6 +203,8 @@ def compare_part(
                 for each in comparisons:
                     actual = each.outputs[index][position][samples]
                     around = each.around(of_run, plain)
+                    if each.check is not Check.TOLERANCE:
+                        around = as_stored(around, actual, recording.resolutions.get(network.outputs[position]))
                     by_call[-1].append(compare(actual, around, block, each.unsure(growths[rows])))
     return [
         _Compared([total(summaries) for summaries in zip(*by_call, strict=True)], of_sequences) for by_call in by_run

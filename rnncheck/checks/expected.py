@@ -19,8 +19,8 @@ from rnncheck.equations.cells import CELLS, Cell, cell_of, units
 from rnncheck.equations.layers import Operation, operation_of
 from rnncheck.equations.operands import Weights, X, choose
 from rnncheck.equations.replay import expanded, operate, time_major
-from rnncheck.network import Activation, Array, Layer, Tensor
-from rnncheck.rounding.precision import PRECISIONS
+from rnncheck.network import Activation, Array, Layer, Resolution, Tensor
+from rnncheck.rounding.precision import PRECISIONS, Precision
 from rnncheck.rounding.recurrence import recurrence
 from rnncheck.rounding.rounded import EXACT, Bounds, Rounded
 
@@ -50,21 +50,26 @@ class Piece:
     operands: tuple[X, ...] = ()  # what the equation needs, each (R, ...)
     # (operands, look) -> what the equation gives; None where rows do not stand alone.
     evaluate: Callable[[tuple[X, ...], Look], X] | None = None
+    stored: Resolution | None = None  # how finely what the layer put out is stored
+
+    def comparison(self, rows: Array | None = None) -> Comparison:
+        """Return what was put out beside what is expected; `rows` says which of the block's these are."""
+        return Comparison(self.actual, as_stored(self.expected, self.actual, self.stored), rows)
 
     def only(self, rows: Array) -> Piece:
         """Return some of the rows."""
         operands = tuple(operand[rows] for operand in self.operands)
-        return Piece(self.actual[rows], self.expected[rows], operands, self.evaluate)
+        return replace(self, actual=self.actual[rows], expected=self.expected[rows], operands=operands)
 
     def closely(self, block: Block, ordered: Look, rows: Array | None = None) -> Summary:
         """Compare the rows of a block, or some; those that are alarming once more, with sums in index order."""
-        comparison = Comparison(self.actual, self.expected, rows)
+        comparison = self.comparison(rows)
         alarming = comparison.rows_above(ALARMING)
         if self.evaluate is None or not 0 < alarming.size <= _ACCIDENTS:
             return comparison.summary(block)
         alarmed = self.only(alarming)
-        again = self.evaluate(alarmed.operands, ordered)
-        in_order = Comparison(alarmed.actual, again, alarming if rows is None else rows[alarming])
+        again = replace(alarmed, expected=self.evaluate(alarmed.operands, ordered))
+        in_order = again.comparison(alarming if rows is None else rows[alarming])
         return comparison.without(alarming).summary(block) + in_order.summary(block)
 
 
@@ -159,8 +164,12 @@ class Recurrent:
             return (time_major(array) if self.remembers else array.reshape(-1, *array.shape[2:]))[rows]
 
         precision = PRECISIONS[self.layer.dtype]
-        seen = (self.steps.x[samples, steps], self.steps.before(samples, steps))
-        operands: tuple[X, ...] = tuple(precision.round(as_rows(array)) for array in seen)
+        seen = (
+            (self.steps.x[samples, steps], self.steps.stored_x),
+            (self.steps.before(samples, steps), self.steps.stored_h),
+        )
+        bounds = look.analysis.bounds
+        operands: tuple[X, ...] = tuple(seen_as(as_rows(array), precision, bounds, stored) for array, stored in seen)
         masked: tuple[Array, ...] = ()
         counted = None if self.steps.counts is None else self.steps.counts[samples, steps]
         if counted is not None:
@@ -177,7 +186,7 @@ class Recurrent:
             operands = (*operands, *masked)
             expected = self._evaluate(operands, look)
         actual = as_rows(self._seen(self.steps.h[samples, steps]))
-        return Piece(actual, expected, operands, self._evaluate), memory
+        return Piece(actual, expected, operands, self._evaluate, self.steps.stored_h), memory
 
     def _remember(self, operands: tuple[X, ...], look: Look, memory: X, counted: Array | None) -> tuple[X, X]:
         # The h that the equations give, as rows, and the memory from before the first step on.
@@ -205,7 +214,8 @@ class Recurrent:
         start, shape = (block.start[0], *block.start[2:]), (block.shape[0], *block.shape[2:])
         (final,) = self.steps.final_memory
         whole = Block(axis_names(len(shape)), start, shape, block.call)
-        return {self._cell.states[1]: compare(final[block.window[0]], memory, whole)}
+        seen = final[block.window[0]]
+        return {self._cell.states[1]: compare(seen, as_stored(memory, seen, self.steps.stored_memory), whole)}
 
 
 def _settled(h: X, counted: Array | None = None, repeated: Array | None = None) -> X:
@@ -223,6 +233,8 @@ class Stateless:
     inputs: tuple[Array, ...]
     actual: Array
     call: int | None
+    stored_inputs: tuple[Resolution | None, ...] = ()  # how finely each is stored; empty where none is coarse
+    stored: Resolution | None = None  # the same of `actual`
 
     remembers = False
 
@@ -256,24 +268,27 @@ class Stateless:
         self, block: Block, look: Look, memory: X | None = None, picked: Array | None = None
     ) -> tuple[Piece, X | None]:
         """Return the rows of a block, or some of them, as `Recurrent.piece` does."""
-        precision = receiving(self.layer)
         actual, inputs = self.actual[block.window], self.inputs
         if self.by_row:
             rows = slice(None) if picked is None else picked
             leading = block.window[: min(inputs[0].ndim, len(block.shape)) - 1]
             x = inputs[0][leading]
-            operands: tuple[X, ...] = (received(x.reshape(-1, x.shape[-1])[rows], precision),)
+            operands: tuple[X, ...] = (self._received(0, x.reshape(-1, x.shape[-1])[rows], look),)
             expected = self._evaluate(operands, look)
             actual = actual.reshape(-1, *expected.shape[1:])[rows]
-            return Piece(actual, expected, operands, self._evaluate), memory
+            return Piece(actual, expected, operands, self._evaluate, self.stored), memory
         if not self._operation.exact:  # a constant has one sample for all of the block's
             inputs = tuple(x[block.window[0]] if len(x) == len(self.actual) else x for x in inputs)
-        operands = tuple(received(x, precision) for x in inputs)
-        return Piece(actual, self._evaluate(operands, look)), memory
+        operands = tuple(self._received(number, x, look) for number, x in enumerate(inputs))
+        return Piece(actual, self._evaluate(operands, look), stored=self.stored), memory
+
+    def _received(self, number: int, x: Array, look: Look) -> X:
+        stored = self.stored_inputs[number] if self.stored_inputs else None
+        return seen_as(x, receiving(self.layer), look.analysis.bounds, stored)
 
     def _evaluate(self, operands: tuple[X, ...], look: Look) -> X:
         if self.layer.reads_its_inside and not self._operation.exact:
-            operands = tuple(self._unseen(x) for x in operands)
+            operands = tuple(x if isinstance(x, Rounded) else self._unseen(x) for x in operands)
         return operate(self.layer, operands, look.analysis, look.weights)
 
     def _unseen(self, x: Array) -> Rounded:
@@ -284,6 +299,28 @@ class Stateless:
         size = np.broadcast_to(np.abs(x).max(axis=-1, keepdims=True), x.shape)
         variance = 8.0 * precision.unit_variance * np.square(size)
         return Rounded(x, variance, None, precision, bounds=Bounds.LEFT_OUT)
+
+
+def seen_as(array: Array, precision: Precision, bounds: Bounds, stored: Resolution | None) -> X:
+    """Return observed numbers as a layer receives them, with the error of how they are stored if that is coarse."""
+    numbers = received(array, precision)
+    if stored is None or numbers.dtype.kind != "f":
+        return numbers
+    exact = Rounded(numbers, EXACT, EXACT, precision, bounds=bounds)
+    return as_stored(exact, numbers, stored)
+
+
+def as_stored(expected: X, actual: Array, stored: Resolution | None) -> X:
+    """Return what is expected of stored numbers: half a unit of their last digit is part of bound and noise."""
+    if stored is None:
+        return expected
+    if not isinstance(expected, Rounded):  # what was copied
+        expected = Rounded(expected, EXACT, EXACT, PRECISIONS["float64"])
+    if not stored.is_coarser_than(expected.precision.digits):
+        return expected
+    half = stored.half_unit(actual).reshape(expected.shape)
+    error = expected.bound + half if expected.bounded else None
+    return expected.like(expected.value, expected.variance + np.square(half) / 3.0, error)
 
 
 Checked = Recurrent | Stateless
@@ -302,7 +339,10 @@ def _checked_in(layer: Layer, call: Call) -> Checked | None:
     inputs, output = [call.tensor(tensor) for tensor in layer.inputs], call.tensor(Tensor(layer.name))
     if output is None or any(x is None for x in inputs):
         return None
-    return Stateless(layer, tuple(x for x in inputs if x is not None), output, call.index)
+    stored = tuple(map(call.resolution, layer.inputs))
+    own = call.resolution(Tensor(layer.name))
+    known = tuple(x for x in inputs if x is not None)
+    return Stateless(layer, known, output, call.index, stored if any(stored) else (), own)
 
 
 # Blocks in the order in which memory runs through them, from call to call; strands can be checked side by side.

@@ -14,7 +14,7 @@ from rnncheck.equations.arithmetic import PLAIN, receive_input, received, receiv
 from rnncheck.equations.cells import CELLS, cell_of, widest
 from rnncheck.equations.layers import operation_of
 from rnncheck.equations.replay import expanded, processing_order
-from rnncheck.network import Array, Layer, Network, Recording, Tensor
+from rnncheck.network import Array, Layer, Network, Recording, Resolution, Tensor
 
 Samples = slice | Array  # which of them: a range, or their numbers
 
@@ -33,6 +33,9 @@ class Steps:
     counts: Array | None  # which steps count, (N, T) of booleans; None without a mask
     zero_output: bool  # whether the output is zero at a step that does not count; else it repeats an earlier one
     repeats_first: bool = False  # whether that is the first one, in place of the one before
+    stored_x: Resolution | None = None  # how finely x is stored, if more coarsely than the layer's format
+    stored_h: Resolution | None = None  # the same of h and the states before it
+    stored_memory: Resolution | None = None  # the same of the final memory
 
     @cached_property
     def _last_counted(self) -> Array:
@@ -86,11 +89,17 @@ class Call:
             Tensor(spec.name): receive_input(array, spec.dtype)
             for spec, array in zip(network.inputs, recording.inputs, strict=True)
         }
+        self._resolutions: dict[Tensor, Resolution] = {}
         seen = {**dict(zip(network.outputs, recording.outputs, strict=True)), **recording.tensors}
         # A layer reads what those before it put out; what was seen itself counts more than what follows from it.
         for layer in network.layers:
-            self._tensors |= self.following(layer)
-            self._tensors |= {tensor: array for tensor, array in seen.items() if tensor.layer == layer.name}
+            following = self.following(layer)
+            own = {tensor: array for tensor, array in seen.items() if tensor.layer == layer.name}
+            self._tensors |= {**following, **own}
+            for tensor in following.keys() | own.keys():
+                stored = recording.resolutions.get(tensor) if tensor in own else self._following_resolution(layer)
+                if stored is not None:
+                    self._resolutions[tensor] = stored
 
     def first_samples(self, count: int) -> Call:
         """Return the same call with its first samples alone; whole where samples belong together."""
@@ -103,6 +112,17 @@ class Call:
     def tensor(self, tensor: Tensor) -> Array | None:
         """Return what the implementation had there; None where nobody saw it."""
         return self._tensors.get(tensor)
+
+    def resolution(self, tensor: Tensor) -> Resolution | None:
+        """Return how finely what the implementation had there is stored; None where as finely as its format."""
+        return self._resolutions.get(tensor)
+
+    def _following_resolution(self, layer: Layer) -> Resolution | None:
+        # That of what a layer copies: the coarsest of several.
+        if layer.kind in CELLS:
+            return self.recording.resolutions.get(layer.name)
+        found = [self._resolutions[tensor] for tensor in layer.inputs if tensor in self._resolutions]
+        return max(found, key=lambda each: float(each.half_unit(np.ones(()))), default=None)
 
     def steps(self, layer: Layer) -> Steps | None:
         """Return the observed steps of a recurrent layer; None where not every state was observed."""
@@ -125,6 +145,9 @@ class Call:
             counts=None if mask is None else processing_order(layer, mask),
             zero_output=layer.options["zero_output_for_mask"],
             repeats_first=cell_of(layer).loop.repeats_first,
+            stored_x=self.resolution(layer.inputs[0]),
+            stored_h=self.recording.resolutions.get(layer.name),
+            stored_memory=self.recording.resolutions.get(Tensor(layer.name, 2)),
         )
 
     def _initial_states(self, layer: Layer, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
@@ -185,17 +208,22 @@ def disagreements(network: Network, calls: Sequence[Call]) -> tuple[str, ...]:
                     plain.setdefault(tensor, shown.get(tensor, array))
                     shown[tensor] = array
         for tensor in plain.keys() & shown.keys():
-            if note := _disagreement(tensor, plain[tensor], shown[tensor]):
+            stored = (call.recording.resolutions.get(name) for name in (tensor, tensor.layer))
+            allowed = sum(each.half_unit(plain[tensor]) for each in stored if each)
+            if note := _disagreement(tensor, plain[tensor], shown[tensor], allowed):
                 notes[tensor] = note
     return tuple(notes[tensor] for tensor in sorted(notes, key=str))
 
 
-def _disagreement(tensor: Tensor, plain: Array, shown: Array) -> str:
+def _disagreement(tensor: Tensor, plain: Array, shown: Array, allowed: Array | int) -> str:
+    # `allowed` is what the two may differ by as they are stored.
     if np.array_equal(plain, shown, equal_nan=True):
         return ""
     with np.errstate(invalid="ignore"):  # infinity minus infinity
         difference = np.abs(plain.astype(np.float64) - shown.astype(np.float64))
     largest = np.max(difference, where=~np.isnan(difference), initial=0.0)
+    if np.any(allowed) and (difference <= 1.001 * allowed).all():
+        return ""
     return (
         f"layer {tensor.layer!r}: the run that shows the states ends in other numbers than the plain run, by up to "
         f"{largest:.2g}. Its step checks do not vouch for that output; the end-to-end check does."

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncheck.checks.blocks import in_threads, with_calls
-from rnncheck.checks.expected import Checked, Look, Recurrent, Strand, checked_in, strands_of
+from rnncheck.checks.expected import Checked, Look, Recurrent, Strand, as_stored, checked_in, strands_of
 from rnncheck.checks.observed import Call
-from rnncheck.checks.scores import Comparison, Summary, alike
+from rnncheck.checks.scores import Summary, alike
 from rnncheck.checks.thresholds import FEW, SUSPICIOUS
 from rnncheck.checks.verdicts import Check, Row, Verdict, judge
 from rnncheck.equations.arithmetic import KERNELS, Analysis, receiving
@@ -83,7 +83,7 @@ def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
             memory = None
             for checked, block in strand:
                 piece, memory = checked.piece(block, careful, memory)
-                actual, expected = checked.actual[block.window], piece.expected
+                actual, expected = checked.actual[block.window], as_stored(piece.expected, piece.actual, piece.stored)
                 if not isinstance(expected, Rounded):  # what was copied
                     expected = Rounded(np.asarray(expected, np.float64), EXACT, EXACT, receiving(layer))
                 if checked.remembers:
@@ -171,7 +171,7 @@ def _check_strand(looks: Looks, strand: Strand) -> dict[str, Found]:
                 see(output, Found(piece.closely(in_order, looks.ordered)))
             else:
                 # Rows that may be wrong get their bounds below, and are left out of this sum.
-                comparison = Comparison(piece.actual, piece.expected)
+                comparison = piece.comparison()
                 rows = comparison.suspicious_rows(SUSPICIOUS)
                 if rows.size:
                     suspicious[place] = rows

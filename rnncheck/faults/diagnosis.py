@@ -163,25 +163,45 @@ def _solved(network: Network, recordings: Recordings, failed: Sequence[Row]) -> 
     return tuple(found) if found and explains(rows_against(corrected, recordings)) else ()
 
 
-def likely_format(network: Network, recordings: Recordings, known: Mapping[str, Sequence[Row]]) -> str | None:
-    """Return the finest format that explains a run down to rounding; None where none does, or where none can be told.
+# The root mean square of scores in the format that a run was computed in: somewhere at least the one, nowhere less
+# than the other. A coarser format's noise would cover any small fault.
+_TYPICAL, _LEAST_TYPICAL = 0.1, 0.05
 
-    `known` has the rows of the run in some of the formats, by name.
+
+def _are_typical(rows: Sequence[Row]) -> bool:
+    # Numbers that are only moved have no score.
+    scores = [row.score_rms for row in rows if row.score_rms != 0.0]
+    return bool(scores) and max(scores) >= _TYPICAL and min(scores) >= _LEAST_TYPICAL
+
+
+def likely_format(
+    network: Network, recordings: Recordings, stated: str, known: Mapping[str, Sequence[Row]]
+) -> str | None:
+    """Return the format that a run looks like down to rounding; None where there is none, or where none can be told.
+
+    It is the one that is stated, if that explains the run and the run's numbers are not stored in a finer one; else
+    the finest that does. `known` has the rows of the run in some of the formats, by name.
     """
+    rounded = any(each.resolutions for each in recordings)
+    if rounded and stated in known and worst(known[stated]) is Verdict.MATCH:
+        return stated  # coarse numbers tell of no finer format
     # Formats whose results would be stored as this run's are come first: numbers that all have 11 digits are float16,
     # though a coarser noise than float16's might explain them too.
     arrays = [array for each in recordings for array in (*each.outputs, *each.states.values())]
-    coarse = ("bfloat16", "float16", "float32")
-    stored = next((name for name in coarse if all(_holds(PRECISIONS[name], x) for x in arrays)), "float64")
+    coarse = ("bfloat16", "float16", *(["float32"] if not rounded else []))
+    stored = next((name for name in coarse if all(_holds(PRECISIONS[name], x) for x in arrays)), None)
+    stored = stored or ("float32" if rounded else "float64")
+    finer = list(FORMATS)[: list(FORMATS).index(stated)] if stated in FORMATS else []
     few = few_samples(network, recordings)
-    for name, each in sorted(FORMATS.items(), key=lambda pair: pair[1].stored != stored):
+    for name, each in sorted(FORMATS.items(), key=lambda pair: (pair[1].stored != stored, pair[0] != stated)):
         rows = known.get(name)
         if rows is None:
             changed = each.change(network)
             if few is not recordings and failures(rows_against(changed, few)):
                 continue  # a format that fails in few samples fails in all
             rows = rows_against(changed, recordings)
-        if explains(rows):
+        is_own = name == stated and worst(rows) is Verdict.MATCH
+        if is_own or (explains(rows) and (name in finer or _are_typical(rows))):
             return name
         if worst(rows) is Verdict.UNDECIDABLE:
             return None

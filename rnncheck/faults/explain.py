@@ -53,8 +53,16 @@ def explain(
     diagnosis = diagnose(network, recordings, rows, FAULTS)
     spots = blind_spots(network, recordings, FAULTS) if with_blind_spots and verdict is Verdict.MATCH else ()
     precision = None
-    if stated and verdict in {Verdict.MATCH, Verdict.MISMATCH}:
+    if stated and diagnosis is not None and _explained(diagnosis):
+        precision = FormatFound(stated, None)
+    elif stated and verdict in {Verdict.MATCH, Verdict.MISMATCH}:
         changed = unchanged is not None and unchanged is not network
         known = {stated: rows} if changed or all(layer.dtype == stated for layer in network.layers) else {}
-        precision = FormatFound(stated, likely_format(unchanged or network, recordings, known))
+        precision = FormatFound(stated, likely_format(unchanged or network, recordings, stated, known))
     return Reasons(diagnosis, spots, precision)
+
+
+def _explained(diagnosis: Diagnosis) -> bool:
+    # Whether something else than a coarse format explains a run.
+    of_formats = {fault.name for fault in FAULTS if fault.group == "precision"}
+    return bool(diagnosis.weights) or any(not of_formats & set(each.faults) for each in diagnosis.explanations)

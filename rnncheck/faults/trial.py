@@ -11,7 +11,7 @@ import numpy as np
 from rnncheck.checks.end_to_end import end_to_end_rows
 from rnncheck.checks.observed import disagreements, largest_layer, observe
 from rnncheck.checks.steps import all_steps_match, sees, step_rows, unseen
-from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
+from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
 from rnncheck.equations.replay import States, replay
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections
@@ -116,8 +116,14 @@ def failures(rows: Sequence[Row]) -> list[Row]:
 def explains(rows: Sequence[Row]) -> bool:
     """Whether a network brings everything in a run to rounding level, given the rows of the run against it."""
     verdicts = {row.verdict for row in rows if row.decides}
-    small = all(row.score_rms <= AVERAGE_LIMIT for row in rows if row.check is Check.STEP)
-    return verdicts == {Verdict.MATCH} and small
+    return verdicts == {Verdict.MATCH} and all(map(_is_small, rows))
+
+
+def _is_small(row: Row) -> bool:
+    # Whether the scores of a step are as small on average as those of correct code; those of few numbers spread more.
+    numbers = math.prod(row.shape)
+    spread = 0.0 if numbers >= AVERAGE_COUNT else 3.0 * math.sqrt(2.0 / max(1, numbers))
+    return row.check is not Check.STEP or row.score_rms <= AVERAGE_LIMIT * math.sqrt(1.0 + spread)
 
 
 def few_samples(network: Network, recordings: Recordings) -> Recordings:

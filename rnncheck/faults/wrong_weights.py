@@ -28,6 +28,8 @@ Entry = tuple[str, tuple[int, ...]]
 _NUDGE = 2.0**-16
 # More entries of one unit's weights, or more units, than these are no slip of the pen.
 _MOST_ENTRIES, _MOST_UNITS = 4, 8
+# How often the errors of some entries are refined: numbers move with them in a line only near the right weights.
+_REFINED = 4
 # How many sets of entries are carried on.
 _BRANCHES = 12
 # So many numbers of a layer are enough to solve for weights.
@@ -97,22 +99,40 @@ def _entries(layer: Layer, unit: int) -> Iterator[Entry]:
 
 def _pursued(layer: Layer, call: Call, seen: Differences, unit: int, entries: Sequence[Entry]) -> list[WrongWeight]:
     # The fewest entries that explain one unit's differences down to rounding; none if it takes too many.
-    value, noise = seen.value[..., unit].reshape(-1), seen.noise[..., unit].reshape(-1)
-    columns = []
-    for entry in entries:
-        (nudged,) = differences(WrongWeight.put_in(layer, [WrongWeight(layer.name, *entry, _NUDGE)]), [call])
-        columns.append((value - nudged.value[..., unit].reshape(-1)) / _NUDGE / noise)
-    # (R,), and how R numbers move with each of E entries, (R, E), in units of their noise.
-    target, matrix = value / noise, np.stack(columns, axis=1)
-    if not (np.isfinite(target).all() and np.isfinite(matrix).all()):
+    noise = seen.noise[..., unit].reshape(-1)
+
+    def target(wrong: Sequence[WrongWeight]) -> Array:
+        # How far a unit's R numbers are off with some errors of weights, in units of their noise, (R,).
+        (found,) = differences(WrongWeight.put_in(layer, wrong), [call])
+        return found.value[..., unit].reshape(-1) / noise
+
+    def moves(wrong: Sequence[WrongWeight], target_there: Array, tried: Sequence[Entry]) -> Array:
+        # How they move with each of E entries, (R, E).
+        nudged = ([*wrong, WrongWeight(layer.name, *entry, _NUDGE)] for entry in tried)
+        return np.stack([(target_there - target(each)) / _NUDGE for each in nudged], axis=1)
+
+    first = target(())
+    matrix = moves((), first, entries)
+    if not (np.isfinite(first).all() and np.isfinite(matrix).all()):
         return []
-    chosen = _fewest(matrix, target)
-    errors = np.linalg.lstsq(matrix[:, chosen], target, rcond=None)[0]
-    return [WrongWeight(layer.name, *entries[k], float(error)) for k, error in zip(chosen, errors, strict=True)]
+    for chosen in _fewest(matrix, first):
+        tried = [entries[k] for k in chosen]
+        errors, left, slopes = np.zeros(len(tried)), first, matrix[:, list(chosen)]
+        wrong: list[WrongWeight] = []
+        for _ in range(_REFINED):
+            errors += np.linalg.lstsq(slopes, left, rcond=None)[0]
+            wrong = [WrongWeight(layer.name, *e, float(error)) for e, error in zip(tried, errors, strict=True)]
+            left = target(wrong)
+            if not np.isfinite(left).all():
+                break
+            if np.abs(left).max() < SCORE_LIMIT and np.sqrt(np.mean(left**2)) < AVERAGE_LIMIT:
+                return wrong
+            slopes = moves(wrong, left, tried)
+    return []
 
 
-def _fewest(moves: Array, target: Array) -> list[int]:
-    # The fewest columns of `moves` (R, E) that explain the target (R,) down to rounding; none if it takes too many.
+def _fewest(moves: Array, target: Array) -> Iterator[tuple[int, ...]]:
+    # Yields columns of `moves` (R, E) that explain most of the target (R,): the best one, the best two, and so on.
     # The sets of columns that leave least are carried on, each with the columns that explain most of what it leaves.
     lengths = np.linalg.norm(moves, axis=0)
     sets: list[tuple[int, ...]] = [()]
@@ -123,12 +143,9 @@ def _fewest(moves: Array, target: Array) -> list[int]:
             best = [int(k) for k in np.argsort(-explained)[:_BRANCHES]]
             longer |= {tuple(sorted((*chosen, k))) for k in best if k not in chosen}
         if not longer:  # all columns are in every set
-            return []
+            return
         sets = sorted(longer, key=lambda chosen: float(np.linalg.norm(_left(moves, target, chosen))))[:_BRANCHES]
-        left = _left(moves, target, sets[0])
-        if np.abs(left).max() < SCORE_LIMIT and np.sqrt(np.mean(left**2)) < AVERAGE_LIMIT:
-            return list(sets[0])
-    return []
+        yield sets[0]
 
 
 def _left(moves: Array, target: Array, chosen: tuple[int, ...]) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ import numpy as np
 
 from rnncheck.cases.array_files import read_arrays, taken_for_granted, told_of
 from rnncheck.cases.inputs import check_inputs, count_of, in_order, real_array
+from rnncheck.cases.resolutions import stored_numbers
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import sees
 from rnncheck.equations.shapes import on_zeros, sequence_shapes
 from rnncheck.errors import InputError
-from rnncheck.network import Array, InputSpec, Network, Recording
+from rnncheck.network import Array, InputSpec, Network, Recording, Tensor
+from rnncheck.rounding.precision import PRECISIONS
 
 Specs = Sequence[InputSpec]
 
@@ -26,16 +28,17 @@ def read_recording(network: Network, inputs: Path, outputs: Path, states: Path |
     with told_of(inputs):
         arrays = check_inputs(network, given)
     of_outputs, of_states = _specs(network, arrays)
+    n = len(arrays[0])
     # What was assumed of the inputs may be why the outputs do not fit.
     assumed = taken_for_granted(inputs, network.inputs)
     given = read_arrays(outputs, of_outputs, "output")
     with told_of(outputs, assumed):
-        recording = Recording(arrays, _outputs(network, of_outputs, len(arrays[0]), given))
+        recorded = _outputs(network, of_outputs, n, given)
     if states is None:
-        return recording
+        return _recording(network, arrays, recorded, {})
     given = read_arrays(states, of_states, "layer")
     with told_of(states, assumed):
-        return replace(recording, states=_states(of_states, len(arrays[0]), given))
+        return _recording(network, arrays, recorded, _states(of_states, n, given))
 
 
 def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> Recording:
@@ -43,7 +46,52 @@ def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> 
     arrays = check_inputs(network, inputs)
     of_outputs, of_states = _specs(network, arrays)
     n = len(arrays[0])
-    return Recording(arrays, _outputs(network, of_outputs, n, outputs), _states(of_states, n, states))
+    return _recording(network, arrays, _outputs(network, of_outputs, n, outputs), _states(of_states, n, states))
+
+
+def _recording(
+    network: Network, inputs: tuple[Array, ...], outputs: Sequence[Array], states: Mapping[str, Array]
+) -> Recording:
+    # With what the numbers tell of how they were stored.
+    named: dict[Tensor | str, Array] = dict(zip(network.outputs, outputs, strict=True))
+    named.update(states)
+    stored = {name: stored_numbers(array) for name, array in named.items()}
+    return Recording(
+        inputs,
+        tuple(stored[tensor][0] for tensor in network.outputs),
+        {name: stored[name][0] for name in states},
+        resolutions={name: resolution for name, (_, resolution) in stored.items() if resolution},
+    )
+
+
+def told_digits(network: Network, recording: Recording, outputs: str, states: str) -> Iterator[str]:
+    """Say what cannot be seen since numbers are stored so coarsely; `outputs` and `states` are where they are."""
+    of_outputs = {
+        tensor: (tensor.layer, array) for tensor, array in zip(network.outputs, recording.outputs, strict=True)
+    }
+    of_states = {name: (name, h) for name, h in recording.states.items()}
+    for where, named in ((outputs, of_outputs), (states, of_states)):
+        coarse = []
+        for name, (layer, array) in named.items():
+            precision = PRECISIONS[network.layer(layer).dtype]
+            stored = recording.resolutions.get(name)
+            if stored and stored.is_coarser_than(precision.digits):
+                finite = np.abs(array[np.isfinite(array)])
+                half = float(stored.half_unit(finite).max())
+                if half > 0.5 * precision.unit * float(finite.max()):
+                    coarse.append((half, stored, _ADVICE[precision.digits > 24, stored.base]))
+        if coarse:
+            half, stored, advice = max(coarse, key=lambda each: each[0])
+            yield f"{where} has {stored}: differences below {half:.1g} cannot be seen; {advice}."
+
+
+# How to store more, by whether float64 is needed and by what the digits are of.
+_ADVICE = {
+    (False, 10): "write %.9g",
+    (True, 10): "write %.17g",
+    (False, 2): "save float32",
+    (True, 2): "save float64",
+}
 
 
 def _specs(network: Network, inputs: Sequence[Array]) -> tuple[Specs, Specs]:

@@ -19,7 +19,7 @@ from rnncheck.faults.explain import Reasons, explain
 from rnncheck.frameworks.keras.environment import environment
 from rnncheck.frameworks.keras.paths import PATHS
 from rnncheck.frameworks.keras.session import load_keras, require_keras
-from rnncheck.frameworks.recorded import read_recording, worth_recording
+from rnncheck.frameworks.recorded import read_recording, told_digits, worth_recording
 from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import OTHER_WEIGHTS, differences, have_the_same_weights
 from rnncheck.jobs.job import DEFAULT_PATHS, Job
@@ -85,15 +85,18 @@ def judge_recording(
     *,
     precision: str | None = None,
     diagnosed: bool = True,
+    places: tuple[str, str] = ("outputs", "states"),
     **how: Any,
 ) -> Report:
-    """Check what another program recorded; `how` are other fields of the job.
+    """Check what another program recorded in some places; `how` are other fields of the job.
 
     Raises:
         InputError: there is no such precision, or the inputs lie outside its range.
     """
     if precision is not None:
         check_range(in_format(subject.equations, precision), recording.inputs)
+    for note in told_digits(subject.equations, recording, *places):
+        subject = subject.noting(note)
     # Nothing is run, so that there is no path.
     job = Job(subject, (recording.inputs,), paths=(), precision=precision, **how)
     run = Run(network=subject.equations, recordings=(recording,), related=related)
@@ -105,7 +108,8 @@ def judge_files(model: Path, inputs: Path, outputs: Path, states: Path | None, *
     subject = Subject.of(model)
     recording = read_recording(subject.equations, inputs, outputs, states)
     note = taken_for_granted(inputs, subject.equations.inputs)
-    return judge_recording(subject.noting(note), recording, **options)
+    places = (outputs.name, states.name if states else "")
+    return judge_recording(subject.noting(note), recording, places=places, **options)
 
 
 def judge(

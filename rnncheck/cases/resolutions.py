@@ -1,0 +1,120 @@
+"""How finely recorded numbers are stored: what their values tell, whatever file they were in.
+
+The shortest decimal that reads as a float64 is what stood in a text of up to 15 digits, less the zeros at its end. So
+a program's `%g` or `%f`, an array that was rounded, a float16 and a fixed-point number are all seen in the values.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+
+import numpy as np
+
+from rnncheck.network import Array, Resolution
+
+# Fixed-point numbers of up to 12 bits behind the point, then bfloat16 and float16.
+_BITS = 12
+_BINARY = (
+    *(Resolution(2, 53, -bits) for bits in range(1, _BITS + 1)),
+    Resolution(2, 8, -133),
+    _FLOAT16 := Resolution(2, 11, -24),
+)
+# So many different numbers are not all among these by chance.
+_SEVERAL = 8
+# The most decimal digits that tell a text from a number's own digits.
+_MOST_DIGITS, _MOST_DIGITS_OF_FLOAT32 = 15, 6
+_FEWER_OF_FEW = 3  # few numbers may be shorter by chance
+# Texts of so many digits tell a float32 from its neighbours.
+_OF_FLOAT32 = 9
+_ANY = -400  # an exponent below those of all numbers
+_GLANCE = 16  # most arrays show in a few numbers that they hold all digits
+
+
+def stored_numbers(array: Array) -> tuple[Array, Resolution | None]:
+    """Return recorded numbers, and how finely they are stored if more coarsely than their type holds them.
+
+    Decimals of nine digits or more that stand for float32 numbers become these.
+    """
+    if array.dtype.kind != "f":
+        return array, None
+    if array.dtype == np.float16:
+        return array, _FLOAT16
+    glance = _telling(array.reshape(-1)[:_GLANCE], _BITS)
+    if _digits(glance, _most_digits(array)) is None and not _is_stored(glance, _FLOAT16):
+        return array, None
+    resolution = _binary(_telling(array, 0)) or _decimal(array)
+    if resolution and resolution.least == _ANY and resolution.digits >= _OF_FLOAT32:
+        with np.errstate(over="ignore"):
+            narrow = array.astype(np.float32)
+        if _is_text_of(narrow, array, resolution.digits):
+            return narrow, None
+    return array, resolution
+
+
+def _telling(array: Array, bits: int) -> Array:
+    # The sizes of the numbers that have more than so many bits behind the point.
+    numbers = np.abs(array[np.isfinite(array)])
+    scaled = np.ldexp(numbers, bits)
+    telling: Array = numbers[scaled != np.rint(scaled)]
+    return telling
+
+
+def _binary(numbers: Array) -> Resolution | None:
+    for each in _BINARY:
+        if _is_stored(numbers[:_GLANCE], each) and _is_stored(numbers, each):
+            return each if len(np.unique(numbers)) >= _SEVERAL else None
+    return None
+
+
+def _is_stored(numbers: Array, resolution: Resolution) -> bool:
+    is_grid = resolution.digits == _BINARY[0].digits
+    whole = np.ldexp(numbers, -resolution.least) if is_grid else np.ldexp(np.frexp(numbers)[0], resolution.digits)
+    return np.array_equal(whole, np.rint(whole))
+
+
+def _decimal(array: Array) -> Resolution | None:
+    # That of all numbers; or that of the column with the fewest digits, where each has enough numbers to tell.
+    most = _most_digits(array)
+    telling = _telling(array, _BITS)  # 0.5 may be exact, and says nothing of digits
+    of_all = _digits(telling, most, zeros=bool((array == 0.0).any()))
+    if of_all is None or (len(np.unique(telling)) < _SEVERAL and not _digits(telling, most - _FEWER_OF_FEW)):
+        return None
+    rows = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array[:, np.newaxis]
+    found = [of_all]
+    for column in rows.T if len(rows) >= _SEVERAL else ():
+        numbers = _telling(column, _BITS)
+        if len(np.unique(numbers)) >= _SEVERAL and (own := _digits(numbers, most, zeros=bool((column == 0.0).any()))):
+            found.append(own)
+    return max(found, key=lambda each: float(each.half_unit(telling).max()))
+
+
+def _most_digits(array: Array) -> int:
+    return _MOST_DIGITS_OF_FLOAT32 if array.dtype == np.float32 else _MOST_DIGITS
+
+
+def _digits(numbers: Array, at_most: int, *, zeros: bool = False) -> Resolution | None:
+    # Most numbers have as many digits as there are, or end at the last decimal, whichever the program counts; only
+    # one that counts decimals makes zeros.
+    digits: Counter[int] = Counter()
+    exponents: Counter[int] = Counter()
+    for number in numbers:
+        decimal = Decimal(str(number)).normalize().as_tuple()
+        digits[len(decimal.digits)] += 1
+        exponents[int(decimal.exponent)] += 1
+        if len(decimal.digits) > at_most:
+            return None
+    if not digits:
+        return None
+    most, least = max(digits), min(exponents)
+    is_fixed = exponents[least] > digits[most] or (exponents[least] == digits[most] and zeros)
+    return Resolution(10, _MOST_DIGITS, least) if is_fixed else Resolution(10, most, _ANY)
+
+
+def _is_text_of(numbers: Array, array: Array, digits: int) -> bool:
+    # Whether an array has what somebody wrote of some float32 numbers, with so many digits or with as few as tell.
+    return all(
+        text in (float(f"{number:.{digits - 1}e}"), float(str(number)))
+        for number, text in zip(numbers.flat, array.flat, strict=True)
+        if np.isfinite(text)
+    )

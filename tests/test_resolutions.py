@@ -1,0 +1,215 @@
+"""Numbers that are stored coarsely: printed with few digits, as float16, or on a grid."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rnncheck
+from rnncheck import Verdict
+from rnncheck.cases.resolutions import stored_numbers
+from rnncheck.faults.catalogue import FAULTS
+from rnncheck.faults.catalogue.fault import injections
+from rnncheck.faults.emulation import emulate
+from rnncheck.jobs.judge import judge_files
+from rnncheck.network import Resolution
+from tests.reference import make_inputs, make_network
+
+TEXTS = ("%g", "%f", "%.3g", "%.4f", "%.5e", "%.7g")
+
+
+def printed(array, form):
+    """What somebody reads from a text with an array's numbers."""
+    return np.array([float(form % number) for number in array.flat]).reshape(array.shape)
+
+
+def on_grid(array):
+    return np.round(array * 1024.0) / 1024.0
+
+
+def as_float16(array):
+    return array.astype(np.float16).astype(np.float32)
+
+
+STORED = {**{form: lambda array, form=form: printed(array, form) for form in TEXTS}, "1/1024": on_grid}
+STORED["float16"] = as_float16
+
+
+def numbers(shape=(50, 3), scale=(1.0, 10.0, 0.01)):
+    return (np.random.default_rng(0).normal(size=shape) * np.array(scale)).astype(np.float32)
+
+
+# --- recognised ---
+
+
+@pytest.mark.parametrize(
+    ("form", "described"),
+    [
+        ("%g", "6 significant digits"),
+        ("%f", "6 decimals"),
+        ("%.3g", "3 significant digits"),
+        ("%.2f", "2 decimals"),
+        ("%.5e", "6 significant digits"),
+        ("%.8g", "8 significant digits"),
+        ("1/1024", "multiples of 1/1024"),
+        ("float16", "11 binary digits"),
+    ],
+)
+def test_resolution_is_seen_in_the_numbers(form, described):
+    array = STORED[form](numbers()) if form in STORED else printed(numbers(), form)
+
+    stored, resolution = stored_numbers(array)
+
+    assert stored is array
+    assert str(resolution) == described
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_of_their_type_have_no_resolution_besides(dtype):
+    array = np.random.default_rng(1).normal(size=(50, 3)).astype(dtype)
+
+    for each in (array, array[:1, :1], np.maximum(array, 0.0), np.sign(array), np.zeros((3, 2)), array[:0]):
+        assert stored_numbers(each) == (pytest.approx(each), None)
+
+
+@pytest.mark.parametrize("few", [[0.5, 0.25, 1.0], [0.0, 1.0, 0.0], [3.0, -2.0, 7.0]])
+def test_short_numbers_may_be_exact(few):
+    assert stored_numbers(np.array([few]))[1] is None
+
+
+@pytest.mark.parametrize("form", ["%.9g", "%.10g", "%.8e", "%r"])
+def test_text_that_tells_float32_numbers_apart_becomes_them(form):
+    array = numbers()
+    text = np.array([float(str(x)) for x in array.flat]) if form == "%r" else printed(array, form)
+
+    stored, resolution = stored_numbers(text.reshape(array.shape))
+
+    if resolution is None:  # a few numbers may by chance be shorter than float32 needs
+        assert stored.dtype == np.float32
+        np.testing.assert_array_equal(stored, array)
+    else:
+        assert (form, resolution) == ("%r", Resolution(10, 8, -400))
+
+
+def test_fewest_digits_of_several_columns_count():
+    array = numbers()
+    columns = [printed(array[:, k], form) for k, form in enumerate(["%.6g", "%.3g", "%.9g"])]
+
+    assert str(stored_numbers(np.stack(columns, axis=1))[1]) == "3 significant digits"
+
+
+@settings(derandomize=True, deadline=None, database=None, max_examples=500)
+@given(
+    number=st.floats(1e-30, 1e30),
+    resolution=st.sampled_from(
+        [Resolution(10, 6, -400), Resolution(10, 15, -6), Resolution(2, 11, -24), Resolution(2, 53, -7)]
+    ),
+)
+def test_half_a_unit_covers_what_storing_changes(number, resolution):
+    if resolution.base == 10:
+        stored = float(f"{number:.{-resolution.least}f}" if resolution.least > -400 else f"{number:.5e}")
+    elif resolution.digits == 11:
+        number = min(number, 60000.0)
+        stored = float(np.float16(number))
+    else:
+        stored = round(number * 128.0) / 128.0
+
+    half = float(resolution.half_unit(np.array(stored)))
+
+    assert abs(stored - number) <= half * (1.0 + 1e-9) + 1e-15 * number
+
+
+@pytest.mark.parametrize(
+    ("resolution", "number", "half"),
+    [
+        (Resolution(10, 6, -400), 1.0, 5e-6),
+        (Resolution(10, 6, -400), 0.999999, 5e-7),
+        (Resolution(10, 6, -400), -1234.5, 5e-3),
+        (Resolution(10, 15, -6), 123.4, 5e-7),
+        (Resolution(2, 11, -24), 1.0, 2.0**-11),
+        (Resolution(2, 53, -7), 5.0, 2.0**-8),
+        (Resolution(10, 6, -400), 0.0, 0.0),
+        (Resolution(10, 6, -400), math.inf, 0.0),
+    ],
+)
+def test_half_a_unit_of_a_number(resolution, number, half):
+    assert float(resolution.half_unit(np.array(number))) == pytest.approx(half, rel=1e-12)
+
+
+# --- compared ---
+
+
+def a_run(kind, wrong="", T=30):
+    network = make_network(T=T, D=3, M=8, K=4, kind=kind)
+    faulty = network
+    if wrong:
+        (faulty,) = (each.network for each in injections(network, FAULTS, {"rnn"}) if each.fault.name == wrong)
+    (recording,) = emulate(faulty, [make_inputs(network, 5)])
+    return network, recording
+
+
+@pytest.mark.parametrize("states", [True, False], ids=["states", "outputs"])
+@pytest.mark.parametrize("form", STORED)
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+def test_correct_run_that_is_stored_coarsely_matches(kind, form, states):
+    network, recording = a_run(kind)
+    stored = STORED[form]
+    given = {name: stored(h) for name, h in recording.states.items()} if states else None
+
+    report = rnncheck.compare(network, recording.inputs, [stored(y) for y in recording.outputs], states=given)
+
+    assert report.verdict is Verdict.MATCH
+    assert report.entries[0].precision.consistent_with == "float32"
+    notes = [note for note in report.entries[0].notes if "cannot be seen" in note]
+    assert [note.partition(" ")[0] for note in notes] == (["outputs", "states"] if states else ["outputs"])
+
+
+@pytest.mark.parametrize("states", [True, False], ids=["states", "outputs"])
+@pytest.mark.parametrize("form", ["%g", "%f", "%.5e", "float16"])
+@pytest.mark.parametrize(("kind", "fault"), [("LSTM", "gate_order_iofc"), ("GRU", "gate_order_rzh")])
+def test_wrong_run_that_is_stored_coarsely_is_caught_and_diagnosed(kind, fault, form, states):
+    network, recording = a_run(kind, fault)
+    stored = STORED[form]
+    given = {name: stored(h) for name, h in recording.states.items()} if states else None
+
+    report = rnncheck.compare(network, recording.inputs, [stored(y) for y in recording.outputs], states=given)
+
+    assert report.verdict is Verdict.MISMATCH
+    assert fault in {name for each in report.entries[0].diagnosis.explanations for name in each.faults}
+
+
+def test_step_that_is_off_by_more_than_half_a_unit_is_proven_wrong():
+    network, recording = a_run("SimpleRNN")
+    states = recording.states["rnn"].copy()
+    states[2, 7, 3] += 0.02
+    states = printed(states, "%.3f")
+
+    report = rnncheck.compare(network, recording.inputs, recording.outputs, states={"rnn": states})
+
+    assert (report.verdict, report.proven) == (Verdict.MISMATCH, True)
+    assert report.rows[0].first == {"n": 2, "t": 7, "unit": 3}
+
+
+def test_so_few_digits_that_nothing_can_be_told_are_undecidable():
+    network, recording = a_run("SimpleRNN")
+
+    report = rnncheck.compare(network, recording.inputs, [printed(y, "%.1f") for y in recording.outputs])
+
+    assert report.verdict is Verdict.UNDECIDABLE
+
+
+def test_report_says_which_file_has_how_many_digits_and_what_to_write(tmp_path):
+    right = np.loadtxt("fixtures/port/outputs.csv", delimiter=",", ndmin=2)
+    outputs = tmp_path / "outputs.csv"
+    np.savetxt(outputs, right, fmt="%g", delimiter=",")
+
+    report = judge_files(Path("fixtures/sine.keras"), Path("fixtures/sine_inputs.npy"), outputs, None)
+
+    assert report.verdict is Verdict.MATCH
+    assert (
+        "outputs.csv has 6 significant digits: differences below 5e-07 cannot be seen; write %.9g."
+        in report.entries[0].notes
+    )
