@@ -252,8 +252,8 @@ class Recording:
     # where it was observed.
     states: Mapping[str, Array] = field(default_factory=dict)
     tensors: Mapping[Tensor, Array] = field(default_factory=dict)  # of other layers, where they were observed
-    # How finely outputs and states are stored, by tensor and by layer, where that is coarser than their type.
-    resolutions: Mapping[Tensor | str, Resolution] = field(default_factory=dict)
+    # How finely outputs and states are stored, by position and by layer, where that is coarser than their type.
+    resolutions: Mapping[int | str, Resolution] = field(default_factory=dict)
 
     def first_samples(self, count: int) -> Recording:
         """Return what belongs to the first samples."""

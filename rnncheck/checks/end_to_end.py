@@ -204,7 +204,7 @@ def compare_part(
                     actual = each.outputs[index][position][samples]
                     around = each.around(of_run, plain)
                     if each.check is not Check.TOLERANCE:
-                        around = as_stored(around, actual, recording.resolutions.get(network.outputs[position]))
+                        around = as_stored(around, actual, recording.resolutions.get(position))
                     by_call[-1].append(compare(actual, around, block, each.unsure(growths[rows])))
     return [
         _Compared([total(summaries) for summaries in zip(*by_call, strict=True)], of_sequences) for by_call in by_run

@@ -90,6 +90,7 @@ class Call:
             for spec, array in zip(network.inputs, recording.inputs, strict=True)
         }
         self._resolutions: dict[Tensor, Resolution] = {}
+        stored_outputs = _stored_outputs(network, recording)
         seen = {**dict(zip(network.outputs, recording.outputs, strict=True)), **recording.tensors}
         # A layer reads what those before it put out; what was seen itself counts more than what follows from it.
         for layer in network.layers:
@@ -97,7 +98,7 @@ class Call:
             own = {tensor: array for tensor, array in seen.items() if tensor.layer == layer.name}
             self._tensors |= {**following, **own}
             for tensor in following.keys() | own.keys():
-                stored = recording.resolutions.get(tensor) if tensor in own else self._following_resolution(layer)
+                stored = stored_outputs.get(tensor) if tensor in own else self._following_resolution(layer)
                 if stored is not None:
                     self._resolutions[tensor] = stored
 
@@ -128,8 +129,10 @@ class Call:
         """Return the observed steps of a recurrent layer; None where not every state was observed."""
         h = self.recording.states.get(layer.name)
         x = self.tensor(layer.inputs[0])
-        # Some cells change their states at steps that do not count, where nobody sees it.
-        if h is None or x is None or (layer.mask is not None and cell_of(layer).loop.passed is not None):
+        # Some cells change their states at steps that do not count, where nobody sees it, or between samples.
+        loop = cell_of(layer).loop
+        hidden = loop.recorded or loop.across_samples or (layer.mask is not None and loop.passed)
+        if h is None or x is None or hidden:
             return None
         mask = None if layer.mask is None else self.tensor(layer.mask)
         initial = self._initial_states(layer, (h.shape[0], *h.shape[2:]))
@@ -147,7 +150,7 @@ class Call:
             repeats_first=cell_of(layer).loop.repeats_first,
             stored_x=self.resolution(layer.inputs[0]),
             stored_h=self.recording.resolutions.get(layer.name),
-            stored_memory=self.recording.resolutions.get(Tensor(layer.name, 2)),
+            stored_memory=self.resolution(Tensor(layer.name, 2)),
         )
 
     def _initial_states(self, layer: Layer, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
@@ -180,6 +183,10 @@ class Call:
         return {Tensor(layer.name): operation.apply(inputs, PLAIN.weights(layer), layer.options)}
 
 
+def _stored_outputs(network: Network, recording: Recording) -> dict[Tensor, Resolution | None]:
+    return {tensor: recording.resolutions.get(position) for position, tensor in enumerate(network.outputs)}
+
+
 def observe(network: Network, recordings: Sequence[Recording]) -> list[Call]:
     """Return the calls one after the other, each knowing what stateful layers kept from the one before."""
     calls: list[Call] = []
@@ -208,7 +215,10 @@ def disagreements(network: Network, calls: Sequence[Call]) -> tuple[str, ...]:
                     plain.setdefault(tensor, shown.get(tensor, array))
                     shown[tensor] = array
         for tensor in plain.keys() & shown.keys():
-            stored = (call.recording.resolutions.get(name) for name in (tensor, tensor.layer))
+            stored = (
+                _stored_outputs(network, call.recording).get(tensor),
+                call.recording.resolutions.get(tensor.layer),
+            )
             allowed = sum(each.half_unit(plain[tensor]) for each in stored if each)
             if note := _disagreement(tensor, plain[tensor], shown[tensor], allowed):
                 notes[tensor] = note

@@ -10,7 +10,7 @@ options by keyword, under Keras' names. To add one, write them and `register` th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -34,6 +34,9 @@ class Loop:
     passed: Callable[[X, X], X] | None = None
     repeats_first: bool = False  # whether such a step repeats the output of the first step, not of the step before
     returned: int = -1  # which step's output is the layer's, without return_sequences
+    across_samples: bool = False  # whether a sample starts from the states that the one before it left
+    # (the states after every step, those before the first) -> what is recorded as the state of every step; None for h
+    recorded: Callable[[Sequence[tuple[X, ...]], tuple[X, ...]], Sequence[X]] | None = None
 
 
 # The order of the gates' blocks in Keras' kernels (D, G·M) and biases (G·M,); bias is (2, 3M) with reset_after.

@@ -8,7 +8,7 @@ from typing import Any
 
 from rnncheck.equations.cells import cell_of
 from rnncheck.equations.layers import Operation
-from rnncheck.equations.operands import move
+from rnncheck.equations.operands import X, move
 from rnncheck.network import Array, Layer, Network, Tensor
 
 # The layers that are an LSTM, with products or with convolutions.
@@ -92,6 +92,17 @@ def put_out_through(network: Network, layer: Layer, change: Callable[[Array], Ar
     position = network.layers.index(layer) + 1
     rewired = redirected(network, {output: Tensor(moved.name)})
     return replace(rewired, layers=(*rewired.layers[:position], moved, *rewired.layers[position:]))
+
+
+def returned_through(network: Network, layer: Layer, change: Callable[[X], X]) -> Network | None:
+    """Return the network that returns a layer's output as `change` makes it; None where it does not return it."""
+    output = Tensor(layer.name)
+    if output not in network.outputs:
+        return None
+    computed = Operation(lambda inputs, weights, options: change(inputs[0]))
+    new = Layer(f"{layer.name} as it is put out", "Moved", (output,), dtype=layer.dtype, equations=computed)
+    outputs = tuple(Tensor(new.name) if tensor == output else tensor for tensor in network.outputs)
+    return replace(network, layers=(*network.layers, new), outputs=outputs)
 
 
 def redirected(network: Network, instead: Mapping[Tensor, Tensor]) -> Network:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -144,15 +144,20 @@ def _scan(
     # is kept, (N, T, ..., M); the growths. Under a mask, a step that does not count keeps the states and repeats the
     # previous output, which is zero before the first step that counts, as Keras has it on TensorFlow.
     cell, weights = cell_of(layer), arithmetic.weights(layer)
+    if cell.loop.across_samples:
+        return _scan_across_samples(layer, read, kept, arithmetic, every_step=every_step)
     # Each state is (N, ..., M), the mask (N, T).
     t_steps = read.values[layer.inputs[0]].shape[1]
     mask = None if layer.mask is None else processing_order(layer, read.values[layer.mask])
     states: tuple[X, ...] = ()
+    all_states: list[tuple[X, ...]] = []  # those before the first step, and after every step
     output = first = returned = None
     outputs: list[X] = []
     growths, scale = np.zeros(1), np.zeros(1)
     for t, projected in _projections(layer, read, weights):
         states = states or _first_states(layer, read, kept, (*projected.shape[:-1], units(layer)))
+        if cell.loop.recorded and every_step:
+            all_states.append(states)
         after = cell.step(projected, states, weights, layer.options)
         after = tuple(arithmetic.store(state, PRECISIONS[layer.dtype]) for state in after)
         if mask is None:
@@ -175,7 +180,32 @@ def _scan(
         if layer.options["return_sequences"] or every_step:
             outputs.append(output)
     sequence = stack(outputs) if outputs else None
-    return (sequence if layer.options["return_sequences"] else returned), states, sequence, growths
+    result = sequence if layer.options["return_sequences"] else returned
+    if cell.loop.recorded and every_step:
+        sequence = stack(list(cell.loop.recorded([*all_states[1:], states], all_states[0])))
+    return result, states, sequence, growths
+
+
+def _scan_across_samples(
+    layer: Layer, read: Reader, kept: tuple[X, ...] | None, arithmetic: Arithmetic, *, every_step: bool
+) -> tuple[X, tuple[X, ...], X | None, Array]:
+    # `_scan`, where a sample starts from the states that the one before it left: one sample after the other.
+    cell = cell_of(layer)
+    layer = replace(layer, equations=replace(cell, loop=replace(cell.loop, across_samples=False)))
+    found = []
+    for n in range(read.values[layer.inputs[0]].shape[0]):
+        own = {tensor: read.values[tensor] for tensor in layer.reads}
+        values = {tensor: x[n : n + 1] if len(x.shape) and x.shape[0] > n else x for tensor, x in own.items()}
+        found.append(_scan(layer, replace(read, values=values), kept, arithmetic, every_step=every_step))
+        layer, kept = replace(layer, initial_state=()), found[-1][1]
+
+    def joined(parts: Sequence[X]) -> X:
+        together = np.concatenate
+        return Rounded.join(parts, together) if any(isinstance(x, Rounded) for x in parts) else together(parts)
+
+    outputs, states, sequences, growths = zip(*found, strict=True)
+    every = joined(sequences) if sequences[0] is not None else None
+    return joined(outputs), tuple(map(joined, zip(*states, strict=True))), every, np.concatenate(growths)
 
 
 def _by_sample(growths: Array, samples: int) -> Array:

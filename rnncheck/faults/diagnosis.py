@@ -8,22 +8,32 @@ where there are none, the shape of the error is described.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from rnncheck.checks.blocks import LARGEST
 from rnncheck.checks.observed import observe
-from rnncheck.checks.steps import Differences, differences
+from rnncheck.checks.steps import Differences, differences, step_rows
 from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.checks.verdicts import Check, Row, Verdict, worst
 from rnncheck.equations.changes import with_layer
 from rnncheck.equations.formats import FORMATS
 from rnncheck.equations.moves import OutsideTableError
-from rnncheck.faults.catalogue.fault import Fault, Injection, injections
+from rnncheck.faults.catalogue.fault import Fault, Injection, chained, injections
 from rnncheck.faults.symptoms import describe
-from rnncheck.faults.trial import MIXING, Recordings, explains, failures, few_samples, glance_at_outputs, rows_against
+from rnncheck.faults.trial import (
+    MIXING,
+    Recordings,
+    explains,
+    failures,
+    few_samples,
+    glance_at_outputs,
+    noise_of_outputs,
+    rows_against,
+)
 from rnncheck.faults.wrong_weights import WrongWeight, wrong_weights
 from rnncheck.network import Array, Network
 from rnncheck.rounding.precision import PRECISIONS, Precision
@@ -41,7 +51,7 @@ _SLIPS = 2
 class Explanation:
     """Faults that, put on the expected side, bring every score to rounding level."""
 
-    faults: tuple[str, ...]  # the names of one or two
+    faults: tuple[str, ...]  # the names of one or more
     layers: tuple[str, ...]  # the layer that each is in
     summary: str  # what they do, in words
     before: float  # the largest score without them
@@ -55,6 +65,8 @@ class Diagnosis:
     # What explains it down to rounding, best first; those with the same `after` explain it equally.
     explanations: tuple[Explanation, ...] = ()
     weights: tuple[WrongWeight, ...] = ()  # the entries of weights that explain it, where no fault does
+    # What explains the steps of one layer alone, where nothing explains the whole run.
+    by_layer: tuple[Explanation, ...] = ()
     shape: str = ""  # how the error looks, in words, where nothing explains it
 
 
@@ -68,14 +80,14 @@ def diagnose(
     if not failed:
         return None
     search = _Search(network, recordings, failed, faults)
-    if found := search.alone():
+    if found := search.alone() or search.everywhere() or search.layer_by_layer():
         return Diagnosis(explanations=found)
     weights = _solved(network, recordings, failed)
     if not 0 < len(weights) <= _SLIPS and (found := search.in_pairs()):
         return Diagnosis(explanations=found)
     if weights:
         return Diagnosis(weights=weights)
-    return Diagnosis(shape=describe(network, recordings, failed))
+    return Diagnosis(by_layer=search.by_layer, shape=describe(network, recordings, failed))
 
 
 @dataclass
@@ -88,12 +100,62 @@ class _Search:
     def __post_init__(self) -> None:
         self._few = few_samples(self.network, self.recordings)
         self._failing = {row.layer for row in self.failed if row.check is Check.STEP}
-        self._noise = {row.layer: row.noise for row in self.failed if row.check is Check.END_TO_END}
+        self._noise = noise_of_outputs(self.network, self.failed)
         glances = ((self._glance(each), each) for each in self._injections(self.network))
         self._promising = sorted(glances, key=lambda pair: pair[0])
 
     def alone(self) -> tuple[Explanation, ...]:
         return self._explaining((each,) for glance, each in self._promising if glance < _HOPELESS)
+
+    def everywhere(self) -> tuple[Explanation, ...]:
+        # The same fault in all layers that can have it, in all of a kind, or in both directions of a wrapper.
+        layers = self.network.layers
+        keys = (lambda _: "", lambda layer: layer.kind, lambda layer: layer.name.rpartition("/")[0])
+        groups = {
+            tuple(each.name for each in layers if key(each) == key(one)): None for key in keys for one in layers
+        }
+        chains: dict[tuple[str, tuple[str, ...]], tuple[Injection, ...]] = {}
+        for fault in self.faults:
+            for names in groups:
+                chain = chained(self.network, [(fault, name) for name in names])
+                if len(chain) > 1:
+                    chains.setdefault((fault.name, tuple(each.layer for each in chain)), chain)
+        return self._explaining(chain for chain in chains.values() if self._glance(chain[-1]) < _HOPELESS)
+
+    def layer_by_layer(self) -> tuple[Explanation, ...]:
+        # A fault of its own in each layer whose steps fail.
+        if len(self._failing) < 2 or not all(self._own.values()):
+            return ()
+        chosen = [next(iter(own))[0] for own in self._own.values()]
+        chain = chained(self.network, [(each.fault, each.layer) for each in chosen])
+        return self._explaining([chain]) if len(chain) == len(chosen) else ()
+
+    @property
+    def by_layer(self) -> tuple[Explanation, ...]:
+        if len(self._failing) < 2:
+            return ()
+        before = {row.layer: row.score_max for row in self.failed if row.check is Check.STEP}
+        firsts = ((name, *own[0]) for name, own in self._own.items() if own)
+        return tuple(
+            Explanation((each.fault.name,), (each.layer,), each.summary, before[name], after)
+            for name, each, after in firsts
+        )
+
+    @cached_property
+    def _own(self) -> dict[str, list[tuple[Injection, float]]]:
+        # By layer whose steps fail: the faults that explain these alone, best first, with the largest score left.
+        own: dict[str, list[tuple[Injection, float]]] = {}
+        for layer in self.network.layers:
+            if layer.name in self._failing:
+                found = []
+                for each in injections(self.network, self.faults, {layer.name}):
+                    if self._glance(each, {layer.name}) < _HOPELESS:
+                        changed = each.network.layer(layer.name)
+                        rows = step_rows(each.network, observe(each.network, self.recordings), [changed])
+                        if explains(rows):
+                            found.append((each, max(row.score_max for row in rows)))
+                own[layer.name] = sorted(found, key=lambda pair: pair[1])
+        return own
 
     def in_pairs(self) -> tuple[Explanation, ...]:
         # Best first, and each once: the second fault may be found with the first, too.
@@ -113,22 +175,23 @@ class _Search:
             rows = rows_against(candidate[-1].network, self.recordings)
             if explains(rows):
                 names, layers = tuple(each.fault.name for each in candidate), tuple(each.layer for each in candidate)
-                summary = "; ".join(each.fault.summary for each in candidate)
+                summary = "; ".join(dict.fromkeys(each.summary for each in candidate))
                 found.append(Explanation(names, layers, summary, before, max(row.score_max for row in rows)))
         return tuple(sorted(found, key=lambda explanation: explanation.after))
 
     def _injections(self, network: Network) -> Iterator[Injection]:
         # A step may fail for what the layer read. Where no step was seen, any layer may be to blame.
         if not self._failing:
-            return injections(network, self.faults)
+            return injections(network, self.faults, run=self.recordings)
         names = {row.layer for row in self.failed}
         read = {tensor.layer for layer in self.network.layers if layer.name in names for tensor in layer.reads}
-        return injections(network, self.faults, names | read)
+        return injections(network, self.faults, names | read, self.recordings)
 
-    def _glance(self, injection: Injection) -> float:
-        # How far scores stay above their limits with the fault on the expected side, at a few numbers.
+    def _glance(self, injection: Injection, names: Collection[str] = ()) -> float:
+        # How far scores stay above their limits with the fault on the expected side, at a few numbers of some layers,
+        # or of all whose steps fail.
         recordings = self.recordings if injection.fault.group in MIXING else self._few
-        layers = [layer for layer in injection.network.layers if layer.name in self._failing]
+        layers = [layer for layer in injection.network.layers if layer.name in (names or self._failing)]
         try:
             calls = observe(injection.network, recordings) if layers else []
             seen = [differences(layer, calls) for layer in layers]

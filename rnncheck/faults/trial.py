@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnncheck.checks.end_to_end import end_to_end_rows
+from rnncheck.checks.end_to_end import end_to_end_rows, output_name
 from rnncheck.checks.observed import disagreements, largest_layer, observe
 from rnncheck.checks.steps import all_steps_match, sees, step_rows, unseen
 from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT
@@ -65,20 +65,27 @@ def _changed(wrong: Network, right: Network) -> list[Layer]:
     return [layer for layer in wrong.layers if id(layer) not in known]
 
 
-def glance_at_outputs(network: Network, recordings: Recordings, noise: Mapping[str, float]) -> float:
+def noise_of_outputs(network: Network, rows: Sequence[Row]) -> dict[int, float]:
+    """Return what rounding typically moves each output by, by its position, as far as rows of the whole run tell."""
+    noise = {(row.layer, row.output): row.noise for row in rows if row.check is Check.END_TO_END}
+    named = ((tensor.layer, output_name(tensor)) for tensor in network.outputs)
+    return {position: noise[name] for position, name in enumerate(named) if name in noise}
+
+
+def glance_at_outputs(network: Network, recordings: Recordings, noise: Mapping[int, float]) -> float:
     """Return how far the outputs of a run lie from a plain run of a network, in units of the limit of a score.
 
-    `noise` is what rounding typically moves a layer's outputs by; a layer without it is left out.
+    `noise` is that of the outputs by their position; one without it is left out.
     """
     states: States = {}
     largest = 0.0
     for recording in recordings:
         run = replay(network, recording.inputs, states=states)
         states = run.states
-        for tensor, actual, expected in zip(network.outputs, recording.outputs, run.outputs, strict=True):
+        for position, (actual, expected) in enumerate(zip(recording.outputs, run.outputs, strict=True)):
             if actual.shape != expected.shape:
                 return math.inf
-            allowed = max(SCORE_LIMIT * noise.get(tensor.layer, math.inf), np.finfo(float).tiny)
+            allowed = max(SCORE_LIMIT * noise.get(position, math.inf), np.finfo(float).tiny)
             largest = max(largest, float(np.max(np.abs(actual - expected))) / allowed)
     return largest if math.isfinite(largest) else math.inf
 
@@ -95,10 +102,10 @@ def which_show(wrongs: Sequence[Network], right: Network, recordings: Recordings
         if variants.layer.name not in seen:
             rows = rows_of_variants(right, recordings, variants)
             found |= {place: bool(failures(each)) for place, each in zip(places, rows, strict=True)}
-    noise: dict[str, float] = {}
+    noise: dict[int, float] = {}
     if len(seen) < len(right.layers):
         ends = end_to_end_rows(right, recordings, steps_checked=False)
-        noise = {row.layer: row.noise for row in ends if row.verdict is Verdict.MATCH}
+        noise = noise_of_outputs(right, [row for row in ends if row.verdict is Verdict.MATCH])
     for place, wrong in enumerate(wrongs):
         if place not in found:
             # Of the others, a plain run tells first whether they are far off.

@@ -16,7 +16,7 @@ from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import sees
 from rnncheck.equations.shapes import on_zeros, sequence_shapes
 from rnncheck.errors import InputError
-from rnncheck.network import Array, InputSpec, Network, Recording, Tensor
+from rnncheck.network import Array, InputSpec, Network, Recording
 from rnncheck.rounding.precision import PRECISIONS
 
 Specs = Sequence[InputSpec]
@@ -35,10 +35,10 @@ def read_recording(network: Network, inputs: Path, outputs: Path, states: Path |
     with told_of(outputs, assumed):
         recorded = _outputs(network, of_outputs, n, given)
     if states is None:
-        return _recording(network, arrays, recorded, {})
+        return _recording(arrays, recorded, {})
     given = read_arrays(states, of_states, "layer")
     with told_of(states, assumed):
-        return _recording(network, arrays, recorded, _states(of_states, n, given))
+        return _recording(arrays, recorded, _states(of_states, n, given))
 
 
 def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> Recording:
@@ -46,19 +46,17 @@ def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> 
     arrays = check_inputs(network, inputs)
     of_outputs, of_states = _specs(network, arrays)
     n = len(arrays[0])
-    return _recording(network, arrays, _outputs(network, of_outputs, n, outputs), _states(of_states, n, states))
+    return _recording(arrays, _outputs(network, of_outputs, n, outputs), _states(of_states, n, states))
 
 
-def _recording(
-    network: Network, inputs: tuple[Array, ...], outputs: Sequence[Array], states: Mapping[str, Array]
-) -> Recording:
+def _recording(inputs: tuple[Array, ...], outputs: Sequence[Array], states: Mapping[str, Array]) -> Recording:
     # With what the numbers tell of how they were stored.
-    named: dict[Tensor | str, Array] = dict(zip(network.outputs, outputs, strict=True))
-    named.update(states)
-    stored = {name: stored_numbers(array) for name, array in named.items()}
+    given: dict[int | str, Array] = dict(enumerate(outputs))
+    given.update(states)
+    stored = {name: stored_numbers(array) for name, array in given.items()}
     return Recording(
         inputs,
-        tuple(stored[tensor][0] for tensor in network.outputs),
+        tuple(stored[position][0] for position in range(len(outputs))),
         {name: stored[name][0] for name in states},
         resolutions={name: resolution for name, (_, resolution) in stored.items() if resolution},
     )
@@ -66,13 +64,12 @@ def _recording(
 
 def told_digits(network: Network, recording: Recording, outputs: str, states: str) -> Iterator[str]:
     """Say what cannot be seen since numbers are stored so coarsely; `outputs` and `states` are where they are."""
-    of_outputs = {
-        tensor: (tensor.layer, array) for tensor, array in zip(network.outputs, recording.outputs, strict=True)
-    }
-    of_states = {name: (name, h) for name, h in recording.states.items()}
-    for where, named in ((outputs, of_outputs), (states, of_states)):
+    layers = [tensor.layer for tensor in network.outputs]
+    of_outputs = zip(range(len(layers)), layers, recording.outputs, strict=True)
+    of_states = ((name, name, h) for name, h in recording.states.items())
+    for where, given in ((outputs, of_outputs), (states, of_states)):
         coarse = []
-        for name, (layer, array) in named.items():
+        for name, layer, array in given:
             precision = PRECISIONS[network.layer(layer).dtype]
             stored = recording.resolutions.get(name)
             if stored and stored.is_coarser_than(precision.digits):

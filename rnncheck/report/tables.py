@@ -28,6 +28,7 @@ from rnncheck.report.entry import (
 )
 
 if TYPE_CHECKING:
+    from rnncheck.faults.diagnosis import Explanation
     from rnncheck.report.outcomes import SelfTest
 
 # Longer tables are cut here; --json and --csv have everything.
@@ -217,16 +218,24 @@ def _noted(entries: Iterable[Entry]) -> list[str]:
     return [f"note: {_named(own[0]) if len(own) == 1 else name}: {note}" for (name, note), own in having.items()]
 
 
+def _explanation(explanation: Explanation) -> str:
+    # A fault's layers stand together.
+    layers: dict[str, list[str]] = {}
+    for fault, layer in zip(explanation.faults, explanation.layers, strict=True):
+        layers.setdefault(fault, []).append(repr(layer))
+    faults = " and ".join(f"`{fault}` in {' and '.join(names)}" for fault, names in layers.items())
+    return f"{faults} (score {_number(explanation.before)} -> {_number(explanation.after)}): {explanation.summary}"
+
+
 def _diagnosis(entry: Entry) -> Iterator[str]:
     diagnosis = entry.diagnosis
     if diagnosis is None:
         return
     for number, each in enumerate(diagnosis.explanations):
-        where = zip(each.faults, each.layers, strict=True)
-        faults = " and ".join(f"`{fault}` in {layer!r}" for fault, layer in where)
-        scores = f"score {_number(each.before)} -> {_number(each.after)}"
-        yield f"{'explained' if number == 0 else 'or just as well'} by {faults} ({scores}): {each.summary}"
+        yield f"{'explained' if number == 0 else 'or just as well'} by {_explanation(each)}"
     yield from map(str, diagnosis.weights)
+    for each in diagnosis.by_layer:
+        yield f"the steps of layer {each.layers[0]!r} are explained by {_explanation(each)}"
     if diagnosis.shape:
         yield f"explained by no known fault; {diagnosis.shape}"
 

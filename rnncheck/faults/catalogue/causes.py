@@ -44,6 +44,11 @@ def _of_inputs(holds: Callable[[Array], Any]) -> Condition:
     return _of_tensor(lambda layer: layer.inputs[0] if layer.kind in CELLS else None, holds)
 
 
+def _of_output(holds: Callable[[Array], Any]) -> Condition:
+    # What a layer puts out, (N, ..., K).
+    return _of_tensor(lambda layer: Tensor(layer.name), holds)
+
+
 def _of_mask(holds: Callable[[Array], Any]) -> Condition:
     # The mask (N, T), where there is one.
     return _of_tensor(lambda layer: layer.mask, holds)
@@ -71,6 +76,19 @@ TWO_SAMPLES = Cause(
 )
 EQUAL_SAMPLES = Cause(
     "all samples are equal", "Use random inputs.", _of_inputs(lambda x: len(x) > 1 and (x == x[:1]).all())
+)
+SINGLE_SAMPLE = Cause("there is one sample only", "Use at least two samples.", _of_output(lambda y: len(y) < 2))
+ONE_OUTPUT = Cause(
+    "there is one output only",
+    "Nothing: of one output there is no other order.",
+    _of_output(lambda y: y.shape[-1] < 2),
+)
+EQUAL_OUTPUTS = Cause(
+    "all outputs of a sample are equal", "Use random weights.", _of_output(lambda y: (y == y[..., :1]).all())
+)
+ZERO_OUTPUTS = Cause("all outputs are zero", "Use random weights and inputs.", _of_output(lambda y: not y.any()))
+NO_STATES = Cause(
+    "no states were recorded", "Record the state after every step.", lambda layer, call: not call.recording.states
 )
 NO_SAMPLE_PADDED = Cause("every step counts", "Use a mask with padding and holes.", _of_mask(lambda mask: mask.all()))
 PADS_THE_END = Cause(

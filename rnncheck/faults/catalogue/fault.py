@@ -11,7 +11,7 @@ docstring the summary that users see:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,10 +20,13 @@ import numpy as np
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.changes import masked_through, read_through, with_layer, with_weights
 from rnncheck.faults.catalogue.causes import Cause
-from rnncheck.network import Array, Layer, Network
+from rnncheck.network import Array, Layer, Network, Recording
 
 # (network, layer) -> the network with the fault in that layer; None where the layer cannot have it.
 Change = Callable[[Network, Layer], Network | None]
+
+# (network, layer, a run that does not match) -> networks with the fault, each with its parameters in words
+Fit = Callable[[Network, Layer, Sequence[Recording]], Iterator[tuple[Network, str]]]
 
 # A function of what a fault changes -> the change of the network. The function may return None where it cannot.
 Form = Callable[[Callable[..., Any]], Change]
@@ -43,6 +46,7 @@ class Fault:
     summary: str  # one line that says what the faulty implementation does
     change: Change  # makes the fault in one layer
     hidden_by: tuple[Cause, ...] = ()  # what keeps it from showing, the likeliest first
+    fitted: Fit | None = None  # finds the parameters with which it may explain a run; None for a fault without any
 
 
 # All faults, in the order in which they are entered.
@@ -56,6 +60,7 @@ def fault(
     kinds: Collection[str] = CELLS,  # the kinds of layers that can have it
     when: Callable[[Layer], bool] = lambda _: True,  # whether a layer of these kinds can have it
     hidden_by: Sequence[Cause] = (),  # what keeps it from showing, the likeliest first
+    fitted: Fit | None = None,  # finds the parameters of a run
     name: str = "",  # for one of a family; the function's own when empty
     summary: str = "",  # what users read; the first line of the function's docstring when empty
 ) -> Callable[[_Function], _Function]:
@@ -68,7 +73,14 @@ def fault(
             return change(network, layer) if layer.kind in kinds and when(layer) else None
 
         says = summary or (function.__doc__ or "").partition("\n")[0]
-        ENTERED.append(Fault(name or function.__name__, group, says, changed, tuple(hidden_by)))
+
+        def fit(network: Network, layer: Layer, run: Sequence[Recording]) -> Iterator[tuple[Network, str]]:
+            assert fitted is not None
+            if layer.kind in kinds and when(layer):
+                yield from fitted(network, layer, run)
+
+        fits = None if fitted is None else fit
+        ENTERED.append(Fault(name or function.__name__, group, says, changed, tuple(hidden_by), fits))
         return function
 
     return enter
@@ -146,16 +158,47 @@ class Injection:
     fault: Fault
     layer: str  # its name
     network: Network  # with the fault in it
+    detail: str = ""  # its parameters, in words
+
+    @property
+    def summary(self) -> str:
+        """What the faulty implementation does, in a line."""
+        return self.fault.summary + (f": {self.detail}" if self.detail else "")
 
     def __str__(self) -> str:
         return f"{self.fault.name} in {self.layer!r}"
 
 
 def injections(
-    network: Network, faults: Sequence[Fault], names: Collection[str] | None = None
+    network: Network,
+    faults: Sequence[Fault],
+    names: Collection[str] | None = None,
+    run: Sequence[Recording] = (),
 ) -> Iterator[Injection]:
-    """Yield every fault in every layer that can have it: in the layers of some names, or in all."""
+    """Yield every fault in every layer that can have it: in the layers of some names, or in all.
+
+    A fault with parameters has those that fit a run, if one is given, else some.
+    """
     for each in faults:
         for layer in network.layers:
-            if (names is None or layer.name in names) and (changed := each.change(network, layer)):
-                yield Injection(each, layer.name, changed)
+            if names is not None and layer.name not in names:
+                continue
+            if each.fitted and run:
+                for changed, detail in each.fitted(network, layer, run):
+                    yield Injection(each, layer.name, changed, detail)
+            elif plain := each.change(network, layer):
+                yield Injection(each, layer.name, plain)
+
+
+def chained(network: Network, faults: Iterable[tuple[Fault, str]]) -> tuple[Injection, ...]:
+    """Return several faults, each in the layer of a name, one made in the network of the other: the last has all.
+
+    Layers that cannot have their fault are left out.
+    """
+    chain: list[Injection] = []
+    for each, name in faults:
+        before = chain[-1].network if chain else network
+        changed = each.change(before, before.layer(name))
+        if changed is not None:
+            chain.append(Injection(each, name, changed))
+    return tuple(chain)

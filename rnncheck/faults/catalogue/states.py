@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from rnncheck.equations import changes
-from rnncheck.equations.cells import units
-from rnncheck.equations.changes import LSTMS, with_gates, with_layer, with_options, with_state_fed
-from rnncheck.faults.catalogue.causes import NO_SAMPLE_PADDED, ONE_CALL, ONE_STEP, ZERO_STATES
+from rnncheck.equations.cells import Loop, cell_of, units
+from rnncheck.equations.changes import (
+    LSTMS,
+    inserted,
+    put_out_through,
+    read_through,
+    with_cell,
+    with_gates,
+    with_layer,
+    with_options,
+    with_state_fed,
+)
+from rnncheck.equations.shapes import on_zeros, sequence_shapes
+from rnncheck.faults.catalogue.causes import NO_SAMPLE_PADDED, ONE_CALL, ONE_SAMPLE, ONE_STEP, ZERO_STATES
 from rnncheck.faults.catalogue.fault import backwards, fault, halves, of_layer, of_network
-from rnncheck.network import Array, Layer, Network, Tensor
+from rnncheck.network import Array, Layer, Network, Recording, Tensor
 
 
 def _has_initial_state(layer: Layer) -> bool:
@@ -104,3 +116,56 @@ def state_lost_between_calls(layer: Layer) -> Layer:
 def state_kept_between_calls(layer: Layer) -> Layer:
     """a layer that is not stateful continues from the states of the previous call"""
     return with_options(layer, stateful=True)
+
+
+@fault("states", of_network)
+def state_left_by_earlier_run(network: Network, layer: Layer) -> Network | None:
+    """the layer starts from the states that an earlier run on the same inputs left"""
+    if layer.initial_state or layer.options["stateful"]:
+        return None
+    earlier = with_options(replace(layer, name=f"{layer.name} in an earlier run"), return_state=True)
+    states = tuple(Tensor(earlier.name, index) for index in range(1, len(cell_of(layer).states) + 1))
+    return inserted(network, earlier, replace(layer, initial_state=states))
+
+
+@fault("batch", of_network, hidden_by=[ONE_SAMPLE])
+def state_kept_between_samples(network: Network, layer: Layer) -> Network | None:
+    """a sample starts from the states that the sample before it left"""
+    changed = with_cell(layer, loop=Loop(across_samples=True))
+    # Read as it is, so that it shows that samples belong together.
+    return read_through(network, changed, lambda x: x)
+
+
+def _first_steps(network: Network, layer: Layer, count: int) -> Network | None:
+    # What stands after these steps is zero, where a layer returns all.
+    if not layer.options["return_sequences"]:
+        return with_layer(network, with_cell(layer, loop=Loop(returned=count - 1)))
+
+    def cut(h: Array) -> Array:
+        return np.concatenate([h[:, :count], np.zeros_like(h[:, count:])], axis=1)
+
+    return put_out_through(network, layer, cut)
+
+
+def _any_first_steps(network: Network, layer: Layer, run: Sequence[Recording]) -> Iterator[tuple[Network, str]]:
+    steps = _steps_of(network, layer, run)
+    # All numbers of steps where there are few, else those that buffers and loops have.
+    usual = {2**k for k in range(20)} | {10**k * m for k in range(5) for m in (1, 2, 5)} | {steps - 1, steps - 2}
+    for count in range(1, steps):
+        if (steps <= _FEW_STEPS or count in usual) and (changed := _first_steps(network, layer, count)):
+            yield changed, f"the first {count} of {steps}" if count > 1 else f"the first of {steps}"
+
+
+# So many numbers of steps can be tried one after the other.
+_FEW_STEPS = 24
+
+
+def _steps_of(network: Network, layer: Layer, run: Sequence[Recording]) -> int:
+    # T of what a layer reads, from shapes alone.
+    return int(sequence_shapes(network, on_zeros(network, [x[:1].shape for x in run[0].inputs]))[layer.name][1])
+
+
+@fault("states", of_network, hidden_by=[ONE_STEP], fitted=_any_first_steps)
+def only_first_steps(network: Network, layer: Layer) -> Network | None:
+    """only some steps are computed"""
+    return _first_steps(network, layer, 1)

@@ -64,6 +64,16 @@ def last_column_missing(kernel: Array) -> Array:
     return kernel
 
 
+def _to_decimals(decimals: int, weight: Array) -> Array | None:
+    rounded = np.round(weight, decimals)
+    return None if np.array_equal(rounded, weight) else rounded
+
+
+for _decimals in (2, 3, 4, 5, 6):
+    _name, _says = f"weights_of_{_decimals}_decimals", f"the weights are rounded to {_decimals} decimals"
+    fault("weights", of_weight(), kinds=WITH_WEIGHTS, name=_name, summary=_says)(partial(_to_decimals, _decimals))
+
+
 def _off_by(amount: float, weight: Array) -> Array:
     # One entry alone: that of the first row and the fourth unit, if any.
     weight[(*(0,) * (weight.ndim - 1), min(3, weight.shape[-1] - 1))] += amount
