@@ -256,6 +256,19 @@ LSTM = {
     "int8_weights": lambda g: lstm(every_weight(g, of_255_levels)),
     "state_in_bfloat16": lambda g: lstm(g, before=lambda h, c: (bfloat16(h), c)),
     "sigmoid_table": lambda g: lstm(g, sigma=lambda x: sigmoid(np.round(16.0 * np.clip(x, -8.0, 8.0)) / 16.0)),
+    **{
+        f"weights_of_{d}_decimals": lambda g, d=d: lstm(every_weight(g, lambda w: np.rint(w * 10.0**d) / 10.0**d))
+        for d in range(2, 7)
+    },
+    "only_first_steps": lambda g: without(lstm(g), (slice(None), slice(1, None))),
+    "outputs_scaled": lambda g: lstm(g) / 2.0,
+    "outputs_shifted": lambda g: 1.0 + lstm(g),
+    "outputs_rescaled": lambda g: 1.0 + lstm(g) / 2.0,
+    "outputs_negated": lambda g: 0.0 - lstm(g),
+    "output_columns_in_other_order": lambda g: np.stack([lstm(g)[..., M - 1 - j] for j in range(M)], axis=-1),
+    "outputs_of_other_samples": lambda g: np.array([lstm(g)[N - 1 - n] for n in range(N)]),
+    "softmax_applied": lambda g: (powers := np.exp(lstm(g))) / powers.sum(axis=-1, keepdims=True),
+    "largest_output_alone": lambda g: np.eye(M)[lstm(g).argmax(axis=-1)],
 }
 
 MASKED = {
@@ -286,6 +299,15 @@ BACKWARD = {
     ),
 }
 
+
+def one_after_the_other(given):
+    """Every sample starts from the last state of the one before it."""
+    h0 = given.h0.copy()
+    for n in range(1, N):
+        h0[n] = gru(replace(given, h0=h0))[n - 1, -1]
+    return gru(replace(given, h0=h0))
+
+
 GRU = {
     **{f"gate_order_{o}": lambda g, o=o: gru(g, order=o, bias_order=o) for o in ("rzh", "hzr")},
     **{f"bias_gate_order_{o}": lambda g, o=o: gru(g, bias_order=o) for o in ("rzh", "hzr")},
@@ -298,6 +320,7 @@ GRU = {
     "bias_rows_swapped": lambda g: gru(replace(g, b=(g.b[1], g.b[0]))),
     "update_gate_inverted": lambda g: gru(g, keep=lambda z, h, candidate: (1.0 - z) * h + z * candidate),
     "state_not_carried": lambda g: gru(g, before=lambda h: 0.0 * h),
+    "state_kept_between_samples": one_after_the_other,
     "split_by_input_dim": lambda g: gru(every_weight(g, cut_every_d)),
     "units_rotated": lambda g: gru(every_weight(g, units_rotated)),
 }
@@ -397,6 +420,39 @@ def test_layer_that_returns_one_step_returns_another():
     assert_same(
         outputs_of(with_fault(backward, "backward_last_step_for_first"), inputs)[0], lstm(given, times=BACK)[:, 0]
     )
+
+
+def test_layer_that_computes_some_steps_returns_the_last_of_these():
+    network, inputs, given = given_to("lstm", return_sequences=False)
+
+    assert_same(outputs_of(with_fault(network, "only_first_steps"), inputs)[0], lstm(given)[:, 0])
+
+
+def test_earlier_run_leaves_its_states():
+    network = a_network(kind="GRU")
+    started = a_network(kind="GRU", initial_state=True)
+    (x,) = make_inputs(network, N)
+
+    (once,) = outputs_of(network, (x,))
+
+    assert_same(
+        outputs_of(with_fault(network, "state_left_by_earlier_run"), (x,))[0], outputs_of(started, (x, once))[0]
+    )
+
+
+def test_recording_has_something_else_for_states():
+    network, inputs, given = given_to("lstm", return_sequences=False)
+    right = replay(network, inputs, every_step=True)
+
+    late = replay(with_fault(network, "state_recorded_before_step"), inputs, every_step=True)
+    memory = replay(with_fault(network, "memory_recorded_as_state"), inputs, every_step=True)
+
+    for each in (late, memory):
+        np.testing.assert_array_equal(each.outputs[0], right.outputs[0])
+    assert_same(late.sequences["rnn"], np.concatenate([given.h0[:, np.newaxis], lstm(given)[:, :-1]], axis=1))
+    # h = o·tanh(c), with o from the h before.
+    z = given.x @ given.W + late.sequences["rnn"] @ given.U + given.b
+    assert_same(sigmoid(z[..., 3 * M :]) * np.tanh(memory.sequences["rnn"]), lstm(given))
 
 
 def test_calls_of_a_stateful_layer_are_one_long_sequence_and_others_start_anew():
@@ -524,7 +580,8 @@ def test_every_fault_is_stated_here():
         "backward_last_step_for_first", "state_lost_between_calls", "state_kept_between_calls", "dense_bias_dropped",
         "dense_activation_lost", "flatten_in_other_order", "tanh_polynomial", "tanh_pade",
         "backward_uses_forward_weights", "weights_of_other_layer", "merge_mode_confused",
-        "initial_state_of_other_layer",
+        "initial_state_of_other_layer", "state_left_by_earlier_run", "state_recorded_before_step",
+        "memory_recorded_as_state",
     }  # fmt: skip
 
     assert stated | others == set(NAMES)
@@ -547,7 +604,11 @@ def test_layer_has_the_faults_that_it_can_have_and_no_others():
         "last_column_missing", "kernel_off_by_0.001", "kernel_off_by_0.0001", "kernel_off_by_1e-05",
         "recurrent_kernel_off_by_0.001", "recurrent_kernel_off_by_0.0001", "recurrent_kernel_off_by_1e-05",
         "tf32_products", "bfloat16_products", "float16_accumulation", "float16_weights", "bfloat16_weights",
-        "int8_weights", "state_in_bfloat16", "tanh_polynomial", "tanh_pade",
+        "int8_weights", "state_in_bfloat16", "tanh_polynomial", "tanh_pade", "weights_of_2_decimals",
+        "weights_of_3_decimals", "weights_of_4_decimals", "weights_of_5_decimals", "weights_of_6_decimals",
+        "outputs_scaled", "outputs_shifted", "outputs_rescaled", "outputs_negated", "output_columns_in_other_order",
+        "outputs_of_other_samples", "softmax_applied", "largest_output_alone", "only_first_steps",
+        "state_left_by_earlier_run", "state_kept_between_samples", "state_recorded_before_step",
     }  # fmt: skip
 
 
