@@ -229,12 +229,20 @@ def _solved(network: Network, recordings: Recordings, failed: Sequence[Row]) -> 
 # The root mean square of scores in the format that a run was computed in: somewhere at least the one, nowhere less
 # than the other. A coarser format's noise would cover any small fault.
 _TYPICAL, _LEAST_TYPICAL = 0.1, 0.05
+# Of n normal numbers the largest is about sqrt(2·log(n)) times their root mean square, and hardly by so much more.
+_SPREAD = 2.0
 
 
 def _are_typical(rows: Sequence[Row]) -> bool:
-    # Numbers that are only moved have no score.
-    scores = [row.score_rms for row in rows if row.score_rms != 0.0]
-    return bool(scores) and max(scores) >= _TYPICAL and min(scores) >= _LEAST_TYPICAL
+    # Whether scores look like rounding: all of much the same size. Numbers that are only moved have none.
+    scored = [row for row in rows if row.score_rms != 0.0]
+    if not scored or max(row.score_rms for row in scored) < _TYPICAL:
+        return False
+    return all(
+        row.score_rms >= _LEAST_TYPICAL
+        and row.score_max <= (math.sqrt(2.0 * math.log(max(2, math.prod(row.shape)))) + _SPREAD) * row.score_rms
+        for row in scored
+    )
 
 
 def likely_format(
@@ -257,6 +265,8 @@ def likely_format(
     finer = list(FORMATS)[: list(FORMATS).index(stated)] if stated in FORMATS else []
     few = few_samples(network, recordings)
     for name, each in sorted(FORMATS.items(), key=lambda pair: (pair[1].stored != stored, pair[0] != stated)):
+        if each.stored in {"float16", "bfloat16"} and each.stored != stored and name != stated:
+            continue  # its results would have fewer digits
         rows = known.get(name)
         if rows is None:
             changed = each.change(network)
