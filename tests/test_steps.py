@@ -12,7 +12,7 @@ from reference import make_inputs, make_network, replaced
 import rnncheck
 from rnncheck.checks.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.checks.observed import observe
-from rnncheck.checks.steps import step_rows
+from rnncheck.checks.steps import all_steps_match, step_rows
 from rnncheck.checks.verdicts import Check, Verdict
 from rnncheck.network import InputSpec, Layer, Network, Recording, Tensor
 from rnncheck.rounding.products import OrderedMatrix
@@ -153,11 +153,22 @@ def test_rows_say_what_was_checked():
 
     assert [(row.layer, row.output, str(row.check), row.shape) for row in rows] == [
         ("rnn", "h", "step", (4, 6, 5)),
-        ("flatten", "output", "step", (4, 30)),
         ("dense", "output", "step", (4, 2)),
         ("dense", "output", "end_to_end", (4, 2)),
         ("rnn", "state", "end_to_end", (4, 5)),
     ]
+
+
+def test_numbers_that_nobody_recorded_have_no_row_and_do_not_keep_steps_from_vouching():
+    network = make_network(T=6, D=3, M=5, K=2, flatten=True)
+    recordings = Implementation(network).record(make_inputs(network, 4))
+
+    rows = step_rows(network, observe(network, recordings))
+
+    assert "flatten" not in {row.layer for row in rows}
+    assert all_steps_match(network, rows)
+    assert not all_steps_match(network, rows[:1])
+    assert not all_steps_match(network, [])
 
 
 def test_rows_of_several_calls_count_them_first():

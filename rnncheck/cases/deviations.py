@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rnncheck.cases.case import RANKS, Case
+from rnncheck.network import Activation, Network
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -22,6 +23,15 @@ class Deviation:
     applies: Callable[[Case], bool]  # whether a case is affected
     example: Case  # shows it
     backends: tuple[str, ...] = BACKENDS  # where it does
+    concerns: Callable[[Network], bool] = lambda network: False  # whether a model is affected, where that can be told
+
+
+def _has(activation: str, dtype: str = "") -> Callable[[Network], bool]:
+    return lambda network: any(
+        isinstance(option, Activation) and option.name == activation and (not dtype or layer.dtype == dtype)
+        for layer in network.layers
+        for option in (*layer.options.values(), Activation(layer.kind.lower()))
+    )
 
 
 def _uses(case: Case, activation: str) -> bool:
@@ -43,16 +53,19 @@ KNOWN_DEVIATIONS = (
         "sparsemax sums the cumulative sums over its support instead of taking the last one (keras issue 23425)",
         lambda case: _uses(case, "sparsemax"),
         Case(dense_activation="sparsemax", K=4),
+        concerns=_has("sparsemax"),
     ),
     Deviation(
         "leaky_relu in float64 has its slope 0.2 from a float32 number",
         lambda case: _uses(case, "leaky_relu") and case.dtype == "float64",
         Case(dense_activation="leaky_relu", dtype="float64", N=8),
+        concerns=_has("leaky_relu", "float64"),
     ),
     Deviation(
         "gelu in float64 has the square root of 2 from a float32 number",
         lambda case: _uses(case, "gelu") and case.dtype == "float64",
         Case(dense_activation="gelu", dtype="float64", N=8),
+        concerns=_has("gelu", "float64"),
     ),
     Deviation(
         "unroll with go_backwards zeroes masked outputs by the mask in its original order",
@@ -76,12 +89,16 @@ KNOWN_DEVIATIONS = (
         lambda case: case.dtype == "float64" and case.layer not in RANKS,
         Case(dtype="float64"),
         ("jax", "torch"),
+        concerns=lambda network: any(
+            layer.dtype == "float64" and "kernel" in layer.weights for layer in network.layers
+        ),
     ),
     Deviation(
         "JAX forgets the states of a stateful layer from one predict to the next",
         lambda case: case.stateful,
         Case(stateful=True),
         ("jax",),
+        concerns=lambda network: network.stateful,
     ),
     Deviation(
         "JAX cannot run a convolutional layer under a mask",
@@ -96,3 +113,12 @@ def deviates(case: Case, backends: Sequence[str] = ("tensorflow",)) -> bool:
     """Whether Keras is known not to compute what the equations of a case say, on one of the backends."""
     known = (deviation for deviation in KNOWN_DEVIATIONS if set(deviation.backends) & set(backends))
     return any(deviation.applies(case) for deviation in known)
+
+
+def deviations_of(model: Case | Network, backend: str) -> list[str]:
+    """Return what Keras is known to compute otherwise in a case or a model on a backend, in words."""
+    return [
+        each.reason
+        for each in KNOWN_DEVIATIONS
+        if backend in each.backends and (each.applies(model) if isinstance(model, Case) else each.concerns(model))
+    ]

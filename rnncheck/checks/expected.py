@@ -337,8 +337,8 @@ def _checked_in(layer: Layer, call: Call) -> Checked | None:
         steps = call.steps(layer)
         return None if steps is None else Recurrent(layer, steps, call.index)
     inputs, output = [call.tensor(tensor) for tensor in layer.inputs], call.tensor(Tensor(layer.name))
-    if output is None or any(x is None for x in inputs):
-        return None
+    if Tensor(layer.name) not in call.recorded or output is None or any(x is None for x in inputs):
+        return None  # what follows from other numbers says nothing of its own
     stored = tuple(map(call.resolution, layer.inputs))
     own = call.resolution(Tensor(layer.name))
     known = tuple(x for x in inputs if x is not None)

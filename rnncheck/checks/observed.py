@@ -92,6 +92,7 @@ class Call:
         self._resolutions: dict[Tensor, Resolution] = {}
         stored_outputs = _stored_outputs(network, recording)
         seen = {**dict(zip(network.outputs, recording.outputs, strict=True)), **recording.tensors}
+        self.recorded = frozenset(seen)  # the tensors that somebody recorded; others follow from them
         # A layer reads what those before it put out; what was seen itself counts more than what follows from it.
         for layer in network.layers:
             following = self.following(layer)

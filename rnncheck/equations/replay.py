@@ -192,6 +192,7 @@ def _scan_across_samples(
     # `_scan`, where a sample starts from the states that the one before it left: one sample after the other.
     cell = cell_of(layer)
     layer = replace(layer, equations=replace(cell, loop=replace(cell.loop, across_samples=False)))
+    kept = None if kept is None else tuple(state[-1:] for state in kept)
     found = []
     for n in range(read.values[layer.inputs[0]].shape[0]):
         own = {tensor: read.values[tensor] for tensor in layer.reads}

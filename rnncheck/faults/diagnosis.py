@@ -87,7 +87,12 @@ def diagnose(
         return Diagnosis(explanations=found)
     if weights:
         return Diagnosis(weights=weights)
-    return Diagnosis(by_layer=search.by_layer, shape=describe(network, recordings, failed))
+    shape = describe(network, recordings, failed)
+    ends = [row for row in rows if row.check is Check.END_TO_END and row.output != "h"]
+    if search.failing and ends and all(row.verdict is Verdict.MATCH for row in ends):
+        first = next(layer.name for layer in network.layers if layer.name in search.failing)
+        shape += f"; but the outputs are right: what was recorded as the states of {first!r} is probably not h"
+    return Diagnosis(by_layer=search.by_layer, shape=shape)
 
 
 @dataclass
@@ -99,7 +104,7 @@ class _Search:
 
     def __post_init__(self) -> None:
         self._few = few_samples(self.network, self.recordings)
-        self._failing = {row.layer for row in self.failed if row.check is Check.STEP}
+        self.failing = {row.layer for row in self.failed if row.check is Check.STEP}
         self._noise = noise_of_outputs(self.network, self.failed)
         glances = ((self._glance(each), each) for each in self._injections(self.network))
         self._promising = sorted(glances, key=lambda pair: pair[0])
@@ -124,7 +129,7 @@ class _Search:
 
     def layer_by_layer(self) -> tuple[Explanation, ...]:
         # A fault of its own in each layer whose steps fail.
-        if len(self._failing) < 2 or not all(self._own.values()):
+        if len(self.failing) < 2 or not all(self._own.values()):
             return ()
         chosen = [next(iter(own))[0] for own in self._own.values()]
         chain = chained(self.network, [(each.fault, each.layer) for each in chosen])
@@ -132,7 +137,7 @@ class _Search:
 
     @property
     def by_layer(self) -> tuple[Explanation, ...]:
-        if len(self._failing) < 2:
+        if len(self.failing) < 2:
             return ()
         before = {row.layer: row.score_max for row in self.failed if row.check is Check.STEP}
         firsts = ((name, *own[0]) for name, own in self._own.items() if own)
@@ -146,7 +151,7 @@ class _Search:
         # By layer whose steps fail: the faults that explain these alone, best first, with the largest score left.
         own: dict[str, list[tuple[Injection, float]]] = {}
         for layer in self.network.layers:
-            if layer.name in self._failing:
+            if layer.name in self.failing:
                 found = []
                 for each in injections(self.network, self.faults, {layer.name}):
                     if self._glance(each, {layer.name}) < _HOPELESS:
@@ -181,7 +186,7 @@ class _Search:
 
     def _injections(self, network: Network) -> Iterator[Injection]:
         # A step may fail for what the layer read. Where no step was seen, any layer may be to blame.
-        if not self._failing:
+        if not self.failing:
             return injections(network, self.faults, run=self.recordings)
         names = {row.layer for row in self.failed}
         read = {tensor.layer for layer in self.network.layers if layer.name in names for tensor in layer.reads}
@@ -191,7 +196,7 @@ class _Search:
         # How far scores stay above their limits with the fault on the expected side, at a few numbers of some layers,
         # or of all whose steps fail.
         recordings = self.recordings if injection.fault.group in MIXING else self._few
-        layers = [layer for layer in injection.network.layers if layer.name in (names or self._failing)]
+        layers = [layer for layer in injection.network.layers if layer.name in (names or self.failing)]
         try:
             calls = observe(injection.network, recordings) if layers else []
             seen = [differences(layer, calls) for layer in layers]

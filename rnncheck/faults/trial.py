@@ -12,7 +12,7 @@ from rnncheck.checks.end_to_end import end_to_end_rows, output_name
 from rnncheck.checks.observed import disagreements, largest_layer, observe
 from rnncheck.checks.steps import all_steps_match, sees, step_rows, unseen
 from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT
-from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
+from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict, worst
 from rnncheck.equations.replay import States, replay
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections
 from rnncheck.faults.variants import in_variants, rows_of_variants
@@ -55,9 +55,9 @@ def rows_against(network: Network, recordings: Recordings, suspected: Sequence[L
 
 
 def shows(wrong: Network, right: Network, recordings: Recordings) -> bool:
-    """Whether a run that matches the right network fails against a wrong one, which is the right one changed."""
+    """Whether a run that matches the right network does not match a wrong one, which is the right one changed."""
     # A change shows in the layers that it changed, if anywhere: their steps are checked first.
-    return bool(failures(rows_against(wrong, recordings, _changed(wrong, right))))
+    return worst(rows_against(wrong, recordings, _changed(wrong, right))) is not Verdict.MATCH
 
 
 def _changed(wrong: Network, right: Network) -> list[Layer]:
@@ -101,7 +101,7 @@ def which_show(wrongs: Sequence[Network], right: Network, recordings: Recordings
     for places, variants in alike:
         if variants.layer.name not in seen:
             rows = rows_of_variants(right, recordings, variants)
-            found |= {place: bool(failures(each)) for place, each in zip(places, rows, strict=True)}
+            found |= {place: worst(each) is not Verdict.MATCH for place, each in zip(places, rows, strict=True)}
     noise: dict[int, float] = {}
     if len(seen) < len(right.layers):
         ends = end_to_end_rows(right, recordings, steps_checked=False)

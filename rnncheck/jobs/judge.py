@@ -10,10 +10,11 @@ from typing import Any
 
 from rnncheck.cases.array_files import taken_for_granted
 from rnncheck.cases.case import Case, reproduce_command
+from rnncheck.cases.deviations import deviations_of
 from rnncheck.cases.inputs import check_range
 from rnncheck.checks.check import check
 from rnncheck.checks.relations import Related
-from rnncheck.checks.verdicts import Check, Row, Verdict, failed_row, worst
+from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict, failed_row, worst
 from rnncheck.equations.formats import in_format, own_format
 from rnncheck.faults.explain import Reasons, explain
 from rnncheck.frameworks.keras.environment import environment
@@ -127,6 +128,9 @@ def judge(
     entries = []
     for run in done:
         rows, said, reasons = _checked(job, run, job.subject.name if case is None else case.layer, diagnosed)
+        if run.path and run.network and worst(rows) in FAILED:
+            known = deviations_of(case or run.network, backend or environment()["backend"])
+            said = (*said, *(f"Keras is known to deviate here: {reason}." for reason in known))
         # The usual path goes without saying, unless it was one of several.
         path = run.path if job.paths != DEFAULT_PATHS else ""
         words = (f" --paths {path}" if path else "") + (" --metamorphic" if job.relations else "")

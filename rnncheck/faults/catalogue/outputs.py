@@ -10,7 +10,7 @@ import numpy as np
 from rnncheck.equations.activations import activate
 from rnncheck.equations.changes import returned_through
 from rnncheck.equations.operands import X, move, plain
-from rnncheck.equations.replay import States, replay
+from rnncheck.equations.replay import replay
 from rnncheck.faults.catalogue.causes import EQUAL_OUTPUTS, ONE_OUTPUT, SINGLE_SAMPLE, ZERO_OUTPUTS
 from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, Change, Fit, fault
 from rnncheck.network import Activation, Array, Layer, Network, Recording, Tensor
@@ -26,18 +26,14 @@ def of_output(change: Callable[[X], X]) -> Change:
 
 
 def _fitted(change: Callable[..., X], solve: Callable[[Array, Array], Sequence[Any]], words: str) -> Fit:
-    # `solve` finds the parameters of the change from what is expected and what a run has; none where none fit.
+    # `solve` finds the parameters of the change from what is expected and what a run's first call has; none where none
+    # fit.
     def fit(network: Network, layer: Layer, run: Sequence[Recording]) -> Iterator[tuple[Network, str]]:
         if Tensor(layer.name) not in network.outputs:
             return
         position = network.outputs.index(Tensor(layer.name))
-        states: States = {}
-        pairs: list[tuple[Array, Array]] = []
-        for recording in run:
-            replayed = replay(network, recording.inputs, states=states)
-            states = replayed.states
-            pairs.append((replayed.outputs[position], recording.outputs[position].astype(np.float64)))
-        expected, actual = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+        expected = replay(network, run[0].inputs).outputs[position]
+        actual = run[0].outputs[position].astype(np.float64)
         if expected.shape != actual.shape or not (np.isfinite(expected).all() and np.isfinite(actual).all()):
             return
         if parameters := solve(expected, actual):
