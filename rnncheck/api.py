@@ -100,6 +100,7 @@ def compare(
     seed: int = 0,
     metamorphic: bool = False,
     blind_spots: bool = False,
+    further: Sequence[Sequence[Any]] = (),
 ) -> Report:
     """Check what any program computed against the equations of a network.
 
@@ -122,6 +123,7 @@ def compare(
         metamorphic: whether to call a function again in ways that must give the same numbers; see
             `rnncheck.checks.relations`.
         blind_spots: whether to look for the faults that arrays which match could not have shown; see `verify`.
+        further: what was recorded in further calls in a row, each (inputs, outputs) or (inputs, outputs, states).
 
     Raises:
         InputError: an array does not fit the network, the precision is unknown, or there are arrays only where a
@@ -143,9 +145,15 @@ def compare(
             f"{'metamorphic' if metamorphic else 'inputs=None'}: got it with recorded arrays; expected a function in "
             "the place of outputs, which can be called."
         )
-    recording = make_recording(of, inputs, outputs, {} if states is None else states)
+    for call in further:
+        if not isinstance(call, tuple | list) or len(call) not in {2, 3}:
+            raise InputError("further: got something else; expected (inputs, outputs) or (inputs, outputs, states).")
+    recordings = [
+        make_recording(of, given, computed, {} if recorded is None else recorded)
+        for given, computed, recorded in ((inputs, outputs, states), *((*call, None)[:3] for call in further))
+    ]
     return judge_recording(
-        subject, recording, related, precision=precision, tolerance=tolerance, blind_spots=blind_spots
+        subject, recordings, related, precision=precision, tolerance=tolerance, blind_spots=blind_spots
     )
 
 

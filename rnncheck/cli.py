@@ -211,16 +211,21 @@ def _sizes(path: Path, inputs: Path | None, given: dict[str, Any]) -> dict[str, 
 
 @cli.command()
 @click.argument("model", type=_FILE)
-@click.option("--inputs", type=_FILE, required=True, help=f"What it was given: {FILES}.")
-@click.option("--outputs", type=_FILE, required=True, help=f"What it computed: {FILES}.")
-@click.option("--states", type=_FILE, help=f"The state h after every step, (N, T, M), by recurrent layer: {FILES}.")
+@click.option("--inputs", type=_FILE, required=True, multiple=True, help=f"What it was given: {FILES}.")
+@click.option("--outputs", type=_FILE, required=True, multiple=True, help=f"What it computed: {FILES}.")
+@click.option(
+    "--states",
+    type=_FILE,
+    multiple=True,
+    help=f"The state h after every step, (N, T, M), by recurrent layer: {FILES}.",
+)
 @click.option("--precision", help=f"The format that it computes in: {', '.join(FORMATS)}; that of MODEL if none.")
 @_reporting
 def compare(
     model: Path,
-    inputs: Path,
-    outputs: Path,
-    states: Path | None,
+    inputs: Sequence[Path],
+    outputs: Sequence[Path],
+    states: Sequence[Path],
     precision: str | None,
     most_diagnosed: int | None,
     **how: Any,
@@ -229,7 +234,7 @@ def compare(
 
     MODEL, a .keras or .h5 file, has the equations and the weights. It is read without Keras, and nothing in it is
     executed. With --states every step is checked on its own. Without, the outputs decide, unless errors grow too
-    large to tell.
+    large to tell. Options that stand several times are calls in a row, for a stateful model.
 
     \b
         rnncheck compare model.keras --inputs x.npy --outputs y.npy --states h.npz

@@ -18,6 +18,7 @@ from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import differences, step_rows
 from rnncheck.checks.verdicts import Verdict
 from rnncheck.equations.cells import CELLS as EQUATIONS
+from rnncheck.equations.changes import with_options
 from rnncheck.equations.formats import FORMATS, in_format
 from rnncheck.errors import InputError
 from rnncheck.faults.emulation import emulate
@@ -630,7 +631,73 @@ def test_stateful_model_is_taken_to_start_from_zero_states():
     report = rnncheck.compare(network, x, recording.outputs[0], states=recording.states)
 
     assert report.verdict is Verdict.MATCH
-    assert report.entries[0].notes[0].startswith("the model is stateful: what was recorded is taken for a first call")
+    assert report.entries[0].notes[0].startswith("the model is stateful: the first call that was recorded is taken")
+
+
+def a_stateful_run(calls=2):
+    keras.utils.set_random_seed(12)
+    recurrent = [layers.GRU(4, stateful=True, return_sequences=True, name="gru"), layers.LSTM(4, stateful=True)]
+    model = keras.Sequential([keras.Input(batch_shape=(2, 5, 3), name="x"), *recurrent, layers.Dense(3)])
+    rng = np.random.default_rng(6)
+    return model, rnncheck.extract(model), [(rng.normal(size=(2, 5, 3)).astype(np.float32),) for _ in range(calls)]
+
+
+@pytest.mark.parametrize("states", [True, False], ids=["states", "outputs"])
+def test_calls_in_a_row_show_what_a_stateful_model_keeps(states):
+    _, network, calls = a_stateful_run(3)
+    first, *others = emulate(network, calls)
+    forgetful = emulate(in_format(replaced_stateful(network), "float32"), calls)
+
+    def compared_with(others):
+        return rnncheck.compare(
+            network,
+            first.inputs,
+            first.outputs,
+            states=first.states if states else None,
+            further=[(each.inputs, each.outputs, each.states if states else None) for each in others],
+        )
+
+    assert compared_with(others).verdict is Verdict.MATCH
+    wrong = compared_with(forgetful[1:])
+    assert wrong.verdict is Verdict.MISMATCH
+    found = wrong.entries[0].diagnosis.explanations[0]
+    assert set(found.faults) == {"state_lost_between_calls"}
+    assert len(found.layers) == 2
+
+
+def replaced_stateful(network):
+    return replace(
+        network,
+        layers=tuple(
+            with_options(each, stateful=False) if "stateful" in each.options else each for each in network.layers
+        ),
+    )
+
+
+def test_command_takes_calls_in_a_row(rnncheck_command, tmp_path):
+    model, network, calls = a_stateful_run()
+    model.save(tmp_path / "model.keras")
+    words = []
+    for number, recording in enumerate(emulate(network, calls)):
+        for name, array in (("inputs", recording.inputs[0]), ("outputs", recording.outputs[0])):
+            np.save(tmp_path / f"{name}_{number}.npy", array)
+            words += [f"--{name}", tmp_path / f"{name}_{number}.npy"]
+
+    done = rnncheck_command("compare", tmp_path / "model.keras", *words)
+    refused = rnncheck_command("compare", tmp_path / "model.keras", *words[:-2])
+
+    assert done.code == 0, done.out
+    assert "2x2x3" in done.out
+    assert refused.code == 2
+    assert "--outputs: got 1 of them with 2 of --inputs; expected one for each call." in refused.err
+
+
+@pytest.mark.parametrize("call", [1, "abcd", (1,), (1, 2, 3, 4)])
+def test_further_call_that_is_none_is_refused(call):
+    network, recording = lower_and_upper()
+
+    with pytest.raises(InputError, match="further: got something else"):
+        rnncheck.compare(network, recording.inputs, recording.outputs, further=[call])
 
 
 # --- the precision that a program computes in ---

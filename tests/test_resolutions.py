@@ -206,7 +206,7 @@ def test_report_says_which_file_has_how_many_digits_and_what_to_write(tmp_path):
     outputs = tmp_path / "outputs.csv"
     np.savetxt(outputs, right, fmt="%g", delimiter=",")
 
-    report = judge_files(Path("fixtures/sine.keras"), Path("fixtures/sine_inputs.npy"), outputs, None)
+    report = judge_files(Path("fixtures/sine.keras"), [Path("fixtures/sine_inputs.npy")], [outputs])
 
     assert report.verdict is Verdict.MATCH
     assert (

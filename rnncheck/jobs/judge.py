@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rnncheck.checks.check import check
 from rnncheck.checks.relations import Related
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict, failed_row, worst
 from rnncheck.equations.formats import in_format, own_format
+from rnncheck.errors import InputError
 from rnncheck.faults.explain import Reasons, explain
 from rnncheck.frameworks.keras.environment import environment
 from rnncheck.frameworks.keras.paths import PATHS
@@ -81,36 +83,53 @@ def _runs(jobs: Sequence[Job], backends: Sequence[str]) -> Generator[dict[str, A
 
 def judge_recording(
     subject: Subject,
-    recording: Recording,
+    recordings: Sequence[Recording],
     related: tuple[Related, ...] = (),
     *,
     precision: str | None = None,
     diagnosed: bool = True,
-    places: tuple[str, str] = ("outputs", "states"),
+    places: Sequence[tuple[str, str]] = (),
     **how: Any,
 ) -> Report:
-    """Check what another program recorded in some places; `how` are other fields of the job.
+    """Check what another program recorded in one call or several in a row.
+
+    `places` are where outputs and states of each call are from, "outputs" and "states" if none are given; `how` are
+    other fields of the job.
 
     Raises:
         InputError: there is no such precision, or the inputs lie outside its range.
     """
-    if precision is not None:
-        check_range(in_format(subject.equations, precision), recording.inputs)
-    for note in told_digits(subject.equations, recording, *places):
-        subject = subject.noting(note)
+    for recording, place in zip(recordings, places or [("outputs", "states")] * len(recordings), strict=True):
+        if precision is not None:
+            check_range(in_format(subject.equations, precision), recording.inputs)
+        for note in told_digits(subject.equations, recording, *place):
+            subject = subject.noting(note)
     # Nothing is run, so that there is no path.
-    job = Job(subject, (recording.inputs,), paths=(), precision=precision, **how)
-    run = Run(network=subject.equations, recordings=(recording,), related=related)
+    job = Job(subject, tuple(each.inputs for each in recordings), paths=(), precision=precision, **how)
+    run = Run(network=subject.equations, recordings=tuple(recordings), related=related)
     return Report(environment(), judge(job, [run], diagnosed=diagnosed))
 
 
-def judge_files(model: Path, inputs: Path, outputs: Path, states: Path | None, **options: Any) -> Report:
-    """Check what another program recorded in files; states are those after every step, (N, T, M)."""
+def judge_files(
+    model: Path, inputs: Sequence[Path], outputs: Sequence[Path], states: Sequence[Path] = (), **options: Any
+) -> Report:
+    """Check what another program recorded in files, one of each for a call; states are those after every step.
+
+    Raises:
+        InputError: there is not one file of each kind for every call, or a file does not fit the model.
+    """
+    for name, paths in (("outputs", outputs), ("states", states or inputs)):
+        if len(paths) != len(inputs):
+            raise InputError(
+                f"--{name}: got {len(paths)} of them with {len(inputs)} of --inputs; expected one for each call."
+            )
     subject = Subject.of(model)
-    recording = read_recording(subject.equations, inputs, outputs, states)
-    note = taken_for_granted(inputs, subject.equations.inputs)
-    places = (outputs.name, states.name if states else "")
-    return judge_recording(subject.noting(note), recording, places=places, **options)
+    calls = list(zip_longest(inputs, outputs, states))
+    recordings = [read_recording(subject.equations, *call) for call in calls]
+    for path in inputs:
+        subject = subject.noting(taken_for_granted(path, subject.equations.inputs))
+    places = [(of_outputs.name, of_states.name if of_states else "") for _, of_outputs, of_states in calls]
+    return judge_recording(subject, recordings, places=places, **options)
 
 
 def judge(
@@ -179,7 +198,7 @@ def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> tuple[tuple[Row,
 def _advice(network: Network, recording: Recording, verdict: Verdict) -> Iterator[str]:
     """Say what a verdict on recorded arrays assumes, and what would make one possible."""
     if network.stateful:
-        yield "the model is stateful: what was recorded is taken for a first call, which starts from zero states."
+        yield "the model is stateful: the first call that was recorded is taken to start from zero states."
     if verdict is Verdict.UNDECIDABLE and (helpful := worth_recording(network, recording)):
         yield (
             f"record the state h of {', '.join(map(repr, helpful))} after every step, (N, T, M), and give it as "

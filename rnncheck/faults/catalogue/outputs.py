@@ -26,8 +26,7 @@ def of_output(change: Callable[[X], X]) -> Change:
 
 
 def _fitted(change: Callable[..., X], solve: Callable[[Array, Array], Sequence[Any]], words: str) -> Fit:
-    # `solve` finds the parameters of the change from what is expected and what a run's first call has; none where none
-    # fit.
+    # `solve` finds the parameters of the change from what is expected of a run's first call and what it has.
     def fit(network: Network, layer: Layer, run: Sequence[Recording]) -> Iterator[tuple[Network, str]]:
         if Tensor(layer.name) not in network.outputs:
             return
