@@ -26,9 +26,10 @@ from rnncheck.checks.check import check
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import differences
 from rnncheck.checks.verdicts import FAILED, Verdict, worst
-from rnncheck.equations.arithmetic import FREE_RUNNING
+from rnncheck.equations.arithmetic import FREE_RUNNING, Analysis
 from rnncheck.equations.replay import replay
 from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Recording, Tensor
+from rnncheck.rounding.products import OrderedMatrix
 
 # A number that is off by so many times its noise must be seen.
 VISIBLE = 10.0
@@ -237,11 +238,19 @@ def runs_of(extreme: Extreme, network: Network, x: Array) -> dict[str, tuple[Arr
 # --- with one number that is wrong ---
 
 
+class InOrder(OrderedMatrix):
+    """A matrix whose every product has the noise of adding up in index order, where that is larger."""
+
+    most = 10**9
+
+
 @np.errstate(all="ignore")
 def spoiled(network: Network, x: Array, states: Array, outputs: Array, rng: np.random.Generator) -> Any:
     """Return states and outputs, each with one number moved by VISIBLE times its noise; None where none has any."""
     recording = Recording((x,), (outputs,), {"rnn": states})
-    (steps,) = differences(network.layer("rnn"), observe(network, [recording]))
+    # The noise of a number that looks wrong is also that of adding up in index order, where that is larger.
+    calls, layer = observe(network, [recording]), network.layer("rnn")
+    (steps,) = differences(layer, calls, Analysis(matrix=InOrder))
     expected = replay(network, (x,), arithmetic=FREE_RUNNING).outputs[0]
     moved = []
     for array, difference, noise in (

@@ -27,7 +27,7 @@ from rnncheck.checks.steps import step_rows
 from rnncheck.checks.verdicts import FAILED
 from rnncheck.equations.arithmetic import Analysis
 from rnncheck.equations.cells import CELLS
-from rnncheck.faults.catalogue.precision import kept
+from rnncheck.equations.formats import kept
 from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Recording, Tensor
 
 SIZES = (5, 64, 256)

@@ -739,9 +739,9 @@ def in_tf32(network):
 
 def rounding_factors(network, digits):
     from rnncheck.equations.changes import with_layer, with_weights
+    from rnncheck.equations.formats import kept
     from rnncheck.faults.catalogue import FAULTS
     from rnncheck.faults.catalogue.fault import injections
-    from rnncheck.faults.catalogue.precision import kept
 
     named = {11: "tf32_products", 8: "bfloat16_products"}
     (fault,) = (fault for fault in FAULTS if fault.name == named[digits])

@@ -22,6 +22,8 @@ _BINARY = (
 )
 # So many different numbers are not all among these by chance.
 _SEVERAL = 8
+# Nor so few, if they are no multiples of 2^-6.
+_FEW, _COARSE = 3, 6
 # The most decimal digits that tell a text from a number's own digits.
 _MOST_DIGITS, _MOST_DIGITS_OF_FLOAT32 = 15, 6
 _FEWER_OF_FEW = 3  # few numbers may be shorter by chance
@@ -63,7 +65,8 @@ def _telling(array: Array, bits: int) -> Array:
 def _binary(numbers: Array) -> Resolution | None:
     for each in _BINARY:
         if _is_stored(numbers[:_GLANCE], each) and _is_stored(numbers, each):
-            return each if len(np.unique(numbers)) >= _SEVERAL else None
+            fine = numbers[np.ldexp(numbers, _COARSE) != np.rint(np.ldexp(numbers, _COARSE))]
+            return each if len(np.unique(fine)) >= _FEW or len(np.unique(numbers)) >= _SEVERAL else None
     return None
 
 

@@ -75,10 +75,10 @@ class Differences:
             return np.abs(self.value) / self.noise
 
 
-def differences(layer: Layer, calls: Sequence[Call]) -> list[Differences]:
+def differences(layer: Layer, calls: Sequence[Call], analysis: Analysis | None = None) -> list[Differences]:
     """Return every difference of a layer for each call, which `step_rows` sums up; none where too little was seen."""
     by_call = checked_in(layer, calls)
-    careful = Look(Analysis(), layer)
+    careful = Look(analysis or Analysis(), layer)
     found = {
         id(checked): Differences(np.empty(checked.actual.shape), np.empty(checked.actual.shape))
         for checked in by_call

@@ -31,6 +31,8 @@ class Format:
     summary: str  # for a reader
     change: Callable[[Network], Network]  # network -> what is expected of it
     stored: str = "float32"  # the floating-point format in which its results are
+    # network -> what most programs compute in the format, to float32 rounding; None where `change` says that
+    usual: Callable[[Network], Network] | None = None
 
 
 def _every_layer(change: Callable[[Layer], Layer]) -> Callable[[Network], Network]:
@@ -76,6 +78,35 @@ def _products(digits: int) -> Callable[[Network], Network]:
     return lambda network: _every_layer(change)(_in("float32")(network))
 
 
+def kept(x: X, digits: int) -> X:
+    """Return numbers rounded to nearest at so many significant binary digits; error and noise stay as they are."""
+    if isinstance(x, Rounded):
+        return x.like(kept(x.value, digits), x.variance, x.bound)
+    mantissa, exponent = np.frexp(x)
+    return np.ldexp(np.rint(np.ldexp(mantissa, digits)), exponent - digits)
+
+
+def with_kept_factors(layer: Layer, digits: int) -> Layer:
+    """Return a layer whose products round both factors to so many digits, and are added up in full."""
+    if not KERNELS & set(layer.weights):
+        return layer
+    kernels = {k: kept(w.astype(np.float64), digits) for k, w in layer.weights.items() if k in KERNELS}
+    layer = with_weights(layer, **kernels)
+    if layer.kind in CELLS:
+        return with_factors(layer, lambda x, _: kept(x, digits))
+    operation = operation_of(layer)
+
+    def apply(inputs: Sequence[X], weights: Mapping[str, Any], options: Mapping[str, Any]) -> X:
+        return operation.apply([kept(x, digits) for x in inputs], weights, options)
+
+    return replace(layer, equations=replace(operation, apply=apply))
+
+
+def _usual_products(digits: int) -> Callable[[Network], Network]:
+    to_float32, change = _in("float32"), _every_layer(lambda layer: with_kept_factors(layer, digits))
+    return lambda network: change(to_float32(network))
+
+
 def _int8_weights(network: Network) -> Network:
     # Kernels alone: programs with 8-bit weights keep biases in more.
     def change(layer: Layer) -> Layer:
@@ -88,10 +119,10 @@ def _int8_weights(network: Network) -> Network:
 FORMATS: Mapping[str, Format] = {
     "float64": Format("float64", _in_float64, "float64"),
     "float32": Format("float32", _in("float32")),
-    "tf32": Format("TF32 products", _products(11)),
+    "tf32": Format("TF32 products", _products(11), usual=_usual_products(11)),
     "float16": Format("float16", _in("float16"), "float16"),
     "int8": Format("8-bit weights, a scale for each array", _int8_weights),
-    "bfloat16_products": Format("bfloat16 products, summed in float32", _products(8)),
+    "bfloat16_products": Format("bfloat16 products, summed in float32", _products(8), usual=_usual_products(8)),
     "bfloat16": Format("bfloat16", _in("bfloat16"), "bfloat16"),
 }
 

@@ -114,9 +114,11 @@ class OrderedMatrix(Matrix):
     number's partial sums may by chance go far out before they come back.
     """
 
+    most = 256  # on how many rows it spends that effort: one row of a layer has a row here for every pixel
+
     def __rmatmul__(self, a: Array) -> Rounded:
         product = super().__rmatmul__(a)
-        if len(a) > _MOST:
+        if len(a) > self.most:
             return product
         n, units = self.value.shape
         at_once = max(1, _AT_ONCE // (n * units))
@@ -128,7 +130,5 @@ class OrderedMatrix(Matrix):
         return product
 
 
-# How many terms of sums `OrderedMatrix` holds at once, and on how many rows it spends that effort: one row of a layer
-# has a row here for every pixel.
+# How many terms of sums `OrderedMatrix` holds at once.
 _AT_ONCE = 2**20
-_MOST = 256

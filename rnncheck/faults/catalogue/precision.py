@@ -11,8 +11,8 @@ import numpy as np
 from rnncheck.equations.activations import sigmoid, tanh
 from rnncheck.equations.arithmetic import KERNELS
 from rnncheck.equations.cells import cell_of
-from rnncheck.equations.changes import with_cell, with_factors, with_options, with_state_fed, with_weights
-from rnncheck.equations.formats import int8
+from rnncheck.equations.changes import with_cell, with_options, with_state_fed
+from rnncheck.equations.formats import int8, kept, with_kept_factors
 from rnncheck.equations.operands import Weights, X
 from rnncheck.faults.catalogue.causes import ONE_STEP
 from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, Form, fault, layerwise, of_layer, of_weight
@@ -23,14 +23,6 @@ from rnncheck.rounding.rounded import Elementary, Rounded
 _TF32, _BFLOAT16 = 11, 8  # significant binary digits
 
 
-def kept(x: X, digits: int) -> X:
-    """Return numbers rounded to nearest at so many significant binary digits; error and noise stay as they are."""
-    if isinstance(x, Rounded):
-        return x.like(kept(x.value, digits), x.variance, x.bound)
-    mantissa, exponent = np.frexp(x)
-    return np.ldexp(np.rint(np.ldexp(mantissa, digits)), exponent - digits)
-
-
 def _wide(layer: Layer) -> bool:
     # It computes in more digits than what it is cut to.
     return layer.dtype in {"float32", "float64"}
@@ -39,19 +31,13 @@ def _wide(layer: Layer) -> bool:
 @fault("precision", of_layer, when=_wide)
 def tf32_products(layer: Layer) -> Layer:
     """the factors of products are rounded to TF32"""
-    return _with_coarse_products(layer, _TF32)
+    return with_kept_factors(layer, _TF32)
 
 
 @fault("precision", of_layer, when=_wide)
 def bfloat16_products(layer: Layer) -> Layer:
     """the factors of products are rounded to bfloat16"""
-    return _with_coarse_products(layer, _BFLOAT16)
-
-
-def _with_coarse_products(layer: Layer, digits: int) -> Layer:
-    # Both factors are rounded, and their products added up in full.
-    kernels = {name: kept(layer.weights[name].astype(np.float64), digits) for name in KERNELS}
-    return with_factors(with_weights(layer, **kernels), lambda x, _: kept(x, digits))
+    return with_kept_factors(layer, _BFLOAT16)
 
 
 @fault("precision", of_layer, kinds=("SimpleRNN", "LSTM", "GRU"), when=_wide)
