@@ -17,9 +17,8 @@ from experiments.port import INPUTS, MODEL, run_port
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import differences, step_rows
 from rnncheck.checks.verdicts import Verdict
-from rnncheck.equations.cells import CELLS as EQUATIONS
 from rnncheck.equations.changes import with_options
-from rnncheck.equations.formats import FORMATS, in_format
+from rnncheck.equations.formats import FORMATS, in_format, with_kept_factors
 from rnncheck.errors import InputError
 from rnncheck.faults.emulation import emulate
 from rnncheck.faults.symptoms import describe
@@ -738,19 +737,8 @@ def in_tf32(network):
 
 
 def rounding_factors(network, digits):
-    from rnncheck.equations.changes import with_layer, with_weights
-    from rnncheck.equations.formats import kept
-    from rnncheck.faults.catalogue import FAULTS
-    from rnncheck.faults.catalogue.fault import injections
-
-    named = {11: "tf32_products", 8: "bfloat16_products"}
-    (fault,) = (fault for fault in FAULTS if fault.name == named[digits])
-    for recurrent in [layer.name for layer in network.layers if layer.kind in EQUATIONS]:
-        (injection,) = injections(network, [fault], [recurrent])
-        network = injection.network
-    dense = network.layer("head")
-    kernel = kept(dense.weights["kernel"].astype(np.float64), digits)
-    return with_layer(network, with_weights(dense, kernel=kernel))
+    narrow = [with_kept_factors(layer, digits) for layer in network.layers]
+    return replace(network, layers=tuple(narrow))
 
 
 RUNS = {

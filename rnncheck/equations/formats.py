@@ -21,7 +21,7 @@ from rnncheck.errors import InputError
 from rnncheck.network import Array, Layer, Network
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.products import Matrix
-from rnncheck.rounding.rounded import Rounded
+from rnncheck.rounding.rounded import REACH, Rounded
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,20 @@ def _products(digits: int) -> Callable[[Network], Network]:
 
 
 def kept(x: X, digits: int) -> X:
-    """Return numbers rounded to nearest at so many significant binary digits; error and noise stay as they are."""
-    if isinstance(x, Rounded):
-        return x.like(kept(x.value, digits), x.variance, x.bound)
-    mantissa, exponent = np.frexp(x)
-    return np.ldexp(np.rint(np.ldexp(mantissa, digits)), exponent - digits)
+    """Return numbers rounded to nearest at so many significant binary digits.
+
+    Where the implementation's number may lie on the other side of a tie, bound and noise reach over the gap.
+    """
+    value = x.value if isinstance(x, Rounded) else x
+    mantissa, exponent = np.frexp(value)
+    scaled, unit = np.ldexp(mantissa, digits), np.ldexp(1.0, exponent - digits)
+    whole = np.rint(scaled)
+    if not isinstance(x, Rounded):
+        return whole * unit
+    to_tie = (0.5 - np.abs(scaled - whole)) * unit
+    variance = np.where(to_tie > REACH * x.noise, x.variance, x.variance + np.square(unit))
+    bound = np.where(to_tie > x.bound, x.bound, x.bound + unit) if x.bounded else None
+    return x.like(whole * unit, variance, bound)
 
 
 def with_kept_factors(layer: Layer, digits: int) -> Layer:
@@ -93,7 +102,7 @@ def with_kept_factors(layer: Layer, digits: int) -> Layer:
     kernels = {k: kept(w.astype(np.float64), digits) for k, w in layer.weights.items() if k in KERNELS}
     layer = with_weights(layer, **kernels)
     if layer.kind in CELLS:
-        return with_factors(layer, lambda x, _: kept(x, digits))
+        return with_factors(layer, lambda x, _: kept(x, digits), unit=2.0**-digits)
     operation = operation_of(layer)
 
     def apply(inputs: Sequence[X], weights: Mapping[str, Any], options: Mapping[str, Any]) -> X:
