@@ -15,7 +15,7 @@ LOCK := $(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --ann
 ONE_THREAD := OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify test test-long check docs lock fixtures bench calibrate power compare diagnose backends scan \
+.PHONY: help install verify test test-long check docs lock fixtures bench calibrate power compare diagnose extremes causes backends scan \
 	memory mutate clean
 
 help:  ## Print what there is.
@@ -83,6 +83,12 @@ compare: $(DEV)  ## Wrong code fails, beside the rules people use: false alarms 
 
 diagnose: $(DEV)  ## The right fault is named, on random models.
 	@$(BIN)/python -m experiments.diagnosis
+
+extremes: $(DEV)  ## Correct code at the edges passes, and the same with one wrong number does not (half an hour).
+	@$(BIN)/python -m experiments.extremes
+
+causes: $(DEV)  ## No cause is named that is not there, in 1,000 recordings.
+	@$(BIN)/python -m experiments.causes
 
 backends: $(DEV)  ## Fifty cases of the grid on every backend of Keras (five minutes).
 	@$(BIN)/python -m experiments.backends
