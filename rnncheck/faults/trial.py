@@ -160,7 +160,9 @@ def blind_spots(network: Network, recordings: Recordings, faults: Sequence[Fault
         shown = which_show([each.network for each in candidates], network, run)
         return [each for each, is_shown in zip(candidates, shown, strict=True) if not is_shown]
 
-    candidates = list(injections(network, faults))
+    # Where no states were recorded, nothing can be wrong with them.
+    recorded = any(recording.states for recording in recordings)
+    candidates = list(injections(network, [each for each in faults if recorded or each.group != "recording"]))
     few = few_samples(network, recordings)
     if few is not recordings:  # most faults show in a few samples already
         glanced = hidden([each for each in candidates if each.fault.group not in MIXING], few)

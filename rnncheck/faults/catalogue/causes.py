@@ -87,9 +87,6 @@ EQUAL_OUTPUTS = Cause(
     "all outputs of a sample are equal", "Use random weights.", _of_output(lambda y: (y == y[..., :1]).all())
 )
 ZERO_OUTPUTS = Cause("all outputs are zero", "Use random weights and inputs.", _of_output(lambda y: not y.any()))
-NO_STATES = Cause(
-    "no states were recorded", "Record the state after every step.", lambda layer, call: not call.recording.states
-)
 NO_SAMPLE_PADDED = Cause("every step counts", "Use a mask with padding and holes.", _of_mask(lambda mask: mask.all()))
 PADS_THE_END = Cause(
     "the mask pads the end only",

@@ -133,7 +133,8 @@ def _in_order(axis: int) -> Callable[[X, Sequence[int] | None], X]:
     "outputs",
     of_output,
     kinds=WITH_WEIGHTS,
-    hidden_by=[ONE_OUTPUT, EQUAL_OUTPUTS],
+    when=lambda layer: layer.options["units"] > 1,
+    hidden_by=[EQUAL_OUTPUTS],
     fitted=_fitted(_in_order(-1), _order(-1), "{}"),
 )
 def output_columns_in_other_order(y: X) -> X:
