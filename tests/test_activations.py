@@ -534,3 +534,18 @@ def test_accuracy_is_hardly_looser_than_what_the_scan_saw(name, precision):
 
     assert worst <= 1.4 * max(implementation["worst"] for implementation in seen) + 0.1
     assert typical <= max(0.59, 1.05 * max(implementation["typical"] for implementation in seen))
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softplus"])
+def test_steepest_slope_nearby_is_not_much_above_the_true_one(name):
+    """Somewhere the limit of a smooth function's slope is tight: where the slope changes most."""
+    function, e = getattr(activations, name), 1e-3
+    v = np.linspace(-4.0, 4.0, 8001)
+    slope = np.abs(function.slope(v, function.evaluate(v)))
+    around = v + np.linspace(-e, e, 41)[:, np.newaxis]
+    largest = np.abs(function.slope(around, function.evaluate(around))).max(axis=0)
+    changes = largest - slope > 0.01 * e
+
+    excess = (function.steepest(v, slope, e) - slope)[changes] / (largest - slope)[changes]
+
+    assert 0.99 < excess.min() < 1.01

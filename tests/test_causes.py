@@ -176,3 +176,20 @@ def test_small_fault_is_not_taken_for_a_coarse_format():
     report = rnncheck.compare(network, inputs, outputs, states=states)
 
     assert report.entries[0].precision.consistent_with is None
+
+
+def test_more_units_than_a_slip_of_the_pen_changes_are_not_solved_for():
+    inputs, *_ = run_with(a_stack("SimpleRNN"))
+    wide = make_recurrent("rnn_0", np.random.default_rng(1), D=D, M=12, kind="SimpleRNN", source="x")
+    head = make_dense("head", np.random.default_rng(2), D=12, K=K, source="rnn_0")
+    network = Network("wide", (InputSpec("x", (T, D), "float32"),), (wide, head), (Tensor("head"),))
+
+    def weights_found(units):
+        bias = wide.weights["bias"].copy()
+        bias[:units] += np.linspace(0.01, 0.02, units, dtype=np.float32)
+        (recording,) = emulate(with_layer(network, with_weights(wide, bias=bias)), [inputs])
+        report = rnncheck.compare(network, inputs, recording.outputs, states=recording.states)
+        return len(report.entries[0].diagnosis.weights)
+
+    assert weights_found(8) == 8
+    assert weights_found(9) == 0

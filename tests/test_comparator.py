@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rnncheck.checks.blocks import Block, in_time
+from rnncheck.checks.end_to_end import Tolerance
 from rnncheck.checks.scores import Group, Summary, compare, total
 from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
 from rnncheck.checks.verdicts import Check, Verdict, failed_row, judge, worst
@@ -528,3 +529,14 @@ def test_worst_verdict_of_nothing_is_an_error():
 
     assert worst([]) is Verdict.ERROR
     assert worst([hidden]) is Verdict.ERROR
+
+
+@pytest.mark.parametrize("value", [5.0, -5.0])
+def test_tolerance_allows_atol_and_a_share_of_the_expected_number(value):
+    plain = Tolerance(rtol=0.1, atol=1.0).around(np.full((2, 3), value))
+
+    np.testing.assert_allclose(plain.bound, 1.5)
+    np.testing.assert_allclose(plain.variance, 2.25)
+    for difference, verdict in ((1.499, Verdict.MATCH), (1.501, Verdict.MISMATCH)):
+        summary = compare(np.full((2, 3), value + difference), plain, block((2, 3)))
+        assert judged(summary, Check.TOLERANCE).verdict is verdict

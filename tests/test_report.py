@@ -13,6 +13,7 @@ from rich.console import Console
 from rnncheck import Entry, MismatchError, Report, Row, Verdict
 from rnncheck.checks.verdicts import Check, failed_row
 from rnncheck.report.console import print_result
+from rnncheck.report.entry import Difference
 from rnncheck.report.tables import MOST_LINES, print_report, to_text
 
 MATCH = Row(
@@ -498,3 +499,21 @@ def test_anything_but_a_match_raises_with_the_report(row):
     assert raised.value.report is report
     assert str(raised.value) == str(report)
     assert isinstance(raised.value, AssertionError)
+
+
+def test_backends_of_a_case_share_a_line():
+    entries = [Entry("a case", (MATCH,), backend=backend) for backend in ("tensorflow", "jax")]
+
+    text = lines(Report({}, (*entries, *(replace(each, name="another") for each in entries))))
+
+    assert sum(line.startswith("a case ") for line in text) == 1
+    assert sum(line.startswith("another ") for line in text) == 1
+
+
+@pytest.mark.parametrize("path", ["", "unroll"])
+def test_difference_says_its_path_if_it_has_one(path):
+    found = Difference("a case", ("jax", "torch"), 0.0, path).to_dict()
+
+    assert found == {"case": "a case", "backends": ["jax", "torch"], "max_abs_diff": 0.0} | (
+        {"path": path} if path else {}
+    )

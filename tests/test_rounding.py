@@ -1719,3 +1719,15 @@ def test_function_that_keeps_zero_keeps_an_exact_zero(bounds):
 
     assert (tanh(zero).variance == 0.0).all()
     assert (sigmoid(zero).variance > 0.0).all()
+
+
+@pytest.mark.parametrize(("name", "least"), [("float32", 0.65), ("float16", 0.58)])
+@pytest.mark.parametrize("n", [2, 3])
+def test_noise_of_a_short_product_is_little_more_than_random_orders_make(rng, n, name, least):
+    a, w = numbers(rng, name, (3000, n)), numbers(rng, name, (n, 4))
+
+    result = exact(a, name).value @ Matrix(w.astype(np.float64), PRECISIONS[name])
+    actual = shuffled(Machine(name), products(Machine(name), a, w), rng)
+
+    # A relative error lies anywhere in ±u, so that it is u/sqrt(3) at most; float16 has its underflow besides.
+    assert least < rms_score(result, actual) < 1.0

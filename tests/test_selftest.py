@@ -70,3 +70,16 @@ def test_unknown_name_ends_with_exit_code_2(rnncheck_command):
 
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("rnncheck: faults: got 'nonsense'; expected names of faults or classes. Classes: ")
+
+
+def test_fault_that_is_caught_says_where_and_by_how_much(monkeypatch):
+    monkeypatch.setattr("rnncheck.jobs.self_test.named_backends", lambda names: ("tensorflow",))
+
+    found = self_test(named_faults(("bias_dropped", "recurrent_kernel_transposed")), track=lambda cases: cases[:2])
+
+    assert found.passed
+    assert [(each.fault, each.caught, each.check) for each in found.outcomes] == [
+        ("recurrent_kernel_transposed", True, "step"),
+        ("bias_dropped", True, "step"),
+    ]
+    assert all(each.margin > 100.0 and each.case for each in found.outcomes)
