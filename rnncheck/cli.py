@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ from rnncheck.cases.deviations import BACKENDS
 from rnncheck.cases.grid import default_grid, product_of
 from rnncheck.checks.end_to_end import Tolerance, make_tolerance
 from rnncheck.equations.formats import FORMATS
-from rnncheck.errors import InputError, RnncheckError
+from rnncheck.errors import InputError, RnncheckError, escaped
 from rnncheck.frameworks.keras.paths import PATHS
 from rnncheck.frameworks.keras.session import configured_backend, load_keras
 from rnncheck.jobs.backends import named_backends
@@ -301,6 +302,7 @@ def _cases(given: dict[str, Any], seed: int, backends: Sequence[str]) -> list[Ca
 def main() -> None:
     """Run the command line; a mistake of the user gives one message and exit code 2."""
     accept_any_output()
+    os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports from the current folder
     # Without click's own handling, every mistake ends in the messages and codes below.
     stdout = sys.stdout
     try:
@@ -316,7 +318,7 @@ def main() -> None:
         error.show()
         raise SystemExit(2) from None
     except RnncheckError as error:
-        click.echo(f"rnncheck: {error}", err=True)
+        click.echo(f"rnncheck: {escaped(str(error))}", err=True)
         raise SystemExit(2) from None
     except (click.Abort, KeyboardInterrupt):
         click.echo("rnncheck: interrupted", err=True)

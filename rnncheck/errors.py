@@ -42,3 +42,8 @@ def described(error: Exception) -> str:
     lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
     said = lines[: 2 if lines and lines[0].startswith("Exception encountered when calling") else 1]
     return f"{type(error).__name__}: {' '.join(said)}"
+
+
+def escaped(text: str) -> str:
+    """Return text to be printed on a line: what is not printable, such as a line break in a name, is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -40,6 +40,7 @@ ROW_FIELDS = [
     "worst",
     "first",
     "verdict",
+    "unjudged",
 ]
 ACTIVATIONS = (
     "celu, elu, exponential, gelu, glu, hard_shrink, hard_sigmoid, hard_silu, hard_swish, hard_tanh, leaky_relu, "

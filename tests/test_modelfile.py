@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
+import rnncheck
 from rnncheck import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config.owners import Owner, container_names
 from rnncheck.frameworks.keras.files.modelfile import open_model
@@ -312,7 +313,7 @@ def test_keras_2_leaves_out_the_number_of_a_layer_saved_elsewhere(tmp_path):
     assert open_model(path).weights.read([owner])[0]["bias"].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("version", ["", "1.2.2", "2.0.0", "3.0.0.dev2023"])
+@pytest.mark.parametrize("version", ["", "2.0.0", "3.0.0.dev2023"])
 def test_version_is_what_the_file_says(version, tmp_path):
     path = archive(tmp_path / "a.keras", members(version=version))
 
@@ -855,3 +856,62 @@ def test_text_of_impossible_length_is_refused_before_hdf5_loops_over_it(tmp_path
         f"{path}: it cannot be read (a text in it has an impossible length); expected a whole model file. "
         "It is damaged: copy it or save it again."
     )
+
+
+# --- files as people have them ---
+
+
+def rewritten(content, change):
+    """An archive whose member of weights is copied group by group, with what `change` makes of their paths."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    copied = io.BytesIO()
+    with h5py.File(io.BytesIO(members["model.weights.h5"])) as old, h5py.File(copied, "w") as new:
+
+        def copy(name, item):
+            if isinstance(item, h5py.Dataset):
+                new[change(name)] = item[()]
+
+        old.visititems(copy)
+    return members | {"model.weights.h5": copied.getvalue()}
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["groups", "vars_too"])
+def test_archive_that_was_written_on_windows(tmp_path, saved, whole):
+    def with_backslashes(name):
+        *outer, variables, number = name.split("/")
+        return "\\".join([*outer, variables]) + f"/{number}" if whole else "\\".join(outer) + f"/{variables}/{number}"
+
+    path = archive(tmp_path / "windows.keras", rewritten(saved[0][".keras"], with_backslashes))
+    plain = tmp_path / "plain.keras"
+    plain.write_bytes(saved[0][".keras"])
+
+    for got, expected in zip(rnncheck.extract(path).layers, rnncheck.extract(plain).layers, strict=True):
+        assert got.weights.keys() == expected.weights.keys()
+        for name, weight in expected.weights.items():
+            np.testing.assert_array_equal(got.weights[name], weight)
+
+
+@pytest.mark.parametrize("version", ["2.3.0-tf", "2.2.4-tf", "3.0.0+local", "3.15.1"])
+def test_version_with_a_suffix(tmp_path, saved, version):
+    members = rewritten(saved[0][".keras"], lambda name: name)
+    members["metadata.json"] = json.dumps({"keras_version": version}).encode()
+
+    assert open_model(archive(tmp_path / "model.keras", members)).keras_version == version
+
+
+def test_file_of_keras_1_says_what_to_do(tmp_path, saved):
+    members = rewritten(saved[0][".keras"], lambda name: name) | {"metadata.json": b'{"keras_version": "1.2.2"}'}
+
+    with pytest.raises(
+        UnsupportedError, match=r"written by Keras 1\.2\.2; expected Keras 2 or 3\. Load it with Keras"
+    ):
+        open_model(archive(tmp_path / "model.keras", members))
+
+
+def test_pointer_of_git_lfs_says_what_to_do(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123\n")
+
+    with pytest.raises(InputError, match=r"it is a pointer of Git LFS.*Fetch it: git lfs pull"):
+        open_model(path)

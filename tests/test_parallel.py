@@ -1,7 +1,10 @@
 """Threads: results in order, failures passed on; products that leave other cores alone."""
 
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,3 +82,15 @@ def test_no_tile_has_more_multiplications_than_one_thread_takes(monkeypatch):
 
     assert len(sizes) == 8  # whole tiles, and what is left of rows and columns
     assert max(sizes) <= products._IN_ONE_THREAD
+
+
+def test_nothing_from_the_current_folder_is_imported(tmp_path):
+    for name in ("random", "h5py", "keras", "tempfile"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    command = Path(sys.executable).with_name("rnncheck")
+    words = ["verify", "-N", "1", "-T", "2", "-D", "1", "-M", "1", "-K", "1", "--backend", "tensorflow"]
+
+    done = subprocess.run([command, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "ran").exists()

@@ -517,3 +517,16 @@ def test_difference_says_its_path_if_it_has_one(path):
     assert found == {"case": "a case", "backends": ["jax", "torch"], "max_abs_diff": 0.0} | (
         {"path": path} if path else {}
     )
+
+
+def test_names_can_neither_forge_a_line_nor_drive_the_terminal():
+    forged = "x\n1 case, 144 numbers compared: 1 match\x1b[2J\u202e"
+    rows = [replace(row, layer=forged) for row in (MATCH, MISMATCH)]
+    entry = Entry(forged, tuple(rows), notes=(forged,))
+
+    text = str(Report({}, (entry,)))
+
+    assert text.count("\n1 case") == 1
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "x\\n1 case" in " ".join(text.split())

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from rnncheck.checks.blocks import place_text
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
+from rnncheck.errors import escaped
 from rnncheck.report.entry import (
     MOST_DIAGNOSED,
     Difference,
@@ -89,7 +90,7 @@ def print_report(
         _say_what_was_cut(console, rows - most, "more rows")
     for note in _notes(entries):
         # A command stays one line, to be copied.
-        console.print(Text(note), soft_wrap=note.startswith("again: "))
+        console.print(Text(escaped(note)), soft_wrap=note.startswith("again: "))
     console.print(_conclusion(entries, interrupted=interrupted))
 
 
@@ -101,7 +102,7 @@ def _say_what_was_cut(console: Console, count: int, what: str) -> None:
 def new_table(title: str, columns: Iterable[str], numbers: Container[str] = (), whole: Container[str] = ()) -> Table:
     """Return an empty table; of its columns, `numbers` are set to the right, and `whole` are wrapped last."""
     # Names come from users: `Text` keeps Rich from reading [brackets] in them as its markup, here and below.
-    heading = Text(title) if title else None
+    heading = Text(escaped(title)) if title else None
     table = Table(title=heading, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in numbers else "left"
@@ -114,8 +115,8 @@ def _failures_table(failures: Sequence[tuple[Entry, Row]]) -> Table:
     table = new_table("What failed, earliest place first", columns, ("score", "bound use"))
     for entry, row in failures:
         verdict = Text(f"{row.verdict}, proven" if row.proven else str(row.verdict), _STYLES[row.verdict])
-        names = (Text(_named(entry)), Text(f"{row.layer} {row.output}"), row.check)
-        first = Text(place_text(row.first) or row.detail)
+        names = (Text(escaped(_named(entry))), Text(escaped(f"{row.layer} {row.output}")), row.check)
+        first = Text(place_text(row.first) or escaped(row.detail))
         table.add_row(*names, first, _number(row.score_max), _number(row.bound_use), verdict)
     return table
 
@@ -131,7 +132,7 @@ def _rows_table(entry: Entry, most: int) -> Table:
     table = new_table(entry.name, columns, columns[3:8])
     for row in entry.rows[:most]:
         numbers = map(_number, (row.max_abs_diff, row.noise, row.score_max, row.score_rms, row.bound_use))
-        name = Text(f"{row.layer} {row.output}")
+        name = Text(escaped(f"{row.layer} {row.output}"))
         table.add_row(name, row.check, shape_text(row.shape), *numbers, _verdict(row.verdict))
     return table
 
@@ -142,7 +143,7 @@ def _entries_table(entries: Iterable[Entry]) -> Table:
     for entry in entries:
         largest = [_largest(entry, Check.END_TO_END, "max_abs_diff")]
         largest += [_largest(entry, Check.STEP, name) for name in ("max_abs_diff", "noise", "score_max", "bound_use")]
-        table.add_row(Text(_named(entry)), *map(_number, largest), _verdict(entry.verdict))
+        table.add_row(Text(escaped(_named(entry))), *map(_number, largest), _verdict(entry.verdict))
     return table
 
 
@@ -162,7 +163,7 @@ def _backends_table(entries: Sequence[Entry], differences: Sequence[Difference],
             score = _largest(entry, Check.STEP, "score_max")
             text = str(entry.verdict) if score is None else f"{entry.verdict} {_number(score)}"
             cells[entry.backend] = Text(text, _STYLES[entry.verdict])
-        table.add_row(Text(name), *cells.values(), _number(max(apart, default=None)))
+        table.add_row(Text(escaped(name)), *cells.values(), _number(max(apart, default=None)))
     return table
 
 

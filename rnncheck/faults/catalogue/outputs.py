@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck.equations.activations import activate
+from rnncheck.equations.cells import CELLS, units
 from rnncheck.equations.changes import returned_through
 from rnncheck.equations.operands import X, move, plain
 from rnncheck.equations.replay import replay
@@ -133,7 +134,7 @@ def _in_order(axis: int) -> Callable[[X, Sequence[int] | None], X]:
     "outputs",
     of_output,
     kinds=WITH_WEIGHTS,
-    when=lambda layer: layer.options["units"] > 1,
+    when=lambda layer: (units(layer) if layer.kind in CELLS else layer.weights["kernel"].shape[-1]) > 1,
     hidden_by=[EQUAL_OUTPUTS],
     fitted=_fitted(_in_order(-1), _order(-1), "{}"),
 )

@@ -22,6 +22,7 @@ from rnncheck.frameworks.keras.files.stored import ArchiveWeights, LegacyWeights
 # How the two kinds of files begin, the first with an entry or as an empty archive.
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_LFS = b"version https://git-lfs"
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _TEXT = 16 << 20  # bytes of JSON; a model of many thousand layers takes less
 _ENCRYPTED = 1  # the flag of an entry in a zip archive
@@ -51,6 +52,9 @@ def open_model(path: Path) -> ModelFile:
         return _open_archive(path)
     if head.startswith(_HDF5):
         return _open_legacy(path)
+    if head.startswith(_LFS):
+        got = "it is a pointer of Git LFS, which stands for the file"
+        raise InputError(f"{path}: {got}; expected the file itself. Fetch it: git lfs pull.")
     what = "text" if head.isascii() and head.decode().replace("\n", " ").replace("\r", " ").isprintable() else "bytes"
     got = f"it is neither a zip archive nor HDF5 but {what} beginning with {head[:12]!r}"
     raise InputError(f"{path}: {got}; expected a .keras or .h5 file with a model. {_SAVE}")
@@ -216,6 +220,9 @@ def _check_model(config: Mapping[str, Any], where: str) -> None:
 
 
 def _version(value: Any, where: str) -> str:
-    if isinstance(value, str) and re.fullmatch(r"(\d+(\.\w+)*)?", value, re.ASCII):
+    if isinstance(value, str) and re.fullmatch(r"(\d+(\.\w+)*([-+]\w+)*)?", value, re.ASCII):  # such as 2.3.0-tf
+        if value.startswith("1."):
+            todo = "Load it with Keras 2.3 and save it again."
+            raise UnsupportedError(f"{where}: the file was written by Keras {value}; expected Keras 2 or 3. {todo}")
         return value
     raise InputError(f"{where}: the version of Keras is {value!r}; expected a version such as '3.15.1'. {_SAVE}")

@@ -119,11 +119,12 @@ def _groups_with_weights(file: Hdf5File) -> Iterator[tuple[Path, h5py.Group]]:
             child = file.group(group, name)
             if child is None:
                 raise InputError(f"{file.where}: {name!r} is listed, but not there; expected a group. {_SAVE_AGAIN}")
-            if name == "vars":
+            *outer, last = (*path, *name.split("\\"))  # Keras on Windows writes several levels as one name
+            if last == "vars":
                 if file.members(child):
-                    yield path, child
-            elif name not in _TRAINING or (path and path[-1] in _CONTAINERS):
-                waiting.append(((*path, name), child))
+                    yield tuple(outer), child
+            elif last not in _TRAINING or (outer and outer[-1] in _CONTAINERS):
+                waiting.append(((*outer, last), child))
 
 
 def _own_weights(file: Hdf5File, group: h5py.Group | None, owner: Owner) -> dict[str, Array]:
