@@ -915,3 +915,72 @@ def test_pointer_of_git_lfs_says_what_to_do(tmp_path):
 
     with pytest.raises(InputError, match=r"it is a pointer of Git LFS.*Fetch it: git lfs pull"):
         open_model(path)
+
+
+# --- descriptions of a few lines that stand for more than a machine holds ---
+
+
+def nested(depth, dense):
+    """A model in which each model calls the one inside it twice; the innermost is a Dense layer."""
+    inner = dense
+    for level in range(depth):
+        name = inner["config"]["name"]
+
+        def node(source, number, name=name):
+            history = [source, number, 0]
+            argument = {
+                "class_name": "__keras_tensor__",
+                "config": {"shape": [None, 2], "dtype": "float32", "keras_history": history},
+            }
+            return {"args": [argument], "kwargs": {}}
+
+        part = {**inner, "name": name, "inbound_nodes": [node("x", 0), node(name, 0)]}
+        entry = {
+            "class_name": "InputLayer",
+            "module": "keras.layers",
+            "registered_name": None,
+            "config": {"batch_shape": [None, 2], "dtype": "float32", "name": "x"},
+            "name": "x",
+            "inbound_nodes": [],
+        }
+        inner = {
+            "class_name": "Functional",
+            "module": "keras",
+            "registered_name": "Functional",
+            "config": {
+                "name": f"level_{level}",
+                "layers": [entry, part],
+                "input_layers": [["x", 0, 0]],
+                "output_layers": [[name, 2 if level else 1, 0]],  # Keras counts the making of a model as a call
+            },
+        }
+    return inner
+
+
+@pytest.mark.parametrize("depth", [14, 30])
+def test_nested_models_that_stand_for_too_many_layers(tmp_path, saved, depth):
+    members = rewritten(saved[0][".keras"], lambda name: name)
+    *_, dense = json.loads(members["config.json"])["config"]["layers"]
+    members["config.json"] = json.dumps(nested(depth, dense)).encode()
+    path = archive(tmp_path / "model.keras", members)
+
+    with pytest.raises(UnsupportedError, match="got more than 10,000 layers once nested models are written out"):
+        rnncheck.extract(path)
+
+
+@pytest.mark.parametrize("size", [10**9, [2**20, 2**20], 2**64])
+def test_window_that_no_machine_holds(tmp_path, size):
+    import keras
+
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.MaxPooling2D(2), keras.layers.Flatten()])
+    if not isinstance(size, list):
+        model = keras.Sequential([keras.Input((8, 1)), keras.layers.MaxPooling1D(2), keras.layers.Flatten()])
+    model.save(tmp_path / "plain.keras")
+    with zipfile.ZipFile(tmp_path / "plain.keras") as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["config"]["pool_size"] = size
+    path = archive(tmp_path / "model.keras", members | {"config.json": json.dumps(config).encode()})
+
+    with pytest.raises((InputError, UnsupportedError), match=r"(pool_size|MaxPooling2D)"):
+        rnncheck.extract(path)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rnncheck.errors import InputError
+from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config import calls
 from rnncheck.frameworks.keras.config import implicit_masks as masks
 from rnncheck.frameworks.keras.config.calls import Arguments, Call, Value, first_mask, flat, leaves
@@ -20,6 +20,9 @@ from rnncheck.network import Layer, Tensor
 # The layer that does what a merge_mode of Bidirectional says.
 _MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "concat": "Concatenate"}
 Tensors = Sequence[Tensor]
+
+# Models that are called twice each, one in the other, double with each level.
+_MOST_LAYERS = 10_000
 
 
 @dataclass
@@ -84,6 +87,9 @@ class Lowering:
 
     # One more layer, and the object that has its weights; its first output.
     def _add(self, layer: Layer, owner: Object | None = None) -> Tensor:
+        if len(self.layers) == _MOST_LAYERS:
+            said = f"got more than {_MOST_LAYERS:,} layers once nested models are written out; expected fewer"
+            raise UnsupportedError(f"model: {said}. A description of a few lines may stand for any number.")
         self.layers.append((layer, owner))
         return Tensor(layer.name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,12 +38,17 @@ def read_options(name: str, kind: str, entry: Entry, config: Mapping[str, Any]) 
     return options
 
 
+# The most that an option may declare: units of a layer, and numbers in a window.
+_MOST_UNITS, _MOST_IN_WINDOW = 2**24, 2**20
+
+
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_UNITS
 
 
 def _are_sizes(value: Any) -> bool:
-    return _is_size(value) or (isinstance(value, tuple) and all(map(_is_size, value)) and bool(value))
+    sizes = value if isinstance(value, tuple) else (value,)
+    return bool(sizes) and all(map(_is_size, sizes)) and math.prod(sizes) <= _MOST_IN_WINDOW
 
 
 _NUMBERS = ("epsilon", "alpha", "negative_slope", "mask_value")
@@ -51,11 +57,14 @@ _FLAGS = (
     "center", "scale", "keepdims", "mask_zero", "use_scale", "normalize", "rms_scaling",
 )  # fmt: skip
 
+_AN_INTEGER = f"a positive integer up to {_MOST_UNITS}"
+_INTEGERS = f"positive integers whose product is {_MOST_IN_WINDOW} at most"
+
 # What an option has to be; a damaged file may have something else, which would stop the replay.
 _FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("units", "filters", "n", "groups", "input_dim", "output_dim"), (_is_size, "a positive integer")),
-    **dict.fromkeys(("kernel_size", "dilation_rate", "pool_size"), (_are_sizes, "positive integers")),
-    "strides": (lambda value: value is None or _are_sizes(value), "positive integers"),
+    **dict.fromkeys(("units", "filters", "n", "groups", "input_dim", "output_dim"), (_is_size, _AN_INTEGER)),
+    **dict.fromkeys(("kernel_size", "dilation_rate", "pool_size"), (_are_sizes, _INTEGERS)),
+    "strides": (lambda value: value is None or _are_sizes(value), _INTEGERS),
     "padding": (lambda value: value in {"valid", "same", "causal"}, "valid, same or causal"),
     **dict.fromkeys(_FLAGS, (lambda value: isinstance(value, bool), "True or False")),
     **dict.fromkeys(_NUMBERS, (lambda value: isinstance(value, int | float), "a number")),
