@@ -140,6 +140,8 @@ SUMS = {
 @pytest.mark.parametrize("scale", [1e-10, 1.0, 1e10])
 @pytest.mark.parametrize("build", SUMS.values(), ids=SUMS)
 def test_sum_of_products_has_the_noise_that_it_has_with_bounds(rng, build, scale, precision):
+    if precision.name == "float16":  # beyond its range, bounds tell which infinities are sure
+        scale = min(scale, 100.0)
     x, h, b = rng.normal(size=(50, 3)), rng.normal(size=(50, 40)), scale * rng.normal(size=6)
     w, u = scale * rng.normal(size=(3, 6)), 0.2 * scale * rng.normal(size=(40, 6))
 

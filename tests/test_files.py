@@ -89,6 +89,7 @@ def test_csv_file_has_one_line_for_each_row(tmp_path):
             "worst": "n=0 t=4 unit=3",
             "first": "",
             "verdict": "match",
+            "unjudged": "0",
         }
     ]
 
