@@ -71,15 +71,18 @@ Wrong = Callable[[Array, np.random.Generator], Array]
 
 def _drifting(array: Array, rng: np.random.Generator) -> Array:
     steps = np.arange(array.shape[1]).reshape(-1, *(1 for _ in array.shape[2:]))
-    return array * (1.0 + 10.0 ** rng.uniform(-4, -2) * steps)
+    new: Array = array * (1.0 + 10.0 ** rng.uniform(-4, -2) * steps)
+    return new
 
 
 def _bent(array: Array, rng: np.random.Generator) -> Array:
-    return array + 10.0 ** rng.uniform(-4, -1) * array**3
+    new: Array = array + 10.0 ** rng.uniform(-4, -1) * array**3
+    return new
 
 
 def _noisy(array: Array, rng: np.random.Generator) -> Array:
-    return array + 10.0 ** rng.uniform(-5, -1) * rng.normal(size=array.shape)
+    new: Array = array + 10.0 ** rng.uniform(-5, -1) * rng.normal(size=array.shape)
+    return new
 
 
 def _one_unit_off(array: Array, rng: np.random.Generator) -> Array:
@@ -89,7 +92,8 @@ def _one_unit_off(array: Array, rng: np.random.Generator) -> Array:
 
 
 def _folded(array: Array, rng: np.random.Generator) -> Array:
-    return np.abs(array) * rng.choice([1.0, -1.0])
+    new: Array = np.abs(array) * rng.choice([1.0, -1.0])
+    return new
 
 
 def _one_number_off(array: Array, rng: np.random.Generator) -> Array:

@@ -167,7 +167,11 @@ def network_of(extreme: Extreme) -> Network:
 
 def _functions(extreme: Extreme) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
     one = DTYPES[extreme.dtype](1.0)
-    own = {"linear": lambda z: z, "relu": lambda z: np.maximum(z, z.dtype.type(0.0)), "tanh": np.tanh}
+    own: Mapping[str, Callable[[Array], Array]] = {
+        "linear": lambda z: z,
+        "relu": lambda z: np.maximum(z, z.dtype.type(0.0)),
+        "tanh": np.tanh,
+    }
     return own[extreme.activation], lambda z: one / (one + np.exp(-z))
 
 

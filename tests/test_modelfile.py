@@ -920,7 +920,7 @@ def test_pointer_of_git_lfs_says_what_to_do(tmp_path):
 # --- descriptions of a few lines that stand for more than a machine holds ---
 
 
-def nested(depth, dense):
+def called_twice(depth, dense):
     """A model in which each model calls the one inside it twice; the innermost is a Dense layer."""
     inner = dense
     for level in range(depth):
@@ -961,7 +961,7 @@ def nested(depth, dense):
 def test_nested_models_that_stand_for_too_many_layers(tmp_path, saved, depth):
     members = rewritten(saved[0][".keras"], lambda name: name)
     *_, dense = json.loads(members["config.json"])["config"]["layers"]
-    members["config.json"] = json.dumps(nested(depth, dense)).encode()
+    members["config.json"] = json.dumps(called_twice(depth, dense)).encode()
     path = archive(tmp_path / "model.keras", members)
 
     with pytest.raises(UnsupportedError, match="got more than 10,000 layers once nested models are written out"):
