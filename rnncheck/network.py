@@ -238,7 +238,8 @@ class Resolution:
             return f"multiples of 1/{2**-self.least}"
         if self.base == 2:
             return f"{self.digits} binary digits"
-        count, what = (self.digits, "significant digit") if self.least < -30 else (-self.least, "decimal")
+        by_digits = self.digits <= -self.least
+        count, what = (self.digits, "significant digit") if by_digits else (-self.least, "decimal")
         return f"{count} {what}{'s' if count > 1 else ''}"
 
 

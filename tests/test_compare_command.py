@@ -782,7 +782,10 @@ def recognise_precision(cell, name, *, with_states):
 
     found = report.entries[0].precision
     assert found is not None
-    if found.consistent_with is None and not with_states:  # then the noise of that format hides the output
+    if name in {"tf32", "bfloat16_products"} and not with_states:
+        # Where factors lie near ties, outputs alone do not tell these from anything else of that size.
+        assert found.consistent_with in {None, name}
+    elif found.consistent_with is None and not with_states:  # then the noise of that format hides the output
         stated = rnncheck.compare(network, x, recording.outputs[0], precision=name)
         assert stated.verdict is Verdict.UNDECIDABLE
         assert name == "bfloat16"

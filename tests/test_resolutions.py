@@ -91,7 +91,7 @@ def test_text_that_tells_float32_numbers_apart_becomes_them(form):
         assert stored.dtype == np.float32
         np.testing.assert_array_equal(stored, array)
     else:
-        assert (form, resolution) == ("%r", Resolution(10, 8, -400))
+        assert (form, resolution.base, resolution.digits) == ("%r", 10, 8)
 
 
 def test_fewest_digits_of_several_columns_count():

@@ -6,7 +6,6 @@ a program's `%g` or `%f`, an array that was rounded, a float16 and a fixed-point
 
 from __future__ import annotations
 
-from collections import Counter
 from decimal import Decimal
 
 import numpy as np
@@ -29,7 +28,6 @@ _MOST_DIGITS, _MOST_DIGITS_OF_FLOAT32 = 15, 6
 _FEWER_OF_FEW = 3  # few numbers may be shorter by chance
 # Texts of so many digits tell a float32 from its neighbours.
 _OF_FLOAT32 = 9
-_ANY = -400  # an exponent below those of all numbers
 _GLANCE = 16  # most arrays show in a few numbers that they hold all digits
 
 
@@ -46,7 +44,7 @@ def stored_numbers(array: Array) -> tuple[Array, Resolution | None]:
     if _digits(glance, _most_digits(array)) is None and not _is_stored(glance, _FLOAT16):
         return array, None
     resolution = _binary(_telling(array, 0)) or _decimal(array)
-    if resolution and resolution.least == _ANY and resolution.digits >= _OF_FLOAT32:
+    if resolution and resolution.base == 10 and resolution.digits >= _OF_FLOAT32:
         with np.errstate(over="ignore"):
             narrow = array.astype(np.float32)
         if _is_text_of(narrow, array, resolution.digits):
@@ -63,11 +61,12 @@ def _telling(array: Array, bits: int) -> Array:
 
 
 def _binary(numbers: Array) -> Resolution | None:
-    for each in _BINARY:
-        if _is_stored(numbers[:_GLANCE], each) and _is_stored(numbers, each):
-            fine = numbers[np.ldexp(numbers, _COARSE) != np.rint(np.ldexp(numbers, _COARSE))]
-            return each if len(np.unique(fine)) >= _FEW or len(np.unique(numbers)) >= _SEVERAL else None
-    return None
+    # Numbers of much the same size may be stored in one way or another: half a unit is then the larger of the two.
+    found = [each for each in _BINARY if _is_stored(numbers[:_GLANCE], each) and _is_stored(numbers, each)]
+    fine = numbers[np.ldexp(numbers, _COARSE) != np.rint(np.ldexp(numbers, _COARSE))]
+    if not found or (len(np.unique(fine)) < _FEW and len(np.unique(numbers)) < _SEVERAL):
+        return None
+    return Resolution(2, min(each.digits for each in found), max(each.least for each in found))
 
 
 def _is_stored(numbers: Array, resolution: Resolution) -> bool:
@@ -80,15 +79,17 @@ def _decimal(array: Array) -> Resolution | None:
     # That of all numbers; or that of the column with the fewest digits, where each has enough numbers to tell.
     most = _most_digits(array)
     telling = _telling(array, _BITS)  # 0.5 may be exact, and says nothing of digits
-    of_all = _digits(telling, most, zeros=bool((array == 0.0).any()))
+    of_all = _digits(telling, most)
     if of_all is None or (len(np.unique(telling)) < _SEVERAL and not _digits(telling, most - _FEWER_OF_FEW)):
         return None
     rows = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array[:, np.newaxis]
     found = [of_all]
     for column in rows.T if len(rows) >= _SEVERAL else ():
         numbers = _telling(column, _BITS)
-        if len(np.unique(numbers)) >= _SEVERAL and (own := _digits(numbers, most, zeros=bool((column == 0.0).any()))):
+        if len(np.unique(numbers)) >= _SEVERAL and (own := _digits(numbers, most)):
             found.append(own)
+    if len({each.least for each in found}) == 1:  # as many decimals in each
+        return of_all
     return max(found, key=lambda each: float(each.half_unit(telling).max()))
 
 
@@ -96,22 +97,15 @@ def _most_digits(array: Array) -> int:
     return _MOST_DIGITS_OF_FLOAT32 if array.dtype == np.float32 else _MOST_DIGITS
 
 
-def _digits(numbers: Array, at_most: int, *, zeros: bool = False) -> Resolution | None:
-    # Most numbers have as many digits as there are, or end at the last decimal, whichever the program counts; only
-    # one that counts decimals makes zeros.
-    digits: Counter[int] = Counter()
-    exponents: Counter[int] = Counter()
+def _digits(numbers: Array, at_most: int) -> Resolution | None:
+    # Whether a program counts the digits of a number or those behind its point, no number has more of either.
+    digits, least = 0, 0
     for number in numbers:
         decimal = Decimal(str(number)).normalize().as_tuple()
-        digits[len(decimal.digits)] += 1
-        exponents[int(decimal.exponent)] += 1
-        if len(decimal.digits) > at_most:
+        digits, least = max(digits, len(decimal.digits)), min(least, int(decimal.exponent))
+        if digits > at_most:
             return None
-    if not digits:
-        return None
-    most, least = max(digits), min(exponents)
-    is_fixed = exponents[least] > digits[most] or (exponents[least] == digits[most] and zeros)
-    return Resolution(10, _MOST_DIGITS, least) if is_fixed else Resolution(10, most, _ANY)
+    return Resolution(10, digits, least) if digits else None
 
 
 def _is_text_of(numbers: Array, array: Array, digits: int) -> bool:

@@ -236,6 +236,8 @@ def _solved(network: Network, recordings: Recordings, failed: Sequence[Row]) -> 
 _TYPICAL, _LEAST_TYPICAL = 0.1, 0.05
 # Of n normal numbers the largest is about sqrt(2·log(n)) times their root mean square, and hardly by so much more.
 _SPREAD = 2.0
+# So much less noise must a way of rounding leave of what any way might make.
+_NARROW = 0.25
 
 
 def _are_typical(rows: Sequence[Row]) -> bool:
@@ -248,6 +250,15 @@ def _are_typical(rows: Sequence[Row]) -> bool:
         and row.score_max <= (math.sqrt(2.0 * math.log(max(2, math.prod(row.shape)))) + _SPREAD) * row.score_rms
         for row in scored
     )
+
+
+def _is_usual(network: Network, recordings: Recordings, rows: Sequence[Row]) -> bool:
+    # Whether a run is that of a network which rounds as most programs do; `rows` allow for any way of rounding. Near
+    # ties it may round either way: where that makes all numbers as noisy, nothing can be told.
+    usual = rows_against(network, recordings)
+    noise = {(row.layer, row.output, row.check): row.noise for row in rows}
+    narrow = [row.noise <= _NARROW * noise[row.layer, row.output, row.check] for row in usual]
+    return explains(usual) and any(narrow)
 
 
 def likely_format(
@@ -279,16 +290,10 @@ def likely_format(
                 continue  # a format that fails in few samples fails in all
             rows = rows_against(changed, recordings)
         is_own = name == stated and worst(rows) is Verdict.MATCH
-        if is_own or (explains(rows) and (name in finer or _are_typical(rows))):
-            # A few outputs tell nothing by their size: they must be what most programs compute in the format.
-            by_steps = any(row.check is Check.STEP for row in rows)
-            if (
-                name == stated
-                or each.usual is None
-                or by_steps
-                or explains(rows_against(each.usual(network), recordings))
-            ):
-                return name
+        is_likely = explains(rows) and (name in finer or _are_typical(rows))
+        # Noise of that size has many causes: the run must be what most programs compute in the format.
+        if is_own or (is_likely and (each.usual is None or _is_usual(each.usual(network), recordings, rows))):
+            return name
         if worst(rows) is Verdict.UNDECIDABLE:
             return None
     return None
