@@ -696,7 +696,7 @@ def changed(**options):
             UnsupportedError,
             "time_major=True is not replayed for LSTM; expected time_major=False.",
         ),
-        ({"units": -1}, InputError, "got units=-1; expected a positive integer."),
+        ({"units": -1}, InputError, "got units=-1; expected a positive integer up to 16777216."),
         ({"return_sequences": "yes"}, InputError, "got return_sequences='yes'; expected True or False."),
     ],
     ids=["unknown", "time-major", "size", "flag"],
@@ -719,7 +719,8 @@ def test_kernel_size_that_is_none_is_refused(size):
     with pytest.raises(InputError) as refused:
         read(described, LiveStore(model), "3.15.1")
 
-    assert str(refused.value) == f"layer 'a': got kernel_size={tuple(size)!r}; expected positive integers."
+    expected = "expected positive integers whose product is 1048576 at most."
+    assert str(refused.value) == f"layer 'a': got kernel_size={tuple(size)!r}; {expected}"
 
 
 def spoiled(model, path, value):
