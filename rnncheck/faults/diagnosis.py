@@ -163,6 +163,8 @@ class _Search:
         return own
 
     def in_pairs(self) -> tuple[Explanation, ...]:
+        if len(self.failing) > 1:
+            return ()  # each failing layer has been looked at alone
         # Best first, and each once: the second fault may be found with the first, too.
         found = self._explaining(
             (first, second)
