@@ -10,20 +10,19 @@ the command fails if there is one.
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 import rnncheck
-from experiments import records
+from experiments.networks import GATES, dense, recurrent
+from experiments.sweep import sweep
 from rnncheck.checks.verdicts import Verdict
 from rnncheck.faults.emulation import emulate
-from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Tensor
+from rnncheck.network import Array, InputSpec, Network, Tensor
 from rnncheck.report.report import Report
 
-GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 STACKS = (("SimpleRNN",), ("LSTM",), ("GRU",), ("LSTM", "LSTM"), ("GRU", "SimpleRNN"))
 
 Stored = Callable[[Array], Array]
@@ -38,20 +37,13 @@ def network_of(kinds: tuple[str, ...], rng: np.random.Generator, T: int, D: int,
 
     layers, source, features = [], "x", D
     for number, kind in enumerate(kinds):
-        options = {
-            "units": M, "activation": Activation("tanh"), "recurrent_activation": Activation("sigmoid"),
-            "use_bias": True, "return_sequences": number < len(kinds) - 1, "return_state": False, "reset_after": True,
-            "go_backwards": False, "stateful": False, "zero_output_for_mask": False,
-        }  # fmt: skip
         columns = GATES[kind] * M
         bias = drawn(2, columns) if kind == "GRU" else drawn(columns)
         weights = {"kernel": drawn(features, columns), "recurrent_kernel": drawn(M, columns), "bias": bias}
-        layers.append(Layer(f"rnn_{number}", kind, (Tensor(source),), options, weights, "float32"))
+        sequences = number < len(kinds) - 1
+        layers.append(recurrent(f"rnn_{number}", kind, source, weights, return_sequences=sequences))
         source, features = f"rnn_{number}", M
-    head = {"units": K, "activation": Activation("linear"), "use_bias": True}
-    layers.append(
-        Layer("head", "Dense", (Tensor(source),), head, {"kernel": drawn(M, K), "bias": drawn(K)}, "float32")
-    )
+    layers.append(dense("head", source, {"kernel": drawn(M, K), "bias": drawn(K)}))
     return Network("model", (InputSpec("x", (T, D), "float32"),), tuple(layers), (Tensor("head"),))
 
 
@@ -147,25 +139,5 @@ def examine(seed: int, counts: Counter[str]) -> list[str]:
     return failed
 
 
-def main() -> None:
-    """Print what was named that is not there, and keep the counts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recordings", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    counts: Counter[str] = Counter()
-    failed = []
-    for seed in range(arguments.seed, arguments.seed + arguments.recordings):
-        for line in examine(seed, counts):
-            failed.append(line)
-            print(line, flush=True)
-    records.write(
-        "causes", {"recordings": arguments.recordings, "counts": dict(sorted(counts.items())), "failed": failed}
-    )
-    for what, count in sorted(counts.items()):
-        print(f"{count:6d} {what}")
-    raise SystemExit(bool(failed))
-
-
 if __name__ == "__main__":
-    main()
+    sweep("causes", __doc__.splitlines()[0], "recordings", 1000, examine)

@@ -31,6 +31,7 @@ from rich.table import Table
 
 import rnncheck
 from experiments import records
+from experiments.networks import GATES, dense, recurrent
 from experiments.power import VISIBLE, D, K, N
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import Differences, differences
@@ -39,7 +40,7 @@ from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections
 from rnncheck.faults.emulation import Summing, emulate, fused, in_pairs, last_to_first, one_after_the_other
 from rnncheck.faults.trial import failures, rows_against
-from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Recording, Tensor
+from rnncheck.network import Array, InputSpec, Layer, Network, Recording, Tensor
 
 RNNCHECK = "rnncheck"
 
@@ -67,7 +68,6 @@ SEVERITIES = ("semantic", "precision", *_SMALL.values())
 # The classes of honest runs: those of a chaotic network, whatever its format, and the others by format.
 CONDITIONS = ("float32", "16 bits", "chaotic")
 
-_GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 # With recurrent kernels of this scale, errors of a SimpleRNN grow from step to step.
 _STRONG = 3.0
 
@@ -189,7 +189,7 @@ def _mask(rng: np.random.Generator, steps: int) -> Array:
 
 
 def _recurrent(setting: Setting, rng: np.random.Generator) -> Layer:
-    m, gates = setting.units, _GATES[setting.kind]
+    m, gates = setting.units, GATES[setting.kind]
     squares = [setting.scale * np.linalg.qr(rng.normal(size=(m, m)))[0] for _ in range(gates)]
     rows = (2,) if setting.kind == "GRU" and setting.reset_after else ()
     weights: dict[str, Array] = {
@@ -198,18 +198,8 @@ def _recurrent(setting: Setting, rng: np.random.Generator) -> Layer:
         "bias": _normal(rng, *rows, gates * m) / 4,
     }
     mask = Tensor("mask") if setting.masked else None
-    return Layer("rnn", setting.kind, (Tensor("inputs"),), _options(setting), weights, setting.dtype, mask)
-
-
-def _options(setting: Setting) -> dict[str, Any]:
-    own: dict[str, dict[str, Any]] = {
-        "SimpleRNN": {},
-        "LSTM": {"recurrent_activation": Activation("sigmoid")},
-        "GRU": {"recurrent_activation": Activation("sigmoid"), "reset_after": setting.reset_after},
-    }
-    off = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
-    common = {"units": setting.units, "activation": Activation("tanh"), "use_bias": True}
-    return {**common, **dict.fromkeys(off, False), **own[setting.kind]}
+    own: dict[str, Any] = {"reset_after": setting.reset_after} if setting.kind == "GRU" else {}
+    return recurrent("rnn", setting.kind, "inputs", weights, setting.dtype, mask=mask, **own)
 
 
 def _dense(setting: Setting, rng: np.random.Generator) -> Layer:
@@ -217,8 +207,7 @@ def _dense(setting: Setting, rng: np.random.Generator) -> Layer:
         "kernel": _normal(rng, setting.units, K) / np.float32(setting.units**0.5),
         "bias": _normal(rng, K) / 4,
     }
-    options = {"units": K, "activation": Activation("linear")}
-    return Layer("dense", "Dense", (Tensor("rnn"),), options, weights, setting.dtype)
+    return dense("dense", "rnn", weights, setting.dtype)
 
 
 def severity(fault: Fault) -> str:

@@ -11,7 +11,6 @@ the command fails if there is one.
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,14 +20,15 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from experiments import records
+from experiments.networks import GATES, dense, recurrent
+from experiments.sweep import sweep
 from rnncheck.checks.check import check
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import differences
 from rnncheck.checks.verdicts import FAILED, Verdict, worst
 from rnncheck.equations.arithmetic import FREE_RUNNING, Analysis
 from rnncheck.equations.replay import replay
-from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Recording, Tensor
+from rnncheck.network import Array, InputSpec, Network, Recording, Tensor
 from rnncheck.rounding.products import OrderedMatrix
 
 # A number that is off by so many times its noise must be seen.
@@ -37,7 +37,6 @@ VISIBLE = 10.0
 DTYPES: Mapping[str, Any] = {
     "float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16
 }  # fmt: skip
-GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 
 Dot = Callable[[Array, Array], Array]  # (R, n), (n, M) -> (R, M), in their format
 
@@ -138,17 +137,9 @@ def network_of(extreme: Extreme) -> Network:
     """Return the network: the recurrent layer, then a Dense of two units."""
     rng = np.random.default_rng(extreme.seed + 10**6)
     m, gates = extreme.M, GATES[extreme.kind]
-    recurrent = np.concatenate([_KERNELS[extreme.kernel](rng, m) for _ in range(gates)], axis=1)
+    square = np.concatenate([_KERNELS[extreme.kernel](rng, m) for _ in range(gates)], axis=1)
     bias = 0.1 * rng.normal(size=(2, gates * m) if extreme.kind == "GRU" else gates * m)
-    weights = {"kernel": rng.normal(size=(extreme.D, gates * m)) / np.sqrt(extreme.D), "recurrent_kernel": recurrent}
-    options = {
-        "units": m, "activation": Activation(extreme.activation), "use_bias": True, "return_sequences": False,
-        "return_state": False, "go_backwards": False, "stateful": False, "zero_output_for_mask": False,
-    }  # fmt: skip
-    if extreme.kind != "SimpleRNN":
-        options["recurrent_activation"] = Activation("sigmoid")
-    if extreme.kind == "GRU":
-        options["reset_after"] = True
+    weights = {"kernel": rng.normal(size=(extreme.D, gates * m)) / np.sqrt(extreme.D), "recurrent_kernel": square}
     head = {"kernel": rng.normal(size=(m, 2)) / np.sqrt(m), "bias": 0.1 * rng.normal(size=2)}
     in_format = DTYPES[extreme.dtype]
     narrow = np.float64 if extreme.dtype == "float64" else np.float32
@@ -157,10 +148,16 @@ def network_of(extreme: Extreme) -> Network:
         return {name: array.astype(in_format).astype(narrow) for name, array in arrays.items()}
 
     layers = (
-        Layer("rnn", extreme.kind, (Tensor("x"),), options, stored({**weights, "bias": bias}), extreme.dtype),
-        Layer("head", "Dense", (Tensor("rnn"),), {"units": 2, "activation": Activation("linear"), "use_bias": True},
-              stored(head), extreme.dtype),
-    )  # fmt: skip
+        recurrent(
+            "rnn",
+            extreme.kind,
+            "x",
+            stored({**weights, "bias": bias}),
+            extreme.dtype,
+            activation=extreme.activation,
+        ),
+        dense("head", "rnn", stored(head), extreme.dtype),
+    )
     inputs = (InputSpec("x", (extreme.T, extreme.D), extreme.dtype),)
     return Network(str(extreme), inputs, layers, (Tensor("head"),))
 
@@ -302,23 +299,5 @@ def examine(seed: int, counts: Counter[str]) -> list[str]:
     return failed
 
 
-def main() -> None:
-    """Print what became of the runs, and keep the counts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    counts: Counter[str] = Counter()
-    failed = []
-    for seed in range(arguments.seed, arguments.seed + arguments.runs):
-        for line in examine(seed, counts):
-            failed.append(line)
-            print(line, flush=True)
-    records.write("extremes", {"runs": arguments.runs, "counts": dict(sorted(counts.items())), "failed": failed})
-    for what, count in sorted(counts.items()):
-        print(f"{count:6d} {what}")
-    raise SystemExit(bool(failed))
-
-
 if __name__ == "__main__":
-    main()
+    sweep("extremes", __doc__.splitlines()[0], "runs", 2000, examine)

@@ -22,13 +22,14 @@ from rich.table import Table
 
 import rnncheck
 from experiments import records
+from experiments.networks import dense, recurrent
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import step_rows
 from rnncheck.checks.verdicts import FAILED
 from rnncheck.equations.arithmetic import Analysis
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.formats import kept
-from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Recording, Tensor
+from rnncheck.network import Array, InputSpec, Network, Recording, Tensor
 
 SIZES = (5, 64, 256)
 N, T, D, K = 4, 30, 3, 2
@@ -163,24 +164,15 @@ def make_network(
     def normal(*shape: int) -> Array:
         return rng.normal(size=shape).astype(np.float32)
 
-    off = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
-    options = {"units": units, "activation": Activation("tanh"), **dict.fromkeys(off, False)}
     recurrent_kernel = (scale * np.linalg.qr(rng.normal(size=(units, units)))[0]).astype(np.float32)
-    rnn = Layer(
-        "simple_rnn",
-        "SimpleRNN",
-        (Tensor("inputs"),),
-        options,
-        {"kernel": normal(features, units) / 2, "recurrent_kernel": recurrent_kernel, "bias": normal(units) / 4},
-    )
-    dense = Layer(
-        "dense",
-        "Dense",
-        (Tensor("simple_rnn"),),
-        {"units": K, "activation": Activation("linear")},
-        {"kernel": normal(units, K) / np.float32(units**0.5), "bias": normal(K) / 4},
-    )
-    network = Network("power", (InputSpec("inputs", (steps, features), "float32"),), (rnn, dense), (Tensor("dense"),))
+    weights: dict[str, Array] = {
+        "kernel": normal(features, units) / 2,
+        "recurrent_kernel": recurrent_kernel,
+        "bias": normal(units) / 4,
+    }
+    rnn = recurrent("simple_rnn", "SimpleRNN", "inputs", weights)
+    head = dense("dense", "simple_rnn", {"kernel": normal(units, K) / np.float32(units**0.5), "bias": normal(K) / 4})
+    network = Network("power", (InputSpec("inputs", (steps, features), "float32"),), (rnn, head), (Tensor("dense"),))
     return network, normal(N, steps or T, features)
 
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from reference import make_network, replaced
 
 import rnncheck
-from rnncheck import Activation, InputSpec, Layer, Network, Tensor, Verdict
+from rnncheck import Verdict
 from rnncheck.checks.lining_up import lined_up
 from rnncheck.network import Recording
 
@@ -12,19 +13,8 @@ T, D = 1000, 3
 
 
 def network(kernel, recurrent, bias, activation):
-    options = {
-        "units": len(recurrent),
-        "activation": Activation(activation),
-        "use_bias": True,
-        "return_sequences": False,
-        "return_state": False,
-        "go_backwards": False,
-        "stateful": False,
-        "zero_output_for_mask": False,
-    }
-    weights = {"kernel": kernel, "recurrent_kernel": recurrent, "bias": bias}
-    layer = Layer("rnn", "SimpleRNN", (Tensor("x"),), options, weights, "float32")
-    return Network("net", (InputSpec("x", (T, D), "float32"),), (layer,), (Tensor("rnn"),))
+    made = make_network(T=T, D=D, M=len(recurrent), K=None, activation=activation)
+    return replaced(made, "rnn", kernel=kernel, recurrent_kernel=recurrent, bias=bias)
 
 
 def identity(rng):
