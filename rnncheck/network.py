@@ -209,7 +209,7 @@ def frozen(array: Array) -> Array:
 
 
 # The digits of fixed-point numbers, which are limited by their smallest unit alone.
-_ANY_DIGITS = 53
+ANY_DIGITS = 53
 
 
 @dataclass(frozen=True)
@@ -231,10 +231,10 @@ class Resolution:
 
     def is_coarser_than(self, digits: int) -> bool:
         """Whether numbers of so many binary digits lose some when they are stored so."""
-        return self.base == 10 or self.digits < digits or self.digits == _ANY_DIGITS
+        return self.base == 10 or self.digits < digits or self.digits == ANY_DIGITS
 
     def __str__(self) -> str:
-        if self.digits == _ANY_DIGITS:
+        if self.digits == ANY_DIGITS:
             return f"multiples of 1/{2**-self.least}"
         if self.base == 2:
             return f"{self.digits} binary digits"

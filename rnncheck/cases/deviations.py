@@ -111,8 +111,7 @@ KNOWN_DEVIATIONS = (
 
 def deviates(case: Case, backends: Sequence[str] = ("tensorflow",)) -> bool:
     """Whether Keras is known not to compute what the equations of a case say, on one of the backends."""
-    known = (deviation for deviation in KNOWN_DEVIATIONS if set(deviation.backends) & set(backends))
-    return any(deviation.applies(case) for deviation in known)
+    return any(deviations_of(case, backend) for backend in backends)
 
 
 def deviations_of(model: Case | Network, backend: str) -> list[str]:

@@ -10,12 +10,12 @@ from decimal import Decimal
 
 import numpy as np
 
-from rnncheck.network import Array, Resolution
+from rnncheck.network import ANY_DIGITS, Array, Resolution
 
 # Fixed-point numbers of up to 12 bits behind the point, then bfloat16 and float16.
 _BITS = 12
 _BINARY = (
-    *(Resolution(2, 53, -bits) for bits in range(1, _BITS + 1)),
+    *(Resolution(2, ANY_DIGITS, -bits) for bits in range(1, _BITS + 1)),
     Resolution(2, 8, -133),
     _FLOAT16 := Resolution(2, 11, -24),
 )
@@ -63,14 +63,13 @@ def _telling(array: Array, bits: int) -> Array:
 def _binary(numbers: Array) -> Resolution | None:
     # Numbers of much the same size may be stored in one way or another: half a unit is then the larger of the two.
     found = [each for each in _BINARY if _is_stored(numbers[:_GLANCE], each) and _is_stored(numbers, each)]
-    fine = numbers[np.ldexp(numbers, _COARSE) != np.rint(np.ldexp(numbers, _COARSE))]
-    if not found or (len(np.unique(fine)) < _FEW and len(np.unique(numbers)) < _SEVERAL):
+    if not found or (len(np.unique(_telling(numbers, _COARSE))) < _FEW and len(np.unique(numbers)) < _SEVERAL):
         return None
     return Resolution(2, min(each.digits for each in found), max(each.least for each in found))
 
 
 def _is_stored(numbers: Array, resolution: Resolution) -> bool:
-    is_grid = resolution.digits == _BINARY[0].digits
+    is_grid = resolution.digits == ANY_DIGITS
     whole = np.ldexp(numbers, -resolution.least) if is_grid else np.ldexp(np.frexp(numbers)[0], resolution.digits)
     return np.array_equal(whole, np.rint(whole))
 

@@ -129,27 +129,25 @@ class _Search:
 
     def layer_by_layer(self) -> tuple[Explanation, ...]:
         # A fault of its own in each layer whose steps fail.
-        if len(self.failing) < 2 or not all(self._own.values()):
+        if len(self.failing) < 2 or self._own.keys() != self.failing:
             return ()
-        chosen = [next(iter(own))[0] for own in self._own.values()]
-        chain = chained(self.network, [(each.fault, each.layer) for each in chosen])
-        return self._explaining([chain]) if len(chain) == len(chosen) else ()
+        chain = chained(self.network, [(each.fault, each.layer) for each, _ in self._own.values()])
+        return self._explaining([chain]) if len(chain) == len(self._own) else ()
 
     @property
     def by_layer(self) -> tuple[Explanation, ...]:
         if len(self.failing) < 2:
             return ()
         before = {row.layer: row.score_max for row in self.failed if row.check is Check.STEP}
-        firsts = ((name, *own[0]) for name, own in self._own.items() if own)
         return tuple(
-            Explanation((each.fault.name,), (each.layer,), each.summary, before[name], after)
-            for name, each, after in firsts
+            Explanation((each.fault.name,), (name,), each.summary, before[name], after)
+            for name, (each, after) in self._own.items()
         )
 
     @cached_property
-    def _own(self) -> dict[str, list[tuple[Injection, float]]]:
-        # By layer whose steps fail: the faults that explain these alone, best first, with the largest score left.
-        own: dict[str, list[tuple[Injection, float]]] = {}
+    def _own(self) -> dict[str, tuple[Injection, float]]:
+        # By layer whose steps fail: the fault that explains these alone best, with the largest score that it leaves.
+        own: dict[str, tuple[Injection, float]] = {}
         for layer in self.network.layers:
             if layer.name in self.failing:
                 found = []
@@ -159,7 +157,8 @@ class _Search:
                         rows = step_rows(each.network, observe(each.network, self.recordings), [changed])
                         if explains(rows):
                             found.append((each, max(row.score_max for row in rows)))
-                own[layer.name] = sorted(found, key=lambda pair: pair[1])
+                if found:
+                    own[layer.name] = min(found, key=lambda pair: pair[1])
         return own
 
     def in_pairs(self) -> tuple[Explanation, ...]:
@@ -277,9 +276,8 @@ def likely_format(
     # Formats whose results would be stored as this run's are come first: numbers that all have 11 digits are float16,
     # though a coarser noise than float16's might explain them too.
     arrays = [array for each in recordings for array in (*each.outputs, *each.states.values())]
-    coarse = ("bfloat16", "float16", *(["float32"] if not rounded else []))
-    stored = next((name for name in coarse if all(_holds(PRECISIONS[name], x) for x in arrays)), None)
-    stored = stored or ("float32" if rounded else "float64")
+    *coarse, finest = ("bfloat16", "float16", "float32") if rounded else ("bfloat16", "float16", "float32", "float64")
+    stored = next((name for name in coarse if all(_holds(PRECISIONS[name], x) for x in arrays)), finest)
     finer = list(FORMATS)[: list(FORMATS).index(stated)] if stated in FORMATS else []
     few = few_samples(network, recordings)
     for name, each in sorted(FORMATS.items(), key=lambda pair: (pair[1].stored != stored, pair[0] != stated)):

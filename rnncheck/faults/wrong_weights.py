@@ -111,7 +111,7 @@ def _pursued(layer: Layer, call: Call, seen: Differences, unit: int, entries: Se
         nudged = ([*wrong, WrongWeight(layer.name, *entry, _NUDGE)] for entry in tried)
         return np.stack([(target_there - target(each)) / _NUDGE for each in nudged], axis=1)
 
-    first = target(())
+    first = seen.value[..., unit].reshape(-1) / noise
     matrix = moves((), first, entries)
     if not (np.isfinite(first).all() and np.isfinite(matrix).all()):
         return []
@@ -119,7 +119,8 @@ def _pursued(layer: Layer, call: Call, seen: Differences, unit: int, entries: Se
         tried = [entries[k] for k in chosen]
         errors, left, slopes = np.zeros(len(tried)), first, matrix[:, list(chosen)]
         wrong: list[WrongWeight] = []
-        for _ in range(_REFINED):
+        for refined in range(_REFINED):
+            slopes = moves(wrong, left, tried) if refined else slopes
             errors += np.linalg.lstsq(slopes, left, rcond=None)[0]
             wrong = [WrongWeight(layer.name, *e, float(error)) for e, error in zip(tried, errors, strict=True)]
             left = target(wrong)
@@ -127,7 +128,6 @@ def _pursued(layer: Layer, call: Call, seen: Differences, unit: int, entries: Se
                 break
             if np.abs(left).max() < SCORE_LIMIT and np.sqrt(np.mean(left**2)) < AVERAGE_LIMIT:
                 return wrong
-            slopes = moves(wrong, left, tried)
     return []
 
 

@@ -78,11 +78,6 @@ EQUAL_SAMPLES = Cause(
     "all samples are equal", "Use random inputs.", _of_inputs(lambda x: len(x) > 1 and (x == x[:1]).all())
 )
 SINGLE_SAMPLE = Cause("there is one sample only", "Use at least two samples.", _of_output(lambda y: len(y) < 2))
-ONE_OUTPUT = Cause(
-    "there is one output only",
-    "Nothing: of one output there is no other order.",
-    _of_output(lambda y: y.shape[-1] < 2),
-)
 EQUAL_OUTPUTS = Cause(
     "all outputs of a sample are equal", "Use random weights.", _of_output(lambda y: (y == y[..., :1]).all())
 )

@@ -60,7 +60,7 @@ def fault(
     kinds: Collection[str] = CELLS,  # the kinds of layers that can have it
     when: Callable[[Layer], bool] = lambda _: True,  # whether a layer of these kinds can have it
     hidden_by: Sequence[Cause] = (),  # what keeps it from showing, the likeliest first
-    fitted: Fit | None = None,  # finds the parameters of a run
+    fitted: Callable[[Callable[..., Any]], Fit] | None = None,  # of the function: finds its parameters in a run
     name: str = "",  # for one of a family; the function's own when empty
     summary: str = "",  # what users read; the first line of the function's docstring when empty
 ) -> Callable[[_Function], _Function]:
@@ -77,7 +77,7 @@ def fault(
         def fit(network: Network, layer: Layer, run: Sequence[Recording]) -> Iterator[tuple[Network, str]]:
             assert fitted is not None
             if layer.kind in kinds and when(layer):
-                yield from fitted(network, layer, run)
+                yield from fitted(function)(network, layer, run)
 
         fits = None if fitted is None else fit
         ENTERED.append(Fault(name or function.__name__, group, says, changed, tuple(hidden_by), fits))

@@ -12,7 +12,7 @@ from rnncheck.equations.cells import CELLS, units
 from rnncheck.equations.changes import returned_through
 from rnncheck.equations.operands import X, move, plain
 from rnncheck.equations.replay import replay
-from rnncheck.faults.catalogue.causes import EQUAL_OUTPUTS, ONE_OUTPUT, SINGLE_SAMPLE, ZERO_OUTPUTS
+from rnncheck.faults.catalogue.causes import EQUAL_OUTPUTS, SINGLE_SAMPLE, ZERO_OUTPUTS
 from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, Change, Fit, fault
 from rnncheck.network import Activation, Array, Layer, Network, Recording, Tensor
 
@@ -26,8 +26,12 @@ def of_output(change: Callable[[X], X]) -> Change:
     return lambda network, layer: returned_through(network, layer, change)
 
 
-def _fitted(change: Callable[..., X], solve: Callable[[Array, Array], Sequence[Any]], words: str) -> Fit:
-    # `solve` finds the parameters of the change from what is expected of a run's first call and what it has.
+def _fitted(solve: Callable[[Array, Array], Sequence[Any]], words: str) -> Callable[[Callable[..., X]], Fit]:
+    # `solve` finds the parameters of a change from what is expected of a run's first call and what it has.
+    return lambda change: _fit(change, solve, words)
+
+
+def _fit(change: Callable[..., X], solve: Callable[[Array, Array], Sequence[Any]], words: str) -> Fit:
     def fit(network: Network, layer: Layer, run: Sequence[Recording]) -> Iterator[tuple[Network, str]]:
         if Tensor(layer.name) not in network.outputs:
             return
@@ -81,40 +85,22 @@ def _order(axis: int) -> Callable[[Array, Array], Sequence[Any]]:
 _MOST_IN_ORDER = 1000  # the work grows with the square
 
 
-def _scaled(y: X, factor: float = 0.5) -> X:
+@fault("outputs", of_output, kinds=WITH_WEIGHTS, hidden_by=[ZERO_OUTPUTS], fitted=_fitted(_scale, "by {:.7g}"))
+def outputs_scaled(y: X, factor: float = 0.5) -> X:
+    """the outputs are multiplied by a number"""
     return y * factor
 
 
-@fault(
-    "outputs",
-    of_output,
-    kinds=WITH_WEIGHTS,
-    hidden_by=[ZERO_OUTPUTS],
-    fitted=_fitted(_scaled, _scale, "by {:.7g}"),
-)
-def outputs_scaled(y: X) -> X:
-    """the outputs are multiplied by a number"""
-    return _scaled(y)
-
-
-def _shifted(y: X, by: float = 1.0) -> X:
+@fault("outputs", of_output, kinds=WITH_WEIGHTS, fitted=_fitted(_shift, "{:+.7g}"))
+def outputs_shifted(y: X, by: float = 1.0) -> X:
+    """a number is added to the outputs"""
     return y + by
 
 
-@fault("outputs", of_output, kinds=WITH_WEIGHTS, fitted=_fitted(_shifted, _shift, "{:+.7g}"))
-def outputs_shifted(y: X) -> X:
-    """a number is added to the outputs"""
-    return _shifted(y)
-
-
-def _rescaled(y: X, factor: float = 0.5, by: float = 1.0) -> X:
-    return y * factor + by
-
-
-@fault("outputs", of_output, kinds=WITH_WEIGHTS, fitted=_fitted(_rescaled, _scale_and_shift, "{:.7g} and {:+.7g}"))
-def outputs_rescaled(y: X) -> X:
+@fault("outputs", of_output, kinds=WITH_WEIGHTS, fitted=_fitted(_scale_and_shift, "{:.7g} and {:+.7g}"))
+def outputs_rescaled(y: X, factor: float = 0.5, by: float = 1.0) -> X:
     """the outputs are multiplied by a number, and another is added"""
-    return _rescaled(y)
+    return y * factor + by
 
 
 @fault("outputs", of_output, kinds=WITH_WEIGHTS, hidden_by=[ZERO_OUTPUTS])
@@ -123,11 +109,8 @@ def outputs_negated(y: X) -> X:
     return -y
 
 
-def _in_order(axis: int) -> Callable[[X, Sequence[int] | None], X]:
-    def moved(y: X, order: Sequence[int] | None = None) -> X:
-        return move(y, lambda array: np.flip(array, axis) if order is None else np.take(array, order, axis))
-
-    return moved
+def _in_order(y: X, axis: int, order: Sequence[int] | None) -> X:
+    return move(y, lambda array: np.flip(array, axis) if order is None else np.take(array, order, axis))
 
 
 @fault(
@@ -136,32 +119,26 @@ def _in_order(axis: int) -> Callable[[X, Sequence[int] | None], X]:
     kinds=WITH_WEIGHTS,
     when=lambda layer: (units(layer) if layer.kind in CELLS else layer.weights["kernel"].shape[-1]) > 1,
     hidden_by=[EQUAL_OUTPUTS],
-    fitted=_fitted(_in_order(-1), _order(-1), "{}"),
+    fitted=_fitted(_order(-1), "{}"),
 )
-def output_columns_in_other_order(y: X) -> X:
+def output_columns_in_other_order(y: X, order: Sequence[int] | None = None) -> X:
     """the columns of the outputs are in another order"""
-    return _in_order(-1)(y, None)
+    return _in_order(y, -1, order)
 
 
-@fault(
-    "batch",
-    of_output,
-    kinds=WITH_WEIGHTS,
-    hidden_by=[SINGLE_SAMPLE],
-    fitted=_fitted(_in_order(0), _order(0), "{}"),
-)
-def outputs_of_other_samples(y: X) -> X:
+@fault("batch", of_output, kinds=WITH_WEIGHTS, hidden_by=[SINGLE_SAMPLE], fitted=_fitted(_order(0), "{}"))
+def outputs_of_other_samples(y: X, order: Sequence[int] | None = None) -> X:
     """the outputs are those of the samples in another order"""
-    return _in_order(0)(y, None)
+    return _in_order(y, 0, order)
 
 
-@fault("outputs", of_output, kinds=WITH_WEIGHTS, hidden_by=[ONE_OUTPUT])
+@fault("outputs", of_output, kinds=WITH_WEIGHTS)
 def softmax_applied(y: X) -> X:
     """the outputs go through a softmax that the model does not have"""
     return activate(Activation("softmax"), y)
 
 
-@fault("outputs", of_output, kinds=WITH_WEIGHTS, hidden_by=[ONE_OUTPUT])
+@fault("outputs", of_output, kinds=WITH_WEIGHTS)
 def largest_output_alone(y: X) -> X:
     """the largest output of each sample is 1, and the others are 0: argmax"""
     values = plain(y)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from rnncheck.equations.changes import (
 )
 from rnncheck.equations.shapes import on_zeros, sequence_shapes
 from rnncheck.faults.catalogue.causes import NO_SAMPLE_PADDED, ONE_CALL, ONE_SAMPLE, ONE_STEP, ZERO_STATES
-from rnncheck.faults.catalogue.fault import backwards, fault, halves, of_layer, of_network
+from rnncheck.faults.catalogue.fault import Fit, backwards, fault, halves, of_layer, of_network
 from rnncheck.network import Array, Layer, Network, Recording, Tensor
 
 
@@ -136,36 +136,30 @@ def state_kept_between_samples(network: Network, layer: Layer) -> Network | None
     return read_through(network, changed, lambda x: x)
 
 
-def _first_steps(network: Network, layer: Layer, count: int) -> Network | None:
-    # What stands after these steps is zero, where a layer returns all.
-    if not layer.options["return_sequences"]:
-        return with_layer(network, with_cell(layer, loop=Loop(returned=count - 1)))
-
-    def cut(h: Array) -> Array:
-        return np.concatenate([h[:, :count], np.zeros_like(h[:, count:])], axis=1)
-
-    return put_out_through(network, layer, cut)
-
-
-def _any_first_steps(network: Network, layer: Layer, run: Sequence[Recording]) -> Iterator[tuple[Network, str]]:
-    steps = _steps_of(network, layer, run)
+def _number_of_steps(change: Callable[..., Network | None]) -> Fit:
     # All numbers of steps where there are few, else those that buffers and loops have.
-    usual = {2**k for k in range(20)} | {10**k * m for k in range(5) for m in (1, 2, 5)} | {steps - 1, steps - 2}
-    for count in range(1, steps):
-        if (steps <= _FEW_STEPS or count in usual) and (changed := _first_steps(network, layer, count)):
-            yield changed, f"the first {count} of {steps}" if count > 1 else f"the first of {steps}"
+    def fit(network: Network, layer: Layer, run: Sequence[Recording]) -> Iterator[tuple[Network, str]]:
+        zeros = on_zeros(network, [x[:1].shape for x in run[0].inputs])
+        steps = sequence_shapes(network, zeros)[layer.name][1]
+        usual = {2**k for k in range(20)} | {10**k * m for k in range(5) for m in (1, 2, 5)} | {steps - 1, steps - 2}
+        for count in range(1, steps):
+            if (steps <= _FEW_STEPS or count in usual) and (changed := change(network, layer, count)):
+                yield changed, f"the first {count} of {steps}" if count > 1 else f"the first of {steps}"
+
+    return fit
 
 
 # So many numbers of steps can be tried one after the other.
 _FEW_STEPS = 24
 
 
-def _steps_of(network: Network, layer: Layer, run: Sequence[Recording]) -> int:
-    # T of what a layer reads, from shapes alone.
-    return int(sequence_shapes(network, on_zeros(network, [x[:1].shape for x in run[0].inputs]))[layer.name][1])
-
-
-@fault("states", of_network, hidden_by=[ONE_STEP], fitted=_any_first_steps)
-def only_first_steps(network: Network, layer: Layer) -> Network | None:
+@fault("states", of_network, hidden_by=[ONE_STEP], fitted=_number_of_steps)
+def only_first_steps(network: Network, layer: Layer, count: int = 1) -> Network | None:
     """only some steps are computed"""
-    return _first_steps(network, layer, 1)
+    if not layer.options["return_sequences"]:
+        return with_layer(network, with_cell(layer, loop=Loop(returned=count - 1)))
+
+    def cut(h: Array) -> Array:  # what stands after these steps is zero
+        return np.concatenate([h[:, :count], np.zeros_like(h[:, count:])], axis=1)
+
+    return put_out_through(network, layer, cut)
