@@ -210,16 +210,14 @@ def disagreements(network: Network, calls: Sequence[Call]) -> tuple[str, ...]:
     for call in calls:
         plain = dict(zip(network.outputs, call.recording.outputs, strict=True))
         shown = dict(call.recording.tensors)
+        of_outputs, resolutions = _stored_outputs(network, call.recording), call.recording.resolutions
         for layer in network.layers:
             if layer.name in call.recording.states:
                 for tensor, array in call.following(layer).items():
                     plain.setdefault(tensor, shown.get(tensor, array))
                     shown[tensor] = array
         for tensor in plain.keys() & shown.keys():
-            stored = (
-                _stored_outputs(network, call.recording).get(tensor),
-                call.recording.resolutions.get(tensor.layer),
-            )
+            stored = (of_outputs.get(tensor), resolutions.get(tensor.layer))
             allowed = sum(each.half_unit(plain[tensor]) for each in stored if each)
             if note := _disagreement(tensor, plain[tensor], shown[tensor], allowed):
                 notes[tensor] = note

@@ -63,19 +63,8 @@ def _products(digits: int) -> Callable[[Network], Network]:
         error = lifted.bound + 2.0 * (2.0 * size) if lifted.bounded else None
         return lifted.like(lifted.value, lifted.variance + 2.0 * (np.square(size) / 3.0), error)
 
-    def change(layer: Layer) -> Layer:
-        if layer.kind in CELLS:
-            return with_factors(layer, coarse, unit=unit)
-        if not KERNELS & set(layer.weights):
-            return layer
-        operation = operation_of(layer)
-
-        def apply(inputs: Sequence[X], weights: Mapping[str, Any], options: Mapping[str, Any]) -> X:
-            return operation.apply([coarse(x, weights["kernel"]) for x in inputs], weights, options)
-
-        return replace(layer, equations=replace(operation, apply=apply))
-
-    return lambda network: _every_layer(change)(_in("float32")(network))
+    change = _every_layer(lambda layer: _with_factors_everywhere(layer, coarse, unit))
+    return lambda network: change(_in("float32")(network))
 
 
 def kept(x: X, digits: int) -> X:
@@ -97,16 +86,20 @@ def kept(x: X, digits: int) -> X:
 
 def with_kept_factors(layer: Layer, digits: int) -> Layer:
     """Return a layer whose products round both factors to so many digits, and are added up in full."""
+    kernels = {k: kept(w.astype(np.float64), digits) for k, w in layer.weights.items() if k in KERNELS}
+    return _with_factors_everywhere(with_weights(layer, **kernels), lambda x, _: kept(x, digits), 2.0**-digits)
+
+
+def _with_factors_everywhere(layer: Layer, change: Callable[[X, Any], X], unit: float) -> Layer:
+    # The layer, with states or without, that multiplies `change(x, kernel)` with each kernel in place of x.
     if not KERNELS & set(layer.weights):
         return layer
-    kernels = {k: kept(w.astype(np.float64), digits) for k, w in layer.weights.items() if k in KERNELS}
-    layer = with_weights(layer, **kernels)
     if layer.kind in CELLS:
-        return with_factors(layer, lambda x, _: kept(x, digits), unit=2.0**-digits)
+        return with_factors(layer, change, unit=unit)
     operation = operation_of(layer)
 
     def apply(inputs: Sequence[X], weights: Mapping[str, Any], options: Mapping[str, Any]) -> X:
-        return operation.apply([kept(x, digits) for x in inputs], weights, options)
+        return operation.apply([change(x, weights["kernel"]) for x in inputs], weights, options)
 
     return replace(layer, equations=replace(operation, apply=apply))
 

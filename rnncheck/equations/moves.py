@@ -7,18 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from rnncheck.equations.layers import layer
-from rnncheck.equations.operands import X, choose, move, plain
+from rnncheck.equations.operands import X, choose, join, move, plain
 from rnncheck.errors import InputError
 from rnncheck.network import Array
-from rnncheck.rounding.rounded import Rounded
 
 
 @layer("Concatenate", exact=True)
 def concatenate(*inputs: X, axis: int) -> X:
     """The inputs one after the other along an axis, the last unless said otherwise."""
-    if any(isinstance(x, Rounded) for x in inputs):
-        return Rounded.join(inputs, lambda arrays: np.concatenate(arrays, axis))
-    return np.concatenate([np.asarray(x) for x in inputs], axis)
+    return join(inputs, lambda arrays: np.concatenate(arrays, axis))
 
 
 @layer("Flatten", exact=True)

@@ -53,6 +53,13 @@ def max_over(x: X, axis: int) -> X:
     return x.max(axis) if isinstance(x, Rounded) else np.max(x, axis, keepdims=True)
 
 
+def join(parts: Sequence[X], together: Callable[[list[Array]], Array]) -> X:
+    """Return several results as one: what `together` makes of a list of arrays."""
+    if any(isinstance(part, Rounded) for part in parts):
+        return Rounded.join(parts, together)
+    return together([np.asarray(part) for part in parts])
+
+
 def without_axis(x: X, axis: int) -> X:
     """Return x without an axis of length 1."""
     return move(x, lambda array: array.squeeze(axis))

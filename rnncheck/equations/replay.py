@@ -18,7 +18,7 @@ import numpy as np
 from rnncheck.equations.arithmetic import PLAIN, Arithmetic, computing, receive_input, received, receiving
 from rnncheck.equations.cells import CELLS, cell_of, units
 from rnncheck.equations.layers import operation_of
-from rnncheck.equations.operands import Weights, X, choose
+from rnncheck.equations.operands import Weights, X, choose, join
 from rnncheck.network import Array, Layer, Network, Tensor
 from rnncheck.rounding.precision import PRECISIONS, Precision
 from rnncheck.rounding.rounded import Rounded
@@ -199,14 +199,10 @@ def _scan_across_samples(
         values = {tensor: x[n : n + 1] if len(x.shape) and x.shape[0] > n else x for tensor, x in own.items()}
         found.append(_scan(layer, replace(read, values=values), kept, arithmetic, every_step=every_step))
         layer, kept = replace(layer, initial_state=()), found[-1][1]
-
-    def joined(parts: Sequence[X]) -> X:
-        together = np.concatenate
-        return Rounded.join(parts, together) if any(isinstance(x, Rounded) for x in parts) else together(parts)
-
     outputs, states, sequences, growths = zip(*found, strict=True)
-    every = joined(sequences) if sequences[0] is not None else None
-    return joined(outputs), tuple(map(joined, zip(*states, strict=True))), every, np.concatenate(growths)
+    every = join(sequences, np.concatenate) if every_step else None
+    after = tuple(join(each, np.concatenate) for each in zip(*states, strict=True))
+    return join(outputs, np.concatenate), after, every, np.concatenate(growths)
 
 
 def _by_sample(growths: Array, samples: int) -> Array:
@@ -263,5 +259,4 @@ def time_major(x: X) -> X:
 
 def stack(steps: list[X]) -> X:
     """Return T arrays (N, ..., M) as one (N, T, ..., M)."""
-    together = partial(np.stack, axis=1)
-    return Rounded.join(steps, together) if any(isinstance(s, Rounded) for s in steps) else together(steps)
+    return join(steps, partial(np.stack, axis=1))

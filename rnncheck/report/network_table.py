@@ -16,9 +16,8 @@ from rich.text import Text
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import HELPERS, LAYERS
 from rnncheck.equations.shapes import shapes
-from rnncheck.errors import escaped
 from rnncheck.network import Layer, Network
-from rnncheck.report.tables import new_table
+from rnncheck.report.tables import new_table, shown
 
 # Two values of N and of T: how an axis grows with them tells what it is. T has many divisors, because of strides.
 _SMALL, _LARGE = (2, 60), (3, 120)
@@ -28,10 +27,9 @@ Defaults = Callable[[str], Mapping[str, Any]]  # kind of a layer -> its options'
 
 def print_network(network: Network, console: Console, title: str, defaults: Defaults) -> None:
     """Print a table of the layers, the number of parameters, and the equations of each kind of layer."""
-    console.print(Text(escaped(title), "bold"))
+    console.print(shown(title, "bold"))
     console.print(_layers_table(network, defaults))
-    outputs = escaped(", ".join(map(str, network.outputs)))
-    console.print(Text(f"{network.parameters:,} parameters; outputs: {outputs}"))
+    console.print(shown(f"{network.parameters:,} parameters; outputs: {', '.join(map(str, network.outputs))}"))
     for kind in dict.fromkeys(layer.kind for layer in network.layers if layer.kind not in HELPERS):
         console.print(Text(f"\n{kind}", "bold"))
         for line in equations(kind):
@@ -44,13 +42,12 @@ def _layers_table(network: Network, defaults: Defaults) -> Table:
     for spec in network.inputs:
         n = "N" if spec.samples is None else str(spec.samples)
         shape = _written([n, *("T" if size is None else str(size) for size in spec.shape)])
-        table.add_row(Text(escaped(spec.name)), "Input", shape, "0", "", Text(spec.dtype))
+        table.add_row(shown(spec.name), "Input", shape, "0", "", Text(spec.dtype))
     shapes = output_shapes(network)
     for layer in network.layers:
         options = ", ".join(changed_options(layer, defaults(layer.kind)))
         texts = (layer.kind, shapes[layer.name], f"{layer.parameters:,}")
-        named = (escaped(each) for each in (", ".join(map(str, layer.reads)), options))
-        table.add_row(Text(escaped(layer.name)), *texts, *map(Text, named))
+        table.add_row(shown(layer.name), *texts, shown(", ".join(map(str, layer.reads))), shown(options))
     return table
 
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 # Longer tables are cut here; --json and --csv have everything.
 MOST_LINES = 24
 
-# Why an end-to-end row does not decide.
 # As wide as a README's code block.
 _WIDTH = 118
 
@@ -90,7 +89,7 @@ def print_report(
         _say_what_was_cut(console, rows - most, "more rows")
     for note in _notes(entries):
         # A command stays one line, to be copied.
-        console.print(Text(escaped(note)), soft_wrap=note.startswith("again: "))
+        console.print(shown(note), soft_wrap=note.startswith("again: "))
     console.print(_conclusion(entries, interrupted=interrupted))
 
 
@@ -99,10 +98,14 @@ def _say_what_was_cut(console: Console, count: int, what: str) -> None:
         console.print(f"... and {count} {what}; --all prints every line, --json and --csv write every row")
 
 
+def shown(text: str, style: str = "") -> Text:
+    """Return text that has names in it, which come from users: no markup of Rich's, and on one line."""
+    return Text(escaped(text), style)
+
+
 def new_table(title: str, columns: Iterable[str], numbers: Container[str] = (), whole: Container[str] = ()) -> Table:
     """Return an empty table; of its columns, `numbers` are set to the right, and `whole` are wrapped last."""
-    # Names come from users: `Text` keeps Rich from reading [brackets] in them as its markup, here and below.
-    heading = Text(escaped(title)) if title else None
+    heading = shown(title) if title else None
     table = Table(title=heading, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in numbers else "left"
@@ -115,8 +118,8 @@ def _failures_table(failures: Sequence[tuple[Entry, Row]]) -> Table:
     table = new_table("What failed, earliest place first", columns, ("score", "bound use"))
     for entry, row in failures:
         verdict = Text(f"{row.verdict}, proven" if row.proven else str(row.verdict), _STYLES[row.verdict])
-        names = (Text(escaped(_named(entry))), Text(escaped(f"{row.layer} {row.output}")), row.check)
-        first = Text(place_text(row.first) or escaped(row.detail))
+        names = (shown(_named(entry)), shown(f"{row.layer} {row.output}"), row.check)
+        first = shown(place_text(row.first) or row.detail)
         table.add_row(*names, first, _number(row.score_max), _number(row.bound_use), verdict)
     return table
 
@@ -132,7 +135,7 @@ def _rows_table(entry: Entry, most: int) -> Table:
     table = new_table(entry.name, columns, columns[3:8])
     for row in entry.rows[:most]:
         numbers = map(_number, (row.max_abs_diff, row.noise, row.score_max, row.score_rms, row.bound_use))
-        name = Text(escaped(f"{row.layer} {row.output}"))
+        name = shown(f"{row.layer} {row.output}")
         table.add_row(name, row.check, shape_text(row.shape), *numbers, _verdict(row.verdict))
     return table
 
@@ -143,7 +146,7 @@ def _entries_table(entries: Iterable[Entry]) -> Table:
     for entry in entries:
         largest = [_largest(entry, Check.END_TO_END, "max_abs_diff")]
         largest += [_largest(entry, Check.STEP, name) for name in ("max_abs_diff", "noise", "score_max", "bound_use")]
-        table.add_row(Text(escaped(_named(entry))), *map(_number, largest), _verdict(entry.verdict))
+        table.add_row(shown(_named(entry)), *map(_number, largest), _verdict(entry.verdict))
     return table
 
 
@@ -163,7 +166,7 @@ def _backends_table(entries: Sequence[Entry], differences: Sequence[Difference],
             score = _largest(entry, Check.STEP, "score_max")
             text = str(entry.verdict) if score is None else f"{entry.verdict} {_number(score)}"
             cells[entry.backend] = Text(text, _STYLES[entry.verdict])
-        table.add_row(Text(escaped(name)), *cells.values(), _number(max(apart, default=None)))
+        table.add_row(shown(name), *cells.values(), _number(max(apart, default=None)))
     return table
 
 
