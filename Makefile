@@ -15,8 +15,8 @@ LOCK := $(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --ann
 ONE_THREAD := OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help install verify test test-long check docs lock fixtures bench calibrate power compare diagnose extremes causes backends scan \
-	memory mutate clean
+.PHONY: help install verify test test-long check docs lock fixtures figures bench calibrate power compare diagnose \
+	extremes causes backends scan memory mutate clean
 
 help:  ## Print what there is.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,6 +68,9 @@ lock: $(DEV)  ## Renew the pins in both lock files.
 
 fixtures: $(DEV)  ## Write the fixtures; the only thing that does.
 	@$(BIN)/python -m experiments.fixtures
+
+figures: $(DEV)  ## Keep value, noise and bound of every kind of number anew; the tests hold them.
+	@PYTHONPATH=tests $(BIN)/python tests/figures.py
 
 bench: $(DEV)  ## Print speed as ratios, measured in one run.
 	@$(BIN)/python -m experiments.bench
