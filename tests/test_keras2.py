@@ -359,3 +359,25 @@ def test_nothing_that_a_file_names_is_called(file, tmp_path):
 
     assert entry.verdict is Verdict.MATCH
     assert not made.exists()
+
+
+def test_names_with_slashes_which_keras_3_refuses(tmp_path):
+    source = path_of("nested_functional").with_suffix(".h5")
+    path = tmp_path / "slashes.h5"
+    path.write_bytes(source.read_bytes())
+    with h5py.File(path, "r+") as file:
+        for name in ("input_1", "input_2", "input_3", "gru", "dense", "inner", "average", "model"):
+            file.attrs["model_config"] = file.attrs["model_config"].replace(f'"{name}"', f'"a/{name}"')
+        weights = file["model_weights"]
+        names = list(weights.attrs["layer_names"])
+        for name in names:
+            weights.move(name, f"a/{name}")
+        weights.attrs["layer_names"] = [f"a/{name}" for name in names]
+
+    plain, renamed = verified(source), rnncheck.verify(path).entries[0]
+
+    assert network_of(path).name == "a/model"
+    assert renamed.verdict == "match"
+    assert [row.layer for row in renamed.rows] == [
+        "/".join(f"a/{name}" for name in row.layer.split("/")) for row in plain.rows
+    ]

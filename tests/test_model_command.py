@@ -13,6 +13,7 @@ import pytest
 from keras import layers
 
 import rnncheck
+from rnncheck.jobs.judge import judge_files
 
 IDS = "expected whole numbers from 0 to 6, the rows of the table of layer"
 SAVE = "Save the whole model as a .keras file: model.save('model.keras')."
@@ -119,6 +120,52 @@ def test_report_of_a_model_file_names_the_file_and_its_layers(rnncheck_command, 
         ("head", "step", [4, 2]),
         ("head", "end_to_end", [4, 2]),
     ]
+
+
+def with_names_that_tensorflow_refuses():
+    x = keras.Input((6, 3), name="x:0")
+    h = keras.Sequential([keras.Input((6, 3)), layers.Dense(3, name="dicht ä")], name="innen ->")(x)
+    h = layers.Bidirectional(layers.GRU(2, return_sequences=True, name="hin & her"), name="ä")(h)
+    h = layers.Bidirectional(layers.GRU(2, return_sequences=True, name="hin & her"), name="ö")(h)
+    h = layers.TimeDistributed(layers.Dense(2, name="je Schritt"), name="-td")(h)
+    h = layers.RNN([layers.LSTMCell(2, name="zelle 1"), layers.LSTMCell(2)], name="a>b")(h)
+    return keras.Model(x, layers.Dense(2, name="_kopf\n")(h), name="日本")
+
+
+@pytest.mark.filterwarnings("ignore:You are saving")
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ""])
+def test_names_that_tensorflow_refuses_are_the_users_in_every_row(tmp_path, suffix):
+    model = with_names_that_tensorflow_refuses()
+    names = [layer.name for layer in model._flatten_layers()]
+    if suffix:
+        model.save(tmp_path / f"names{suffix}")
+
+    report = rnncheck.verify(tmp_path / f"names{suffix}" if suffix else model, metamorphic=not suffix)
+
+    assert report.verdict == "match"
+    assert [row.layer for row in report.rows if row.check == "step"] == [
+        "innen ->/dicht ä",
+        *("ä/forward_hin & her", "ä/backward_hin & her", "ä"),
+        *("ö/forward_hin & her", "ö/backward_hin & her", "ö"),
+        *("-td/je Schritt", "-td", "a>b/0_zelle 1", "a>b", "_kopf\n"),
+    ]
+    assert [layer.name for layer in model._flatten_layers()] == names  # as they were
+
+
+def test_names_that_tensorflow_refuses_name_recorded_states(tmp_path, x):
+    path = tmp_path / "names.keras"
+    with_names_that_tensorflow_refuses().save(path)
+    replayed = rnncheck.replay(path, x, every_step=True)
+    files = {"inputs": x, "outputs": replayed.outputs[0]}
+    for name, array in files.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    np.savez(tmp_path / "states.npz", **replayed.sequences)
+    given = [[tmp_path / f"{name}.npy"] for name in files]
+
+    report = judge_files(path, *given, [tmp_path / "states.npz"], precision="float64")
+
+    assert report.verdict == "match"
+    assert "a>b/0_zelle 1" in {row.layer for row in report.rows}
 
 
 def test_samples_and_steps_are_those_asked_for(rnncheck_command, folder, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rnncheck.frameworks.keras.config.calls import is_reference
 from rnncheck.frameworks.keras.config.description import Object, read_model
 from rnncheck.frameworks.keras.config.entries import ENTRIES
 from rnncheck.frameworks.keras.config.upgrade import HARD_SIGMOID, is_keras2, upgraded
@@ -39,17 +40,24 @@ def load(file: ModelFile) -> Any:
     return model
 
 
-# A description with those options alone that today's classes take, and today's hard_sigmoid.
+# A name that Keras 3 takes; Keras 2 took slashes too.
+def _taken_name(name: Any) -> Any:
+    return name.replace("/", "|") if isinstance(name, str) else name
+
+
+# A description with those options and names alone that today's classes take, and today's hard_sigmoid.
 def _taken(described: Any) -> Any:
     import keras
 
     if described is HARD_SIGMOID:
         return "hard_sigmoid"
+    if is_reference(described):
+        return [_taken_name(described[0]), *described[1:]]
     if isinstance(described, list):
         return [_taken(each) for each in described]
     if not isinstance(described, Mapping):
         return described
-    taken = {key: _taken(value) for key, value in described.items()}
+    taken = {key: _taken_name(value) if key == "name" else _taken(value) for key, value in described.items()}
     kind = taken.get("class_name")
     if kind in {*ENTRIES, "InputLayer"}:
         names = {"name", "dtype", *constructor_arguments(getattr(keras.layers, kind))}
@@ -60,12 +68,14 @@ def _taken(described: Any) -> Any:
     return taken
 
 
-# The weights of an object and all inside it, by path. A model's layers are found by name: their order may differ.
+# The weights and names of an object and all inside it, by path. A model's layers are found by name: their order may
+# differ.
 def _fill(live: Any, found: Object, weights: Mapping[tuple[str, ...], Mapping[str, Array]]) -> None:
     if not found.is_model:
         holder = find(live, found.weights_path[len(found.path) :])
         for name, array in weights.get(found.weights_path, {}).items():
             getattr(holder, name).assign(array)
+    live.name = found.name
     for part in found.parts:
-        inner = live.get_layer(part.name) if found.is_model else find(live, part.path[len(found.path) :])
+        inner = live.get_layer(_taken_name(part.name)) if found.is_model else find(live, part.path[len(found.path) :])
         _fill(inner, part, weights)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from rnncheck.errors import NotApplicableError
 from rnncheck.frameworks.keras import symbolic
 from rnncheck.frameworks.keras.extract import to_numpy
 from rnncheck.frameworks.keras.paths import PREDICT, ComputePath, recurrent_layers
-from rnncheck.frameworks.keras.symbolic import Arguments, GraphRun, Rewrite, fresh_inputs, graph_of, twin
+from rnncheck.frameworks.keras.symbolic import Arguments, GraphRun, Rewrite, fresh_inputs, graph_of, own_name, twin
 from rnncheck.network import Array, Network, Recording, Tensor
 
 Calls = Sequence[Sequence[Array]]  # the inputs of each call
@@ -46,7 +45,8 @@ def running(model: Any, network: Network, calls: Calls, path: ComputePath = PRED
     import keras
 
     path.require(model, network, len(calls[0][0]))  # N
-    with contextlib.ExitStack() as states, path.around(model), _Explorer(path) as explorer:
+    renamed = symbolic.accepted_names(model)
+    with contextlib.ExitStack() as states, renamed, path.around(model), _Explorer(path) as explorer:
         for variable in _states(model):
             states.callback(variable.assign, to_numpy(variable))
         inputs = fresh_inputs(model, calls[0])
@@ -202,21 +202,21 @@ class _Explorer(GraphRun):
     # The final states of each cell of a layer, and its outputs at every step.
     def _note_cells(self, name: str, layer: Any, states: list[Any], arguments: Arguments) -> None:
         cells = getattr(layer.cell, "cells", [layer.cell])
-        names = [*(f"{name}/{k}_{cell.name}" for k, cell in enumerate(cells[:-1])), name]
+        names = [*(f"{name}/{k}_{own_name(cell)}" for k, cell in enumerate(cells[:-1])), name]
         for cell, cell_name in zip(cells, names, strict=True):
             own = [states.pop(0) for _ in _sizes(cell)] if states else []
             self.tensors |= {Tensor(cell_name, index): state for index, state in enumerate(own, start=1)}
         if len(cells) > 1:
-            steps = _all_steps(layer, arguments, name)
+            steps = _all_steps(layer, arguments, f"rnncheck_steps_{len(self.sequences)}")
             ends = list(itertools.accumulate(_width(cell) for cell in cells))
             for cell_name, start, end in zip(names, [0, *ends], ends, strict=False):
                 self.sequences[cell_name] = steps[..., start:end]
         elif name not in self.sequences:
-            self.sequences[name] = _all_steps(layer, arguments, name)
+            self.sequences[name] = _all_steps(layer, arguments, f"rnncheck_steps_{len(self.sequences)}")
 
     def _note_bidirectional(self, name: str, layer: Any, outputs: list[Any], arguments: Arguments) -> None:
         halves = (layer.forward_layer, layer.backward_layer)
-        names = [f"{name}/{half.name}" for half in halves]
+        names = [f"{name}/{own_name(half)}" for half in halves]
         # Without a merge the outputs of both halves come first, then the states.
         shown = outputs[:2] if layer.merge_mode is None else [outputs[0]]
         states = outputs[len(shown) :]
@@ -237,7 +237,7 @@ class _Explorer(GraphRun):
         self.tensors[Tensor(name)] = output
         mask = None if arguments.mask is None else _fold(arguments.mask)
         folded, inner = _fold(arguments.sequence), layer.layer
-        inner_name = f"{name}/{inner.name}"
+        inner_name = f"{name}/{own_name(inner)}"
         if hasattr(inner, "layers"):
             self.nested(inner_name, inner, folded, mask)
         else:
@@ -275,7 +275,7 @@ def _all_steps(layer: Any, arguments: Arguments, name: str) -> Any:
         if states is not None:
             zeros = [keras.ops.zeros_like(keras.tree.flatten(own)[0]) for own in states]
             states = [*states, [keras.ops.concatenate(zeros, axis=-1)]]
-    steps = twin(layer, re.sub(r"\W", "_", name) + "_all_steps", cell, return_sequences=True)
+    steps = twin(layer, name, cell, return_sequences=True)
     return steps(arguments.sequence, initial_state=states, mask=arguments.mask)
 
 

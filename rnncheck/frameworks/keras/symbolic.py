@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import operator
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -24,6 +25,28 @@ Rewrite = Callable[[Any, Any, Any], Any]  # the same without the name
 def graph_of(model: Any) -> Any:
     """Return the functional model that a Sequential one wraps, or the model itself."""
     return getattr(model, "_functional", None) or model
+
+
+# What TensorFlow takes as the name of a scope, and so of a layer that runs.
+_SCOPE = re.compile(r"[A-Za-z0-9.][\w.-]*", re.ASCII)
+
+
+@contextlib.contextmanager
+def accepted_names(model: Any) -> Iterator[None]:
+    """Rename the layers whose names TensorFlow refuses, as long as they run; `own_name` tells their own names."""
+    with contextlib.ExitStack() as stack:
+        for number, layer in enumerate(model._flatten_layers()):
+            if not _SCOPE.fullmatch(layer.name):
+                stack.callback(setattr, layer, "name", layer.name)
+                stack.callback(delattr, layer, "_rnncheck_name")
+                layer._rnncheck_name, layer.name = layer.name, f"rnncheck_{number}"
+        yield
+
+
+def own_name(layer: Any) -> str:
+    """Return the name of a layer or operation that its model was made or saved with."""
+    name: str = getattr(layer, "_rnncheck_name", layer.name)
+    return name
 
 
 class GraphRun(contextlib.ExitStack):
@@ -53,7 +76,7 @@ class GraphRun(contextlib.ExitStack):
         return self.run(model, inputs, f"{name}/")
 
     def _call(self, prefix: str, operation: Any, /, *args: Any, **kwargs: Any) -> Any:
-        name = prefix + operation.name
+        name = prefix + own_name(operation)
         self._uses[name] += 1
         if self._uses[name] > 1:
             name = f"{name}@{self._uses[name]}"
