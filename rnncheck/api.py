@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ def verify(
     metamorphic: bool = False,
     backends: Sequence[str] = (),
     blind_spots: bool = False,
+    architecture: str | os.PathLike[str] | None = None,
 ) -> Report:
     """Check whether a Keras model computes what its equations say.
 
@@ -57,6 +59,8 @@ def verify(
             installed. None to run in this process.
         blind_spots: whether to look for the faults that a run which matches could not have shown, which takes a
             comparison for each.
+        architecture: where the model is the path of a file with weights alone: the path of a `.keras`, `.h5` or
+            JSON file that describes the model.
 
     Returns:
         A report with an entry for each backend and path.
@@ -71,12 +75,13 @@ def verify(
     named = named_backends(backends or ())
     with contextlib.ExitStack() as stack:
         if isinstance(model, Case):
-            given = {"inputs": inputs is not None, "seed": seed != 0, "samples": samples, "steps": steps}
+            given: dict[str, Any] = {"inputs": inputs is not None, "seed": seed != 0, "samples": samples}
+            given |= {"steps": steps, "architecture": architecture is not None}
             if names := ", ".join(name for name, value in given.items() if value):
                 raise InputError(f"{names}: got it with the case {model}; expected none, since a case has its own.")
             job = case_job(model, **how)
         else:
-            subject = Subject.of(model)
+            subject = Subject.of(model, architecture)
             # Other processes cannot have a model of this one: they load a file.
             if named:
                 subject = subject.saved_in(Path(stack.enter_context(tempfile.TemporaryDirectory())))
@@ -101,6 +106,7 @@ def compare(
     metamorphic: bool = False,
     blind_spots: bool = False,
     further: Sequence[Sequence[Any]] = (),
+    architecture: str | os.PathLike[str] | None = None,
 ) -> Report:
     """Check what any program computed against the equations of a network.
 
@@ -124,6 +130,8 @@ def compare(
             `rnncheck.checks.relations`.
         blind_spots: whether to look for the faults that arrays which match could not have shown; see `verify`.
         further: what was recorded in further calls in a row, each (inputs, outputs) or (inputs, outputs, states).
+        architecture: where the network is the path of a file with weights alone: the path of a `.keras`, `.h5` or
+            JSON file that describes the model.
 
     Raises:
         InputError: an array does not fit the network, the precision is unknown, or there are arrays only where a
@@ -131,7 +139,7 @@ def compare(
         UnsupportedError: the model has something that rnncheck does not replay.
     """
     tolerance = make_tolerance(rtol, atol)
-    subject = Subject.of(network)
+    subject = Subject.of(network, architecture)
     of = subject.equations
     related: tuple[Related, ...] = ()
     if callable(outputs):
@@ -157,28 +165,38 @@ def compare(
     )
 
 
-def extract(model: Any) -> Network:
+def extract(model: Any, *, architecture: str | os.PathLike[str] | None = None) -> Network:
     """Return the equations and the weights of a model as plain data.
 
     Args:
         model: a `Network`, a built Sequential or functional Keras model, or the path of a `.keras` or `.h5` file,
             which is read without Keras.
+        architecture: where the model is the path of a file with weights alone: the path of a `.keras`, `.h5` or
+            JSON file that describes the model.
 
     Raises:
         InputError: the file cannot be read, or a weight is NaN or infinite.
         UnsupportedError: the model is not built, or has a layer, an option or a structure that rnncheck does not
             replay.
     """
-    return Subject.of(model).equations
+    return Subject.of(model, architecture).equations
 
 
-def replay(network: Any, inputs: Any, *, every_step: bool = False) -> Replayed:
+def replay(
+    network: Any,
+    inputs: Any,
+    *,
+    every_step: bool = False,
+    architecture: str | os.PathLike[str] | None = None,
+) -> Replayed:
     """Run the equations of a network on inputs, in float64.
 
     Args:
         network: a `Network`, a Keras model to extract one from, or the path of a `.keras` or `.h5` file.
         inputs: one array (N, T, D), several in the network's order, or a mapping by name.
         every_step: whether to keep the state h of every recurrent layer after every step, (N, T, M).
+        architecture: where the network is the path of a file with weights alone: the path of a `.keras`, `.h5` or
+            JSON file that describes the model.
 
     Returns:
         The results: `outputs`, one array for each, and `sequences` by layer, if asked for. A stateful network
@@ -188,5 +206,5 @@ def replay(network: Any, inputs: Any, *, every_step: bool = False) -> Replayed:
         InputError: an array does not fit the network.
         UnsupportedError: the model has something that rnncheck does not replay.
     """
-    of = extract(network)
+    of = extract(network, architecture=architecture)
     return run_equations(of, check_inputs(of, inputs), every_step=every_step)

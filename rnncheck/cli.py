@@ -37,6 +37,12 @@ INTERRUPTED = 130
 _FILE = click.Path(path_type=Path)
 
 
+# What goes with a file of weights.
+_ARCHITECTURE = click.option(
+    "--architecture", type=_FILE, help="Where MODEL has weights alone: a .keras, .h5 or JSON file that describes it."
+)
+
+
 def _numbers(text: str) -> list[int]:
     """Read a list such as 1,4,32."""
     try:
@@ -143,6 +149,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("model", required=False, type=_FILE)
 @click.option("--inputs", type=_FILE, help=f"Inputs of MODEL: {FILES}; random ones if none.")
+@_ARCHITECTURE
 @_case_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for weights and inputs.")
 @click.option(
@@ -164,6 +171,7 @@ def cli() -> None:
 def verify(
     model: Path | None,
     inputs: Path | None,
+    architecture: Path | None,
     seed: int,
     backend: list[str] | None,
     paths: list[str],
@@ -189,9 +197,12 @@ def verify(
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:
         sizes = _sizes(model, inputs, given)
-        jobs = [file_job(model, inputs, seed=seed, **sizes, **how)]
-    elif inputs is not None:
-        raise InputError("--inputs: got it without MODEL; expected a .keras or .h5 file to feed them to.")
+        jobs = [file_job(model, inputs, architecture, seed=seed, **sizes, **how)]
+    elif inputs is not None or architecture is not None:
+        option, use = (
+            ("--inputs", "feed them to") if inputs is not None else ("--architecture", "take the weights of")
+        )
+        raise InputError(f"{option}: got it without MODEL; expected a .keras or .h5 file to {use}.")
     else:
         jobs = [case_job(case, **how) for case in _cases(given, seed, backends)]
     return run_and_judge(jobs, backends, most_diagnosed)
@@ -220,6 +231,7 @@ def _sizes(path: Path, inputs: Path | None, given: dict[str, Any]) -> dict[str, 
     multiple=True,
     help=f"The state h after every step, (N, T, M), by recurrent layer: {FILES}.",
 )
+@_ARCHITECTURE
 @click.option("--precision", help=f"The format that it computes in: {', '.join(FORMATS)}; that of MODEL if none.")
 @_reporting
 def compare(
@@ -227,6 +239,7 @@ def compare(
     inputs: Sequence[Path],
     outputs: Sequence[Path],
     states: Sequence[Path],
+    architecture: Path | None,
     precision: str | None,
     most_diagnosed: int | None,
     **how: Any,
@@ -241,12 +254,14 @@ def compare(
         rnncheck compare model.keras --inputs x.npy --outputs y.npy --states h.npz
         rnncheck compare model.keras --inputs x.csv --outputs y.json --precision float16
     """  # noqa: D301 - click keeps the lines after its mark as they are
-    return judge_files(model, inputs, outputs, states, precision=precision, diagnosed=most_diagnosed != 0, **how)
+    how |= {"precision": precision, "diagnosed": most_diagnosed != 0}
+    return judge_files(model, inputs, outputs, states, architecture, **how)
 
 
 @cli.command()
 @click.argument("model", type=_FILE)
-def show(model: Path) -> None:
+@_ARCHITECTURE
+def show(model: Path, architecture: Path | None) -> None:
     """Show what MODEL is made of, and the equations that will be checked.
 
     MODEL is a .keras or .h5 file. It is read without Keras, and nothing in it is executed.
@@ -255,7 +270,7 @@ def show(model: Path) -> None:
     from rnncheck.frameworks.sources import open_network
     from rnncheck.report.network_table import print_network
 
-    file, network = open_network(model)
+    file, network = open_network(model, architecture)
     title = f"{model.name}, written by Keras {file.keras_version or 'of an unknown version'}"
     print_result(lambda console: print_network(network, console, title, keras_defaults))
 

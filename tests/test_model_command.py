@@ -287,7 +287,12 @@ def test_weights_alone_are_refused(rnncheck_command, folder, tmp_path):
 
     done = rnncheck_command("verify", path)
 
-    refused(done, f"{path}: it has weights, but no model that they belong to; expected a model saved whole. {SAVE}")
+    refused(
+        done,
+        f"{path}: it has weights, but no model that they belong to; expected a model saved whole. Give the model's "
+        "description too, --architecture FILE: a .keras, .h5 or JSON file. Or save the whole model: "
+        "model.save('model.keras').",
+    )
 
 
 # --- code in a model is named and not executed ---

@@ -631,7 +631,9 @@ def test_weights_without_a_model(kind, tmp_path):
         path.write_bytes(hdf5(lambda file: file.attrs.create("layer_names", [b"dense"])))
 
     assert message(open_model, path) == (
-        f"{path}: it has weights, but no model that they belong to; expected a model saved whole. {SAVE}"
+        f"{path}: it has weights, but no model that they belong to; expected a model saved whole. Give the model's "
+        "description too, --architecture FILE: a .keras, .h5 or JSON file. Or save the whole model: "
+        "model.save('model.keras')."
     )
 
 

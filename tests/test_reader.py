@@ -1022,8 +1022,8 @@ def test_mask_of_outer_steps_does_not_fit_a_recurrent_layer_inside_time_distribu
         rehearse(extract(model))
 
     assert str(refused.value) == (
-        "layer 'a/b': got shapes that do not fit together (a mask of shape (4,) for (N, T) = (4, 5)); expected ones "
-        "that do."
+        "layer 'a/b': got shapes that do not fit together, inputs (4, 5, 3) and kernel (3, 8), recurrent_kernel "
+        "(2, 8), bias (8,) (a mask of shape (4,) for (N, T) = (4, 5)); expected ones that do."
     )
 
 

@@ -28,10 +28,14 @@ def rehearse(network: Network) -> Network:
     constants = (len(layer.weights["value"]) for layer in network.layers if layer.kind == "Constant")
     steps = (spec.shape[0] for spec in network.inputs if len(spec.shape) > 1 and spec.shape[0] is not None)
     problems: dict[str, str] = {}
-    on_zeros(network, _sizes(network, max(constants, default=1), next(steps, _OPEN)), problems)
-    for layer, problem in problems.items():
+    values = on_zeros(network, _sizes(network, max(constants, default=1), next(steps, _OPEN)), problems)
+    for name, problem in problems.items():
+        layer = network.layer(name)
+        weights = ", ".join(f"{weight} {array.shape}" for weight, array in layer.weights.items())
+        inputs = ", ".join(str(values[tensor].shape) for tensor in layer.inputs)
+        of_both = f", inputs {inputs} and {weights}" if weights else ""
         raise UnsupportedError(
-            f"layer {layer!r}: got shapes that do not fit together ({problem}); expected ones that do."
+            f"layer {name!r}: got shapes that do not fit together{of_both} ({problem}); expected ones that do."
         )
     return network
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rnncheck.cases.case import Case
 from rnncheck.equations.shapes import rehearse
-from rnncheck.errors import InputError, described
+from rnncheck.errors import InputError, RnncheckError, described
 from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.files.modelfile import ModelFile, open_model
 from rnncheck.frameworks.keras.session import forget_models
@@ -31,20 +31,24 @@ class Subject:
     notes: tuple[str, ...] = ()  # what a reader of the report must know about it
 
     @staticmethod
-    def of(model: Any) -> Subject:
-        """Open a Case, a Network, a Keras model, or a model file by its path.
+    def of(model: Any, architecture: str | os.PathLike[str] | None = None) -> Subject:
+        """Open a Case, a Network, a Keras model, or a model file by its path; see `open_model` for an architecture.
 
         Raises:
             InputError: the file cannot be read.
             UnsupportedError: the model has something that rnncheck does not replay.
         """
+        if architecture is not None and not isinstance(model, str | os.PathLike):
+            raise InputError(
+                "architecture: got it without a file; expected the path of a file of weights as the model."
+            )
         if isinstance(model, Case):
             return Subject(str(model), None, model)
         if isinstance(model, Network):
             return Subject(model.name, model)
         if isinstance(model, str | os.PathLike):
             path = Path(model)
-            file, network = open_network(path)
+            file, network = open_network(path, None if architecture is None else Path(architecture))
             return Subject(path.name, network, file, notes_on(network, file.keras_version))
         from rnncheck.frameworks.keras.extract import extract
 
@@ -120,10 +124,15 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", text)[:3]))
 
 
-def open_network(path: Path) -> tuple[ModelFile, Network]:
-    """Open a model file and read its network, of which the shapes fit together."""
-    file = open_model(path)
-    return file, rehearse(read(file.config, file.weights, file.keras_version))
+def open_network(path: Path, architecture: Path | None = None) -> tuple[ModelFile, Network]:
+    """Open a model file and read its network, of which the shapes fit together; see `open_model`."""
+    file = open_model(path, architecture)
+    try:
+        return file, rehearse(read(file.config, file.weights, file.keras_version))
+    except RnncheckError as error:
+        if architecture is None:
+            raise
+        raise InputError(f"{path}, with the architecture of {architecture}: {error}") from error
 
 
 def notes_on(network: Network, keras_version: str) -> tuple[str, ...]:

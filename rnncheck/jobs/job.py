@@ -65,12 +65,12 @@ def model_job(
     return Job(subject, calls, seed if inputs is None else None, **how)
 
 
-def file_job(path: Path, inputs: Path | None, **options: Any) -> Job:
+def file_job(path: Path, inputs: Path | None, architecture: Path | None = None, **options: Any) -> Job:
     """Read a model file and a file of inputs, or draw random ones; return the job of running the model.
 
     Nothing here needs Keras, so that a mistake in a file is told before it starts.
     """
-    subject = Subject.of(path)
+    subject = Subject.of(path, architecture)
     if inputs is None:
         return model_job(subject, None, **options)
     subject = subject.noting(taken_for_granted(inputs, subject.equations.inputs))

@@ -111,7 +111,12 @@ def judge_recording(
 
 
 def judge_files(
-    model: Path, inputs: Sequence[Path], outputs: Sequence[Path], states: Sequence[Path] = (), **options: Any
+    model: Path,
+    inputs: Sequence[Path],
+    outputs: Sequence[Path],
+    states: Sequence[Path] = (),
+    architecture: Path | None = None,
+    **options: Any,
 ) -> Report:
     """Check what another program recorded in files, one of each for a call; states are those after every step.
 
@@ -123,7 +128,7 @@ def judge_files(
             raise InputError(
                 f"--{name}: got {len(paths)} of them with {len(inputs)} of --inputs; expected one for each call."
             )
-    subject = Subject.of(model)
+    subject = Subject.of(model, architecture)
     calls = list(zip_longest(inputs, outputs, states))
     recordings = [read_recording(subject.equations, *call) for call in calls]
     for path in inputs:

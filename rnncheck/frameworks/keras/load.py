@@ -1,4 +1,4 @@
-"""Running a model file that Keras 2 wrote: Keras 3 refuses most of them, so it gets their upgraded descriptions.
+"""Running a model file. Keras 3 refuses most that Keras 2 wrote, so it gets their upgraded descriptions.
 
 Only the form is upgraded. What a word means is Keras 3's affair: `hard_sigmoid` is another function there.
 """
@@ -27,12 +27,14 @@ def load(file: ModelFile) -> Any:
     """
     import keras
 
-    try:
-        return keras.saving.load_model(file.path, compile=False, safe_mode=True)
-    except Exception:
-        if not is_keras2(file.config, file.keras_version):
-            raise
-    description = upgraded(file.config)
+    keras2 = is_keras2(file.config, file.keras_version)
+    if file.architecture is None:
+        try:
+            return keras.saving.load_model(file.path, compile=False, safe_mode=True)
+        except Exception:
+            if not keras2:
+                raise
+    description = upgraded(file.config) if keras2 else file.config
     model = keras.saving.deserialize_keras_object(_taken(description), safe_mode=True)
     found = read_model(description)
     owners = list(found.owners)
@@ -43,6 +45,14 @@ def load(file: ModelFile) -> Any:
 # A name that Keras 3 takes; Keras 2 took slashes too.
 def _taken_name(name: Any) -> Any:
     return name.replace("/", "|") if isinstance(name, str) else name
+
+
+# Where Keras has what an `.h5` file describes without a module.
+_MODULES = {
+    **dict.fromkeys((*ENTRIES, "InputLayer"), "keras.layers"),
+    "Sequential": "keras",
+    "Functional": "keras.src.models.functional",
+}
 
 
 # A description with those options and names alone that today's classes take, and today's hard_sigmoid.
@@ -59,6 +69,8 @@ def _taken(described: Any) -> Any:
         return described
     taken = {key: _taken_name(value) if key == "name" else _taken(value) for key, value in described.items()}
     kind = taken.get("class_name")
+    if kind in _MODULES:
+        taken.setdefault("module", _MODULES[kind])
     if kind in {*ENTRIES, "InputLayer"}:
         names = {"name", "dtype", *constructor_arguments(getattr(keras.layers, kind))}
         names |= set(ENTRIES[kind].inherited) if kind in ENTRIES else set()

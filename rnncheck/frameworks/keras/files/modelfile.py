@@ -17,7 +17,7 @@ from typing import Any
 from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config.owners import WeightStore
 from rnncheck.frameworks.keras.files.hdf5 import EXPANSION, MEMORY, Hdf5File, open_hdf5, reported_damage
-from rnncheck.frameworks.keras.files.stored import ArchiveWeights, LegacyWeights
+from rnncheck.frameworks.keras.files.stored import ArchiveWeights, LegacyWeights, Opener
 
 # How the two kinds of files begin, the first with an entry or as an empty archive.
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -28,6 +28,9 @@ _TEXT = 16 << 20  # bytes of JSON; a model of many thousand layers takes less
 _ENCRYPTED = 1  # the flag of an entry in a zip archive
 _DEPTH = 200  # of nested objects and lists; a model takes about 10, and 6 more for each model inside a model
 _SAVE = "Save the whole model as a .keras file: model.save('model.keras')."
+_APART = (
+    "Give the model's description too, --architecture FILE: a .keras, .h5 or JSON file. Or save the whole model: "
+)
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,21 @@ class ModelFile:
     config: Mapping[str, Any]  # the model's own serialised object: `class_name`, `config` and what else Keras wrote
     keras_version: str  # of the Keras that wrote it, such as `3.15.1` or `2.12.0`; "" where the file does not say
     weights: WeightStore  # opens the file anew
+    architecture: Path | None = None  # the file that the description is from, where this one has weights alone
 
 
-def open_model(path: Path) -> ModelFile:
+def open_model(path: Path, architecture: Path | None = None) -> ModelFile:
     """Read what a `.keras` or `.h5` file says about its model; its first bytes tell which of them it is.
 
+    With an architecture, a model file or JSON, the description is from there and the file has weights alone.
+
     Raises:
-        InputError: it is no such file, damaged, or has no model in it.
+        InputError: it is no such file, damaged, or has no model in it; or the architecture has none.
         UnsupportedError: the model is quantised, or its weights are kept in a way that rnncheck does not read.
     """
     head = _head(path)
+    if architecture is not None:
+        return _open_apart(path, head, architecture)
     if head.startswith(_ZIP):
         return _open_archive(path)
     if head.startswith(_HDF5):
@@ -55,6 +63,9 @@ def open_model(path: Path) -> ModelFile:
     if head.startswith(_LFS):
         got = "it is a pointer of Git LFS, which stands for the file"
         raise InputError(f"{path}: {got}; expected the file itself. Fetch it: git lfs pull.")
+    if _is_json(head):
+        todo = "Give the file of the weights as the model, and this one as its --architecture."
+        raise InputError(f"{path}: it is JSON, which has no weights; expected a .keras or .h5 file. {todo}")
     what = "text" if head.isascii() and head.decode().replace("\n", " ").replace("\r", " ").isprintable() else "bytes"
     got = f"it is neither a zip archive nor HDF5 but {what} beginning with {head[:12]!r}"
     raise InputError(f"{path}: {got}; expected a .keras or .h5 file with a model. {_SAVE}")
@@ -151,7 +162,7 @@ def _read(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
         return file.read(info.file_size + 1)
 
 
-def _open_legacy(path: Path) -> ModelFile:
+def _hdf5_opener(path: Path) -> Opener:
     def opener() -> AbstractContextManager[Hdf5File]:
         if path.stat().st_size > MEMORY:
             todo = "Save the model without its optimizer: model.save(..., include_optimizer=False)."
@@ -160,14 +171,18 @@ def _open_legacy(path: Path) -> ModelFile:
         with reported_damage(str(path)):
             return open_hdf5(path.read_bytes(), str(path))
 
+    return opener
+
+
+def _open_legacy(path: Path) -> ModelFile:
+    opener = _hdf5_opener(path)
     with opener() as file:
         text = file.attribute(file.root, "model_config")
         if text is None:
-            members = {"layers", "_layer_checkpoint_dependencies", "vars"} & set(file.members(file.root))
-            if members or file.names(file.root, "layer_names"):
+            if _has_weights_alone(file):
                 said = "it has weights, but no model that they belong to; expected a model saved whole."
-            else:
-                said = "it is HDF5 without the attribute model_config; expected a model saved by Keras."
+                raise InputError(f"{path}: {said} {_APART}model.save('model.keras').")
+            said = "it is HDF5 without the attribute model_config; expected a model saved by Keras."
             raise InputError(f"{path}: {said} {_SAVE}")
         version = file.attribute(file.root, "keras_version")
         if version is None and (group := file.group(file.root, "model_weights")) is not None:
@@ -175,6 +190,48 @@ def _open_legacy(path: Path) -> ModelFile:
     config = _parse(text, f"{path}: model_config")
     _check_model(config, f"{path}: model_config")
     return ModelFile(path, config, _version(version or "", f"{path}: keras_version"), LegacyWeights(opener))
+
+
+# Whether a file is what `save_weights` writes, in Keras' newer or its older form.
+def _has_weights_alone(file: Hdf5File) -> bool:
+    members = {"layers", "_layer_checkpoint_dependencies", "vars"} & set(file.members(file.root))
+    return bool(members or file.names(file.root, "layer_names"))
+
+
+# Weights and the description of their model in files of their own.
+def _open_apart(path: Path, head: bytes, architecture: Path) -> ModelFile:
+    expected = "expected HDF5 with weights alone, as model.save_weights(...) writes it, beside an architecture"
+    if not head.startswith((*_ZIP, _HDF5)):
+        raise InputError(f"{path}: it is no HDF5; {expected}.")
+    opener = _hdf5_opener(path)
+    whole = head.startswith(_ZIP)
+    if not whole:
+        with opener() as file:
+            whole = file.attribute(file.root, "model_config") is not None
+            if not whole and not _has_weights_alone(file):
+                raise InputError(f"{path}: it is HDF5 without weights of Keras; {expected}.")
+            legacy = bool(file.names(file.root, "layer_names"))
+    if whole:
+        raise InputError(f"{path}: it is a model saved whole; {expected}. Leave out --architecture.")
+    config, version = _description(architecture)
+    store = LegacyWeights(opener) if legacy else ArchiveWeights(opener, numbered_anew=version.startswith("2."))
+    return ModelFile(path, config, version, store, architecture)
+
+
+# What a model file or JSON says about a model, and the version of Keras that wrote it.
+def _description(path: Path) -> tuple[Mapping[str, Any], str]:
+    if not _is_json(_head(path)):
+        whole = open_model(path)
+        return whole.config, whole.keras_version
+    if path.stat().st_size > _TEXT:
+        raise InputError(f"{path}: it has {path.stat().st_size} bytes; expected JSON of {_TEXT} at most. {_SAVE}")
+    config = _parse(path.read_bytes(), str(path))
+    _check_model(config, str(path))
+    return config, _version(config.get("keras_version", ""), f"{path}: keras_version")
+
+
+def _is_json(head: bytes) -> bool:
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"["))
 
 
 def _parse(text: Any, where: str) -> Mapping[str, Any]:

@@ -67,7 +67,7 @@ class ArchiveWeights:
 
 @dataclass(frozen=True)
 class LegacyWeights:
-    """The `model_weights` of an `.h5` file: a flat list for each of the model's own layers.
+    """The `model_weights` of an `.h5` file, or a file of them alone: a flat list for each of the model's own layers.
 
     The list has the trainable weights of all objects in the layer first, then the others. A weight that several
     layers share is listed by each of them.
@@ -166,8 +166,8 @@ def _split(member: str) -> tuple[str, int]:
 
 # The weights of each of the model's own layers by Keras' names for them, in the file's order.
 def _lists_of_weights(file: Hdf5File) -> dict[str, dict[str, Array]]:
-    group = file.group(file.root, "model_weights")
-    layers = file.names(group, "layer_names") if group is not None else None
+    group = file.group(file.root, "model_weights") or file.root
+    layers = file.names(group, "layer_names")
     if layers is None:
         raise InputError(
             f"{file.where}: it describes a model, but has no weights of it; expected the group model_weights with "
