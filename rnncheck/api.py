@@ -39,6 +39,7 @@ def verify(
     backends: Sequence[str] = (),
     blind_spots: bool = False,
     architecture: str | os.PathLike[str] | None = None,
+    unchecked: str = "refuse",
 ) -> Report:
     """Check whether a Keras model computes what its equations say.
 
@@ -61,6 +62,9 @@ def verify(
             comparison for each.
         architecture: where the model is the path of a file with weights alone: the path of a `.keras`, `.h5` or
             JSON file that describes the model.
+        unchecked: what becomes of a layer that rnncheck does not replay, such as one of your own: "refuse" it, or
+            "allow" it. Then what it puts out is taken as given, every other layer is checked from what it was given,
+            and the verdict is `undecidable` at best.
 
     Returns:
         A report with an entry for each backend and path.
@@ -77,11 +81,12 @@ def verify(
         if isinstance(model, Case):
             given: dict[str, Any] = {"inputs": inputs is not None, "seed": seed != 0, "samples": samples}
             given |= {"steps": steps, "architecture": architecture is not None}
+            given["unchecked"] = unchecked != "refuse"
             if names := ", ".join(name for name, value in given.items() if value):
                 raise InputError(f"{names}: got it with the case {model}; expected none, since a case has its own.")
             job = case_job(model, **how)
         else:
-            subject = Subject.of(model, architecture)
+            subject = Subject.of(model, architecture, unchecked=unchecked)
             # Other processes cannot have a model of this one: they load a file.
             if named:
                 subject = subject.saved_in(Path(stack.enter_context(tempfile.TemporaryDirectory())))
@@ -107,6 +112,7 @@ def compare(
     blind_spots: bool = False,
     further: Sequence[Sequence[Any]] = (),
     architecture: str | os.PathLike[str] | None = None,
+    unchecked: str = "refuse",
 ) -> Report:
     """Check what any program computed against the equations of a network.
 
@@ -132,6 +138,8 @@ def compare(
         further: what was recorded in further calls in a row, each (inputs, outputs) or (inputs, outputs, states).
         architecture: where the network is the path of a file with weights alone: the path of a `.keras`, `.h5` or
             JSON file that describes the model.
+        unchecked: what becomes of a layer that rnncheck does not replay; see `verify`. What it put out has to stand
+            among the states, by its name.
 
     Raises:
         InputError: an array does not fit the network, the precision is unknown, or there are arrays only where a
@@ -139,7 +147,7 @@ def compare(
         UnsupportedError: the model has something that rnncheck does not replay.
     """
     tolerance = make_tolerance(rtol, atol)
-    subject = Subject.of(network, architecture)
+    subject = Subject.of(network, architecture, unchecked=unchecked)
     of = subject.equations
     related: tuple[Related, ...] = ()
     if callable(outputs):

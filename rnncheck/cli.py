@@ -43,6 +43,15 @@ _ARCHITECTURE = click.option(
 )
 
 
+_UNCHECKED = click.option(
+    "--unchecked",
+    type=click.Choice(["refuse", "allow"]),
+    default="refuse",
+    show_default=True,
+    help="What becomes of a layer of MODEL that rnncheck does not replay; allow to check all others.",
+)
+
+
 def _numbers(text: str) -> list[int]:
     """Read a list such as 1,4,32."""
     try:
@@ -166,6 +175,7 @@ def cli() -> None:
     show_default=True,
     help=f"Compute paths of Keras: {', '.join(PATHS)}, or all.",
 )
+@_UNCHECKED
 @click.option("--metamorphic", is_flag=True, help="Also run variants that must give the same numbers.")
 @_reporting
 def verify(
@@ -175,6 +185,7 @@ def verify(
     seed: int,
     backend: list[str] | None,
     paths: list[str],
+    unchecked: str,
     metamorphic: bool,
     tolerance: Tolerance | None,
     blind_spots: bool,
@@ -197,13 +208,11 @@ def verify(
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:
         sizes = _sizes(model, inputs, given)
-        jobs = [file_job(model, inputs, architecture, seed=seed, **sizes, **how)]
-    elif inputs is not None or architecture is not None:
-        option, use = (
-            ("--inputs", "feed them to") if inputs is not None else ("--architecture", "take the weights of")
-        )
-        raise InputError(f"{option}: got it without MODEL; expected a .keras or .h5 file to {use}.")
+        jobs = [file_job(model, inputs, architecture, unchecked, seed=seed, **sizes, **how)]
     else:
+        without = {"--inputs": inputs, "--architecture": architecture, "--unchecked": unchecked == "allow"}
+        for option in (name for name, value in without.items() if value):
+            raise InputError(f"{option}: got it without MODEL; expected a .keras or .h5 file that it belongs to.")
         jobs = [case_job(case, **how) for case in _cases(given, seed, backends)]
     return run_and_judge(jobs, backends, most_diagnosed)
 
@@ -232,6 +241,7 @@ def _sizes(path: Path, inputs: Path | None, given: dict[str, Any]) -> dict[str, 
     help=f"The state h after every step, (N, T, M), by recurrent layer: {FILES}.",
 )
 @_ARCHITECTURE
+@_UNCHECKED
 @click.option("--precision", help=f"The format that it computes in: {', '.join(FORMATS)}; that of MODEL if none.")
 @_reporting
 def compare(
@@ -240,6 +250,7 @@ def compare(
     outputs: Sequence[Path],
     states: Sequence[Path],
     architecture: Path | None,
+    unchecked: str,
     precision: str | None,
     most_diagnosed: int | None,
     **how: Any,
@@ -248,14 +259,15 @@ def compare(
 
     MODEL, a .keras or .h5 file, has the equations and the weights. It is read without Keras, and nothing in it is
     executed. With --states every step is checked on its own. Without, the outputs decide, unless errors grow too
-    large to tell. Options that stand several times are calls in a row, for a stateful model.
+    large to tell. What unchecked layers put out stands among the states, by their names. Options that stand several
+    times are calls in a row, for a stateful model.
 
     \b
         rnncheck compare model.keras --inputs x.npy --outputs y.npy --states h.npz
         rnncheck compare model.keras --inputs x.csv --outputs y.json --precision float16
     """  # noqa: D301 - click keeps the lines after its mark as they are
     how |= {"precision": precision, "diagnosed": most_diagnosed != 0}
-    return judge_files(model, inputs, outputs, states, architecture, **how)
+    return judge_files(model, inputs, outputs, states, architecture, unchecked, **how)
 
 
 @cli.command()

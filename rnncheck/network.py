@@ -110,6 +110,11 @@ class Layer:
         return 0 if self.kind == "Constant" else sum(weight.size for weight in self.weights.values())
 
 
+# The kind of a layer without equations, whose output is taken as it was observed. Of a layer with several outputs
+# each is one, `layer:1` the second; `layer/mask` is the mask that it hands on.
+UNCHECKED = "Unchecked"
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """An input of the network.
@@ -149,6 +154,11 @@ class Network:
     def parameters(self) -> int:
         """The number of weights of all layers, those of a layer that is used several times counted once."""
         return sum(layer.parameters for layer in self.layers if not self._is_further_use(layer))
+
+    @property
+    def unchecked(self) -> Mapping[str, str]:
+        """The layers that have no equations here, with their Keras classes."""
+        return {layer.name: layer.options["class"] for layer in self.layers if "class" in layer.options}
 
     @property
     def stateful(self) -> bool:

@@ -185,7 +185,7 @@ def test_architecture_goes_with_a_file(rnncheck_command, folder):
 
     assert (done.code, done.err) == (
         2,
-        "rnncheck: --architecture: got it without MODEL; expected a .keras or .h5 file to take the weights of.\n",
+        "rnncheck: --architecture: got it without MODEL; expected a .keras or .h5 file that it belongs to.\n",
     )
     assert refused(model(), folder / "config.json") == (
         "architecture: got it without a file; expected the path of a file of weights as the model."

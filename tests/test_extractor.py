@@ -16,8 +16,6 @@ from rnncheck.equations.layers import LAYERS
 from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES
 from rnncheck.frameworks.keras.extract import constructor_arguments, find
 
-SUPPORTED = ", ".join(sorted(ENTRIES))
-
 # One layer of every class that needs an argument or does not take a number of units.
 EXAMPLES = {
     **{kind: functools.partial(getattr(layers, kind)) for kind in ENTRIES},
@@ -57,8 +55,8 @@ def refusal(model, kind=UnsupportedError):
 
 def not_a_layer(name, kind):
     return (
-        f"layer {name!r}: {kind} is not a layer that rnncheck replays. Supported: {SUPPORTED}; "
-        'see "What is checked" in the README.'
+        f"layer {name!r}: {kind} is not a layer that rnncheck replays; expected one of those under "
+        '"What is checked" in the README, or --unchecked allow to check the other layers.'
     )
 
 

@@ -341,7 +341,7 @@ def test_lambda_is_refused_by_name(file, tmp_path):
 
     path = edited(FIXTURES / file, tmp_path, edit)
 
-    with pytest.raises(UnsupportedError, match=r"^layer 'mine': Lambda is not a layer that rnncheck replays\. "):
+    with pytest.raises(UnsupportedError, match=r"^layer 'mine': Lambda is not a layer that rnncheck replays; "):
         rnncheck.verify(path)
 
 

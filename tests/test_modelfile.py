@@ -966,7 +966,7 @@ def test_nested_models_that_stand_for_too_many_layers(tmp_path, saved, depth):
     members["config.json"] = json.dumps(called_twice(depth, dense)).encode()
     path = archive(tmp_path / "model.keras", members)
 
-    with pytest.raises(UnsupportedError, match="got more than 10,000 layers once nested models are written out"):
+    with pytest.raises(InputError, match="got more than 10,000 layers once nested models are written out"):
         rnncheck.extract(path)
 
 

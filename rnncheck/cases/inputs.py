@@ -13,7 +13,7 @@ import numpy as np
 from rnncheck.cases.memory import check_memory
 from rnncheck.equations.arithmetic import receiving
 from rnncheck.errors import InputError
-from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
+from rnncheck.network import UNCHECKED, Array, InputSpec, Layer, Network, Tensor
 from rnncheck.rounding.precision import PRECISIONS
 
 # Layers after which an id is still the same id.
@@ -154,7 +154,8 @@ def check_range(network: Network, inputs: Sequence[Array]) -> None:
     for spec, array in zip(network.inputs, inputs, strict=True):
         if array.dtype.kind != "f" or spec.dtype not in PRECISIONS:
             continue
-        readers = [layer for layer in network.layers if Tensor(spec.name) in layer.inputs]
+        checked = (layer for layer in network.layers if layer.kind != UNCHECKED)
+        readers = [layer for layer in checked if Tensor(spec.name) in layer.inputs]
         largest = float(np.abs(array).max())
         for precision in dict.fromkeys([PRECISIONS[spec.dtype], *map(receiving, readers)]):
             # The largest number of all may still be rounded down to the format's largest.

@@ -11,7 +11,7 @@ from rnncheck.equations.cells import CELLS, units
 from rnncheck.equations.layers import LAYERS
 from rnncheck.equations.replay import operate
 from rnncheck.errors import UnsupportedError
-from rnncheck.network import Array, Layer, Network, Tensor
+from rnncheck.network import UNCHECKED, Array, Layer, Network, Tensor
 
 Shape = tuple[int, ...]
 
@@ -65,7 +65,7 @@ def on_zeros(
         for spec, shape in zip(network.inputs, inputs, strict=True)
     }
     for layer in network.layers:
-        if all(tensor in values for tensor in layer.reads):
+        if layer.kind != UNCHECKED and all(tensor in values for tensor in layer.reads):
             try:
                 with np.errstate(all="ignore"):
                     values |= _outputs(layer, values)

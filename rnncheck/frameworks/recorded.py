@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from rnncheck.cases.inputs import check_inputs, count_of, in_order, real_array
 from rnncheck.cases.resolutions import stored_numbers
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import sees
+from rnncheck.checks.unchecked import without_unchecked
+from rnncheck.equations.cells import CELLS
 from rnncheck.equations.shapes import on_zeros, sequence_shapes
 from rnncheck.errors import InputError
-from rnncheck.network import Array, InputSpec, Network, Recording
+from rnncheck.network import UNCHECKED, Array, InputSpec, Network, Recording, Tensor
 from rnncheck.rounding.precision import PRECISIONS
 
 Specs = Sequence[InputSpec]
@@ -27,8 +30,14 @@ def read_recording(network: Network, inputs: Path, outputs: Path, states: Path |
     given = read_arrays(inputs, network.inputs, "input")
     with told_of(inputs):
         arrays = check_inputs(network, given)
-    of_outputs, of_states = _specs(network, arrays)
-    n = len(arrays[0])
+    n, by_layer = len(arrays[0]), None
+    shown: dict[str, Array] = {}
+    if network.unchecked:  # whose outputs say what shapes the others have
+        names = [layer.name for layer in network.layers if layer.kind in {*CELLS, UNCHECKED}]
+        named = [InputSpec(name, (), "float64") for name in names]
+        with told_of(states or outputs):
+            by_layer, shown = _apart(network, n, {} if states is None else read_arrays(states, named, "layer"))
+    of_outputs, of_states = _specs(network, arrays, shown)
     # What was assumed of the inputs may be why the outputs do not fit.
     assumed = taken_for_granted(inputs, network.inputs)
     given = read_arrays(outputs, of_outputs, "output")
@@ -36,20 +45,50 @@ def read_recording(network: Network, inputs: Path, outputs: Path, states: Path |
         recorded = _outputs(network, of_outputs, n, given)
     if states is None:
         return _recording(arrays, recorded, {})
-    given = read_arrays(states, of_states, "layer")
+    given = read_arrays(states, of_states, "layer") if by_layer is None else by_layer
     with told_of(states, assumed):
-        return _recording(arrays, recorded, _states(of_states, n, given))
+        return _recording(arrays, recorded, _states(of_states, n, given), shown)
 
 
 def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> Recording:
     """Check recorded arrays against a network, and put them together; they are given as to `rnncheck.compare`."""
     arrays = check_inputs(network, inputs)
-    of_outputs, of_states = _specs(network, arrays)
     n = len(arrays[0])
-    return _recording(arrays, _outputs(network, of_outputs, n, outputs), _states(of_states, n, states))
+    states, shown = _apart(network, n, states)
+    of_outputs, of_states = _specs(network, arrays, shown)
+    return _recording(arrays, _outputs(network, of_outputs, n, outputs), _states(of_states, n, states), shown)
 
 
-def _recording(inputs: tuple[Array, ...], outputs: Sequence[Array], states: Mapping[str, Array]) -> Recording:
+def _apart(network: Network, n: int, given: Any) -> tuple[Any, dict[str, Array]]:
+    # What was recorded of states, and what unchecked layers put out, which stands among it by their names.
+    names = [layer.name for layer in network.layers if layer.kind == UNCHECKED]
+    if not names:
+        return given, {}
+    missing = [name for name in names if not isinstance(given, Mapping) or name not in given]
+    if missing:
+        raise InputError(
+            f"states: got none by the name {missing[0]!r}; expected what that layer put out, (N, ...), among them, "
+            "since it is not checked and what follows starts from it."
+        )
+    shown = {}
+    for name in names:
+        array, stored = stored_numbers(np.asarray(given[name]))
+        if array.ndim < 1 or len(array) != n or array.dtype.kind not in "biuf":
+            expected = f"expected {n} samples of real numbers, (N, ...)"
+            raise InputError(f"states of {name!r}: got shape {array.shape} and dtype {array.dtype}; {expected}.")
+        if stored and stored.base == 10 and not (array == np.rint(array)).all():
+            expected = "expected all digits, since what follows starts from these numbers"
+            raise InputError(f"states of {name!r}: got {stored}; {expected}. Write %.9g, or .npz.")
+        shown[name] = array
+    return {name: array for name, array in given.items() if name not in shown}, shown
+
+
+def _recording(
+    inputs: tuple[Array, ...],
+    outputs: Sequence[Array],
+    states: Mapping[str, Array],
+    shown: Mapping[str, Array] = MappingProxyType({}),
+) -> Recording:
     # With what the numbers tell of how they were stored.
     given: dict[int | str, Array] = dict(enumerate(outputs))
     given.update(states)
@@ -58,6 +97,7 @@ def _recording(inputs: tuple[Array, ...], outputs: Sequence[Array], states: Mapp
         inputs,
         tuple(stored[position][0] for position in range(len(outputs))),
         {name: stored[name][0] for name in states},
+        {Tensor(name): array for name, array in shown.items()},
         resolutions={name: resolution for name, (_, resolution) in stored.items() if resolution},
     )
 
@@ -91,16 +131,17 @@ _ADVICE = {
 }
 
 
-def _specs(network: Network, inputs: Sequence[Array]) -> tuple[Specs, Specs]:
+def _specs(network: Network, inputs: Sequence[Array], shown: Mapping[str, Array]) -> tuple[Specs, Specs]:
     # The outputs, and the sequences of states (T, ..., M) of the recurrent layers. An output's name is the model's
     # own for it, or else that of the layer, `layer:1` for its state.
-    zeros = on_zeros(network, [array[:1].shape for array in inputs])
+    opened = without_unchecked(network, inputs, shown)
+    zeros = on_zeros(opened, [array[:1].shape for array in (*inputs, *shown.values())])
     names = network.output_names or map(str, network.outputs)
     outputs = [
         InputSpec(name, zeros[tensor].shape[1:], "float64")
         for name, tensor in zip(names, network.outputs, strict=True)
     ]
-    return outputs, [InputSpec(name, h[1:], "float64") for name, h in sequence_shapes(network, zeros).items()]
+    return outputs, [InputSpec(name, h[1:], "float64") for name, h in sequence_shapes(opened, zeros).items()]
 
 
 def _outputs(network: Network, specs: Specs, n: int, given: Any) -> tuple[Array, ...]:

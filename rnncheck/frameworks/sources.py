@@ -31,13 +31,18 @@ class Subject:
     notes: tuple[str, ...] = ()  # what a reader of the report must know about it
 
     @staticmethod
-    def of(model: Any, architecture: str | os.PathLike[str] | None = None) -> Subject:
+    def of(model: Any, architecture: str | os.PathLike[str] | None = None, *, unchecked: str = "refuse") -> Subject:
         """Open a Case, a Network, a Keras model, or a model file by its path; see `open_model` for an architecture.
+
+        With unchecked="allow", a layer that is not replayed becomes one of the kind `UNCHECKED`.
 
         Raises:
             InputError: the file cannot be read.
             UnsupportedError: the model has something that rnncheck does not replay.
         """
+        if unchecked not in {"refuse", "allow"}:
+            raise InputError(f"unchecked: got {unchecked!r}; expected 'refuse' or 'allow'.")
+        lenient = unchecked == "allow"
         if architecture is not None and not isinstance(model, str | os.PathLike):
             raise InputError(
                 "architecture: got it without a file; expected the path of a file of weights as the model."
@@ -48,11 +53,11 @@ class Subject:
             return Subject(model.name, model)
         if isinstance(model, str | os.PathLike):
             path = Path(model)
-            file, network = open_network(path, None if architecture is None else Path(architecture))
+            file, network = open_network(path, None if architecture is None else Path(architecture), lenient=lenient)
             return Subject(path.name, network, file, notes_on(network, file.keras_version))
         from rnncheck.frameworks.keras.extract import extract
 
-        network = rehearse(extract(model))
+        network = rehearse(extract(model, lenient=lenient))
         return Subject(network.name, network, model)
 
     @property
@@ -124,11 +129,11 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", text)[:3]))
 
 
-def open_network(path: Path, architecture: Path | None = None) -> tuple[ModelFile, Network]:
-    """Open a model file and read its network, of which the shapes fit together; see `open_model`."""
+def open_network(path: Path, architecture: Path | None = None, *, lenient: bool = False) -> tuple[ModelFile, Network]:
+    """Open a model file and read its network, of which the shapes fit together; see `open_model` and `read`."""
     file = open_model(path, architecture)
     try:
-        return file, rehearse(read(file.config, file.weights, file.keras_version))
+        return file, rehearse(read(file.config, file.weights, file.keras_version, lenient=lenient))
     except RnncheckError as error:
         if architecture is None:
             raise

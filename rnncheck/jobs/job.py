@@ -51,6 +51,11 @@ def model_job(
 ) -> Job:
     """Return the job of running a model or a file; the inputs and their options are those of `rnncheck.verify`."""
     network = subject.equations
+    if network.unchecked and how.get("relations"):
+        raise InputError(
+            f"metamorphic: got it with layer {next(iter(network.unchecked))!r}, which is not checked; expected none, "
+            "since nobody knows how far rounding carries what such a layer puts out."
+        )
     if subject.model is None:
         raise InputError(f"{subject.name}: got a Network; expected a Keras model, a file or a Case, which run.")
     if inputs is None:
@@ -65,12 +70,14 @@ def model_job(
     return Job(subject, calls, seed if inputs is None else None, **how)
 
 
-def file_job(path: Path, inputs: Path | None, architecture: Path | None = None, **options: Any) -> Job:
+def file_job(
+    path: Path, inputs: Path | None, architecture: Path | None = None, unchecked: str = "refuse", **options: Any
+) -> Job:
     """Read a model file and a file of inputs, or draw random ones; return the job of running the model.
 
     Nothing here needs Keras, so that a mistake in a file is told before it starts.
     """
-    subject = Subject.of(path, architecture)
+    subject = Subject.of(path, architecture, unchecked=unchecked)
     if inputs is None:
         return model_job(subject, None, **options)
     subject = subject.noting(taken_for_granted(inputs, subject.equations.inputs))

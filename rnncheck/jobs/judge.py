@@ -15,6 +15,7 @@ from rnncheck.cases.deviations import deviations_of
 from rnncheck.cases.inputs import check_range
 from rnncheck.checks.check import check
 from rnncheck.checks.relations import Related
+from rnncheck.checks.unchecked import take_as_given
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict, failed_row, worst
 from rnncheck.equations.formats import in_format, own_format
 from rnncheck.errors import InputError
@@ -116,6 +117,7 @@ def judge_files(
     outputs: Sequence[Path],
     states: Sequence[Path] = (),
     architecture: Path | None = None,
+    unchecked: str = "refuse",
     **options: Any,
 ) -> Report:
     """Check what another program recorded in files, one of each for a call; states are those after every step.
@@ -128,7 +130,7 @@ def judge_files(
             raise InputError(
                 f"--{name}: got {len(paths)} of them with {len(inputs)} of --inputs; expected one for each call."
             )
-    subject = Subject.of(model, architecture)
+    subject = Subject.of(model, architecture, unchecked=unchecked)
     calls = list(zip_longest(inputs, outputs, states))
     recordings = [read_recording(subject.equations, *call) for call in calls]
     for path in inputs:
@@ -168,6 +170,7 @@ def judge(
             notes=(*job.subject.notes, *missing, *said, *notes),
             backend=backend,
             path=path,
+            unchecked=tuple(run.network.unchecked) if run.network else (),
             **reasons._asdict(),
         )
         entries.append(entry)
@@ -178,11 +181,15 @@ def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> tuple[tuple[Row,
     """Hold a run against the equations; return rows, notes and reasons."""
     if run.network is None or run.error:
         return (failed_row(name, run.error),), (), Reasons()
+    network, recordings, said = take_as_given(run.network, run.recordings)
     recorded = not run.path  # by another program
     # A path may multiply in another format than the layers name, such as TF32 on a GPU.
     precision = job.precision or ("" if recorded else PATHS[run.path].format)
-    network = in_format(run.network, precision) if precision else run.network
-    rows, notes = check(network, run.recordings, job.tolerance, run.related)
+    unchanged, network = network, in_format(network, precision) if precision else network
+    rows, notes = check(network, recordings, job.tolerance, run.related)
+    notes = (*said, *notes)
+    if not rows:
+        return (failed_row(name, "no layer is left to check"),), notes, Reasons()
     # The rows of relations hold one run against another: no fault of the equations explains them.
     known = tuple(row for row in rows if row.check in set(Check))
     verdict = worst(known)
@@ -191,13 +198,13 @@ def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> tuple[tuple[Row,
     asked = recorded or verdict is Verdict.MISMATCH
     reasons = explain(
         network,
-        run.recordings,
+        recordings,
         known,
         stated=(precision or own_format(network)) if asked else "",
-        unchanged=run.network,
+        unchanged=unchanged,
         with_blind_spots=job.blind_spots,
     )
-    return rows, (*notes, *(_advice(network, run.recordings[0], verdict) if recorded else ())), reasons
+    return rows, (*notes, *(_advice(network, recordings[0], verdict) if recorded else ())), reasons
 
 
 def _advice(network: Network, recording: Recording, verdict: Verdict) -> Iterator[str]:

@@ -44,6 +44,7 @@ class Entry:
         diagnosis: why it does not match; None if it does, or if nobody asked.
         blind_spots: the faults that a run which matches could not have shown; empty if nobody asked.
         precision: what it was computed in, as far as its numbers tell; None if nobody asked.
+        unchecked: the layers that were not checked, since rnncheck has no equations for them.
     """
 
     name: str
@@ -58,11 +59,13 @@ class Entry:
     diagnosis: Diagnosis | None = None
     blind_spots: tuple[BlindSpot, ...] = ()
     precision: FormatFound | None = None
+    unchecked: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
-        """The worst verdict of the rows that decide."""
-        return worst(self.rows)
+        """The worst verdict of the rows that decide; at best `undecidable` where a layer was not checked."""
+        of_rows = worst(self.rows)
+        return Verdict.UNDECIDABLE if self.unchecked and of_rows is Verdict.MATCH else of_rows
 
     @property
     def proven(self) -> bool:
@@ -84,6 +87,7 @@ class Entry:
             "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
             "blind_spots": [asdict(spot) for spot in self.blind_spots],
             **({} if self.precision is None else {"precision": asdict(self.precision)}),
+            **({"unchecked": list(self.unchecked)} if self.unchecked else {}),
         }
 
 

@@ -19,11 +19,12 @@ from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.network import Activation, Array, Network
 
 
-def extract(model: Any) -> Network:
+def extract(model: Any, *, lenient: bool = False) -> Network:
     """Take the Network out of a Keras model.
 
     Args:
         model: a built Sequential or functional model.
+        lenient: whether a layer that is not replayed becomes one of the kind `UNCHECKED`.
 
     Returns:
         Its layers, weights and graph as plain data.
@@ -43,11 +44,13 @@ def extract(model: Any) -> Network:
     # A class is refused before Keras is asked to describe it, and so are arguments that a newer Keras may add.
     for layer in inner:
         kind = type(layer).__name__
-        if kind not in ENTRIES or not _is_of_keras(type(layer)):
+        if lenient:
+            continue
+        if not _is_read(layer):
             raise not_replayed(str(layer.name), kind)
         if unknown := constructor_arguments(type(layer)) - ENTRIES[kind].known - COMMON:
             raise unknown_options(str(layer.name), kind, unknown)
-    return read(_description(model, inner), LiveStore(model), keras.__version__)
+    return read(_description(model, inner), LiveStore(model), keras.__version__, lenient=lenient)
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,10 @@ def _is_of_keras(thing: Any) -> bool:
     return getattr(thing, "__module__", "").startswith("keras.") and hasattr(thing, "__name__")
 
 
+def _is_read(layer: Any) -> bool:
+    return type(layer).__name__ in ENTRIES and _is_of_keras(type(layer))
+
+
 def _is_model(layer: Any) -> bool:
     return type(layer).__name__ in MODELS and _is_of_keras(type(layer))
 
@@ -116,7 +123,12 @@ def _description(model: Any, inner: Sequence[Any]) -> Mapping[str, Any]:
     sequential = isinstance(model, keras.Sequential)
     if not sequential and not _is_model(model):
         model = keras.Model(model._inputs_struct, model._outputs_struct, name=model.name)
-    with _named_activations(inner) as stood_in:
+    with _named_activations(inner) as stood_in, contextlib.ExitStack() as stack:
+        # A layer that is not read may be one that cannot describe itself.
+        for layer in inner:
+            if not _is_read(layer):
+                stack.callback(delattr, layer, "get_config")
+                layer.get_config = functools.partial(dict, name=layer.name)
         described = keras.saving.serialize_keras_object(model)
     named: Mapping[str, Any] = _restored(described, stood_in)
     return {**named, "class_name": "Sequential"} if sequential else named

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rnncheck.errors import InputError
 from rnncheck.frameworks.keras.config.calls import is_reference
 from rnncheck.frameworks.keras.config.description import Object, read_model
 from rnncheck.frameworks.keras.config.entries import ENTRIES
@@ -36,8 +37,15 @@ def load(file: ModelFile) -> Any:
                 raise
     description = upgraded(file.config) if keras2 else file.config
     model = keras.saving.deserialize_keras_object(_taken(description), safe_mode=True)
-    found = read_model(description)
+    found = read_model(description, lenient=True)
     owners = list(found.owners)
+    if unchecked := [owner.layer for owner in owners if owner.unchecked]:
+        said = (
+            "is not checked, and rnncheck cannot give it its weights; expected a model file that Keras itself loads"
+        )
+        raise InputError(
+            f"{file.path}: layer {unchecked[0]!r} {said}. Save it with Keras 3: model.save('model.keras')."
+        )
     _fill(model, found, dict(zip([owner.path for owner in owners], file.weights.read(owners), strict=True)))
     return model
 

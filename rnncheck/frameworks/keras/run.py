@@ -19,7 +19,7 @@ from rnncheck.frameworks.keras import symbolic
 from rnncheck.frameworks.keras.extract import to_numpy
 from rnncheck.frameworks.keras.paths import PREDICT, ComputePath, recurrent_layers
 from rnncheck.frameworks.keras.symbolic import Arguments, GraphRun, Rewrite, fresh_inputs, graph_of, own_name, twin
-from rnncheck.network import Array, Network, Recording, Tensor
+from rnncheck.network import UNCHECKED, Array, Network, Recording, Tensor
 
 Calls = Sequence[Sequence[Array]]  # the inputs of each call
 
@@ -46,7 +46,7 @@ def running(model: Any, network: Network, calls: Calls, path: ComputePath = PRED
 
     path.require(model, network, len(calls[0][0]))  # N
     renamed = symbolic.accepted_names(model)
-    with contextlib.ExitStack() as states, renamed, path.around(model), _Explorer(path) as explorer:
+    with contextlib.ExitStack() as states, renamed, path.around(model), _Explorer(path, network) as explorer:
         for variable in _states(model):
             states.callback(variable.assign, to_numpy(variable))
         inputs = fresh_inputs(model, calls[0])
@@ -169,8 +169,9 @@ def _states(model: Any) -> list[Any]:
 
 # Notes the outputs of each layer of a Network, as symbolic tensors.
 class _Explorer(GraphRun):
-    def __init__(self, path: ComputePath) -> None:
-        super().__init__(self._call_and_note)
+    def __init__(self, path: ComputePath, network: Network) -> None:
+        self._unchecked = {layer.name for layer in network.layers if layer.kind == UNCHECKED}
+        super().__init__(self._call_and_note, self._unchecked)
         self.tensors: dict[Tensor, Any] = {}
         self.sequences: dict[str, Any] = {}
         self._path = path
@@ -186,6 +187,8 @@ class _Explorer(GraphRun):
 
         flat = keras.tree.flatten(outputs)
         match type(layer).__name__:
+            case _ if name in self._unchecked:
+                self._note_unchecked(name, flat)
             case "Bidirectional":
                 self._note_bidirectional(name, layer, flat, Arguments.of(layer, args, kwargs))
             case "TimeDistributed":
@@ -232,6 +235,20 @@ class _Explorer(GraphRun):
         middle = len(states) // 2
         for half, half_name, own in zip(halves, names, (states[:middle], states[middle:]), strict=True):
             self._note_cells(half_name, half, own, arguments.half(first=half is halves[0]))
+
+    # Each output by a name of its own, with its mask: where it has none, one in which every step counts.
+    def _note_unchecked(self, name: str, outputs: list[Any]) -> None:
+        import keras
+
+        for index, output in enumerate(outputs):
+            own = f"{name}:{index}" if index else name
+            self.tensors[Tensor(own)] = output
+            if f"{own}/mask" in self._unchecked:
+                mask = getattr(output, "_keras_mask", None)
+                first = output[(..., *(0 for _ in output.shape[2:]))]  # (N, T)
+                self.tensors[Tensor(f"{own}/mask")] = (
+                    keras.ops.equal(keras.ops.zeros_like(first), 0) if mask is None else mask
+                )
 
     def _note_time_distributed(self, name: str, layer: Any, output: Any, arguments: Arguments) -> None:
         self.tensors[Tensor(name)] = output

@@ -10,7 +10,7 @@ import inspect
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -56,9 +56,11 @@ class GraphRun(contextlib.ExitStack):
     `wrapper/layer` inside a wrapper.
     """
 
-    def __init__(self, call: CallLayer) -> None:
+    def __init__(self, call: CallLayer, whole: Container[str] = ()) -> None:
+        """Run layer by layer, but for the models whose names are among `whole`."""
         super().__init__()
         self._call_layer = call
+        self._whole = whole
         self._uses: Counter[str] = Counter()
 
     def run(self, model: Any, inputs: Any, prefix: str = "") -> Any:
@@ -80,7 +82,7 @@ class GraphRun(contextlib.ExitStack):
         self._uses[name] += 1
         if self._uses[name] > 1:
             name = f"{name}@{self._uses[name]}"
-        if hasattr(operation, "layers"):
+        if hasattr(operation, "layers") and name not in self._whole:
             return self.nested(name, operation, args[0], kwargs.get("mask"))
         # Keras keeps a record of every call of a layer, and describes a model by it.
         self.callback(operator.delitem, operation._inbound_nodes, slice(len(operation._inbound_nodes), None))

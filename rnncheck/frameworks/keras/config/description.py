@@ -31,6 +31,8 @@ class Object:
     options: Mapping[str, Any]  # those that change a number; none for a model
     precision: str  # what it computes in; empty for a model
     parts: tuple[Object, ...] = ()  # a model's layers, an RNN's cell, a Bidirectional's two halves
+    lenient: bool = False  # whether layers that are not replayed are read too
+    refusal: UnsupportedError | None = None  # why it is not replayed; None if it is
 
     def unsupported(self, said: str) -> UnsupportedError:
         """Return the refusal of what rnncheck does not replay."""
@@ -48,6 +50,8 @@ class Object:
     @property
     def weights(self) -> list[Weight]:
         """The weights that it has with its options."""
+        if self.refusal:
+            return []
         return [w for w in self.entry.weights if all(self.options[name] == value for name, value in w.when.items())]
 
     @property
@@ -61,12 +65,13 @@ class Object:
     def owners(self) -> Iterator[Owner]:
         """Every object in it that has weights, in order."""
         for each in self.everything:
-            if weights := each.weights:
+            if (weights := each.weights) or each.refusal:
                 yield Owner(
                     names=tuple(weight.name for weight in weights),
                     trainable=tuple(weight.trainable and each.trainable for weight in weights),
-                    path=each.weights_path,
+                    path=each.path if each.refusal else each.weights_path,
                     layer=each.root,
+                    unchecked=each.refusal is not None,
                 )
 
     @property
@@ -75,14 +80,14 @@ class Object:
         return (*self.path, "cell") if self.entry.role == "recurrent" else self.path
 
 
-def read_model(description: Config) -> Object:
-    """Read the description of a whole model in the form of Keras 3."""
+def read_model(description: Config, *, lenient: bool = False) -> Object:
+    """Read the description of a whole model in the form of Keras 3; see `Object.lenient`."""
     kind, config = _class(description), config_of(description)
     name = str(config.get("name", kind))
     if "layers" not in config or (kind != "Sequential" and "input_layers" not in config):
         raise not_built(name, kind)
     trainable = config.get("trainable") is not False
-    model = Object(name, kind, MODELS["Functional"], config, (), "", trainable, options={}, precision="")
+    model = Object(name, kind, MODELS["Functional"], config, (), "", trainable, {}, precision="", lenient=lenient)
     return replace(model, parts=tuple(_members(model, config["layers"], "layers")))
 
 
@@ -134,7 +139,19 @@ def _members(model: Object, descriptions: Sequence[Config], container: str) -> I
     layers = [d for d in descriptions if container == "cells" or not is_operation(d)]
     for description, step in zip(layers, container_names([_class(d) for d in layers]), strict=True):
         if _class(description) != "InputLayer":
-            yield _part(model, description, container, step)
+            try:
+                yield _part(model, description, container, step)
+            except UnsupportedError as refusal:
+                if container == "cells" or not model.lenient:
+                    raise
+                yield _refused(model, description, refusal, container, step)
+
+
+# A layer that is not replayed. One of another package may make masks, as Masking does.
+def _refused(model: Object, description: Config, refusal: UnsupportedError, *steps: str) -> Object:
+    kind, name, path = _class(description), name_of(description), (*model.path, *steps)
+    entry = ENTRIES.get(kind, Entry()) if is_of_keras(description) else Entry(masks="values")
+    return Object(name, kind, entry, {}, path, model.root or name, True, {}, precision="", refusal=refusal)
 
 
 def _part(parent: Object, description: Config, *steps: str) -> Object:
@@ -156,6 +173,7 @@ def _part(parent: Object, description: Config, *steps: str) -> Object:
         trainable=parent.trainable and config.get("trainable") is not False,
         options=read_options(name, kind, entry, config),
         precision=read_precision(name, config.get("dtype")) if kind in ENTRIES else "",
+        lenient=parent.lenient,
     )
     return replace(found, parts=tuple(_parts(found)))
 
@@ -193,10 +211,10 @@ def _halves(found: Object) -> Iterator[Object]:
 
 
 def not_replayed(name: str, kind: str) -> UnsupportedError:
-    """Return the refusal of a layer class, with the list of those that are replayed."""
+    """Return the refusal of a layer class."""
     return UnsupportedError(
-        f"layer {name!r}: {kind} is not a layer that rnncheck replays. Supported: {', '.join(sorted(ENTRIES))}; "
-        'see "What is checked" in the README.'
+        f'layer {name!r}: {kind} is not a layer that rnncheck replays; expected one of those under "What is checked" '
+        "in the README, or --unchecked allow to check the other layers."
     )
 
 

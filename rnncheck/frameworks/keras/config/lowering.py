@@ -15,7 +15,7 @@ from rnncheck.frameworks.keras.config.entries import ENTRIES, NO_FLAGS
 from rnncheck.frameworks.keras.config.functional import operation, read_graph
 from rnncheck.frameworks.keras.config.implicit_masks import AnyMask, Mask
 from rnncheck.frameworks.keras.config.values import constant
-from rnncheck.network import Layer, Tensor
+from rnncheck.network import UNCHECKED, Layer, Tensor
 
 # The layer that does what a merge_mode of Bidirectional says.
 _MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "concat": "Concatenate"}
@@ -30,10 +30,12 @@ class Lowering:
     """Collects lowered layers, in an order in which each comes after what it reads."""
 
     keras2: bool  # whether masks go where Keras 2 would hand them
+    lenient: bool = False  # whether the output of a layer that is not replayed is taken as it is observed
     # Each still lacks its weights, which the object beside it has; None where it has none.
     layers: list[tuple[Layer, Object | None]] = field(default_factory=list)
     _masks: dict[str, Tensor] = field(default_factory=dict)  # those that are computed already
     _stateful: set[tuple[str, ...]] = field(default_factory=set)  # the paths of stateful objects that are in use
+    _distributed: int = 0  # how many TimeDistributed are around what is being lowered
 
     def run_model(self, model: Object, inputs: Sequence[Value], prefix: str = "") -> list[Value]:
         """Lower the layers of a model, the whole one or one inside it; return its outputs."""
@@ -58,21 +60,61 @@ class Lowering:
                 raise InputError(f"model {model.name!r}: {said}.")
             return outputs[of.index]
 
+        # How many outputs of each call are read.
+        ends = [*leaves([list(call) for call in nodes.values()]), *end]
+        count = {each.call: 1 for each in ends}
+        for each in ends:
+            count[each.call] = max(count[each.call], each.index + 1)
         described = {name_of(each): each for each in model.config["layers"]}
         parts = {part.name: part for part in model.parts}
         for (name, number), written in nodes.items():
             lowered = f"{prefix}{name}{f'@{number + 1}' if number else ''}"
             call = Call(*calls.mapped(written, value))
             if not is_operation(described[name]):
-                known[name, number] = self._run(parts[name], lowered, call)
+                known[name, number] = self._run(parts[name], lowered, call, count.get((name, number), 1))
             elif described[name]["class_name"] == "ConvertToTensor":
                 known[name, number] = list(leaves(call.args, Value))
             else:
-                known[name, number] = [Value(self._add(operation(lowered, described[name], written, call)))]
+                try:
+                    known[name, number] = [Value(self._add(operation(lowered, described[name], written, call)))]
+                except UnsupportedError:
+                    if not self.lenient or self._distributed:
+                        raise
+                    own = described[name]["class_name"]
+                    known[name, number] = self._as_observed(lowered, own, call, count.get((name, number), 1))
         return list(map(value, end))
 
     # One call of a layer or nested model, in which every tensor is a `Value`.
-    def _run(self, found: Object, name: str, call: Call) -> list[Value]:
+    def _run(self, found: Object, name: str, call: Call, outputs: int = 1) -> list[Value]:
+        layers, masks_known = len(self.layers), len(self._masks)
+        try:
+            return self._lowered(found, name, call)
+        except UnsupportedError:
+            # What is inside TimeDistributed is not observed sample by sample: the wrapper is taken whole.
+            if not self.lenient or self._distributed:
+                raise
+        del self.layers[layers:]
+        while len(self._masks) > masks_known:
+            self._masks.popitem()
+        return self._as_observed(name, found.kind, call, outputs, makes_mask=found.entry.masks in {"zeros", "values"})
+
+    # The outputs of a layer that is not replayed, each with the mask that it may have.
+    def _as_observed(
+        self, name: str, kind: str, call: Call, outputs: int, *, makes_mask: bool = False
+    ) -> list[Value]:
+        inputs = list(leaves([list(call.args), dict(call.kwargs)], Value))
+        masked = makes_mask or any(value.mask is not None for value in inputs)
+        values = []
+        for k in range(outputs):
+            own = f"{name}:{k}" if k else name
+            tensors = tuple(value.tensor for value in inputs)
+            tensor = self._add(Layer(own, UNCHECKED, tensors, {} if k else {"class": kind}))
+            values.append(Value(tensor, Mask(f"{own}/mask", UNCHECKED, ()) if masked else None))
+        return values
+
+    def _lowered(self, found: Object, name: str, call: Call) -> list[Value]:
+        if found.refusal:
+            raise found.refusal
         given = calls.bind(found, call, keras2=self.keras2)
         match found.entry.role:
             case "model":
@@ -89,7 +131,7 @@ class Lowering:
     def _add(self, layer: Layer, owner: Object | None = None) -> Tensor:
         if len(self.layers) == _MOST_LAYERS:
             said = f"got more than {_MOST_LAYERS:,} layers once nested models are written out; expected fewer"
-            raise UnsupportedError(f"model: {said}. A description of a few lines may stand for any number.")
+            raise InputError(f"model: {said}. A description of a few lines may stand for any number.")
         self.layers.append((layer, owner))
         return Tensor(layer.name)
 
@@ -261,7 +303,11 @@ class Lowering:
         folded = fold("fold", x.tensor)
         mask = self._explicit(first_mask(given.mask)) if inner.is_model or _reads_mask(inner) else None
         folded_mask = None if mask is None else fold("fold_mask", mask)
-        outputs = self._run(inner, f"{name}/{inner.name}", Call((Value(folded, folded_mask),), {}))
+        self._distributed += 1
+        try:
+            outputs = self._run(inner, f"{name}/{inner.name}", Call((Value(folded, folded_mask),), {}))
+        finally:
+            self._distributed -= 1
         if len(outputs) != 1:
             raise found.unsupported(f"{inner.kind} inside it returns {len(outputs)} tensors; expected one.")
         layer = Layer(name, "UnfoldTime", (outputs[0].tensor, x.tensor), dtype=found.precision)

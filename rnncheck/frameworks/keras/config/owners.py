@@ -21,6 +21,9 @@ class Owner:
     # or "cells", the name that `container_names` gives it.
     path: tuple[str, ...]
     layer: str  # the name of the model's own layer that it belongs to
+    unchecked: bool = (
+        False  # whether all weights at its path and below belong to it, whatever they are; none are read
+    )
 
 
 class WeightStore(Protocol):

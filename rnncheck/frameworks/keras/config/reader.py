@@ -19,8 +19,10 @@ from rnncheck.frameworks.keras.config.values import plain, read_precision
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
 
 
-def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) -> Network:
+def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str, *, lenient: bool = False) -> Network:
     """Read a model from what `keras.saving.serialize_keras_object(model)` gives, or a model file holds.
+
+    If it is `lenient`, a layer that is not replayed becomes one of the kind `UNCHECKED`.
 
     Raises:
         UnsupportedError: it has a layer, an option or a structure that rnncheck does not replay.
@@ -28,9 +30,9 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str) ->
     """
     try:
         keras2 = is_keras2(config, keras_version)
-        model = read_model(upgraded(config) if keras2 else config)
+        model = read_model(upgraded(config) if keras2 else config, lenient=lenient)
         specs = _input_specs(model)
-        lowering = Lowering(keras2)
+        lowering = Lowering(keras2, lenient)
         outputs = lowering.run_model(model, [Value(Tensor(spec.name)) for spec in specs])
     # A damaged description may have anything anywhere.
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:

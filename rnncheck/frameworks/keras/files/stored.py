@@ -55,9 +55,12 @@ class ArchiveWeights:
             groups = dict(_groups_with_weights(file))
             paths = {key: path for path, key in self._keys(groups).items()}
             weights: list[Mapping[str, Array]] = [
-                _own_weights(file, groups.get(paths.get(keys[owner.path], ())), owner) for owner in owners
+                {} if owner.unchecked else _own_weights(file, groups.get(paths.get(keys[owner.path], ())), owner)
+                for owner in owners
             ]
-            for path in sorted(set(groups) - {paths[key] for key in keys.values()}):
+            unchecked = [keys[owner.path] for owner in owners if owner.unchecked]
+            taken = {key for key in paths if any(key[: len(own)] == own for own in unchecked)} | set(keys.values())
+            for path in sorted(paths[key] for key in paths.keys() - taken):
                 raise _leftover("/".join(path) or "model", len(file.members(groups[path])))
         return weights
 
@@ -87,11 +90,18 @@ class LegacyWeights:
                 slots.setdefault(owner.layer, []).append((trainable, k, name))
         weights: list[dict[str, Array]] = [{} for _ in owners]
         seen: dict[str, Array] = {}
+        unchecked = {owner.layer for owner in owners if owner.unchecked}
         # In the file's order, for a shared weight is told by an earlier layer that has it; then what the file lacks.
         for layer in dict.fromkeys([*lists, *slots]):
             own = sorted(slots.get(layer, []), key=itemgetter(0), reverse=True)  # the trainable ones first
             names = [name for *_, name in own]
             arrays = _without_shared(lists.get(layer, {}), len(names), seen)
+            if layer in unchecked and not names:
+                continue
+            if layer in unchecked and len(arrays) != len(names):
+                said = "the file has the weights of a layer in it that is not checked among all others"
+                todo = "Save the model as a .keras file, which keeps them apart."
+                raise InputError(f"layer {layer!r}: {said}; expected none there. {todo}")
             if len(arrays) != len(names):
                 where = f"layer {layer!r}"
                 raise _wrong_count(layer, len(arrays), names) if names else _leftover(where, len(arrays))
