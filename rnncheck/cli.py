@@ -25,7 +25,7 @@ from rnncheck.frameworks.keras.session import configured_backend, load_keras
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, file_job, how_to_run
 from rnncheck.jobs.judge import judge_files, run_and_judge
-from rnncheck.report.console import accept_any_output, print_result, silence_stdout, with_progress
+from rnncheck.report.console import accept_any_output, print_result, silence_stdout, tell, telling, with_progress
 from rnncheck.report.entry import MOST_DIAGNOSED, count_cases
 from rnncheck.report.files import check_writable, write_csv, write_json
 from rnncheck.report.report import Report
@@ -101,7 +101,9 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
         _check_targets(json_path, csv_path, [value for value in given.values() if isinstance(value, Path)])
         # Reasons take a while to find: JSON has all of them, a console the first few, CSV none.
         most = None if json_path is not None else 0 if quiet else MOST_DIAGNOSED
-        report = command(tolerance=tolerance, most_diagnosed=most, **given)
+        with telling(quiet=quiet):
+            tell("reading files")
+            report = command(tolerance=tolerance, most_diagnosed=most, **given)
         if json_path is not None and not report.interrupted:
             write_json(report, json_path)
         if csv_path is not None and not report.interrupted:
@@ -309,7 +311,9 @@ def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet:
     faults = named_faults(names)
     if json_path is not None:
         check_writable(json_path)
-    load_keras()
+    with telling(quiet=quiet):
+        tell("loading Keras")
+        load_keras()
     found = self_test(faults, seed, with_progress)
     if json_path is not None:
         write_json(found.to_dict(environment()), json_path)

@@ -1,5 +1,6 @@
 """The command line, as a user meets it: what it prints, where, what it writes and how it ends."""
 
+import contextlib
 import csv
 import json
 import os
@@ -23,7 +24,7 @@ from rnncheck import cli
 from rnncheck.cases.grid import default_grid
 from rnncheck.cases.memory import readable_bytes
 from rnncheck.frameworks.keras import session
-from rnncheck.report.console import with_progress
+from rnncheck.report.console import tell, telling, with_progress
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 SMALL = ("-N", "2", "-T", "5", "-D", "3", "-M", "4", "-K", "1")
@@ -547,6 +548,66 @@ def test_progress_moves_with_each_item_and_needs_no_thread(monkeypatch):
     os.close(ours)
 
     assert threads == {before}
+
+
+@contextlib.contextmanager
+def on_a_terminal(monkeypatch, seconds=0.0):
+    """Make stderr a terminal, on which a run says so soon what it does; yield a list that gets what was shown."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("rnncheck.report.console._PATIENCE", seconds)
+    if not seconds:
+        monkeypatch.setattr(threading, "Timer", AtOnce)
+    ours, theirs = pty.openpty()
+    shown = []
+    with open(theirs, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr(sys, "stderr", terminal)
+        yield shown
+        terminal.write("the end")
+        terminal.flush()
+        shown.append(until(rb"the end", ours, 60).decode().removesuffix("the end"))
+    os.close(ours)
+
+
+class AtOnce(threading.Timer):
+    """A timer that does not wait for its thread."""
+
+    def start(self):
+        self.function()
+
+
+CLEARED = "\r\x1b[2K"
+PHASES = (
+    "reading files", "loading Keras", "loading the model in Keras", "tracing and running the model in Keras",
+    "checking every number", "looking for reasons",
+)  # fmt: skip
+
+
+def test_run_that_takes_long_says_what_it_does(monkeypatch):
+    with on_a_terminal(monkeypatch) as shown, pytest.raises(SystemExit) as ended:
+        cli.cli(["verify", str(FIXTURES / "sine.keras")], standalone_mode=False)
+
+    assert ended.value.code == 0
+    # The line is empty before and afterwards.
+    assert shown == [CLEARED + "".join(CLEARED + phase for phase in (*PHASES, ""))]
+
+
+@pytest.mark.parametrize(("words", "seconds"), [(["--quiet"], 0.0), ([], 60.0)], ids=["quiet", "soon_done"])
+def test_run_that_is_quiet_or_soon_done_says_nothing(monkeypatch, words, seconds):
+    with on_a_terminal(monkeypatch, seconds) as shown, pytest.raises(SystemExit):
+        cli.cli([*map(str, COMPARE[1:]), *words], standalone_mode=False)
+
+    assert shown == [""]
+
+
+def test_line_that_says_what_is_done_gives_way_to_the_bar(monkeypatch):
+    with on_a_terminal(monkeypatch) as shown, telling(quiet=False):
+        tell("first")
+        assert list(with_progress([1, 2])) == [1, 2]
+        tell("second")
+
+    assert shown[0].startswith(f"{CLEARED}{CLEARED}first{CLEARED}\x1b[?25l")
+    assert "100%" in shown[0]
+    assert "second" not in shown[0]
 
 
 # --- trouble with stdout and with Keras ---

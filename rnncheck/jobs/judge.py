@@ -30,7 +30,7 @@ from rnncheck.jobs.job import DEFAULT_PATHS, Job
 from rnncheck.jobs.perform import Run, perform
 from rnncheck.jobs.processes import Answer, run_in_processes
 from rnncheck.network import Network, Recording
-from rnncheck.report.console import with_progress
+from rnncheck.report.console import tell, with_progress
 from rnncheck.report.entry import Difference, Entry
 from rnncheck.report.report import Report
 
@@ -73,6 +73,7 @@ def _runs(jobs: Sequence[Job], backends: Sequence[str]) -> Generator[dict[str, A
     """Yield what became of each job on each backend: few jobs run in this process, many in several."""
     processes = min(_MOST_PROCESSES, os.cpu_count() or 1) if len(jobs) > _FEW else 1
     require_keras(backends)
+    tell("loading Keras")
     if backends or processes > 1:
         # Each backend has one process: the backends already run side by side.
         yield from run_in_processes(jobs, backends or ("",), 1 if backends else processes)
@@ -186,6 +187,7 @@ def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> tuple[tuple[Row,
     # A path may multiply in another format than the layers name, such as TF32 on a GPU.
     precision = job.precision or ("" if recorded else PATHS[run.path].format)
     unchanged, network = network, in_format(network, precision) if precision else network
+    tell("checking every number")
     rows, notes = check(network, recordings, job.tolerance, run.related)
     notes = (*said, *notes)
     if not rows:
@@ -196,6 +198,7 @@ def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> tuple[tuple[Row,
     if verdict is Verdict.MISMATCH and not diagnosed:
         return rows, notes, Reasons()
     asked = recorded or verdict is Verdict.MISMATCH
+    tell("looking for reasons")
     reasons = explain(
         network,
         recordings,

@@ -13,6 +13,7 @@ from rnncheck.frameworks.keras.session import quiet_framework
 from rnncheck.frameworks.sources import Calls
 from rnncheck.jobs.job import Job
 from rnncheck.network import Network, Recording
+from rnncheck.report.console import tell
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class Run:
 
 def perform(job: Job) -> tuple[Run, ...]:
     """Run a job in this process, on each of its paths; an exception of the framework becomes an error of the run."""
+    tell("loading the model in Keras")
     try:
         with quiet_framework(), job.subject.in_keras(job.calls) as (model, network, calls):
             return tuple(_on_path(path, model, network, calls, job.relations) for path in job.paths)
@@ -41,6 +43,7 @@ def perform(job: Job) -> tuple[Run, ...]:
 def _on_path(path: str, model: Any, network: Network, calls: Calls, relations: Sequence[str]) -> Run:
     from rnncheck.frameworks.keras.run import running
 
+    tell("tracing and running the model in Keras")
     try:
         with running(model, network, calls, PATHS[path]) as runner:
             recordings = runner.record(calls)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +16,77 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _Item = TypeVar("_Item")
+
+
+# Seconds after which a run says what it is doing.
+_PATIENCE = 1.0
+
+
+class _Line:
+    """A line on a terminal that says what is being done, once a run takes long."""
+
+    def __init__(self) -> None:
+        # A descriptor of its own: while Keras starts, stderr's is held back.
+        self._terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
+        self._lock, self._text, self._late = threading.Lock(), "", False
+        self._timer = threading.Timer(_PATIENCE, self._begin)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def tell(self, text: str) -> None:
+        with self._lock:
+            self._text = text
+            if self._late:
+                self._draw(text)
+
+    def close(self) -> None:
+        self._timer.cancel()
+        with self._lock:
+            if self._late:
+                self._draw("")
+            self._terminal.close()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if not self._terminal.closed:
+                self._late = True
+                self._draw(self._text)
+
+    def _draw(self, text: str) -> None:
+        from rich.console import Console
+        from rich.control import Control
+        from rich.segment import ControlType
+
+        console = Console(file=self._terminal, force_jupyter=False)
+        if not console.is_dumb_terminal:
+            console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+            console.print(text, end="", no_wrap=True, crop=True)
+            self._terminal.flush()
+
+
+_lines: list[_Line] = []  # the one that is shown, if any
+
+
+@contextlib.contextmanager
+def telling(*, quiet: bool) -> Iterator[None]:
+    """Show what is being done on stderr if that is a terminal, unless it is quiet; leave nothing there."""
+    if not quiet and sys.stderr.isatty():
+        _lines.append(_Line())
+    try:
+        yield
+    finally:
+        _stop_telling()
+
+
+def tell(text: str) -> None:
+    """Say what is being done from here on, where `telling` shows it."""
+    for line in _lines:
+        line.tell(text)
+
+
+def _stop_telling() -> None:
+    while _lines:
+        _lines.pop().close()
 
 
 def with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) -> Iterator[_Item]:
@@ -25,6 +98,7 @@ def with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) 
     from rich.console import Console
     from rich.progress import track
 
+    _stop_telling()  # the bar takes its place
     # Drawn from here after each item: threads of the bar could wait for the terminal when an interrupt joins them.
     console = Console(stderr=True, force_jupyter=False)
     yield from track(results, "checking", len(items), auto_refresh=False, console=console, transient=True)
