@@ -275,7 +275,8 @@ def compare(
 @cli.command()
 @click.argument("model", type=_FILE)
 @_ARCHITECTURE
-def show(model: Path, architecture: Path | None) -> None:
+@_UNCHECKED
+def show(model: Path, architecture: Path | None, unchecked: str) -> None:
     """Show what MODEL is made of, and the equations that will be checked.
 
     MODEL is a .keras or .h5 file. It is read without Keras, and nothing in it is executed.
@@ -284,7 +285,7 @@ def show(model: Path, architecture: Path | None) -> None:
     from rnncheck.frameworks.sources import open_network
     from rnncheck.report.network_table import print_network
 
-    file, network = open_network(model, architecture)
+    file, network = open_network(model, architecture, lenient=unchecked == "allow")
     title = f"{model.name}, written by Keras {file.keras_version or 'of an unknown version'}"
     print_result(lambda console: print_network(network, console, title, keras_defaults))
 

@@ -754,7 +754,7 @@ def test_temporary_folder_that_is_missing_is_an_error_in_words(rnncheck_command,
 
 
 def test_mistake_of_rnncheck_is_no_mismatch(monkeypatch, rnncheck_command):
-    def fail(*_):
+    def fail(*_, **__):
         raise ZeroDivisionError
 
     monkeypatch.setattr("rnncheck.frameworks.sources.open_network", fail)

@@ -410,7 +410,11 @@ def test_unknown_layer_is_refused_by_its_name(layer, kind):
 def test_operation_between_layers_is_refused():
     message = refusal(functional(lambda x: layers.Dense(3)(x) + 1.0))
 
-    assert re.match(r"layer 'add(_\d+)?': Add is not a layer that rnncheck replays\.", message)
+    assert re.fullmatch(
+        r"layer 'add(_\d+)?': Add is an operation between layers that rnncheck does not replay; expected the layer "
+        r"that does the same, or --unchecked allow to check the other layers\.",
+        message,
+    )
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,18 @@ def test_file_with_a_layer_of_keras_that_is_not_replayed(rnncheck_command, tmp_p
     assert [row["layer"] for row in entry["rows"]] == ["lstm", "head", "head"]
 
 
+def test_show_lists_an_unchecked_layer_without_equations(rnncheck_command, tmp_path):
+    with_attention(tmp_path / "a.keras")
+
+    done = rnncheck_command("show", tmp_path / "a.keras", "--unchecked", "allow")
+
+    assert (done.code, done.err) == (0, "")
+    (line,) = (each for each in done.out.splitlines() if each.startswith("mha"))
+    assert line.split() == ["mha", "Unchecked", "?", "0", "x,", "x", "class=MultiHeadAttention"]
+    assert "\nLSTM\n" in done.out
+    assert "\nUnchecked\n" not in done.out
+
+
 def test_file_with_a_registered_layer_on_several_paths(tmp_path):
     path = tmp_path / "a.keras"
     functional(nested).save(path)

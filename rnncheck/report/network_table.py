@@ -16,7 +16,7 @@ from rich.text import Text
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import HELPERS, LAYERS
 from rnncheck.equations.shapes import shapes
-from rnncheck.network import Layer, Network
+from rnncheck.network import UNCHECKED, Layer, Network
 from rnncheck.report.tables import new_table, shown
 
 # Two values of N and of T: how an axis grows with them tells what it is. T has many divisors, because of strides.
@@ -30,7 +30,8 @@ def print_network(network: Network, console: Console, title: str, defaults: Defa
     console.print(shown(title, "bold"))
     console.print(_layers_table(network, defaults))
     console.print(shown(f"{network.parameters:,} parameters; outputs: {', '.join(map(str, network.outputs))}"))
-    for kind in dict.fromkeys(layer.kind for layer in network.layers if layer.kind not in HELPERS):
+    without = {*HELPERS, UNCHECKED}
+    for kind in dict.fromkeys(layer.kind for layer in network.layers if layer.kind not in without):
         console.print(Text(f"\n{kind}", "bold"))
         for line in equations(kind):
             console.print(Padding(Text(line), (0, 0, 0, 2), expand=False))

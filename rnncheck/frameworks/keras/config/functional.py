@@ -67,8 +67,8 @@ def operation(lowered: str, description: Config, written: Call, call: Call) -> L
     where = f"layer {name_of(description)!r}"
     if kind not in OPERATIONS:
         raise UnsupportedError(
-            f"{where}: {kind} is not a layer that rnncheck replays. It is an operation between layers; expected only "
-            f"those of masks: {', '.join(sorted(OPERATIONS))}. Use the layer that does the same."
+            f"{where}: {kind} is an operation between layers that rnncheck does not replay; expected the layer that "
+            "does the same, or --unchecked allow to check the other layers."
         )
     for option, accepted in OPERATIONS[kind].items():
         value = config.get(option, accepted)
