@@ -326,6 +326,10 @@ BAD = {
         lambda given: {"mha": given[:2]},
         "states of 'mha': got shape (2, 6, 3) and dtype float32; expected 4 samples of real numbers, (N, ...).",
     ),
+    "words": (
+        lambda given: {"mha": ["a", "b"]},
+        "states of 'mha': got shape (2,) and dtype <U1; expected 4 samples of real numbers, (N, ...).",
+    ),
     "digits": (
         lambda given: {"mha": np.round(given, 4)},
         (

@@ -72,10 +72,11 @@ def _apart(network: Network, n: int, given: Any) -> tuple[Any, dict[str, Array]]
         )
     shown = {}
     for name in names:
-        array, stored = stored_numbers(np.asarray(given[name]))
+        array = np.asarray(given[name])
         if array.ndim < 1 or len(array) != n or array.dtype.kind not in "biuf":
             expected = f"expected {n} samples of real numbers, (N, ...)"
             raise InputError(f"states of {name!r}: got shape {array.shape} and dtype {array.dtype}; {expected}.")
+        array, stored = stored_numbers(array)
         if stored and stored.base == 10 and not (array == np.rint(array)).all():
             expected = "expected all digits, since what follows starts from these numbers"
             raise InputError(f"states of {name!r}: got {stored}; {expected}. Write %.9g, or .npz.")
