@@ -32,6 +32,7 @@ def test_added_layer_matches_keras():
     before = """
         from rnncheck.equations.moves import X, layer, move
         from rnncheck.frameworks.keras.config.entries import ENTRIES, Entry
+        from rnncheck.frameworks.keras.config.values import FORMS, is_count
     """
     after = """
         import keras

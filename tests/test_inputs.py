@@ -200,10 +200,11 @@ def test_second_array_is_checked_like_the_first(x):
     )
 
 
+SQUARE = {"kernel": np.ones((3, 2)), "recurrent_kernel": np.ones((2, 2))}
 STATEFUL = Network(
     "stateful",
     (InputSpec("x", (4, 3), "float32", samples=2),),
-    (Layer("rnn", "SimpleRNN", (Tensor("x"),), {"stateful": True}),),
+    (Layer("rnn", "SimpleRNN", (Tensor("x"),), {"stateful": True, "return_sequences": False}, SQUARE),),
     (Tensor("rnn"),),
 )
 

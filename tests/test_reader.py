@@ -1022,7 +1022,7 @@ def test_mask_of_outer_steps_does_not_fit_a_recurrent_layer_inside_time_distribu
         rehearse(extract(model))
 
     assert str(refused.value) == (
-        "layer 'a/b': got shapes that do not fit together (a mask of shape (4,) for (N, T) = (4, 5)); expected ones "
+        "layer 'a/b': got shapes that do not fit together (a mask of shape (8,) for (N, T) = (8, 5)); expected ones "
         "that do."
     )
 

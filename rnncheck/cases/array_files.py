@@ -20,15 +20,13 @@ from typing import IO, Any
 import numpy as np
 
 from rnncheck.cases.inputs import in_letters
+from rnncheck.cases.memory import MEMORY, most_unpacked
 from rnncheck.errors import InputError
 from rnncheck.network import Array, InputSpec
 
 # The kinds of files that are read, for messages and help.
 FILES = ".npy, .npz, .csv or .json"
 _ADVICE = "Write it with numpy.save, numpy.savez, numpy.savetxt(..., delimiter=',') or as JSON."
-
-# The most bytes that a .json file, or one array of an archive, may have: a small archive can unpack to any size.
-_LARGEST = 2**32
 
 # What the readers of these formats raise at files that are damaged, encrypted or made up.
 _UNREADABLE = (
@@ -77,14 +75,19 @@ def _read(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
 
 def _read_npz(path: Path, noun: str) -> dict[str, Array]:
     with zipfile.ZipFile(path) as archive:
+        # A small archive can unpack to any size.
+        declared, most = sum(member.file_size for member in archive.infolist()), most_unpacked(path.stat().st_size)
+        if declared > most:
+            raise InputError(
+                f"{path}: got {declared} bytes of arrays; expected at most {most}, for a file of its size. Save them "
+                "without compression: numpy.savez."
+            )
         arrays = {}
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
             with archive.open(member) as file:
                 # Read as much as was declared and one byte, so that a false size is seen and costs nothing.
-                content = file.read(min(member.file_size, _LARGEST) + 1)
-            if len(content) > _LARGEST:
-                raise InputError(f"{path}: array {name!r}: got more than {_LARGEST} bytes; expected a smaller array.")
+                content = file.read(member.file_size + 1)
             if len(content) != member.file_size:
                 raise InputError(
                     f"{path}: array {name!r}: the archive declares {member.file_size} bytes, but {len(content)} "
@@ -135,8 +138,8 @@ def _by_name(arrays: Mapping[str, Array], specs: Sequence[InputSpec], noun: str)
 
 
 def _read_json(path: Path, specs: Sequence[InputSpec], noun: str) -> Any:
-    if path.stat().st_size > _LARGEST:
-        raise InputError(f"{path}: got more than {_LARGEST} bytes; expected a smaller file, such as .npz.")
+    if path.stat().st_size > MEMORY:
+        raise InputError(f"{path}: got more than {MEMORY} bytes; expected a smaller file, such as .npz.")
     document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=partial(_without_twins, path))
     if isinstance(document, dict):
         named = {name: _json_array(f"{path}: {name!r}", value) for name, value in document.items()}

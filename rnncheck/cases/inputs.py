@@ -12,6 +12,7 @@ import numpy as np
 
 from rnncheck.cases.memory import check_memory
 from rnncheck.equations.arithmetic import receiving
+from rnncheck.equations.shapes import check_fit
 from rnncheck.errors import InputError
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
 from rnncheck.rounding.precision import PRECISIONS
@@ -47,6 +48,7 @@ def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
             )
         _check_ids(network, spec, array)
     check_range(network, arrays)
+    check_fit(network, arrays)
     return arrays
 
 
@@ -210,7 +212,11 @@ def random_inputs(
     # They are drawn as float64, 8 bytes a number.
     needed = sum(8 * math.prod(shape) for shape in shapes)
     check_memory(f"random inputs: got {', '.join(map(str, shapes))}, which need", needed)
-    return tuple(_random_input(network, spec, shape, rng) for spec, shape in zip(network.inputs, shapes, strict=True))
+    arrays = tuple(
+        _random_input(network, spec, shape, rng) for spec, shape in zip(network.inputs, shapes, strict=True)
+    )
+    check_fit(network, arrays)
+    return arrays
 
 
 def _check_sizes(network: Network, samples: int | None, steps: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,19 +32,39 @@ def read_options(name: str, kind: str, entry: Entry, config: Mapping[str, Any]) 
         # Keras writes one number where all axes have the same, and Conv1D has one axis.
         if kind == "Conv1D" and option in {"kernel_size", "strides", "dilation_rate"} and isinstance(value, int):
             value = (value,)
-        fits, expected = _FORMS.get(option, (lambda _: True, ""))
-        if not fits(value):
-            raise InputError(f"layer {name!r}: got {option}={value!r}; expected {expected}.")
+        check_form(name, option, value)
         options[option] = value
     return options
+
+
+def check_form(name: str, option: str, value: Any) -> None:
+    """Refuse an option of a layer that has not the form that it has to have."""
+    fits, expected = FORMS[option]
+    if not fits(value):
+        raise InputError(f"layer {name!r}: got {option}={value!r}; expected {expected}.")
 
 
 # The most that an option may declare: units of a layer, and numbers in a window.
 _MOST_UNITS, _MOST_IN_WINDOW = 2**24, 2**20
 
+# What inputs and constants may be in.
+DTYPES = frozenset({
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "bfloat16", "float32", "float64",
+})  # fmt: skip
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is an integer from 1 up; a truth value is none."""
+    return _is_integer(value) and value > 0
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_UNITS
+    return is_count(value) and value <= _MOST_UNITS
 
 
 def _are_sizes(value: Any) -> bool:
@@ -51,7 +72,20 @@ def _are_sizes(value: Any) -> bool:
     return bool(sizes) and all(map(_is_size, sizes)) and math.prod(sizes) <= _MOST_IN_WINDOW
 
 
-_NUMBERS = ("epsilon", "alpha", "negative_slope", "mask_value")
+def _are_integers(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(_is_integer, value))
+
+
+def _are_axes(value: Any) -> bool:
+    return _is_integer(value) or (_are_integers(value) and bool(value))
+
+
+# NaN, infinities and integers that no float64 holds are not.
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+_NUMBERS = ("epsilon", "alpha", "negative_slope", "mask_value", "threshold")
 _FLAGS = (
     "use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask", "reset_after",
     "center", "scale", "keepdims", "mask_zero", "use_scale", "normalize", "rms_scaling",
@@ -60,14 +94,23 @@ _FLAGS = (
 _AN_INTEGER = f"a positive integer up to {_MOST_UNITS}"
 _INTEGERS = f"positive integers whose product is {_MOST_IN_WINDOW} at most"
 
-# What an option has to be; a damaged file may have something else, which would stop the replay.
-_FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+# What each option has to be; a damaged file may have something else, which would stop the replay.
+FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("units", "filters", "n", "groups", "input_dim", "output_dim"), (_is_size, _AN_INTEGER)),
     **dict.fromkeys(("kernel_size", "dilation_rate", "pool_size"), (_are_sizes, _INTEGERS)),
     "strides": (lambda value: value is None or _are_sizes(value), _INTEGERS),
-    "padding": (lambda value: value in {"valid", "same", "causal"}, "valid, same or causal"),
+    "padding": (lambda value: value in ("valid", "same", "causal"), "valid, same or causal"),
+    "score_mode": (lambda value: value in ("dot", "concat"), "dot or concat"),
+    "merge_mode": (lambda value: value is None or isinstance(value, str), "a word or None"),
+    **dict.fromkeys(("target_shape", "dims"), (_are_integers, "integers")),
+    **dict.fromkeys(("axis", "axes"), (_are_axes, "an integer or several")),
+    "shared_axes": (lambda value: value is None or _are_axes(value), "integers or None"),
+    "max_value": (lambda value: value is None or _is_number(value), "a finite number or None"),
     **dict.fromkeys(_FLAGS, (lambda value: isinstance(value, bool), "True or False")),
-    **dict.fromkeys(_NUMBERS, (lambda value: isinstance(value, int | float), "a number")),
+    **dict.fromkeys(_NUMBERS, (_is_number, "a finite number")),
+    **dict.fromkeys(("activation", "recurrent_activation"), (lambda value: isinstance(value, Activation), "one")),
+    "value": (lambda value: isinstance(value, bool) or _is_number(value), "a finite number"),  # of NotEqual
+    "dtype": (lambda value: isinstance(value, str) and value in DTYPES, "a format of numbers"),  # of Cast
 }
 
 
@@ -75,7 +118,10 @@ def plain(value: Any) -> Any:
     """Return a written value as plain data: lists as tuples, arrays as arrays, numbers as numbers."""
     kind = value.get("class_name") if isinstance(value, Mapping) else None
     if kind in {"__numpy__", "__tensor__"}:
-        array = np.asarray(value["config"]["value"], dtype=value["config"].get("dtype"))
+        dtype = value["config"].get("dtype")
+        if dtype is not None and dtype not in DTYPES:
+            raise InputError(f"model: got an array with dtype {dtype!r}; expected numbers.")
+        array = np.asarray(value["config"]["value"], dtype="float32" if dtype == "bfloat16" else dtype)
         return array.item() if array.ndim == 0 else array
     if kind in {"__tuple__", "TensorShape"}:
         value = value.get("items", value.get("config"))

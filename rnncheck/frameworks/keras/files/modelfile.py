@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rnncheck.cases.memory import MEMORY, most_unpacked
 from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config.owners import WeightStore
-from rnncheck.frameworks.keras.files.hdf5 import EXPANSION, MEMORY, Hdf5File, open_hdf5, reported_damage
+from rnncheck.frameworks.keras.files.hdf5 import EXPANSION, Hdf5File, open_hdf5, reported_damage
 from rnncheck.frameworks.keras.files.stored import ArchiveWeights, LegacyWeights
 
 # How the two kinds of files begin, the first with an entry or as an empty archive.
@@ -25,6 +26,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LFS = b"version https://git-lfs"
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _TEXT = 16 << 20  # bytes of JSON; a model of many thousand layers takes less
+_MEMBERS = 10_000  # of an archive; Keras writes three, and one for each vocabulary
 _ENCRYPTED = 1  # the flag of an entry in a zip archive
 _DEPTH = 200  # of nested objects and lists; a model takes about 10, and 6 more for each model inside a model
 _SAVE = "Save the whole model as a .keras file: model.save('model.keras')."
@@ -95,15 +97,14 @@ def _directory(path: Path) -> InputError:
 def _open_archive(path: Path) -> ModelFile:
     with _archive(path) as archive:
         _check_members(path, archive)
-        config = _parse(_read(path, archive, _CONFIG, _TEXT), f"{path}: {_CONFIG}")
+        config = parse_description(_read(path, archive, _CONFIG, _TEXT), f"{path}: {_CONFIG}")
         metadata = _parse(_read(path, archive, _METADATA, _TEXT), f"{path}: {_METADATA}")
-        _check_model(config, f"{path}: {_CONFIG}")
         version = _version(metadata.get("keras_version", ""), f"{path}: {_METADATA}")
         _member(path, archive, _WEIGHTS, MEMORY)
 
     def opener() -> AbstractContextManager[Hdf5File]:
         with _archive(path) as archive:
-            return open_hdf5(_read(path, archive, _WEIGHTS, MEMORY), f"{path}: {_WEIGHTS}")
+            return open_hdf5(_read(path, archive, _WEIGHTS, MEMORY), f"{path}: {_WEIGHTS}", _unpacked(path))
 
     with opener():
         return ModelFile(path, config, version, ArchiveWeights(opener, numbered_anew=version.startswith("2.")))
@@ -114,9 +115,18 @@ def _archive(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
 
 
-# No name in an archive leads out of it, and the model and its weights are there.
+def _unpacked(path: Path) -> int:
+    return most_unpacked(path.stat().st_size)
+
+
+# No name in an archive leads out of it, the model and its weights are there, and all of it is not too large.
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
     names = archive.namelist()
+    declared = sum(info.file_size for info in archive.infolist())
+    if len(names) > _MEMBERS or declared > _unpacked(path):
+        got = f"it holds {len(names)} members with {declared} bytes"
+        expected = f"at most {_MEMBERS} members and {_unpacked(path)} bytes, for a file of its size"
+        raise InputError(f"{path}: {got}; expected {expected}. It is damaged or made up: save the model again.")
     for name in names:
         parts = name.replace("\\", "/").split("/")
         if ".." in parts or not parts[0] or ":" in parts[0]:
@@ -158,7 +168,7 @@ def _open_legacy(path: Path) -> ModelFile:
             got = f"it has {path.stat().st_size} bytes"
             raise UnsupportedError(f"{path}: {got}; expected no more than {MEMORY}. {todo}")
         with reported_damage(str(path)):
-            return open_hdf5(path.read_bytes(), str(path))
+            return open_hdf5(path.read_bytes(), str(path), _unpacked(path))
 
     with opener() as file:
         text = file.attribute(file.root, "model_config")
@@ -172,9 +182,10 @@ def _open_legacy(path: Path) -> ModelFile:
         version = file.attribute(file.root, "keras_version")
         if version is None and (group := file.group(file.root, "model_weights")) is not None:
             version = file.attribute(group, "keras_version")
-    config = _parse(text, f"{path}: model_config")
-    _check_model(config, f"{path}: model_config")
-    return ModelFile(path, config, _version(version or "", f"{path}: keras_version"), LegacyWeights(opener))
+    config = parse_description(text, f"{path}: model_config")
+    return ModelFile(
+        path, config, _version("" if version is None else version, f"{path}: keras_version"), LegacyWeights(opener)
+    )
 
 
 def _parse(text: Any, where: str) -> Mapping[str, Any]:
@@ -200,8 +211,14 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, inner), default=0)
 
 
-# A description is one of a model, and of none that is quantised.
-def _check_model(config: Mapping[str, Any], where: str) -> None:
+def parse_description(text: Any, where: str) -> Mapping[str, Any]:
+    """Read the JSON that describes a model, of which messages say where it is.
+
+    Raises:
+        InputError: it is no JSON, nested too deeply, or describes no model.
+        UnsupportedError: the model is quantised.
+    """
+    config = _parse(text, where)
     if not isinstance(config.get("class_name"), str) or "config" not in config:
         raise InputError(f"{where}: it has no class_name and config; expected the description of a model. {_SAVE}")
     waiting: list[Any] = [config]  # every object and list in it, outer ones first
@@ -217,6 +234,7 @@ def _check_model(config: Mapping[str, Any], where: str) -> None:
             got = f"its weights are quantised ({policy.get('mode')}); expected floating-point numbers"
             todo = "rnncheck does not replay quantised layers: save the model before quantize()."
             raise UnsupportedError(f"layer {node.get('name')!r}: {got}. {todo}")
+    return config
 
 
 def _version(value: Any, where: str) -> str:
