@@ -22,6 +22,7 @@ from rnncheck.equations.formats import FORMATS
 from rnncheck.errors import InputError, RnncheckError, escaped
 from rnncheck.frameworks.keras.paths import PATHS
 from rnncheck.frameworks.keras.session import configured_backend, load_keras
+from rnncheck.interrupts import INTERRUPTED, interruptible
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, file_job, how_to_run
 from rnncheck.jobs.judge import judge_files, run_and_judge
@@ -30,9 +31,6 @@ from rnncheck.report.entry import MOST_DIAGNOSED, count_cases
 from rnncheck.report.files import check_writable, write_csv, write_json
 from rnncheck.report.report import Report
 from rnncheck.version import __version__
-
-# What shells report for a process that Ctrl-C ended: 128 and the number of SIGINT.
-INTERRUPTED = 130
 
 _FILE = click.Path(path_type=Path)
 
@@ -306,7 +304,8 @@ def main() -> None:
     # Without click's own handling, every mistake ends in the messages and codes below.
     stdout = sys.stdout
     try:
-        cli(prog_name="rnncheck", standalone_mode=False)
+        with interruptible():
+            cli(prog_name="rnncheck", standalone_mode=False)
     except SystemExit:
         # click replaced stdout if a reader of the help, such as `head`, has left.
         if sys.stdout is not stdout:

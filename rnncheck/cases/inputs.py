@@ -247,6 +247,6 @@ def _random_input(network: Network, spec: InputSpec, shape: tuple[int, ...], rng
     # The value by which a step says that it does not count.
     tests = (layer for layer in network.layers if layer.kind == "NotEqual" and layer.inputs == (Tensor(spec.name),))
     left_out = next((layer.options["value"] for layer in tests), None)
-    if left_out is not None and len(shape) >= 2:
+    if left_out is not None and len(shape) >= 2 and (floats or abs(left_out) < 2**62):
         values[~make_mask("mixed", shape[0], shape[1], rng)] = left_out
     return values

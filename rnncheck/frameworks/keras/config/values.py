@@ -108,7 +108,9 @@ FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_value": (lambda value: value is None or _is_number(value), "a finite number or None"),
     **dict.fromkeys(_FLAGS, (lambda value: isinstance(value, bool), "True or False")),
     **dict.fromkeys(_NUMBERS, (_is_number, "a finite number")),
-    **dict.fromkeys(("activation", "recurrent_activation"), (lambda value: isinstance(value, Activation), "one")),
+    **dict.fromkeys(
+        ("activation", "recurrent_activation"), (lambda value: isinstance(value, Activation), "an activation")
+    ),
     "value": (lambda value: isinstance(value, bool) or _is_number(value), "a finite number"),  # of NotEqual
     "dtype": (lambda value: isinstance(value, str) and value in DTYPES, "a format of numbers"),  # of Cast
 }
@@ -138,7 +140,7 @@ def constant(value: Any) -> Array | None:
 
 def read_activation(layer: str, value: Any) -> Activation:
     """Return an activation; one with parameters of its own, or of Keras 2, is described by an `Activation`."""
-    found = value if isinstance(value, Activation) else Activation(_activation_name(value))
+    found = value if isinstance(value, Activation) else Activation(activation_name(value))
     # No description that Keras writes may name a function of Keras 2: `upgrade` alone does.
     replayed = {**ACTIVATIONS, **KERAS2_ACTIVATIONS} if found is value else ACTIVATIONS
 
@@ -157,8 +159,8 @@ def read_activation(layer: str, value: Any) -> Activation:
     return found
 
 
-# Of a function or layer that is none of Keras', what it is called there.
-def _activation_name(value: Any) -> str:
+def activation_name(value: Any) -> str:
+    """Return the name of an activation as it is written, in a word or as an object."""
     if not isinstance(value, Mapping):
         return "linear" if value is None else str(ALIASES.get(value, value))
     if value.get("class_name") == "function":
@@ -166,15 +168,20 @@ def _activation_name(value: Any) -> str:
     return "<lambda>" if value.get("class_name") == "__lambda__" else str(value.get("class_name", "<lambda>"))
 
 
-def read_precision(layer: str, policy: Any) -> str:
-    """Return the precision that a layer with a dtype policy computes in; float32 without one."""
+def policy_name(policy: Any) -> Any:
+    """Return the name of a dtype policy as it is written, in a word or as an object."""
     if isinstance(policy, Mapping):
         inner = policy.get("config", {})
         if "source_name" in inner:  # a quantised policy, which has no name of its own
-            inner = {"name": f"{inner.get('mode')}_from_{inner['source_name']}"}
+            return f"{inner.get('mode')}_from_{inner['source_name']}"
         policy = inner.get("name", policy.get("class_name"))
-    policy = policy or "float32"
-    if policy not in POLICIES:
-        said = f"dtype policy {policy!r} is not replayed; expected one that computes in {', '.join(PRECISIONS)}"
+    return policy or "float32"
+
+
+def read_precision(layer: str, policy: Any) -> str:
+    """Return the precision that a layer with a dtype policy computes in; float32 without one."""
+    name = policy_name(policy)
+    if name not in POLICIES:
+        said = f"dtype policy {name!r} is not replayed; expected one that computes in {', '.join(PRECISIONS)}"
         raise UnsupportedError(f"layer {layer!r}: {said}.")
-    return POLICIES[policy]
+    return POLICIES[name]

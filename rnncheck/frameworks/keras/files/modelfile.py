@@ -24,7 +24,7 @@ from rnncheck.frameworks.keras.files.stored import ArchiveWeights, LegacyWeights
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LFS = b"version https://git-lfs"
-_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _TEXT = 16 << 20  # bytes of JSON; a model of many thousand layers takes less
 _MEMBERS = 10_000  # of an archive; Keras writes three, and one for each vocabulary
 _ENCRYPTED = 1  # the flag of an entry in a zip archive
@@ -87,7 +87,7 @@ def _directory(path: Path) -> InputError:
         kind = "SavedModel directory"
         load = f"tf.keras.models.load_model('{path}')"
         todo = f"Convert it with the Keras that wrote it: {load}.save('model.keras')."
-    elif (path / _CONFIG).exists():
+    elif (path / CONFIG).exists():
         kind = "model saved as a directory"
         load = f"keras.saving.load_model('{path}')"
         todo = f"Load it with Keras and save it as a file: {load}.save('model.keras')."
@@ -97,14 +97,14 @@ def _directory(path: Path) -> InputError:
 def _open_archive(path: Path) -> ModelFile:
     with _archive(path) as archive:
         _check_members(path, archive)
-        config = parse_description(_read(path, archive, _CONFIG, _TEXT), f"{path}: {_CONFIG}")
-        metadata = _parse(_read(path, archive, _METADATA, _TEXT), f"{path}: {_METADATA}")
-        version = _version(metadata.get("keras_version", ""), f"{path}: {_METADATA}")
-        _member(path, archive, _WEIGHTS, MEMORY)
+        config = parse_description(_read(path, archive, CONFIG, _TEXT), f"{path}: {CONFIG}")
+        metadata = _parse(_read(path, archive, METADATA, _TEXT), f"{path}: {METADATA}")
+        version = _version(metadata.get("keras_version", ""), f"{path}: {METADATA}")
+        _member(path, archive, WEIGHTS, MEMORY)
 
     def opener() -> AbstractContextManager[Hdf5File]:
         with _archive(path) as archive:
-            return open_hdf5(_read(path, archive, _WEIGHTS, MEMORY), f"{path}: {_WEIGHTS}", _unpacked(path))
+            return open_hdf5(_read(path, archive, WEIGHTS, MEMORY), f"{path}: {WEIGHTS}", _unpacked(path))
 
     with opener():
         return ModelFile(path, config, version, ArchiveWeights(opener, numbered_anew=version.startswith("2.")))
@@ -133,10 +133,10 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
             got = f"it holds {name!r}, which leads out of the archive"
             raise InputError(f"{path}: {got}; expected names within it. It was not made by Keras: do not use it.")
     for name in ("model.weights.npz", "model.weights.json"):
-        if name in names and _WEIGHTS not in names:
+        if name in names and WEIGHTS not in names:
             todo = f"rnncheck reads no pickled or divided weights. {_SAVE}"
-            raise UnsupportedError(f"{path}: its weights are in {name}; expected {_WEIGHTS}. {todo}")
-    for name in (_CONFIG, _METADATA, _WEIGHTS):
+            raise UnsupportedError(f"{path}: its weights are in {name}; expected {WEIGHTS}. {todo}")
+    for name in (CONFIG, METADATA, WEIGHTS):
         if names.count(name) != 1:
             got = f"it holds {names.count(name) or 'no'} {name}"
             raise InputError(f"{path}: {got}; expected one, as in every .keras file. {_SAVE}")
