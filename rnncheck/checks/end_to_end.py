@@ -187,11 +187,14 @@ def compare_part(
         states, growths = replayed.states, np.maximum(growths, replayed.growths)
         call = index if len(recordings) > 1 else None
         for number, name in enumerate(sequences):
-            steps = recording.states[name][samples]
-            block = whole_block(steps.shape, call, samples.start)
+            # A layer inside TimeDistributed has a row for each step of a sample.
+            whole = recording.states[name]
+            per_sample = len(whole) // len(recording.inputs[0])
+            steps = whole[samples.start * per_sample : samples.stop * per_sample]
+            block = whole_block(steps.shape, call, samples.start * per_sample)
             expected = as_stored(replayed.sequences[name], steps, recording.resolutions.get(name))
             expected = widened(expected, index, name)
-            of_sequences[number] += compare(steps, expected, block, growths > GROWTH_LIMIT)
+            of_sequences[number] += compare(steps, expected, block, np.repeat(growths > GROWTH_LIMIT, per_sample))
         for run, by_call in enumerate(by_run):
             by_call.append([])
             for position, expected in enumerate(replayed.outputs):
