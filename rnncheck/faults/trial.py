@@ -14,7 +14,9 @@ from rnncheck.checks.steps import all_steps_match, sees, step_rows, unseen
 from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict, worst
 from rnncheck.equations.replay import States, replay
+from rnncheck.faults.catalogue.causes import SATURATED, UNDER_THE_NOISE
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections
+from rnncheck.faults.emulation import emulate
 from rnncheck.faults.variants import in_variants, rows_of_variants
 from rnncheck.network import Layer, Network, Recording
 
@@ -29,12 +31,6 @@ _FEW = 2**12
 # A wrong network whose plain run has outputs so many times farther off than a score's limit needs no closer look: its
 # own noise would have to be as many times that of the right one.
 _FAR = 100.0
-
-# What to say of a fault whose causes all fail to apply.
-_UNDER_THE_NOISE = (
-    "it moves no number here by more than rounding does",
-    "Use larger weights or inputs, and more samples and steps.",
-)
 
 
 def rows_against(network: Network, recordings: Recordings, suspected: Sequence[Layer] = ()) -> tuple[Row, ...]:
@@ -167,10 +163,12 @@ def blind_spots(network: Network, recordings: Recordings, faults: Sequence[Fault
     if few is not recordings:  # most faults show in a few samples already
         glanced = hidden([each for each in candidates if each.fault.group not in MIXING], few)
         candidates = [each for each in candidates if each in glanced or each.fault.group in MIXING]
-    call = observe(network, recordings)[0]
+    # As the run matches, what nobody recorded is what the equations give.
+    call = observe(network, emulate(network, [recording.inputs for recording in recordings]))[0]
     spots = []
     for each in hidden(candidates, recordings):
         layer = network.layer(each.layer)
-        causes = ((cause.reason, cause.remedy) for cause in each.fault.hidden_by if cause.holds(layer, call))
-        spots.append(BlindSpot(each.fault.name, each.layer, *next(causes, _UNDER_THE_NOISE)))
+        causes = (*each.fault.hidden_by, SATURATED, UNDER_THE_NOISE)
+        cause = next(cause for cause in causes if cause.holds(layer, call))
+        spots.append(BlindSpot(each.fault.name, each.layer, cause.reason, cause.remedy))
     return tuple(spots)
