@@ -28,7 +28,7 @@ from rnncheck.faults.emulation import (
     with_sigmoid_by_tanh,
 )
 from rnncheck.faults.symptoms import describe
-from rnncheck.faults.trial import blind_spots, failures, rows_against
+from rnncheck.faults.trial import blind_spots, failures, few_samples, rows_against
 from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.keras.extract import extract
 from rnncheck.rounding.precision import PRECISIONS
@@ -420,3 +420,30 @@ def test_report_of_a_match_says_what_would_not_show():
         line for line in " ".join(str(report).split("\n")).split("blind spots in ")[1:] if line.startswith("'gru'")
     ]
     assert "`state_kept_between_calls`: there is one call only. Give the arrays of a second call" in line
+
+
+def test_glance_has_the_samples_that_failed():
+    network, _ = found("lstm")
+    inputs = tuple(np.zeros((5000, *spec.shape), np.float32) for spec in network.inputs)
+    (right,) = emulate(network, [inputs])
+    wrong = replace(right, states={name: np.array(h) for name, h in right.states.items()})
+    wrong.states[network.layers[-2].name][4321, 3, 2] += 0.5
+
+    rows = rows_against(network, [wrong])
+    (few,) = few_samples(network, [wrong], failures(rows))
+
+    assert len(few.inputs[0]) < 1000
+    assert few.states[network.layers[-2].name][-1, 3, 2] == wrong.states[network.layers[-2].name][4321, 3, 2]
+
+
+def test_states_with_one_wrong_number_are_not_taken_for_something_else():
+    network, calls = found("gru")
+    (right,) = emulate(network, calls[:1])
+    (name,) = right.states
+    states = np.array(right.states[name])
+    states[1, -1, 2] += 1e-3
+
+    report = rnncheck.compare(network, calls[0], list(right.outputs), states={name: states})
+
+    assert report.verdict is Verdict.MISMATCH
+    assert "probably not h" not in str(report)
