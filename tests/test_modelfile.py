@@ -346,6 +346,16 @@ def test_missing_weights_are_named(suffix, tmp_path):
     assert message(weights.read, [owner]) == MISSING[suffix]
 
 
+@pytest.mark.parametrize(("count", "ends"), [(12, "n11. "), (13, "n11, .... ")])
+def test_many_missing_weights_are_named_in_part(count, ends, tmp_path):
+    names = tuple(f"n{number}" for number in range(count))
+    weights = open_model(written(".h5", tmp_path)).weights
+
+    said = message(weights.read, [Owner(names, (True,) * count, DENSE.path, "dense")])
+
+    assert said == f"layer 'dense': the file has 2 weights; expected {count}: {', '.join(names[:11])}, {ends}{WHOLE}"
+
+
 @FORMATS
 def test_layer_without_weights_in_the_file_is_named(suffix, tmp_path):
     weights = open_model(written(suffix, tmp_path)).weights
