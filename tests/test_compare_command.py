@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -516,6 +518,24 @@ def test_dtype_without_raw_binary_is_refused(rnncheck_command):
     assert (done.code, done.out) == (2, "")
     expected = "got it with files that say what they hold; expected raw binary among them. Leave it out."
     assert done.err == f"rnncheck: --dtype: {expected}\n"
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_names_that_are_not_utf8_are_reported_escaped(tmp_path, rnncheck_command, option):
+    model, outputs = (tmp_path / os.fsdecode(name) for name in (b"m\xff.keras", b"y\xff.csv"))
+    shutil.copy(MODEL, model)
+    np.savetxt(outputs, np.loadtxt("fixtures/port/outputs.csv"), fmt="%.6g")
+
+    done = rnncheck_command("compare", model, "--inputs", INPUTS, "--outputs", outputs, option, tmp_path / "report")
+
+    assert done.code == 0, done.err
+    text = (tmp_path / "report").read_text(encoding="utf-8")
+    if option == "--csv":
+        assert "m\\udcff.keras" in text
+    else:
+        (case,) = json.loads(text)["cases"]
+        assert case["model"] == "m\\udcff.keras"
+        assert case["notes"][0].startswith("y\\udcff.csv has 6 significant digits")
 
 
 def test_unknown_precision_is_refused(tmp_path, rnncheck_command, recorded):
