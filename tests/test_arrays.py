@@ -25,6 +25,8 @@ PIPE = "got a pipe or a device; expected .npy, .npz, .csv or .json with the inpu
 AS_BEFORE, AS_MANY = "expected 3, as on the lines before.", "Write as many on every line."
 INTERRUPTED = "It is the last line: was writing the file interrupted? Write it again."
 WRITE = "Write decimal points, and commas, semicolons, tabs or blanks between numbers."
+ALL_THERE = "It may have all numbers: write so many on each line."
+CUT_OFF = f"Was writing it interrupted? {ADVICE}"
 DECIMAL_COMMAS = f"Its numbers look as if they had decimal commas. {WRITE}"
 FOUR = f"got 4 numbers on each line; expected 3 for {INPUT}."
 INDEX = "The first column looks like an index, or the time: write the file without; pandas: index=False."
@@ -33,7 +35,7 @@ INDEX_HEADER = (
     "header=False."
 )
 HEADER = (
-    f"got the numbers from 0 to 2 on its first line; expected those of {INPUT}. It looks like a header: write the "
+    f"got '0,1,2' on its first line; expected numbers of {INPUT}. It looks like a header: write the "
     "file without, as pandas does with header=False."
 )
 ONE = network((4, 3))
@@ -180,6 +182,8 @@ def test_numbers_that_are_not_finite_are_read_and_left_to_the_check_of_inputs(tm
         ("step,a,b,c\n0,1,2,3\n1,4,5,6\n0,4,5,6\n1,4,5,6\n", f"{FOUR} {INDEX}"),
         ("0,.1,.2,.3\n.05,.4,.5,.6\n.1,.4,.5,.6\n.15,.4,.5,.6\n", f"{FOUR} {INDEX}"),
         ("5,1,2,3\n2,4,5,6\n7,4,5,6\n3,4,5,6\n", f"{FOUR} Write as many on each line."),
+        (".1\n" * 24, f"got 1 numbers on each line; expected 3 for {INPUT}. {ALL_THERE}"),
+        (".1,2,3,1,2,3\n" * 4, f"{FOUR.replace('4', '6', 1)} {ALL_THERE}"),
         ("0,1,2\n" + "1,2,3\n" * 4, HEADER),
         ("0,1,2\n" + "1.5,2,3\n" * 3, HEADER),
         ("0,5,1,25,-2,5\n" * 4, f"{FOUR.replace('4', '6', 1)} {DECIMAL_COMMAS}"),
@@ -189,7 +193,8 @@ def test_numbers_that_are_not_finite_are_read_and_left_to_the_check_of_inputs(tm
         "short-line", "long-line", "cut-line", "cut-at-comma", "cut-at-sign", "cut-in-exponent", "word", "gap",
         "word-in-the-first-line", "two-headers", "decimal-commas-and-tabs", "decimal-commas-and-points", "comments",
         "header-alone", "steps", "index-and-names", "pandas", "r", "named-index", "index", "index-of-steps", "time",
-        "column-too-many", "numeric-header", "numeric-header-that-fits", "decimal-commas", "transposed",
+        "column-too-many", "flat", "two-steps-a-line", "numeric-header", "numeric-header-that-fits", "decimal-commas",
+        "transposed",
     ],
 )  # fmt: skip
 def test_csv_that_is_no_table_of_numbers_is_refused(tmp_path, text, message):
@@ -480,11 +485,18 @@ def test_device_is_refused_at_once():
 def test_empty_file_is_refused_as_such(tmp_path, suffix):
     (tmp_path / f"x{suffix}").touch()
 
-    assert refusal(tmp_path / f"x{suffix}") == f"the file is empty; expected an array of numbers. {ADVICE}"
+    assert refusal(tmp_path / f"x{suffix}") == f"the file is empty; expected an array. {CUT_OFF}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_csv_in_an_encoding_that_it_names_is_read(tmp_path, encoding):
+    (tmp_path / "x.csv").write_text("1,2,3\n", encoding=encoding)
+
+    np.testing.assert_array_equal(read_arrays(tmp_path / "x.csv", network((3,)).inputs), [[1, 2, 3]])
 
 
 def test_csv_in_another_encoding_is_refused(tmp_path):
-    (tmp_path / "x.csv").write_text("1,2,3\n", encoding="utf-16")
+    (tmp_path / "x.csv").write_text("é,è,à\n1,2,3\n", encoding="latin-1")
 
     assert refusal(tmp_path / "x.csv").startswith("it cannot be read (")
 
@@ -523,7 +535,7 @@ def test_content_of_another_kind_is_refused(tmp_path, suffix, content):
     message = refusal(tmp_path / f"x{suffix}")
 
     assert message.startswith("it cannot be read (")
-    assert message.endswith(f"); expected an array of numbers. {ADVICE}")
+    assert message.endswith(f"); expected a whole array. {CUT_OFF}")
 
 
 def test_archive_without_arrays_is_refused(tmp_path):

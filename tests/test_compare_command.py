@@ -316,7 +316,7 @@ BAD_OUTPUTS = {
     ),
     "no_json": (
         lambda p, r: (p / "y.json").write_text('{"head": [1,\n2') and p / "y.json",
-        "y.json: it cannot be read (Expecting ',' delimiter: line 2 column 2 (char 14)); expected an array of ",
+        "y.json: it cannot be read (Expecting ',' delimiter: line 2 column 2 (char 14)); expected a whole array. ",
     ),
 }
 

@@ -56,7 +56,9 @@ def read_arrays(path: Path, specs: Sequence[InputSpec], noun: str = "input", dty
         if isinstance(error, InputError):
             raise
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: it cannot be read ({said}); expected an array of numbers. {_ADVICE}") from error
+        raise InputError(
+            f"{path}: it cannot be read ({said}); expected a whole array. Was writing it interrupted? {_ADVICE}"
+        ) from error
 
 
 def _read(path: Path, specs: Sequence[InputSpec], noun: str, dtype: str | None) -> Any:
@@ -68,7 +70,7 @@ def _read(path: Path, specs: Sequence[InputSpec], noun: str, dtype: str | None) 
             raise InputError(f"{path}: got a pipe or a device; {expected}. Save it to a file first.")
         raise InputError(f"{path}: there is no such file; {expected}. Check the path.")
     if not path.stat().st_size:
-        raise InputError(f"{path}: the file is empty; expected an array of numbers. {_ADVICE}")
+        raise InputError(f"{path}: the file is empty; expected an array. Was writing it interrupted? {_ADVICE}")
     match path.suffix.lower():
         case ".npy":
             with path.open("rb") as file:
@@ -252,7 +254,8 @@ def _json_numbers(where: str, value: Any, kinds: set[type]) -> Any:
         value = float(value)
     if not isinstance(value, int | float):
         raise InputError(
-            f'{where}: got {json.dumps(value)[:40]}; expected nested lists of numbers. Write "NaN" for what is none.'
+            f"{where}: got {json.dumps(value)[:40]}; expected nested lists of numbers. Write array.tolist(), and "
+            '"NaN" for what is no number.'
         )
     kinds.add(type(value))
     # NumPy has no such integers, and would make objects of them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import math
 import re
@@ -27,7 +28,9 @@ def read_csv(path: Path, spec: InputSpec, noun: str) -> Array:
     Raises:
         InputError: it is no table of numbers, or its lines or columns do not fit.
     """
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open("rb") as begin:
+        is_wide = begin.read(2) in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}  # as PowerShell redirects
+    with path.open(encoding="utf-16" if is_wide else "utf-8-sig") as file:
         lines = [
             (count, line)
             for count, line in enumerate(file, start=1)
@@ -113,18 +116,23 @@ def _folded(path: Path, table: Array, spec: InputSpec, noun: str) -> Array:
     # Lines (N·T, D) become (N, T, D) where the input has steps.
     *steps, features = spec.shape or (1,)
     lines = math.prod(size for size in steps if size is not None)
+    whole = lines * (spec.samples or 0)  # 0 where any number of samples will do
     rows, columns = table.shape
     what = f"{noun} {spec.name!r}, which has shape {in_letters((spec.samples, *spec.shape))}"
     if features not in {None, columns}:
-        todo = _what_columns_look_like(table, features) or "Write as many on each line."
+        todo = _what_columns_look_like(table, features)
+        if not todo:
+            is_whole = table.size == whole * features if whole else table.size % (lines * features) == 0
+            todo = (
+                "It may have all numbers: write so many on each line." if is_whole else "Write as many on each line."
+            )
         raise InputError(f"{path}: got {columns} numbers on each line; expected {features} for {what}. {todo}")
-    whole = lines * (spec.samples or 0)  # 0 where any number of samples will do
     one_too_many = rows - 1 == whole if whole else rows % lines == 1
     is_sure = columns >= _SURE_COLUMNS and (table[1:] % 1.0 != 0.0).any()
     if np.array_equal(table[0], np.arange(columns)) and (one_too_many or is_sure):
         raise InputError(
-            f"{path}: got the numbers from 0 to {columns - 1} on its first line; expected those of {what}. It looks "
-            "like a header: write the file without, as pandas does with header=False."
+            f"{path}: got {','.join(map(str, range(columns)))[:40]!r} on its first line; expected numbers of {what}. "
+            "It looks like a header: write the file without, as pandas does with header=False."
         )
     if len(spec.shape) < 2:
         return table if spec.shape else table[:, 0]
