@@ -267,6 +267,7 @@ LSTM = {
     "outputs_negated": lambda g: 0.0 - lstm(g),
     "output_columns_in_other_order": lambda g: np.stack([lstm(g)[..., M - 1 - j] for j in range(M)], axis=-1),
     "outputs_of_other_samples": lambda g: np.array([lstm(g)[N - 1 - n] for n in range(N)]),
+    "outputs_transposed": lambda g: np.stack([lstm(g)[:, t] for t in range(T)]).reshape(N, T, M),
     "softmax_applied": lambda g: (powers := np.exp(lstm(g))) / powers.sum(axis=-1, keepdims=True),
     "largest_output_alone": lambda g: np.eye(M)[lstm(g).argmax(axis=-1)],
 }
@@ -446,9 +447,11 @@ def test_recording_has_something_else_for_states():
 
     late = replay(with_fault(network, "state_recorded_before_step"), inputs, every_step=True)
     memory = replay(with_fault(network, "memory_recorded_as_state"), inputs, every_step=True)
+    time_first = replay(with_fault(network, "states_recorded_time_first"), inputs, every_step=True)
 
-    for each in (late, memory):
+    for each in (late, memory, time_first):
         np.testing.assert_array_equal(each.outputs[0], right.outputs[0])
+    assert_same(time_first.sequences["rnn"], np.stack([lstm(given)[:, t] for t in range(T)]).reshape(N, T, M))
     assert_same(late.sequences["rnn"], np.concatenate([given.h0[:, np.newaxis], lstm(given)[:, :-1]], axis=1))
     # h = o·tanh(c), with o from the h before.
     z = given.x @ given.W + late.sequences["rnn"] @ given.U + given.b
@@ -581,7 +584,7 @@ def test_every_fault_is_stated_here():
         "dense_activation_lost", "flatten_in_other_order", "tanh_polynomial", "tanh_pade",
         "backward_uses_forward_weights", "weights_of_other_layer", "merge_mode_confused",
         "initial_state_of_other_layer", "state_left_by_earlier_run", "state_recorded_before_step",
-        "memory_recorded_as_state",
+        "memory_recorded_as_state", "states_recorded_time_first",
     }  # fmt: skip
 
     assert stated | others == set(NAMES)
@@ -609,6 +612,7 @@ def test_layer_has_the_faults_that_it_can_have_and_no_others():
         "outputs_scaled", "outputs_shifted", "outputs_rescaled", "outputs_negated", "output_columns_in_other_order",
         "outputs_of_other_samples", "softmax_applied", "largest_output_alone", "only_first_steps",
         "state_left_by_earlier_run", "state_kept_between_samples", "state_recorded_before_step",
+        "states_recorded_time_first", "outputs_transposed",
     }  # fmt: skip
 
 

@@ -128,6 +128,7 @@ def test_fault_of_outputs_or_states_is_found(kind, fault, layer, said, states):
         ("LSTM", "state_recorded_before_step"),
         ("GRU", "state_recorded_before_step"),
         ("LSTM", "memory_recorded_as_state"),
+        ("GRU", "states_recorded_time_first"),
     ],
 )
 def test_what_was_recorded_for_the_states_is_told(kind, fault):

@@ -24,7 +24,7 @@ from rnncheck.network import Array, Layer, Network, Recording
 Recordings = Sequence[Recording]
 
 # The classes of faults that mix samples: what they do to some of them is not what they do to all.
-MIXING = ("layout", "batch", "masks")
+MIXING = ("layout", "batch", "masks", "recording")
 
 # How many numbers of a layer are enough for a glance.
 _FEW = 2**12
