@@ -185,7 +185,8 @@ def test_numbers_that_are_not_finite_are_read_and_left_to_the_check_of_inputs(tm
         (".1\n" * 24, f"got 1 numbers on each line; expected 3 for {INPUT}. {ALL_THERE}"),
         (".1,2,3,1,2,3\n" * 4, f"{FOUR.replace('4', '6', 1)} {ALL_THERE}"),
         ("0,1,2\n" + "1,2,3\n" * 4, HEADER),
-        ("0,1,2\n" + "1.5,2,3\n" * 3, HEADER),
+        ("\t0\t1\t2\n0\t1\t2\t3\n", f"got the header '0\\t1\\t2', {INDEX_HEADER}"),
+        ("oops 2 3\n1 2 3\n", f"got 'oops' on line 1; expected a number. {WRITE}"),
         ("0,5,1,25,-2,5\n" * 4, f"{FOUR.replace('4', '6', 1)} {DECIMAL_COMMAS}"),
         ("5,2,3,4\n1,6,7,8\n9,1,2,3\n", f"{FOUR} It looks transposed: write array.T."),
     ],
@@ -193,8 +194,8 @@ def test_numbers_that_are_not_finite_are_read_and_left_to_the_check_of_inputs(tm
         "short-line", "long-line", "cut-line", "cut-at-comma", "cut-at-sign", "cut-in-exponent", "word", "gap",
         "word-in-the-first-line", "two-headers", "decimal-commas-and-tabs", "decimal-commas-and-points", "comments",
         "header-alone", "steps", "index-and-names", "pandas", "r", "named-index", "index", "index-of-steps", "time",
-        "column-too-many", "flat", "two-steps-a-line", "numeric-header", "numeric-header-that-fits", "decimal-commas",
-        "transposed",
+        "column-too-many", "flat", "two-steps-a-line", "numeric-header", "pandas-with-tabs", "word-before-blanks",
+        "decimal-commas", "transposed",
     ],
 )  # fmt: skip
 def test_csv_that_is_no_table_of_numbers_is_refused(tmp_path, text, message):
@@ -235,6 +236,22 @@ def test_first_line_that_may_well_be_numbers_is_no_header(tmp_path, text):
     found = read_arrays(tmp_path / "x.csv", network((columns,)).inputs)
 
     assert len(found) == text.count("\n")
+
+
+def test_numeric_header_that_no_count_shows_is_seen_in_the_numbers(tmp_path):
+    (tmp_path / "x.csv").write_text("0,1,2\n" + "1.5,2,3\n" * 3)
+
+    assert read_arrays(tmp_path / "x.csv", ONE.inputs).shape == (1, 4, 3)  # as many lines as there are steps
+    for shape in ((3,), (None, 3)):
+        with pytest.raises(InputError, match=r"got '0,1,2' on its first line; .* It looks like a header"):
+            read_arrays(tmp_path / "x.csv", network(shape).inputs)
+
+
+@pytest.mark.parametrize("header", ["next value 1", "y 0", "y[0], scaled"])
+def test_header_of_one_column_may_have_several_words(tmp_path, header):
+    (tmp_path / "x.csv").write_text(f"{header}\n.5\n.25\n")
+
+    np.testing.assert_array_equal(read_arrays(tmp_path / "x.csv", network((1,)).inputs), [[0.5], [0.25]])
 
 
 def recorded(path, shape, samples, dtype=None):

@@ -289,3 +289,10 @@ def test_fixed_number_of_samples_binds_stateful_models_only(x):
     (found,) = check_inputs(other, [np.concatenate([x, x])])
 
     assert len(found) == 4
+
+
+def test_shape_of_many_axes_is_refused_soon():
+    shape = (2, *range(3, 15))
+
+    with pytest.raises(InputError, match="Give all of it, samples first"):
+        real_array("y", np.broadcast_to(0.0, shape), (*shape[:-1], 1))

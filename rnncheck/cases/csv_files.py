@@ -6,7 +6,7 @@ import codecs
 import contextlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +43,13 @@ def read_csv(path: Path, spec: InputSpec, noun: str) -> Array:
 
 
 def _rows(path: Path, lines: list[tuple[int, str]]) -> Iterator[list[float]]:
-    if lines and _is_header(path, lines[0][1]):
+    # One separator for the whole file; None for blanks.
+    separator = next((mark for mark in (";", ",", "\t") if any(mark in line for _, line in lines)), None)
+    if _begins_with_header(path, [line for _, line in lines[:2]], separator):
         lines = lines[1:]
     if not lines:
         return
-    # One separator for the whole file. Beside semicolons, a comma is that of 0,5, unless there are points as well.
-    separator = _separator("".join(line for _, line in lines))
+    # Beside semicolons, a comma is that of 0,5, unless there are points as well.
     decimal_commas = separator == ";" and not any("." in line for _, line in lines)
     width = len(_words(lines[0][1], separator))
     for count, line in lines:
@@ -66,10 +67,6 @@ def _rows(path: Path, lines: list[tuple[int, str]]) -> Iterator[list[float]]:
         yield numbers
 
 
-def _separator(text: str) -> str | None:
-    return next((mark for mark in (";", ",") if mark in text), None)  # None for blanks and tabs
-
-
 def _begins_like_a_number(word: str) -> bool:
     return word[:1] in set("0123456789+-.")
 
@@ -80,19 +77,24 @@ def _words(line: str, separator: str | None) -> list[str]:
     return words[:-1] if separator and len(words) > 1 and not words[-1] else words
 
 
-def _is_header(path: Path, line: str) -> bool:
+def _begins_with_header(path: Path, lines: Sequence[str], separator: str | None) -> bool:
     # A first line of words. One that begins like a number, or has an error of a spreadsheet, is none.
-    words = _words(line, _separator(line))
+    if not lines:
+        return False
+    words = _words(lines[0], separator)
     numbers = [word for word in words if _as_number(word) is not None]
-    is_word = _as_number(words[0]) is None and not _begins_like_a_number(words[0])
+    if _as_number(words[0]) is not None or _begins_like_a_number(words[0]) or any(map(_SHEET_ERROR.match, words)):
+        return False
+    if separator is None and len(words) != len(_words(lines[-1], None)):
+        return True  # one name with blanks in it
     # pandas names columns 0, 1, 2 if nobody else does, and leaves the index without a name.
     of_pandas = len(words) > 1 and words[1:] == [str(k) for k in range(len(words) - 1)]
-    if is_word and (of_pandas or not (words[0] or numbers)):
+    if of_pandas or not (words[0] or numbers):
         raise InputError(
-            f"{path}: got the header {line.strip()[:40]!r}, whose first column looks like an index; expected numbers "
-            "alone. Write it without: pandas does with index=False, header=False."
+            f"{path}: got the header {lines[0].strip()[:40]!r}, whose first column looks like an index; expected "
+            "numbers alone. Write it without: pandas does with index=False, header=False."
         )
-    return is_word and not numbers and not any(map(_SHEET_ERROR.match, words))
+    return not numbers
 
 
 # What a spreadsheet writes where a formula failed, which is no comment.
@@ -128,7 +130,8 @@ def _folded(path: Path, table: Array, spec: InputSpec, noun: str) -> Array:
             )
         raise InputError(f"{path}: got {columns} numbers on each line; expected {features} for {what}. {todo}")
     one_too_many = rows - 1 == whole if whole else rows % lines == 1
-    is_sure = columns >= _SURE_COLUMNS and (table[1:] % 1.0 != 0.0).any()
+    # Where any number of lines would do, the numbers tell.
+    is_sure = lines == 1 and not whole and columns >= _SURE_COLUMNS and (table[1:] % 1.0 != 0.0).any()
     if np.array_equal(table[0], np.arange(columns)) and (one_too_many or is_sure):
         raise InputError(
             f"{path}: got {','.join(map(str, range(columns)))[:40]!r} on its first line; expected numbers of {what}. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import permutations
+from itertools import islice, permutations
 from numbers import Integral
 from typing import Any
 
@@ -102,7 +102,7 @@ def what_to_do(shape: Sequence[int], expected: Sequence[int | None]) -> str:
         return "Give a sample and a step, or more."
     if len(shape) != len(expected):
         return _what_to_do_with_axes(shape, expected)
-    for order in permutations(range(len(shape))):
+    for order in islice(permutations(range(len(shape))), _MOST_ORDERS):
         if _fits([shape[axis] for axis in order], expected):
             looks = _ORDERS.get(order, "as if its axes were in another order")
             return f"It looks {looks}: give array.transpose{order}."
@@ -128,6 +128,7 @@ def _what_to_do_with_axes(shape: Sequence[int], expected: Sequence[int | None]) 
     return "Give all of it, samples first."
 
 
+_MOST_ORDERS = 1000  # all of six axes
 _ORDERS = {(1, 0): "transposed", (1, 0, 2): "time first"}
 _STEPS = {
     1: "It has one step more than the model takes: is h_0, or another, in front? Leave it out.",
