@@ -68,6 +68,15 @@ def test_resolution_is_seen_in_the_numbers(form, described):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_digits_are_seen_behind_padding_and_beside_numbers_that_overflow(dtype):
+    array = printed(numbers(), "%g").astype(dtype)
+    padded = np.concatenate([np.zeros((40, 3), dtype), array, np.full((2, 3), np.finfo(dtype).max)])
+
+    assert str(stored_numbers(padded[:-2])[1]) == "6 significant digits"
+    assert stored_numbers(padded[40 + len(array) :])[1] is None
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_numbers_of_their_type_have_no_resolution_besides(dtype):
     array = np.random.default_rng(1).normal(size=(50, 3)).astype(dtype)
 

@@ -31,7 +31,8 @@ _FEWER_OF_FEW = 3  # few numbers may be shorter by chance
 _OF_FLOAT32 = 9
 _ALL_DIGITS = 17  # of a float64
 _ZEROS = 6  # so many digits of a column, all zero, are so by chance once in a million
-_GLANCE = 16  # most arrays show in a few numbers that they hold all digits
+# Most arrays show in a few numbers, of some from all over, that they hold all digits.
+_GLANCE, _SPREAD = 16, 4096
 
 
 def stored_numbers(array: Array) -> tuple[Array, Resolution | None]:
@@ -43,7 +44,7 @@ def stored_numbers(array: Array) -> tuple[Array, Resolution | None]:
         return array, None
     if array.dtype == np.float16:
         return array, _FLOAT16
-    glance = _telling(array.reshape(-1)[:_GLANCE], _BITS)
+    glance = _glance(array.reshape(-1))
     columns = _short_columns(array)
     if not columns and _digits(glance, _most_digits(array)) is None and not _is_stored(glance, _FLOAT16):
         return array, None
@@ -56,12 +57,18 @@ def stored_numbers(array: Array) -> tuple[Array, Resolution | None]:
     return array, resolution
 
 
+@np.errstate(over="ignore")  # a large number has no bits behind the point
 def _telling(array: Array, bits: int) -> Array:
     # The sizes of the numbers that have more than so many bits behind the point.
     numbers = np.abs(array[np.isfinite(array)])
     scaled = np.ldexp(numbers, bits)
     telling: Array = numbers[scaled != np.rint(scaled)]
     return telling
+
+
+def _glance(numbers: Array) -> Array:
+    # A few telling numbers from all over: padding may stand first.
+    return _telling(numbers[:: max(1, numbers.size // _SPREAD)], _BITS)[:_GLANCE]
 
 
 def _binary(numbers: Array) -> Resolution | None:
@@ -83,9 +90,9 @@ def _short_columns(array: Array) -> list[Array]:
     # passes an input on, such as 0.37, may be exact.
     rows = array.reshape(-1, array.shape[-1]) if array.ndim > 1 and array.size else array.reshape(-1, 1)
     most = _most_digits(array)
-    if array.dtype == np.float32 and _digits(_telling(rows, _BITS), most) is None:
+    if array.dtype == np.float32 and _digits(_glance(array.reshape(-1)), most) is None:
         return []
-    begins = (_digits(_telling(column[:_GLANCE], _BITS), most) for column in rows.T)
+    begins = (_digits(_glance(column), most) for column in rows.T)
     return [_telling(column, _BITS) for column, begin in zip(rows.T, begins, strict=True) if begin]
 
 
