@@ -978,6 +978,38 @@ def test_nested_models_that_stand_for_too_many_layers(tmp_path, saved, depth):
         rnncheck.extract(path)
 
 
+@pytest.mark.parametrize(
+    ("make", "option", "value", "expected"),
+    [
+        ("ZeroPadding2D", "padding", [[1, 2], [3, -1]], "2 pairs of integers from 0 to 16777216"),
+        ("ZeroPadding2D", "padding", "same", "2 pairs of integers from 0 to 16777216"),
+        ("Cropping2D", "cropping", 2**24 + 1, "2 pairs of integers from 0 to 16777216"),
+        ("UpSampling2D", "size", [2**10, 2**11], "2 positive integers whose product is 1048576 at most"),
+        ("MaxPooling2D", "strides", None, "2 positive integers whose product is 1048576 at most"),
+        ("MaxPooling2D", "pool_size", [2, 2, 2], "2 positive integers whose product is 1048576 at most"),
+        ("MaxPooling2D", "padding", "causal", "valid or same"),
+        ("MaxPooling2D", "data_format", None, "channels_last or channels_first"),
+        ("GroupNormalization", "axis", [1, 2], "an integer"),
+    ],
+)
+def test_option_of_space_that_is_none(tmp_path, make, option, value, expected):
+    import keras
+
+    arguments = (1,) if make == "GroupNormalization" else ()
+    model = keras.Sequential([keras.Input((8, 8, 1)), getattr(keras.layers, make)(*arguments, name="a")])
+    model.save(tmp_path / "plain.keras")
+    with zipfile.ZipFile(tmp_path / "plain.keras") as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["config"][option] = value
+    path = archive(tmp_path / "model.keras", members | {"config.json": json.dumps(config).encode()})
+
+    said = message(rnncheck.extract, path)
+
+    assert said.startswith(f"layer 'a': got {option}=")
+    assert said.endswith(f"; expected {expected}.")
+
+
 @pytest.mark.parametrize("size", [10**9, [2**20, 2**20], 2**64])
 def test_window_that_no_machine_holds(tmp_path, size):
     import keras

@@ -2,7 +2,7 @@
 
 Where a layer's precision is a half one, Keras computes in float32 and rounds the result (`Operation.casts_weights`).
 
-Source: Keras 3.15, ops.layer_normalization, BatchNormalization.call and ops.normalize.
+Source: Keras 3.15, ops.layer_normalization, BatchNormalization.call, GroupNormalization.call and ops.normalize.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from rnncheck.equations.operands import Axes, X, piecewise, sum_over
 from rnncheck.network import Array
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.rounded import Elementary, Rounded
-
-# Keras' backend epsilon: what Dot takes for the smallest length.
-_SHORTEST = 1e-7
 
 rsqrt = Elementary(
     "rsqrt",
@@ -41,15 +38,37 @@ def layer_normalization(
 
     Source: Ba, Kiros and Hinton, Layer Normalization, arXiv:1607.06450 (2016), equation 4.
     """
-    axes, shape = _normalised(x, axis)  # mean and variance are (N, ...), with length 1 along the axes
+    axes, shape = _normalised(x, axis)
+    mean, variance = _moments(x, axes)
+    scale = _scale(variance, epsilon, gamma, shape)
+    return x * scale if rms_scaling else _scaled(x, mean, scale, beta, shape)
+
+
+@layer("GroupNormalization", casts_inputs=False, casts_weights=False)
+def group_normalization(x: X, *, gamma: Any = None, beta: Any = None, groups: int, axis: int, epsilon: float) -> X:
+    """gamma·(x - mean)/sqrt(variance + epsilon) + beta, in groups of neighbours along `axis`: shapes (N, ..., C).
+
+    Mean and variance are over all axes but N, within a group; gamma and beta are (C,).
+
+    Source: Wu and He, Group Normalization, ECCV 2018, equations 1 to 6.
+    """
+    axis = range(len(x.shape))[axis]
+    grouped = x.reshape((*x.shape[:axis], groups, -1, *x.shape[axis + 1 :]))
+    mean, variance = _moments(grouped, tuple(a for a in range(1, len(grouped.shape)) if a != axis))
+    _, shape = _normalised(grouped, (axis, axis + 1))
+    scale = _scale(variance, epsilon, gamma, shape)
+    return _scaled(grouped, mean, scale, beta, shape).reshape(x.shape)
+
+
+def _moments(x: X, axes: tuple[int, ...]) -> tuple[X, X]:
+    # Mean and variance, with length 1 along the axes.
     mean = _mean(x, axes)
     centred = x - mean
     variance = _mean(centred * centred, axes)
     # Implementations may compute it in one pass, which cancels where the mean is far from zero.
     if isinstance(variance, Rounded):
         variance = variance.covering(_mean(x * x, axes) - mean * mean)
-    scale = _scale(variance, epsilon, gamma, shape)
-    return x * scale if rms_scaling else _scaled(x, mean, scale, beta, shape)
+    return mean, variance
 
 
 @layer("BatchNormalization", casts_weights=False)
@@ -83,10 +102,16 @@ def _scaled(x: X, mean: X, scale: X, beta: Any, shape: tuple[int, ...]) -> X:
     return x * scale - mean * scale if beta is None else x * scale + (beta.reshape(shape) - mean * scale)
 
 
-def unit_length(x: X, axis: int) -> X:
-    """x/max(‖x‖, 1e-7) over an axis."""
-    squared = sum_over(x * x, axis)
-    return x * piecewise(squared, _SHORTEST**2, 1.0 / _SHORTEST, rsqrt(squared))
+@layer("UnitNormalization")
+def unit_normalization(x: X, *, axis: Axes) -> X:
+    """x/max(‖x‖, 1e-12) over one axis or several."""
+    return unit_length(x, _normalised(x, axis)[0], shortest=1e-12)
+
+
+def unit_length(x: X, axes: int | tuple[int, ...], *, shortest: float = 1e-7) -> X:
+    """x/max(‖x‖, shortest) over some axes; Keras' backend epsilon unless said otherwise."""
+    squared = sum_over(x * x, axes)
+    return x * piecewise(squared, shortest**2, 1.0 / shortest, rsqrt(squared))
 
 
 def _normalised(x: X, axis: Axes) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -56,20 +57,27 @@ def on_zeros(
     error is raised.
     """
     values: dict[Tensor, Array] = {
-        # One zero that stands for all: a sequence may have a million steps.
-        Tensor(spec.name): np.broadcast_to(np.zeros((), bool if spec.dtype == "bool" else np.float64), shape)
+        Tensor(spec.name): _zeros(bool if spec.dtype == "bool" else np.float64, shape)
         for spec, shape in zip(network.inputs, inputs, strict=True)
     }
     for layer in network.layers:
         if all(tensor in values for tensor in layer.reads):
             try:
                 with np.errstate(all="ignore"):
-                    values |= _outputs(layer, values)
+                    outputs = _outputs(layer, values)
             except (ValueError, IndexError) as error:  # NumPy's: the layer does not take this size
                 if problems is None:
                     raise
                 problems[layer.name] = str(error)
+            else:
+                # Of every output the shape alone is kept.
+                values |= {tensor: _zeros(x.dtype, x.shape) for tensor, x in outputs.items()}
     return values
+
+
+def _zeros(dtype: Any, shape: Shape) -> Array:
+    # One zero that stands for all: a sequence may have a million steps.
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def sequence_shapes(network: Network, values: Mapping[Tensor, Array]) -> dict[str, Shape]:

@@ -27,16 +27,54 @@ def read_options(name: str, kind: str, entry: Entry, config: Mapping[str, Any]) 
         if option not in config and option not in entry.defaults:
             raise InputError(f"layer {name!r}: its description has no {option}; expected one, as Keras writes it.")
         value = config.get(option, entry.defaults.get(option))
-        value = read_activation(name, value) if option.endswith("activation") else plain(value)
-        # Keras writes one number where all axes have the same, and Conv1D has one axis.
-        if kind == "Conv1D" and option in {"kernel_size", "strides", "dilation_rate"} and isinstance(value, int):
-            value = (value,)
-        fits, expected = _FORMS.get(option, (lambda _: True, ""))
+        value = read_activation(name, value) if option.endswith("activation") else _along_axes(kind, option, value)
+        fits, expected = _form(kind, option)
         if not fits(value):
             raise InputError(f"layer {name!r}: got {option}={value!r}; expected {expected}.")
         options[option] = value
     return options
 
+
+# How many axes of space a kind of layer has; 0 for one without.
+def _rank(kind: str) -> int:
+    return int(kind[-2]) if kind[-1] == "D" and kind[-2].isdigit() else 0
+
+
+# An option as plain data; with a number, or a pair of them, for each axis of space where Keras writes one for all.
+def _along_axes(kind: str, option: str, value: Any) -> Any:
+    value, rank = plain(value), _rank(kind)
+    if rank and option in _SIZES:
+        return value if isinstance(value, tuple) else (value,) * rank
+    if not kind.startswith(("ZeroPadding", "Cropping")) or option == "data_format":
+        return value
+    if not isinstance(value, tuple):
+        return ((value, value),) * rank
+    ends = (value,) if rank == 1 else value
+    return tuple(each if isinstance(each, tuple) else (each, each) for each in ends)
+
+
+# What an option has to be, and how that is said.
+def _form(kind: str, option: str) -> tuple[Callable[[Any], bool], str]:
+    rank = _rank(kind)
+    if rank and option in _SIZES:
+        expected = f"{rank} positive integers whose product is {_MOST_IN_WINDOW} at most"
+        return lambda value: _are_sizes(value) and len(value) == rank, expected
+    if option == "cropping" or (option == "padding" and kind.startswith("ZeroPadding")):
+        return lambda value: len(value) == rank and all(map(_are_ends, value)), f"{rank} pairs of {_AMOUNTS}"
+    if option == "padding" and kind not in _CAUSAL:
+        return _one_of("valid", "same")
+    if option == "axis" and kind == "GroupNormalization":
+        return lambda value: isinstance(value, int), "an integer"
+    return _FORMS.get(option, (lambda _: True, ""))
+
+
+def _one_of(*words: str) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value in words, f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+# The options with a number for each axis of space.
+_SIZES = ("kernel_size", "dilation_rate", "pool_size", "strides", "size")
+_CAUSAL = ("Conv1D", "SeparableConv1D")  # the latter in Keras 2
 
 # The most that an option may declare: units of a layer, and numbers in a window.
 _MOST_UNITS, _MOST_IN_WINDOW = 2**24, 2**20
@@ -47,8 +85,11 @@ def _is_size(value: Any) -> bool:
 
 
 def _are_sizes(value: Any) -> bool:
-    sizes = value if isinstance(value, tuple) else (value,)
-    return bool(sizes) and all(map(_is_size, sizes)) and math.prod(sizes) <= _MOST_IN_WINDOW
+    return all(map(_is_size, value)) and math.prod(value) <= _MOST_IN_WINDOW
+
+
+def _are_ends(value: Any) -> bool:
+    return len(value) == 2 and all(each == 0 or _is_size(each) for each in value)
 
 
 _NUMBERS = ("epsilon", "alpha", "negative_slope", "mask_value")
@@ -58,14 +99,15 @@ _FLAGS = (
 )  # fmt: skip
 
 _AN_INTEGER = f"a positive integer up to {_MOST_UNITS}"
-_INTEGERS = f"positive integers whose product is {_MOST_IN_WINDOW} at most"
+_AMOUNTS = f"integers from 0 to {_MOST_UNITS}"
 
 # What an option has to be; a damaged file may have something else, which would stop the replay.
 _FORMS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("units", "filters", "n", "groups", "input_dim", "output_dim"), (_is_size, _AN_INTEGER)),
-    **dict.fromkeys(("kernel_size", "dilation_rate", "pool_size"), (_are_sizes, _INTEGERS)),
-    "strides": (lambda value: value is None or _are_sizes(value), _INTEGERS),
-    "padding": (lambda value: value in {"valid", "same", "causal"}, "valid, same or causal"),
+    **dict.fromkeys(
+        ("units", "filters", "n", "groups", "depth_multiplier", "input_dim", "output_dim"), (_is_size, _AN_INTEGER)
+    ),
+    "padding": _one_of("valid", "same", "causal"),
+    "data_format": _one_of("channels_last", "channels_first"),
     **dict.fromkeys(_FLAGS, (lambda value: isinstance(value, bool), "True or False")),
     **dict.fromkeys(_NUMBERS, (lambda value: isinstance(value, int | float), "a number")),
 }
