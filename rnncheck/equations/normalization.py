@@ -7,6 +7,7 @@ Source: Keras 3.15, ops.layer_normalization, BatchNormalization.call, GroupNorma
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,9 @@ rsqrt = Elementary(
 
 @layer("LayerNormalization", casts_inputs=False, casts_weights=False)
 def layer_normalization(
-    x: X, *, gamma: Any = None, beta: Any = None, axis: Axes, epsilon: float, rms_scaling: bool
-) -> X:
+    x: X, *, gamma: Any = None, beta: Any = None, axis: Axes, epsilon: float, rms_scaling: bool,
+    unbiased: bool = False, outside: bool = False,
+) -> X:  # fmt: skip
     """gamma·(x - mean)/sqrt(variance + epsilon) + beta, mean and variance over `axis`; shapes (..., M) -> (..., M).
 
     With rms_scaling, gamma·x/sqrt(variance + epsilon).
@@ -39,13 +41,16 @@ def layer_normalization(
     Source: Ba, Kiros and Hinton, Layer Normalization, arXiv:1607.06450 (2016), equation 4.
     """
     axes, shape = _normalised(x, axis)
-    mean, variance = _moments(x, axes)
-    scale = _scale(variance, epsilon, gamma, shape)
+    mean, variance = _moments(x, axes, unbiased=unbiased)
+    scale = _scale(variance, epsilon, gamma, shape, outside=outside)
     return x * scale if rms_scaling else _scaled(x, mean, scale, beta, shape)
 
 
 @layer("GroupNormalization", casts_inputs=False, casts_weights=False)
-def group_normalization(x: X, *, gamma: Any = None, beta: Any = None, groups: int, axis: int, epsilon: float) -> X:
+def group_normalization(
+    x: X, *, gamma: Any = None, beta: Any = None, groups: int, axis: int, epsilon: float,
+    unbiased: bool = False, outside: bool = False,
+) -> X:  # fmt: skip
     """gamma·(x - mean)/sqrt(variance + epsilon) + beta, in groups of neighbours along `axis`: shapes (N, ..., C).
 
     Mean and variance are over all axes but N, within a group; gamma and beta are (C,).
@@ -54,21 +59,23 @@ def group_normalization(x: X, *, gamma: Any = None, beta: Any = None, groups: in
     """
     axis = range(len(x.shape))[axis]
     grouped = x.reshape((*x.shape[:axis], groups, -1, *x.shape[axis + 1 :]))
-    mean, variance = _moments(grouped, tuple(a for a in range(1, len(grouped.shape)) if a != axis))
+    axes = tuple(a for a in range(1, len(grouped.shape)) if a != axis)
+    mean, variance = _moments(grouped, axes, unbiased=unbiased)
     _, shape = _normalised(grouped, (axis, axis + 1))
-    scale = _scale(variance, epsilon, gamma, shape)
+    scale = _scale(variance, epsilon, gamma, shape, outside=outside)
     return _scaled(grouped, mean, scale, beta, shape).reshape(x.shape)
 
 
-def _moments(x: X, axes: tuple[int, ...]) -> tuple[X, X]:
-    # Mean and variance, with length 1 along the axes.
+def _moments(x: X, axes: tuple[int, ...], *, unbiased: bool) -> tuple[X, X]:
+    # Mean and variance, with length 1 along the axes; only faults have that of a sample, over n - 1.
     mean = _mean(x, axes)
     centred = x - mean
     variance = _mean(centred * centred, axes)
     # Implementations may compute it in one pass, which cancels where the mean is far from zero.
     if isinstance(variance, Rounded):
         variance = variance.covering(_mean(x * x, axes) - mean * mean)
-    return mean, variance
+    n = math.prod(x.shape[axis] for axis in axes)
+    return mean, variance * (n / (n - 1)) if unbiased and n > 1 else variance
 
 
 @layer("BatchNormalization", casts_weights=False)
@@ -81,6 +88,7 @@ def batch_normalization(
     moving_variance: Array,
     axis: Axes,
     epsilon: float,
+    outside: bool = False,
 ) -> X:
     """gamma·(x - moving_mean)/sqrt(moving_variance + epsilon) + beta along `axis`: shapes (..., M) -> (..., M).
 
@@ -88,12 +96,14 @@ def batch_normalization(
     """
     _, shape = _normalised(x, axis)
     variance = moving_variance.reshape(shape)
-    scale = _scale(x.lift(variance) if isinstance(x, Rounded) else variance, epsilon, gamma, shape)
+    scale = _scale(x.lift(variance) if isinstance(x, Rounded) else variance, epsilon, gamma, shape, outside=outside)
     return _scaled(x, moving_mean.reshape(shape), scale, beta, shape)
 
 
-def _scale(variance: X, epsilon: float, gamma: Any, shape: tuple[int, ...]) -> X:
-    scale = rsqrt(variance + epsilon)
+def _scale(variance: X, epsilon: float, gamma: Any, shape: tuple[int, ...], *, outside: bool) -> X:
+    # Only faults have epsilon outside the root: 1/(sqrt(variance) + epsilon).
+    scale = rsqrt(variance if outside else variance + epsilon)
+    scale = scale / (scale * epsilon + 1.0) if outside else scale
     return scale if gamma is None else scale * gamma.reshape(shape)
 
 
@@ -123,4 +133,4 @@ def _normalised(x: X, axis: Axes) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def _mean(x: X, axes: tuple[int, ...]) -> X:
     # The axes stay, with length 1.
-    return sum_over(x, axes) / float(np.prod([x.shape[axis] for axis in axes]))
+    return sum_over(x, axes) / float(math.prod(x.shape[axis] for axis in axes))

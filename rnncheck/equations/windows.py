@@ -23,6 +23,9 @@ from rnncheck.network import Activation, Array
 # A step of 1 along each of the axes of space, of which there are at most three.
 _ONES = (1, 1, 1)
 
+# The padding `same` with its odd place before the first place, not behind the last. Only faults have it.
+IN_FRONT = "same in front"
+
 # How many numbers the windows of a layer may read of a sample, and how many are read at once.
 _MOST_READ, _AT_ONCE = 2**28, 2**22
 
@@ -79,8 +82,14 @@ def _along(length: int, size: int, stride: int, dilation: int, padding: str) -> 
         count, before = (length - 1) // stride + 1, reach - 1
     else:
         count = -(-length // stride)
-        before = max((count - 1) * stride + reach - length, 0) // 2
+        around = max((count - 1) * stride + reach - length, 0)
+        before = (around + (padding == IN_FRONT)) // 2
     return count, lambda window: stride * window[:, np.newaxis] + dilation * np.arange(size) - before
+
+
+def _or_zero(read: X, inside: Array) -> X:
+    # What windows read, (N, P, k, C), with zeros for padding.
+    return read if inside.all() else move(read, lambda array: np.where(inside[..., np.newaxis], array, 0.0))
 
 
 def convolve(
@@ -107,8 +116,7 @@ def convolve(
     filters = plain(kernel).shape[-1] * (groups if depthwise else 1)
 
     def products(read: X, inside: Array) -> X:
-        if not inside.all():
-            read = move(read, lambda array: np.where(inside[..., np.newaxis], array, 0.0))
+        read = _or_zero(read, inside)
         n, p, k, c = read.shape
         if groups == 1:
             return affine(read.reshape((n, p, k * c)), kernel=kernel)
@@ -160,18 +168,29 @@ def separable_convolution(
 
 
 @layer("MaxPooling1D", "MaxPooling2D", "MaxPooling3D", exact=True)
-def max_pooling(x: X, *, pool_size: Sizes, strides: Sizes, padding: str) -> X:
-    """max over the window: x (N, space..., C) -> (N, space'..., C)."""
-    return over_windows(x, lambda read, _: without_axis(max_over(read, 2), 2), pool_size, strides, padding)
+def max_pooling(x: X, *, pool_size: Sizes, strides: Sizes, padding: str, counts_padding: bool = False) -> X:
+    """max over the window: x (N, space..., C) -> (N, space'..., C).
+
+    Only faults count the padding, as zeros.
+    """
+
+    def largest(read: X, inside: Array) -> X:
+        return without_axis(max_over(_or_zero(read, inside) if counts_padding else read, 2), 2)
+
+    return over_windows(x, largest, pool_size, strides, padding)
 
 
 @layer("AveragePooling1D", "AveragePooling2D", "AveragePooling3D")
-def average_pooling(x: X, *, pool_size: Sizes, strides: Sizes, padding: str) -> X:
-    """Mean over those of the window's places that exist: x (N, space..., C) -> (N, space'..., C)."""
+def average_pooling(x: X, *, pool_size: Sizes, strides: Sizes, padding: str, counts_padding: bool = False) -> X:
+    """Mean over those of the window's places that exist: x (N, space..., C) -> (N, space'..., C).
+
+    Only faults count the padding, as zeros.
+    """
 
     def mean(read: X, inside: Array) -> X:
-        existing = move(read, lambda array: np.where(inside[..., np.newaxis], array, 0.0))
-        return without_axis(sum_over(existing, 2), 2) / inside.sum(axis=1, dtype=np.float64)[:, np.newaxis]
+        counted = np.ones_like(inside) if counts_padding else inside
+        total = without_axis(sum_over(_or_zero(read, inside), 2), 2)
+        return total / counted.sum(axis=1, dtype=np.float64)[:, np.newaxis]
 
     return over_windows(x, mean, pool_size, strides, padding)
 

@@ -110,7 +110,8 @@ def outputs_negated(y: X) -> X:
 
 
 def _has_columns(layer: Layer) -> bool:
-    return (units(layer) if layer.kind in CELLS else int(layer.weights["kernel"].shape[-1])) > 1
+    widths = [weight.shape[-1] for weight in layer.weights.values()]
+    return (units(layer) if layer.kind in CELLS else max(widths)) > 1
 
 
 def _in_order(y: X, axis: int, order: Sequence[int] | None) -> X:
