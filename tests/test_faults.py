@@ -49,6 +49,10 @@ CASES = {
     ),
     "merged": Case(**_SIZES, layer="gru", wrapper="bidirectional", merge_mode="sum", mask="both"),
     "stateful": Case(**_SIZES, layer="lstm", stateful=True),
+    **{
+        front: Case(**{**_SIZES, "N": 3, "T": 3, "D": 2, "M": 2}, front=front)
+        for front in ("conv1d", "separable_conv1d", "conv2d", "depthwise_conv2d")
+    },
 }  # fmt: skip
 
 
