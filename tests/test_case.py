@@ -135,6 +135,11 @@ def test_flatten_of_a_single_step_is_refused():
             "mask_from='input', since convolutions and pooling drop masks.",
         ),
         (
+            {"front": "conv3d", "dtype": "mixed_float16"},
+            "dtype='mixed_float16' with front='conv3d'",
+            "float32 or bfloat16, since TensorFlow pools volumes in these alone.",
+        ),
+        (
             {**BIDIRECTIONAL, "go_backwards": True},
             "go_backwards=True with wrapper='bidirectional'",
             "go_backwards=False, or own_backward=True, since both of Keras' own layers would go backwards.",

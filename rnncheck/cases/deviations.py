@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rnncheck.cases.case import POLICIES, RANKS, Case
+from rnncheck.cases.case import RANKS, Case
 from rnncheck.network import Activation, Network
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -49,12 +49,6 @@ def _zeroes_in_an_unrolled_loop(case: Case) -> bool:
 
 
 KNOWN_DEVIATIONS = (
-    Deviation(
-        "pooling over three axes has no kernel in float64 and float16 on TensorFlow's CPU",
-        lambda case: case.front == "conv3d" and POLICIES[case.dtype] in {"float64", "float16"},
-        Case(front="conv3d", dtype="float64"),
-        ("tensorflow",),
-    ),
     Deviation(
         "sparsemax sums the cumulative sums over its support instead of taking the last one (keras issue 23425)",
         lambda case: _uses(case, "sparsemax"),
