@@ -218,6 +218,7 @@ def _sizes(path: Path, inputs: Path | None, given: dict[str, Any]) -> dict[str, 
     multiple=True,
     help=f"The state h after every step, (N, T, M), by recurrent layer: {FILES}.",
 )
+@click.option("--dtype", help="What numbers files of raw binary (.bin, .raw, ...) hold: float32, >f4, bfloat16, ...")
 @click.option("--precision", help=f"The format that it computes in: {', '.join(FORMATS)}; that of MODEL if none.")
 @_reporting
 def compare(
@@ -225,6 +226,7 @@ def compare(
     inputs: Sequence[Path],
     outputs: Sequence[Path],
     states: Sequence[Path],
+    dtype: str | None,
     precision: str | None,
     most_diagnosed: int | None,
     **how: Any,
@@ -239,7 +241,9 @@ def compare(
         rnncheck compare model.keras --inputs x.npy --outputs y.npy --states h.npz
         rnncheck compare model.keras --inputs x.csv --outputs y.json --precision float16
     """  # noqa: D301 - click keeps the lines after its mark as they are
-    return judge_files(model, inputs, outputs, states, precision=precision, diagnosed=most_diagnosed != 0, **how)
+    return judge_files(
+        model, inputs, outputs, states, dtype, precision=precision, diagnosed=most_diagnosed != 0, **how
+    )
 
 
 @cli.command()

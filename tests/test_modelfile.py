@@ -346,6 +346,16 @@ def test_missing_weights_are_named(suffix, tmp_path):
     assert message(weights.read, [owner]) == MISSING[suffix]
 
 
+@pytest.mark.parametrize(("count", "ends"), [(12, "n11. "), (13, "n11, .... ")])
+def test_many_missing_weights_are_named_in_part(count, ends, tmp_path):
+    names = tuple(f"n{number}" for number in range(count))
+    weights = open_model(written(".h5", tmp_path)).weights
+
+    said = message(weights.read, [Owner(names, (True,) * count, DENSE.path, "dense")])
+
+    assert said == f"layer 'dense': the file has 2 weights; expected {count}: {', '.join(names[:11])}, {ends}{WHOLE}"
+
+
 @FORMATS
 def test_layer_without_weights_in_the_file_is_named(suffix, tmp_path):
     weights = open_model(written(suffix, tmp_path)).weights
@@ -983,6 +993,38 @@ def test_nested_models_that_stand_for_too_many_layers(tmp_path, saved, depth):
         rnncheck.extract(path)
 
 
+@pytest.mark.parametrize(
+    ("make", "option", "value", "expected"),
+    [
+        ("ZeroPadding2D", "padding", [[1, 2], [3, -1]], "2 pairs of integers from 0 to 16777216"),
+        ("ZeroPadding2D", "padding", "same", "2 pairs of integers from 0 to 16777216"),
+        ("Cropping2D", "cropping", 2**24 + 1, "2 pairs of integers from 0 to 16777216"),
+        ("UpSampling2D", "size", [2**10, 2**11], "2 positive integers whose product is 1048576 at most"),
+        ("MaxPooling2D", "strides", None, "2 positive integers whose product is 1048576 at most"),
+        ("MaxPooling2D", "pool_size", [2, 2, 2], "2 positive integers whose product is 1048576 at most"),
+        ("MaxPooling2D", "padding", "causal", "valid or same"),
+        ("MaxPooling2D", "data_format", None, "channels_last or channels_first"),
+        ("GroupNormalization", "axis", [1, 2], "an integer"),
+    ],
+)
+def test_option_of_space_that_is_none(tmp_path, make, option, value, expected):
+    import keras
+
+    arguments = (1,) if make == "GroupNormalization" else ()
+    model = keras.Sequential([keras.Input((8, 8, 1)), getattr(keras.layers, make)(*arguments, name="a")])
+    model.save(tmp_path / "plain.keras")
+    with zipfile.ZipFile(tmp_path / "plain.keras") as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["config"][option] = value
+    path = archive(tmp_path / "model.keras", members | {"config.json": json.dumps(config).encode()})
+
+    said = message(rnncheck.extract, path)
+
+    assert said.startswith(f"layer 'a': got {option}=")
+    assert said.endswith(f"; expected {expected}.")
+
+
 @pytest.mark.parametrize("size", [10**9, [2**20, 2**20], 2**64])
 def test_window_that_no_machine_holds(tmp_path, size):
     import keras
@@ -1158,11 +1200,11 @@ def test_files_that_take_more_than_they_have_are_refused_at_once(tmp_path):
 
 def test_every_option_that_is_checked_has_a_form():
     from rnncheck.frameworks.keras.config.entries import ENTRIES
-    from rnncheck.frameworks.keras.config.values import FORMS
+    from rnncheck.frameworks.keras.config.values import check_form
 
-    read = {option for entry in ENTRIES.values() for option in (*entry.checked, *entry.inherited)}
-
-    assert read <= set(FORMS)
+    for kind, entry in ENTRIES.items():
+        for option in (*entry.checked, *entry.inherited):
+            assert "; expected " in message(check_form, "a", option, object(), kind)
 
 
 @pytest.mark.parametrize(
@@ -1183,7 +1225,10 @@ def test_every_option_that_is_checked_has_a_form():
 def test_option_of_another_form_is_refused(option, value, expected):
     from rnncheck.frameworks.keras.config.values import check_form
 
-    assert message(check_form, "a", option, value) == f"layer 'a': got {option}={value!r}; expected {expected}."
+    assert (
+        message(check_form, "a", option, value, "Conv1D")
+        == f"layer 'a': got {option}={value!r}; expected {expected}."
+    )
 
 
 @pytest.mark.parametrize("shape", [[None, -1], [None, 0], [None, 2.0], [None, True], [], "ab", {"a": 1}], ids=str)

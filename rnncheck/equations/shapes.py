@@ -13,6 +13,7 @@ from rnncheck.equations.arithmetic import PLAIN
 from rnncheck.equations.cells import CELLS, units
 from rnncheck.equations.layers import LAYERS
 from rnncheck.equations.replay import operate
+from rnncheck.equations.windows import AT_ONCE
 from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.network import Array, Layer, Network, Tensor
 
@@ -76,7 +77,6 @@ def on_zeros(
     error is raised. `limited` is whether sizes that no machine holds are among the problems.
     """
     values: dict[Tensor, Array] = {
-        # One zero that stands for all: a sequence may have a million steps.
         Tensor(spec.name): _zeros(shape, bool if spec.dtype == "bool" else np.float64)
         for spec, shape in zip(network.inputs, inputs, strict=True)
     }
@@ -95,12 +95,7 @@ def on_zeros(
                 )
             with np.errstate(all="ignore"):
                 outputs = _outputs(layer, values)
-        except (
-            ValueError,
-            IndexError,
-            TypeError,
-            OverflowError,
-        ) as error:  # NumPy's: the layer does not take this size
+        except (ValueError, IndexError, TypeError, OverflowError) as error:  # NumPy's: it does not take this size
             if problems is None:
                 raise
             said = f"shapes that do not fit together ({error}); expected ones that do"
@@ -115,6 +110,7 @@ class _TooLargeError(ValueError):
 
 
 def _zeros(shape: Shape, dtype: Any) -> Array:
+    # One zero that stands for all: a sequence may have a million steps.
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
@@ -146,7 +142,9 @@ def _work(layer: Layer, shapes: Sequence[Shape]) -> tuple[int, int]:
     columns = max((weight.shape[-1] for weight in layer.weights.values() if weight.ndim > 1), default=0)
     rows = sizes[0] if layer.kind == "Embedding" else sizes[0] // max(1, *inputs[0][-1:])
     together = math.prod(map(max, zip_longest(*(shape[::-1] for shape in inputs), fillvalue=1)))
-    return max(sum(sizes), together, sizes[0] * window, rows * columns), sizes[0] * window * columns
+    # Convolutions and pooling read some windows at a time.
+    read = sizes[0] * window if "n" in options else min(sizes[0] * window, AT_ONCE)
+    return max(sum(sizes), together, read, rows * columns), sizes[0] * window * columns
 
 
 def sequence_shapes(network: Network, values: Mapping[Tensor, Array]) -> dict[str, Shape]:
