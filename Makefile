@@ -16,7 +16,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .PHONY: help install verify test test-long check docs lock fixtures figures bench calibrate power compare diagnose \
-	extremes causes backends scan memory mutate clean
+	extremes causes backends scan memory fuzz mutate clean
 
 help:  ## Print what there is.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -101,6 +101,9 @@ scan: $(DEV)  ## Measure how accurate activations are (about half an hour).
 
 memory: $(DEV)  ## Measure memory and time of checking a million steps.
 	@$(BIN)/python -m experiments.memory
+
+fuzz: $(DEV)  ## Read a million mutated files; nothing but a refusal may come of them (an hour).
+	@$(BIN)/python -m experiments.fuzz
 
 mutate: $(DEV)  ## Change the package at random, 150 times: the tests must notice (hours).
 	@$(BIN)/python -m experiments.mutate --count 150 --seed 0

@@ -84,7 +84,8 @@ def _one_unit_off(array: Array, rng: np.random.Generator) -> Array:
 
 
 def _folded(array: Array, rng: np.random.Generator) -> Array:
-    new: Array = np.abs(array) * rng.choice([1.0, -1.0])
+    # Around the mean: of numbers of one sign, those around zero would only be negated, which is in the catalogue.
+    new: Array = np.abs(array - array.mean()) * rng.choice([1.0, -1.0])
     return new
 
 

@@ -22,6 +22,7 @@ from rnncheck.equations.formats import FORMATS
 from rnncheck.errors import InputError, RnncheckError, escaped
 from rnncheck.frameworks.keras.paths import PATHS
 from rnncheck.frameworks.keras.session import configured_backend, load_keras
+from rnncheck.interrupts import INTERRUPTED, interruptible
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, file_job, how_to_run
 from rnncheck.jobs.judge import judge_files, run_and_judge
@@ -30,9 +31,6 @@ from rnncheck.report.entry import MOST_DIAGNOSED, count_cases
 from rnncheck.report.files import check_writable, write_csv, write_json
 from rnncheck.report.report import Report
 from rnncheck.version import __version__
-
-# What shells report for a process that Ctrl-C ended: 128 and the number of SIGINT.
-INTERRUPTED = 130
 
 _FILE = click.Path(path_type=Path)
 
@@ -244,6 +242,7 @@ def _sizes(path: Path, inputs: Path | None, given: dict[str, Any]) -> dict[str, 
 )
 @_ARCHITECTURE
 @_UNCHECKED
+@click.option("--dtype", help="What numbers files of raw binary (.bin, .raw, ...) hold: float32, >f4, bfloat16, ...")
 @click.option("--precision", help=f"The format that it computes in: {', '.join(FORMATS)}; that of MODEL if none.")
 @_reporting
 def compare(
@@ -253,6 +252,7 @@ def compare(
     states: Sequence[Path],
     architecture: Path | None,
     unchecked: str,
+    dtype: str | None,
     precision: str | None,
     most_diagnosed: int | None,
     **how: Any,
@@ -269,7 +269,7 @@ def compare(
         rnncheck compare model.keras --inputs x.csv --outputs y.json --precision float16
     """  # noqa: D301 - click keeps the lines after its mark as they are
     how |= {"precision": precision, "diagnosed": most_diagnosed != 0}
-    return judge_files(model, inputs, outputs, states, architecture, unchecked, **how)
+    return judge_files(model, inputs, outputs, states, architecture, unchecked, dtype, **how)
 
 
 @cli.command()
@@ -338,7 +338,8 @@ def main() -> None:
     # Without click's own handling, every mistake ends in the messages and codes below.
     stdout = sys.stdout
     try:
-        cli(prog_name="rnncheck", standalone_mode=False)
+        with interruptible():
+            cli(prog_name="rnncheck", standalone_mode=False)
     except SystemExit:
         # click replaced stdout if a reader of the help, such as `head`, has left.
         if sys.stdout is not stdout:

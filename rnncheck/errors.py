@@ -36,11 +36,22 @@ class NotApplicableError(Exception):
 _COLOUR = re.compile(r"\x1b\[\d*m")
 
 
+# How Keras begins what was wrong behind a description of what it was loading; the last one says most.
+_CAUSE = "Exception encountered: "
+
+
 def described(error: Exception) -> str:
-    """Return an exception's type and its first line; where Keras says first where it was raised, the next one too."""
-    # Keras tells which layer was called before it tells what was wrong.
+    """Return an exception's type and its first line, with the line that says what was wrong where that is another."""
     lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
-    said = lines[: 2 if lines and lines[0].startswith("Exception encountered when calling") else 1]
+    said = lines[:1]
+    # Keras tells which layer was called before it tells what was wrong, TensorFlow the stack of the calls.
+    if lines and lines[0].startswith("Exception encountered when calling"):
+        said = lines[:2]
+    elif lines and lines[0].startswith("Graph execution error"):
+        places = [place for place, line in enumerate(lines) if line.startswith("  File ")]
+        said += lines[places[-1] + 1 :][:1] if places else []
+    elif cause := [line for line in lines if line.startswith(_CAUSE)]:
+        said = [cause[-1].removeprefix(_CAUSE)]
     return f"{type(error).__name__}: {' '.join(said)}"
 
 

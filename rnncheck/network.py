@@ -266,12 +266,12 @@ class Recording:
     # How finely outputs and states are stored, by position and by layer, where that is coarser than their type.
     resolutions: Mapping[int | str, Resolution] = field(default_factory=dict)
 
-    def first_samples(self, count: int) -> Recording:
-        """Return what belongs to the first samples."""
+    def of_samples(self, samples: slice | Array) -> Recording:
+        """Return what belongs to some samples."""
         return Recording(
-            inputs=tuple(array[:count] for array in self.inputs),
-            outputs=tuple(array[:count] for array in self.outputs),
-            states={name: h[:count] for name, h in self.states.items()},
-            tensors={tensor: x[:count] for tensor, x in self.tensors.items()},
+            inputs=tuple(array[samples] for array in self.inputs),
+            outputs=tuple(array[samples] for array in self.outputs),
+            states={name: h[samples] for name, h in self.states.items()},
+            tensors={tensor: x[samples] for tensor, x in self.tensors.items()},
             resolutions=self.resolutions,
         )

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from reference import CELLS, make_inputs, make_network
 from test_activations import PARAMETERS
-from test_layers import CASES, draw, options_of, shapes_of_weights
+from test_layers import CASES, as_matrix, draw, drawn_weights, options_of
 
 from rnncheck.equations.activations import ACTIVATIONS, KERAS2_ACTIVATIONS, activate
-from rnncheck.equations.arithmetic import FREE_RUNNING, Analysis
+from rnncheck.equations.arithmetic import FREE_RUNNING, KERNELS, Analysis
 from rnncheck.equations.layers import LAYERS
 from rnncheck.equations.replay import replay
 from rnncheck.network import Activation
@@ -117,16 +117,9 @@ def _layers(rng, precision, bounds, rounded):
         if LAYERS[case.kind].exact:  # whose numbers are only moved
             continue
         options = options_of(case)
-        arrays = draw(case, rng)
-        weights = {each: rng.normal(size=shape) for each, shape in shapes_of_weights(case, options).items()}
-        if "moving_variance" in weights:
-            weights["moving_variance"] = np.abs(weights["moving_variance"]) + 0.5
-        matrices = {
-            each: Matrix(precision.round(w.reshape(-1, w.shape[-1])), precision, bounds)
-            if each == "kernel"
-            else precision.round(w)
-            for each, w in weights.items()
-        }
+        arrays, weights = draw(case, rng), drawn_weights(case, rng)
+        matrices = {each: precision.round(as_matrix(each, weight)) for each, weight in weights.items()}
+        matrices |= {each: Matrix(w, precision, bounds) for each, w in matrices.items() if each in KERNELS}
         for how, share in OFF.items():
             given = [rounded(x, share) if x.dtype.kind == "f" else x for x in arrays]
             yield f"{name}, {how}", LAYERS[case.kind].apply(given, matrices, options)

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from rnncheck.network import Activation
+
 
 def before_first(length, reach, stride, padding):
     """How many places the first window has before the first step, as TensorFlow's documentation says."""
@@ -27,6 +29,28 @@ def windows_of(length, size, stride, dilation, padding):
     for t in range(outputs_of(length, reach, stride, padding)):
         places = [(j, t * stride + j * dilation - before) for j in range(size)]
         yield [(j, step) for j, step in places if 0 <= step < length]
+
+
+def windows_over(space, size, strides, padding, dilation):
+    """Each window's own place, and the places in it that exist: pairs of place in the window and place in space."""
+    axes = [list(windows_of(*axis, padding)) for axis in zip(space, size, strides, dilation, strict=True)]
+    for place in itertools.product(*(range(len(axis)) for axis in axes)):
+        along = (axis[t] for axis, t in zip(axes, place, strict=True))
+        yield place, [tuple(zip(*pairs, strict=True)) for pairs in itertools.product(*along)]
+
+
+def channels_last(formula):
+    """The formula of a layer that data_format may tell to take (N, C, space...) for (N, space..., C)."""
+
+    def applied(inputs, weights, options):
+        if options["data_format"] == "channels_last":
+            return formula(inputs, weights, options)
+        x, *masks = inputs
+        linear = options | {"activation": Activation("linear")}
+        result = np.moveaxis(formula([np.moveaxis(x, 1, -1), *masks], weights, linear), -1, 1)
+        return by_row(result, FUNCTIONS[options["activation"].name]) if "activation" in options else result
+
+    return applied
 
 
 def mean(numbers):
@@ -66,51 +90,101 @@ def dense(inputs, weights, options):
     return by_row(inputs[0], lambda row: FUNCTIONS[options["activation"].name](units(row)))
 
 
-def conv1d(inputs, weights, options):
-    (x,) = inputs
-    (size,), (stride,), (dilation,) = (options[key] for key in ("kernel_size", "strides", "dilation_rate"))
-    kernel = weights["kernel"].reshape(size, x.shape[2], -1)
-    bias = weights.get("bias", np.zeros(kernel.shape[2]))
-    windows = list(windows_of(x.shape[1], size, stride, dilation, options["padding"]))
-    result = np.zeros((len(x), len(windows), kernel.shape[2]))
-    for n, (t, window), k in itertools.product(range(len(x)), enumerate(windows), range(kernel.shape[2])):
-        terms = (x[n, step, c] * kernel[j, c, k] for j, step in window for c in range(x.shape[2]))
-        result[n, t, k] = math.fsum(terms) + bias[k]
+def windows_in(x, options, size):
+    dilation = options.get("dilation_rate", [1] * len(options[size]))
+    return dict(windows_over(x.shape[1:-1], options[size], options["strides"], options["padding"], dilation))
+
+
+def over_windows(x, windows, channels, number):
+    """The array of number(sample, what a window holds, channel)."""
+    result = np.zeros((len(x), *(1 + last for last in max(windows)), channels))
+    for n, (place, window), k in itertools.product(range(len(x)), windows.items(), range(channels)):
+        result[(n, *place, k)] = number(x[n], window, k)
+    return result
+
+
+def convolution(inputs, weights, options):
+    (x,), kernel = inputs, weights["kernel"]
+    *_, own, filters = kernel.shape  # of each group, so many channels and all filters
+    bias = weights.get("bias", np.zeros(filters))
+
+    def number(sample, window, k):
+        first = k // (filters // options["groups"]) * own
+        terms = (sample[(*at, first + c)] * kernel[(*j, c, k)] for j, at in window for c in range(own))
+        return math.fsum(terms) + bias[k]
+
+    result = over_windows(x, windows_in(x, options, "kernel_size"), filters, number)
     return by_row(result, FUNCTIONS[options["activation"].name])
+
+
+def depthwise(x, kernel, options):
+    *_, channels, multiplier = kernel.shape
+
+    def number(sample, window, k):
+        c, m = divmod(k, multiplier)
+        return math.fsum(sample[(*at, c)] * kernel[(*j, c, m)] for j, at in window)
+
+    return over_windows(x, windows_in(x, options, "kernel_size"), channels * multiplier, number)
+
+
+def depthwise_convolution(inputs, weights, options):
+    result = depthwise(*inputs, weights["kernel"], options) + weights.get("bias", 0.0)
+    return by_row(result, FUNCTIONS[options["activation"].name])
+
+
+def separable_convolution(inputs, weights, options):
+    pointwise = weights["pointwise_kernel"]
+    pointwise = pointwise.reshape(-1, pointwise.shape[-1])
+    inner = depthwise(*inputs, weights["depthwise_kernel"], options)
+    result = by_row(inner, lambda row: [math.fsum(np.array(row) * column) for column in pointwise.T])
+    return by_row(result + weights.get("bias", 0.0), FUNCTIONS[options["activation"].name])
 
 
 def pooling(pool):
     def pooled(inputs, weights, options):
         (x,) = inputs
-        (size,), (stride,) = options["pool_size"], options["strides"]
-        windows = windows_of(x.shape[1], size, stride, 1, options["padding"])
-        steps = [[step for _, step in window] for window in windows]
-        return np.array(
-            [
-                [[pool([sample[step, d] for step in window]) for d in range(x.shape[2])] for window in steps]
-                for sample in x
-            ]
+        windows = windows_in(x, options, "pool_size")
+        return over_windows(
+            x, windows, x.shape[-1], lambda sample, window, c: pool([sample[(*at, c)] for _, at in window])
         )
 
-    return pooled
+    return channels_last(pooled)
 
 
 def global_pooling(pool):
     def pooled(inputs, weights, options):
         x, *masks = inputs
-        counts = masks[0] if masks else np.ones(x.shape[:2], bool)
-        result = np.array(
-            [
-                [
-                    pool([step[d] for step, counted in zip(sample, mask, strict=True) if counted])
-                    for d in range(x.shape[2])
-                ]
-                for sample, mask in zip(x, counts, strict=True)
-            ]
-        )
-        return result[:, np.newaxis] if options["keepdims"] else result
+        n, *space, channels = x.shape
+        steps = x.reshape(n, -1, channels)
+        counts = masks[0] if masks else np.ones(steps.shape[:2], bool)
+        result = [
+            [pool(step[c] for step, counted in zip(sample, mask, strict=True) if counted) for c in range(channels)]
+            for sample, mask in zip(steps, counts, strict=True)
+        ]
+        return np.array(result).reshape(n, *([1] * len(space) if options["keepdims"] else []), channels)
 
-    return pooled
+    return channels_last(pooled)
+
+
+def moving(place_of, size_of):
+    """Each number of the result from a place of x, or zero: along each axis of space, by its option and length."""
+
+    def moved(option):
+        def applied(inputs, weights, options):
+            (x,) = inputs
+            space = [size_of(size, each) for size, each in zip(x.shape[1:-1], options[option], strict=True)]
+            result = np.zeros((len(x), *space, x.shape[-1]))
+            for place in itertools.product(*map(range, space)):
+                read = tuple(map(place_of, place, options[option]))
+                if all(0 <= at < size for at, size in zip(read, x.shape[1:-1], strict=True)):
+                    result[(slice(None), *place)] = x[(slice(None), *read)]
+            return result
+
+        return lambda inputs, weights, options: channels_last(applied)(
+            inputs, weights, {"data_format": "channels_last"} | options
+        )
+
+    return moved
 
 
 def dot(inputs, weights, options):
@@ -179,7 +253,7 @@ def along(x, axis, array):
 
 def layer_normalization(inputs, weights, options):
     (x,) = inputs
-    axis = tuple(options["axis"])
+    axis = tuple(np.ravel(options["axis"]))
     result = (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + options["epsilon"])
     return result * along(x, axis, weights.get("gamma", 1.0) * np.ones([x.shape[a] for a in axis])) + along(
         x, axis, weights.get("beta", 0.0) * np.ones([x.shape[a] for a in axis])
@@ -192,6 +266,23 @@ def batch_normalization(inputs, weights, options):
     result = np.moveaxis(x, axis, -1)
     result = (result - weights["moving_mean"]) / np.sqrt(weights["moving_variance"] + options["epsilon"])
     return np.moveaxis(result * weights.get("gamma", 1.0) + weights.get("beta", 0.0), -1, axis)
+
+
+def group_normalization(inputs, weights, options):
+    (x,) = inputs
+    result = np.moveaxis(x, options["axis"], -1).copy()
+    own = result.shape[-1] // options["groups"]
+    for n, first in itertools.product(range(len(x)), range(0, result.shape[-1], own)):
+        group = result[n, ..., first : first + own]
+        centre = mean(group.ravel())
+        variance = mean((number - centre) ** 2 for number in group.ravel())
+        result[n, ..., first : first + own] = (group - centre) / math.sqrt(variance + options["epsilon"])
+    return np.moveaxis(result * weights.get("gamma", 1.0) + weights.get("beta", 0.0), -1, options["axis"])
+
+
+def unit_normalization(inputs, weights, options):
+    length = np.sqrt(np.square(inputs[0]).sum(axis=tuple(np.ravel(options["axis"])), keepdims=True))
+    return inputs[0] / np.maximum(length, 1e-12)
 
 
 def merging(merge):
@@ -216,9 +307,18 @@ def masking(inputs, weights, options):
     )
 
 
+PADDED = moving(lambda place, ends: place - ends[0], lambda size, ends: size + sum(ends))
+CROPPED = moving(lambda place, ends: place + ends[0], lambda size, ends: size - sum(ends))
+REPEATED = moving(lambda place, times: place // times, lambda size, times: size * times)
+
 FORMULAS = {
     "Dense": dense,
-    "Conv1D": conv1d,
+    **{f"Conv{rank}D": channels_last(convolution) for rank in (1, 2, 3)},
+    **{f"DepthwiseConv{rank}D": channels_last(depthwise_convolution) for rank in (1, 2)},
+    **{f"SeparableConv{rank}D": channels_last(separable_convolution) for rank in (1, 2)},
+    **{f"ZeroPadding{rank}D": PADDED("padding") for rank in (1, 2, 3)},
+    **{f"Cropping{rank}D": CROPPED("cropping") for rank in (1, 2, 3)},
+    **{f"UpSampling{rank}D": REPEATED("size") for rank in (1, 2, 3)},
     "Dot": dot,
     "Attention": attention,
     "Activation": lambda inputs, weights, options: by_row(inputs[0], FUNCTIONS[options["activation"].name]),
@@ -233,10 +333,15 @@ FORMULAS = {
     "Softmax": softmax_layer,
     "LayerNormalization": layer_normalization,
     "BatchNormalization": batch_normalization,
-    "MaxPooling1D": pooling(max),
-    "AveragePooling1D": pooling(mean),
-    "GlobalMaxPooling1D": global_pooling(max),
-    "GlobalAveragePooling1D": global_pooling(mean),
+    "GroupNormalization": group_normalization,
+    "UnitNormalization": unit_normalization,
+    "Flatten": channels_last(
+        lambda inputs, weights, options: np.array([list(sample.ravel()) for sample in inputs[0]])
+    ),
+    **{f"MaxPooling{rank}D": pooling(max) for rank in (1, 2, 3)},
+    **{f"AveragePooling{rank}D": pooling(mean) for rank in (1, 2, 3)},
+    **{f"GlobalMaxPooling{rank}D": global_pooling(max) for rank in (1, 2, 3)},
+    **{f"GlobalAveragePooling{rank}D": global_pooling(mean) for rank in (1, 2, 3)},
     "Add": merging(math.fsum),
     "Subtract": merging(lambda numbers: numbers[0] - numbers[1]),
     "Multiply": merging(math.prod),

@@ -1,9 +1,11 @@
-"""Inputs from files: `.npy`, `.npz` and `.csv`, and what is refused in them."""
+"""Arrays from files: `.npy`, `.npz`, `.csv` and raw binary, and what is refused in them."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -17,7 +19,25 @@ def network(*shapes):
     return Network("n", tuple(InputSpec(f"x{k}", shape, "float32") for k, shape in enumerate(shapes)), (), ())
 
 
-STEPS = "one for each step of input 'x0', which has shape (N, 4, 3), with 3 numbers in it."
+INPUT = "input 'x0', which has shape (N, 4, 3)"
+EVERY_STEP = "with 3 numbers in it. Write every step of every sample, those of the first sample first."
+PIPE = "got a pipe or a device; expected .npy, .npz, .csv or .json with the inputs. Save it to a file first."
+AS_BEFORE, AS_MANY = "expected 3, as on the lines before.", "Write as many on every line."
+INTERRUPTED = "It is the last line: was writing the file interrupted? Write it again."
+WRITE = "Write decimal points, and commas, semicolons, tabs or blanks between numbers."
+ALL_THERE = "It may have all numbers: write so many on each line."
+CUT_OFF = f"Was writing it interrupted? {ADVICE}"
+DECIMAL_COMMAS = f"Its numbers look as if they had decimal commas. {WRITE}"
+FOUR = f"got 4 numbers on each line; expected 3 for {INPUT}."
+INDEX = "The first column looks like an index, or the time: write the file without; pandas: index=False."
+INDEX_HEADER = (
+    "whose first column looks like an index; expected numbers alone. Write it without: pandas does with index=False, "
+    "header=False."
+)
+HEADER = (
+    f"got '0,1,2' on its first line; expected numbers of {INPUT}. It looks like a header: write the "
+    "file without, as pandas does with header=False."
+)
 ONE = network((4, 3))
 TWO = network((4, 3), (2,))
 
@@ -136,30 +156,218 @@ def test_numbers_that_are_not_finite_are_read_and_left_to_the_check_of_inputs(tm
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1,2,3\n4,5\n", "got 2 numbers on line 2; expected 3, as on the lines before."),
-        ("a,b,c\n1,2,3\n\n4,5,6,7\n", "got 4 numbers on line 4; expected 3, as on the lines before."),
-        ("1,2,3\n4,five,6\n", "got 'five' on line 2; expected numbers with commas between them."),
-        ("1,2,3\n4,,6\n", "got '' on line 2; expected numbers with commas between them."),
-        ("1,2,x\n", "got 'x' on line 1; expected numbers with commas between them."),
-        ("a,b\nc,d\n", "got 'c' on line 2; expected numbers with commas between them."),
-        ("1;2;3\n4;5;6\n", "got '1;2;3' on line 1; expected numbers with commas between them."),
-        ("1 2 3\n", "got '1 2 3' on line 1; expected numbers with commas between them."),
-        ("", "got no line of numbers; expected numbers with commas between them."),
-        ("a,b,c\n", "got no line of numbers; expected numbers with commas between them."),
+        ("1,2,3\n4,5\n6,7,8", f"got 2 numbers on line 2; {AS_BEFORE} {AS_MANY}"),
+        ("a,b,c\n1,2,3\n\n4,5,6,7\n", f"got 4 numbers on line 4; {AS_BEFORE} {AS_MANY}"),
+        ("1,2,3\n4,5\n", f"got 2 numbers on line 2; {AS_BEFORE} {INTERRUPTED}"),
+        ("1,2,3\n4,5,", f"got 2 numbers on line 2; {AS_BEFORE} {INTERRUPTED}"),
+        ("1,2,3\n4,5,-", f"got '-' on line 2; expected a number. {INTERRUPTED}"),
+        ("1,2,3\n4,5,6.1e", f"got '6.1e' on line 2; expected a number. {INTERRUPTED}"),
+        ("1,2,3\n4,five,6\n", f"got 'five' on line 2; expected a number. {WRITE}"),
+        ("1,2,3\n4,,6\n", f"got '' on line 2; expected a number. {WRITE}"),
+        ("1,2,x\n", f"got 'x' on line 1; expected a number. {WRITE}"),
+        ("a,b\nc,d\n", f"got 'c' on line 2; expected a number. {WRITE}"),
+        ("0,5\t1,5\t2,5\n", f"got '5\\t1' on line 1; expected a number. {WRITE}"),
+        ("0,5;1.5;2,5\n", f"got '0,5' on line 1; expected a number. {WRITE}"),
+        ("# nothing\n", f"got no line of numbers; expected one for each step or sample. {WRITE}"),
+        ("a,b,c\n", f"got no line of numbers; expected one for each step or sample. {WRITE}"),
         (
             "1,2,3\n" * 6,
-            f"got 6 lines; expected a multiple of 4, {STEPS}",
+            f"got 6 lines; expected a multiple of 4, one for each step of {INPUT}, {EVERY_STEP}",
         ),
+        (",a,b,c\n0,1,2,3\n", f"got the header ',a,b,c', {INDEX_HEADER}"),
+        (",0,1,2\n0,1,2,3\n", f"got the header ',0,1,2', {INDEX_HEADER}"),
+        ('"","V1","V2"\n"1",1,2\n', f"got the header '\"\",\"V1\",\"V2\"', {INDEX_HEADER}"),
+        ("step,0,1,2\n0,1,2,3\n", f"got the header 'step,0,1,2', {INDEX_HEADER}"),
+        ("0,1,2,3\n1,4,5,6\n2,4,5,6\n3,4,5,6\n", f"{FOUR} {INDEX}"),
+        ("step,a,b,c\n0,1,2,3\n1,4,5,6\n0,4,5,6\n1,4,5,6\n", f"{FOUR} {INDEX}"),
+        ("0,.1,.2,.3\n.05,.4,.5,.6\n.1,.4,.5,.6\n.15,.4,.5,.6\n", f"{FOUR} {INDEX}"),
+        ("5,1,2,3\n2,4,5,6\n7,4,5,6\n3,4,5,6\n", f"{FOUR} Write as many on each line."),
+        (".1\n" * 24, f"got 1 numbers on each line; expected 3 for {INPUT}. {ALL_THERE}"),
+        (".1,2,3,1,2,3\n" * 4, f"{FOUR.replace('4', '6', 1)} {ALL_THERE}"),
+        ("0,1,2\n" + "1,2,3\n" * 4, HEADER),
+        ("\t0\t1\t2\n0\t1\t2\t3\n", f"got the header '0\\t1\\t2', {INDEX_HEADER}"),
+        ("oops 2 3\n1 2 3\n", f"got 'oops' on line 1; expected a number. {WRITE}"),
+        ("0,5,1,25,-2,5\n" * 4, f"{FOUR.replace('4', '6', 1)} {DECIMAL_COMMAS}"),
+        ("5,2,3,4\n1,6,7,8\n9,1,2,3\n", f"{FOUR} It looks transposed: write array.T."),
     ],
     ids=[
-        "short-line", "long-line", "word", "gap", "word-in-the-first-line", "two-headers", "semicolons", "blanks",
-        "empty", "header-alone", "steps",
+        "short-line", "long-line", "cut-line", "cut-at-comma", "cut-at-sign", "cut-in-exponent", "word", "gap",
+        "word-in-the-first-line", "two-headers", "decimal-commas-and-tabs", "decimal-commas-and-points", "comments",
+        "header-alone", "steps", "index-and-names", "pandas", "r", "named-index", "index", "index-of-steps", "time",
+        "column-too-many", "flat", "two-steps-a-line", "numeric-header", "pandas-with-tabs", "word-before-blanks",
+        "decimal-commas", "transposed",
     ],
 )  # fmt: skip
 def test_csv_that_is_no_table_of_numbers_is_refused(tmp_path, text, message):
     (tmp_path / "x.csv").write_text(text)
 
     assert refusal(tmp_path / "x.csv") == message
+
+
+FORMS = {
+    "semicolons": "1.5;2;3\n4;5;-6e-1\n",
+    "decimal-commas": "1,5;2;3\r\n4;5;-6e-1",
+    "tabs": "1.5\t2\t3\n4\t5\t-0.6\n",
+    "blanks": "  1.5   2 3\n  4 5 -0.6  \n",
+    "separator-behind": "1.5, 2, 3,\n4, 5, -0.6,\n",
+    "quoted": '"1.5","2","3"\n"4","5","-0.6"\n',
+    "header-of-r": "V1 V2 V3\n1.5 2 3\n4 5 -.6\n",
+    "no-end": "1.5,2,3\n4,5,-0.6",
+}
+
+
+@pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
+def test_text_that_can_mean_one_thing_is_read(tmp_path, text):
+    text = text.replace("-6e-1", "-6e-1" if "." in text else "-0,6")
+    (tmp_path / "x.csv").write_text(text)
+
+    found = read_arrays(tmp_path / "x.csv", network((3,)).inputs)
+
+    np.testing.assert_array_equal(found, [[1.5, 2, 3], [4, 5, -0.6]])
+
+
+@pytest.mark.parametrize(
+    "text", ["0,1,2\n2,1,0\n1,1,1\n", "0,1\n0.5,0.5\n", "0\n1\n"], ids=["ids", "two-columns", "one-column"]
+)
+def test_first_line_that_may_well_be_numbers_is_no_header(tmp_path, text):
+    (tmp_path / "x.csv").write_text(text)
+    columns = text.splitlines()[0].count(",") + 1
+
+    found = read_arrays(tmp_path / "x.csv", network((columns,)).inputs)
+
+    assert len(found) == text.count("\n")
+
+
+def test_numeric_header_that_no_count_shows_is_seen_in_the_numbers(tmp_path):
+    (tmp_path / "x.csv").write_text("0,1,2\n" + "1.5,2,3\n" * 3)
+
+    assert read_arrays(tmp_path / "x.csv", ONE.inputs).shape == (1, 4, 3)  # as many lines as there are steps
+    for shape in ((3,), (None, 3)):
+        with pytest.raises(InputError, match=r"got '0,1,2' on its first line; .* It looks like a header"):
+            read_arrays(tmp_path / "x.csv", network(shape).inputs)
+
+
+@pytest.mark.parametrize("header", ["next value 1", "y 0", "y[0], scaled"])
+def test_header_of_one_column_may_have_several_words(tmp_path, header):
+    (tmp_path / "x.csv").write_text(f"{header}\n.5\n.25\n")
+
+    np.testing.assert_array_equal(read_arrays(tmp_path / "x.csv", network((1,)).inputs), [[0.5], [0.25]])
+
+
+def recorded(path, shape, samples, dtype=None):
+    return read_arrays(path, [InputSpec("y", shape, "float64", samples)], "output", dtype)
+
+
+def test_header_of_one_column_shows_where_the_samples_are_known(tmp_path):
+    (tmp_path / "y.csv").write_text("0\n.5\n.25\n")
+
+    assert recorded(tmp_path / "y.csv", (1,), 3).shape == (3, 1)
+    with pytest.raises(InputError, match="It looks like a header: write the file without"):
+        recorded(tmp_path / "y.csv", (1,), 2)
+
+
+@pytest.mark.parametrize(("t_steps", "found"), [(4, (2, 4, 3)), (5, (2, 5, 3)), (3, (2, 3, 3)), (8, (4, 4, 3))])
+def test_lines_of_known_samples_show_a_step_too_many_or_too_few(tmp_path, t_steps, found):
+    np.savetxt(tmp_path / "h.csv", np.ones((2 * t_steps, 3)), delimiter=",")
+
+    assert recorded(tmp_path / "h.csv", (4, 3), 2).shape == found
+
+
+# --- raw binary ---
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", ">f4", "<f8", "int16", "uint8"])
+@pytest.mark.parametrize("name", ["x.bin", "x.dat", "x"])
+def test_raw_binary_is_read_in_c_order(tmp_path, dtype, name):
+    array = np.arange(24).reshape(2, 4, 3).astype(dtype)
+    array.tofile(tmp_path / name)
+
+    found = read_arrays(tmp_path / name, ONE.inputs, dtype=dtype)
+
+    np.testing.assert_array_equal(found, array, strict=True)
+
+
+def test_raw_bfloat16_becomes_float32(tmp_path, x):
+    array = x.astype(ml_dtypes.bfloat16)
+    array.tofile(tmp_path / "x.bin")
+
+    found = read_arrays(tmp_path / "x.bin", ONE.inputs, dtype="bfloat16")
+
+    np.testing.assert_array_equal(found, array.astype(np.float32), strict=True)
+
+
+def test_steps_of_raw_binary_that_the_model_leaves_open_are_of_one_sample(tmp_path):
+    NUMBERS.tofile(tmp_path / "x.bin")
+
+    assert read_arrays(tmp_path / "x.bin", network((None, 3)).inputs, dtype="float64").shape == (1, 8, 3)
+
+
+def test_files_that_say_what_they_hold_are_read_as_they_are_beside_raw_ones(tmp_path, x):
+    np.save(tmp_path / "x.npy", x)
+
+    np.testing.assert_array_equal(read_arrays(tmp_path / "x.npy", ONE.inputs, dtype="float64"), x, strict=True)
+
+
+FOR_Y = "for output 'y', which has shape (2, 10, 4)"
+ONCE = "Write every number once, in C order."
+CUT = "Check --dtype, and whether writing the file was interrupted."
+DTYPES = (
+    "expected float16, bfloat16, float32, float64, an integer such as int16, or a code with its byte order, such as "
+    ">f4. Give the one that the program wrote."
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype", "samples", "message"),
+    [
+        (
+            4 * 1234, "float32", None,
+            f"got 1234 numbers of float32; expected a multiple of 10*4 = 40 {FOR_Y.replace('2', 'N')}. {ONCE}",
+        ),
+        (
+            8 * 80, "float32", 2,
+            f"got 160 numbers of float32; expected 80 {FOR_Y}. Its size is that of float64: check --dtype.",
+        ),
+        (
+            4 * 90, "float32", 2,
+            f"got 90 numbers of float32; expected 80 {FOR_Y}. {ONCE}",
+        ),
+        (
+            4 * 40 - 1, "float32", None,
+            f"got 159 bytes; expected a multiple of 4, the bytes of one float32. {CUT}",
+        ),
+        *(
+            (
+                160, dtype, None,
+                f"--dtype: got {dtype!r}; {DTYPES}",
+            )
+            for dtype in ("complex64", "O", "f4,f4", "(2,)f4", "U4", "longdouble", "nothing", "", "(" * 999)
+        ),
+    ],
+)  # fmt: skip
+def test_raw_binary_that_does_not_fit_is_refused(tmp_path, size, dtype, samples, message):
+    (tmp_path / "y.bin").write_bytes(bytes(size))
+
+    with pytest.raises(InputError) as refused:
+        recorded(tmp_path / "y.bin", (10, 4), samples, dtype)
+
+    assert str(refused.value).removeprefix(f"{tmp_path / 'y.bin'}: ") == message
+
+
+def test_raw_binary_with_a_step_too_many_keeps_it(tmp_path):
+    np.zeros((2, 11, 4), np.float32).tofile(tmp_path / "y.bin")
+
+    assert recorded(tmp_path / "y.bin", (10, 4), 2, "float32").shape == (2, 11, 4)
+
+
+def test_raw_binary_for_several_inputs_is_refused(tmp_path):
+    (tmp_path / "x.bin").write_bytes(bytes(96))
+
+    with pytest.raises(InputError, match="got raw binary, which holds one array, for 2 inputs; expected "):
+        read_arrays(tmp_path / "x.bin", TWO.inputs, dtype="float32")
+
+
+# --- refused ---
 
 
 @pytest.mark.parametrize("shape", [(None, 4, 3), (None, None, 3)], ids=["open-steps", "two-open-axes"])
@@ -173,7 +381,8 @@ def test_csv_for_several_inputs_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("1,2,3\n")
 
     assert refusal(tmp_path / "x.csv", TWO) == (
-        "got a .csv file, which holds one array, for 2 inputs; expected .npz or .json."
+        "got a .csv file, which holds one array, for 2 inputs; expected .npz or .json, with an array for each: "
+        "'x0', 'x1'."
     )
 
 
@@ -198,7 +407,7 @@ def test_numbers_that_are_none_are_read_as_c_writes_them(tmp_path, words, number
 def test_word_in_the_first_line_of_numbers_is_no_header(tmp_path, word):
     (tmp_path / "x.csv").write_text(f"{word},2,3\n" + "1,2,3\n" * 4)
 
-    assert refusal(tmp_path / "x.csv") == f"got {word!r} on line 1; expected numbers with commas between them."
+    assert refusal(tmp_path / "x.csv") == f"got {word!r} on line 1; expected a number. {WRITE}"
 
 
 @pytest.mark.parametrize(
@@ -209,6 +418,7 @@ def test_word_in_the_first_line_of_numbers_is_no_header(tmp_path, word):
         ("x.csv", (4, 3), False),
         ("x.csv", (None,), False),
         ("x.npy", (None, 3), False),
+        ("x.bin", (4, 3), False),
     ],
 )
 def test_what_a_file_does_not_say_is_said(name, shape, said):
@@ -218,12 +428,21 @@ def test_what_a_file_does_not_say_is_said(name, shape, said):
     assert bool(note) == said
 
 
+@pytest.mark.parametrize("shape", [(None, 3), (None,)])
+def test_what_raw_binary_does_not_say_is_said(shape):
+    note = taken_for_granted(Path("x.bin"), network(shape).inputs)
+
+    assert note.startswith(
+        "x.bin: its numbers were read as the steps of one sample, for the model leaves their number"
+    )
+
+
 def test_file_with_two_arrays_in_a_row_is_refused(tmp_path):
     with (tmp_path / "x.npy").open("wb") as file:
         np.save(file, NUMBERS)
         np.save(file, NUMBERS)
 
-    assert refusal(tmp_path / "x.npy").endswith("follow; expected one whole array.")
+    assert "follow; expected one whole array. " in refusal(tmp_path / "x.npy")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -235,8 +454,8 @@ def test_name_that_is_there_twice_is_refused(tmp_path):
             archive.writestr("a.npy", content.getvalue())
     (tmp_path / "x.json").write_text('{"a": [1], "a": [2]}')
 
-    assert refusal(tmp_path / "x.npz") == "got array 'a' twice; expected every name once."
-    assert refusal(tmp_path / "x.json") == "got 'a' twice; expected every name once."
+    assert refusal(tmp_path / "x.npz") == "got array 'a' twice; expected every name once. Save it again."
+    assert refusal(tmp_path / "x.json") == "got 'a' twice; expected every name once. Leave one out."
 
 
 def test_saved_bfloat16_is_refused_with_a_way_out(tmp_path):
@@ -251,7 +470,9 @@ def test_saved_bfloat16_is_refused_with_a_way_out(tmp_path):
 def test_truth_among_numbers_is_refused(tmp_path):
     (tmp_path / "x.json").write_text("[[[1, true, 3]]]")
 
-    assert refusal(tmp_path / "x.json") == "got true or false among numbers; expected nested lists of numbers."
+    assert refusal(tmp_path / "x.json") == (
+        "got true or false among numbers; expected nested lists of numbers. Write 1 or 0."
+    )
 
 
 def test_integer_beyond_those_of_numpy_is_a_number(tmp_path):
@@ -261,11 +482,38 @@ def test_integer_beyond_those_of_numpy_is_a_number(tmp_path):
 
 
 def test_directory_is_refused_as_such(tmp_path):
-    assert refusal(tmp_path) == "got a directory; expected .npy, .npz, .csv or .json with the inputs."
+    assert refusal(tmp_path) == (
+        "got a directory; expected .npy, .npz, .csv or .json with the inputs. Give the file in it."
+    )
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.csv", "x.json", "x.bin"])
+def test_pipe_is_refused_at_once(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+
+    assert refusal(tmp_path / name) == PIPE
+
+
+def test_device_is_refused_at_once():
+    assert refusal(Path("/dev/zero")) == PIPE
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".json", ".bin"])
+def test_empty_file_is_refused_as_such(tmp_path, suffix):
+    (tmp_path / f"x{suffix}").touch()
+
+    assert refusal(tmp_path / f"x{suffix}") == f"the file is empty; expected an array. {CUT_OFF}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_csv_in_an_encoding_that_it_names_is_read(tmp_path, encoding):
+    (tmp_path / "x.csv").write_text("1,2,3\n", encoding=encoding)
+
+    np.testing.assert_array_equal(read_arrays(tmp_path / "x.csv", network((3,)).inputs), [[1, 2, 3]])
 
 
 def test_csv_in_another_encoding_is_refused(tmp_path):
-    (tmp_path / "x.csv").write_text("1,2,3\n", encoding="utf-16")
+    (tmp_path / "x.csv").write_text("é,è,à\n1,2,3\n", encoding="latin-1")
 
     assert refusal(tmp_path / "x.csv").startswith("it cannot be read (")
 
@@ -278,14 +526,17 @@ def test_csv_in_another_encoding_is_refused(tmp_path):
 def test_file_of_another_kind_is_refused(tmp_path, name, got):
     (tmp_path / name).write_text("1,2,3\n")
 
-    assert refusal(tmp_path / name) == f"got {got}; expected .npy, .npz, .csv or .json. {ADVICE}"
+    assert refusal(tmp_path / name) == (
+        f"got {got}; expected .npy, .npz, .csv or .json. Name it .csv if it is text; if it is raw binary, `rnncheck "
+        "compare` reads it with --dtype float32."
+    )
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".txt"])
 def test_missing_file_is_refused(tmp_path, suffix):
     assert (
         refusal(tmp_path / f"x{suffix}")
-        == "there is no such file; expected .npy, .npz, .csv or .json with the inputs."
+        == "there is no such file; expected .npy, .npz, .csv or .json with the inputs. Check the path."
     )
 
 
@@ -294,16 +545,14 @@ def test_name_that_is_too_long_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
-@pytest.mark.parametrize(
-    "content", [b"", b"1,2,3\n", b"\x93NUMPY", b"PK\x03\x04"], ids=["empty", "text", "npy", "zip"]
-)
+@pytest.mark.parametrize("content", [b"1,2,3\n", b"\x93NUMPY", b"PK\x03\x04"], ids=["text", "npy", "zip"])
 def test_content_of_another_kind_is_refused(tmp_path, suffix, content):
     (tmp_path / f"x{suffix}").write_bytes(content)
 
     message = refusal(tmp_path / f"x{suffix}")
 
     assert message.startswith("it cannot be read (")
-    assert message.endswith(f"); expected an array of numbers. {ADVICE}")
+    assert message.endswith(f"); expected a whole array. {CUT_OFF}")
 
 
 def test_archive_without_arrays_is_refused(tmp_path):
@@ -339,7 +588,8 @@ def test_header_that_declares_more_than_the_file_holds_is_refused(tmp_path, shap
     (tmp_path / "x.npy").write_bytes(described(shape=shape))
 
     assert refusal(tmp_path / "x.npy") == (
-        f"the header declares {declared} bytes for shape {shape}, but 96 follow; expected one whole array."
+        f"the header declares {declared} bytes for shape {shape}, but 96 follow; expected one whole array. "
+        "Was writing it interrupted? Save it again."
     )
 
 
@@ -348,7 +598,8 @@ def test_header_of_an_array_in_an_archive_is_checked_too(tmp_path):
         archive.writestr("x0.npy", described(shape="(3, 4, 3)"))
 
     assert refusal(tmp_path / "x.npz") == (
-        "array 'x0': the header declares 144 bytes for shape (3, 4, 3), but 96 follow; expected one whole array."
+        "array 'x0': the header declares 144 bytes for shape (3, 4, 3), but 96 follow; expected one whole array. Was "
+        "writing it interrupted? Save it again."
     )
 
 
@@ -401,10 +652,11 @@ def test_archive_that_declares_more_than_it_holds_is_refused(tmp_path, x):
     content = buffer.getvalue()
     size = (128 + x.nbytes).to_bytes(4, "little")
     assert size in content
-    (tmp_path / "x.npz").write_bytes(content.replace(size, (2**32 - 2).to_bytes(4, "little")))
+    (tmp_path / "x.npz").write_bytes(content.replace(size, (2**26).to_bytes(4, "little")))
 
     assert refusal(tmp_path / "x.npz") == (
-        f"array 'x0': the archive declares {2**32 - 2} bytes, but {128 + x.nbytes} follow; expected a whole file."
+        f"array 'x0': the archive declares {2**26} bytes, but {128 + x.nbytes} follow; expected a whole file. "
+        "Save it again."
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rnncheck.cases.case import LAYERS, MASKS, MERGE_MODES, NOTEBOOK, POLICIES, RANKS, Case
+from rnncheck.cases.case import FRONTS, LAYERS, MASKS, MERGE_MODES, NOTEBOOK, POLICIES, RANKS, Case
 from rnncheck.cases.inputs import make_mask
 from rnncheck.frameworks.keras.build import MASK_VALUE, VOCABULARY, build
 from rnncheck.frameworks.keras.extract import to_numpy
@@ -243,6 +243,7 @@ def test_gru_that_resets_before_the_product_has_one_bias():
         {"layer": "stacked", "cells": 3},
         {"layer": "lstm", "layers": 2},
         {"mask": "mixed", "mask_from": "embedding"},
+        *({"front": front} for front in FRONTS),
     ],
     ids=lambda options: " ".join(map(str, options.values())),
 )
@@ -436,6 +437,17 @@ def test_time_distributed_has_a_mask_for_every_outer_step():
     assert (x.shape, mask.shape) == ((3, 2, 7, 4), (3, 2, 7))
     assert input_shapes(built) == {"inputs": (2, 7, 4), "mask": (2, 7)}
     assert len({row.tobytes() for row in mask.reshape(-1, 7)}) > 3
+
+
+@pytest.mark.parametrize(("front", "image"), [("conv1d", ()), ("conv2d", (6, 5)), ("conv3d", (6, 5))])
+def test_front_keeps_the_steps_and_reads_images_where_it_says_so(front, image):
+    case = Case(**SIZES, layer="gru", front=front)
+    built = build(case)
+    read = built.model.get_layer("gru").input
+
+    assert built.calls[0][0].shape == (case.N, case.T, *image, case.D)
+    assert read.shape[:2] == (None, case.T)
+    assert case.D < read.shape[2] <= case.features
 
 
 def test_convolution_has_space_between_steps_and_channels():

@@ -8,6 +8,7 @@ import pytest
 from rnncheck import NOTEBOOK, Case, InputError
 from rnncheck.cases.case import (
     ALIASES,
+    FRONTS,
     GATES,
     LAYERS,
     MASK_SOURCES,
@@ -129,6 +130,16 @@ def test_flatten_of_a_single_step_is_refused():
             "mask_from='input', since a mask of steps and places is none of steps.",
         ),
         (
+            {"front": "conv2d", "mask": "left", "mask_from": "embedding"},
+            "mask_from='embedding' with front='conv2d'",
+            "mask_from='input', since convolutions and pooling drop masks.",
+        ),
+        (
+            {"front": "conv3d", "dtype": "mixed_float16"},
+            "dtype='mixed_float16' with front='conv3d'",
+            "float32 or bfloat16, since TensorFlow pools volumes in these alone.",
+        ),
+        (
             {**BIDIRECTIONAL, "go_backwards": True},
             "go_backwards=True with wrapper='bidirectional'",
             "go_backwards=False, or own_backward=True, since both of Keras' own layers would go backwards.",
@@ -199,6 +210,8 @@ def test_options_that_exclude_each_other_are_refused(options, got, expected):
         ({"layer": "lstm", "padding": "same"}, "layer=conv_lstm_1d, 2d or 3d"),
         ({"layer": "lstm", "dilation_rate": 2}, "layer=conv_lstm_1d, 2d or 3d"),
         ({"mask_from": "masking"}, "a mask other than none"),
+        ({"layer": "conv_lstm_1d", "front": "conv1d"}, "a layer without axes of space, outside TimeDistributed"),
+        ({**TIME_DISTRIBUTED, "front": "conv1d"}, "a layer without axes of space, outside TimeDistributed"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, dict) else "",
 )
@@ -429,6 +442,7 @@ def test_space_shrinks_as_the_convolution_says(options, space):
         *(("layer", layer) for layer in LAYERS),
         *(("activation", alias) for alias in ALIASES),
         *(("wrapper", wrapper) for wrapper in WRAPPERS),
+        *(("front", front) for front in FRONTS),
     ],
 )
 def test_known_choice_is_taken(option, value):

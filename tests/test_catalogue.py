@@ -4,13 +4,17 @@
 thing done wrong, and the replay of the changed network must give the same numbers.
 """
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 
 import ml_dtypes
 import numpy as np
 import pytest
+from formulas import FORMULAS
 from reference import DOUBLE, make_bidirectional, make_inputs, make_network, make_recurrent, replaced
+from test_layers import Case as LayerCase
+from test_layers import draw, drawn_weights, options_of
 
 from rnncheck.checks.observed import observe
 from rnncheck.equations.activations import activate
@@ -18,7 +22,7 @@ from rnncheck.equations.replay import replay
 from rnncheck.faults.catalogue import FAULTS, injections, masks
 from rnncheck.faults.catalogue.causes import NO_SAMPLE_PADDED, PADS_THE_END
 from rnncheck.faults.emulation import emulate
-from rnncheck.network import Network, Tensor
+from rnncheck.network import InputSpec, Layer, Network, Tensor
 
 NAMES = {fault.name: fault for fault in FAULTS}
 N, T, D, M = 4, 5, 3, 6
@@ -267,6 +271,7 @@ LSTM = {
     "outputs_negated": lambda g: 0.0 - lstm(g),
     "output_columns_in_other_order": lambda g: np.stack([lstm(g)[..., M - 1 - j] for j in range(M)], axis=-1),
     "outputs_of_other_samples": lambda g: np.array([lstm(g)[N - 1 - n] for n in range(N)]),
+    "outputs_transposed": lambda g: np.stack([lstm(g)[:, t] for t in range(T)]).reshape(N, T, M),
     "softmax_applied": lambda g: (powers := np.exp(lstm(g))) / powers.sum(axis=-1, keepdims=True),
     "largest_output_alone": lambda g: np.eye(M)[lstm(g).argmax(axis=-1)],
 }
@@ -446,9 +451,11 @@ def test_recording_has_something_else_for_states():
 
     late = replay(with_fault(network, "state_recorded_before_step"), inputs, every_step=True)
     memory = replay(with_fault(network, "memory_recorded_as_state"), inputs, every_step=True)
+    time_first = replay(with_fault(network, "states_recorded_time_first"), inputs, every_step=True)
 
-    for each in (late, memory):
+    for each in (late, memory, time_first):
         np.testing.assert_array_equal(each.outputs[0], right.outputs[0])
+    assert_same(time_first.sequences["rnn"], np.stack([lstm(given)[:, t] for t in range(T)]).reshape(N, T, M))
     assert_same(late.sequences["rnn"], np.concatenate([given.h0[:, np.newaxis], lstm(given)[:, :-1]], axis=1))
     # h = o·tanh(c), with o from the h before.
     z = given.x @ given.W + late.sequences["rnn"] @ given.U + given.b
@@ -492,6 +499,160 @@ def test_flatten_in_other_order_puts_unit_by_unit():
     (flat,) = outputs_of(with_fault(network, "flatten_in_other_order", "flatten"), inputs)
 
     assert_same(flat, [[h[n, t, j] for j in range(M) for t in range(T)] for n in range(N)])
+
+
+# Layers beside recurrent ones: what a fault makes of each, by the formulas of `formulas.py` or written out.
+IMAGES = (5, 4, 6)
+
+
+def formula(kind, x, weights, options, **other):
+    return FORMULAS[kind]([x], weights, options | other)
+
+
+def padded(x, *ends):
+    return np.pad(x, ((0, 0), *ends, (0, 0)))
+
+
+def multiplier_first(kernel):
+    """Memory that holds (..., m, C), read as (..., C, m)."""
+    *size, channels, multiplier = kernel.shape
+    new = np.empty_like(kernel)
+    for place in np.ndindex(*size):
+        memory = [kernel[(*place, c, m)] for m in range(multiplier) for c in range(channels)]
+        new[place] = np.reshape(memory, (channels, multiplier))
+    return new
+
+
+def of_torch(kernel):
+    """Memory that holds (F, C, k1, k2), read as (k1, k2, C, F)."""
+    first, second, channels, filters = kernel.shape
+    places = [
+        (i, j, c, f) for f in range(filters) for c in range(channels) for i in range(first) for j in range(second)
+    ]
+    return np.reshape([kernel[place] for place in places], kernel.shape)
+
+
+def in_groups(x, weights, options, members):
+    """Every group brought to mean 0 and variance 1, with gamma and beta."""
+    result = x.copy()
+    for n, group in itertools.product(range(len(x)), members):
+        numbers = x[n][..., group]
+        result[n][..., group] = (numbers - numbers.mean()) / np.sqrt(numbers.var() + options["epsilon"])
+    return result * weights["gamma"] + weights["beta"]
+
+
+SAME = {"padding": "same"}
+OF_SPACE = {
+    "kernel_flipped": (
+        LayerCase("Conv2D", {"filters": 3, "kernel_size": (2, 3)}, (IMAGES,)),
+        lambda x, w, o: formula("Conv2D", x, w | {"kernel": w["kernel"][::-1, ::-1]}, o),
+    ),
+    "same_padding_in_front": (
+        LayerCase("Conv1D", {"filters": 3, "kernel_size": 4, **SAME}, ((7, 2),)),
+        lambda x, w, o: formula("Conv1D", padded(x, (2, 1)), w, o, padding="valid"),
+    ),
+    "causal_padding_on_both_sides": (
+        LayerCase("Conv1D", {"filters": 3, "kernel_size": 3, "padding": "causal"}, ((7, 2),)),
+        lambda x, w, o: formula("Conv1D", padded(x, (1, 1)), w, o, padding="valid"),
+    ),
+    "padding_counts_in_average": (
+        LayerCase("AveragePooling2D", {"pool_size": 3, "strides": 1, **SAME}, (IMAGES,)),
+        lambda x, w, o: formula("AveragePooling2D", padded(x, (1, 1), (1, 1)), w, o, padding="valid"),
+    ),
+    "padding_counts_in_maximum": (
+        LayerCase("MaxPooling2D", {"pool_size": 3, "strides": 1, **SAME}, (IMAGES,), offset=-2.0),
+        lambda x, w, o: formula("MaxPooling2D", padded(x, (1, 1), (1, 1)), w, o, padding="valid"),
+    ),
+    "pooling_confused": (
+        LayerCase("GlobalMaxPooling2D", {}, (IMAGES,)),
+        lambda x, w, o: formula("GlobalAveragePooling2D", x, w, o),
+    ),
+    "depthwise_channels_interleaved": (
+        LayerCase("SeparableConv2D", {"filters": 3, "kernel_size": 2, "depth_multiplier": 2}, (IMAGES,)),
+        lambda x, w, o: formula(
+            "SeparableConv2D", x, w | {"depthwise_kernel": multiplier_first(w["depthwise_kernel"])}, o
+        ),
+    ),
+    "kernel_reshaped": (
+        LayerCase("Conv2D", {"filters": 3, "kernel_size": (2, 3)}, (IMAGES,)),
+        lambda x, w, o: formula("Conv2D", x, w | {"kernel": of_torch(w["kernel"])}, o),
+    ),
+    "dense_bias_dropped": (
+        LayerCase("DepthwiseConv2D", {"kernel_size": 2}, (IMAGES,)),
+        lambda x, w, o: formula("DepthwiseConv2D", x, {"kernel": w["kernel"]}, o),
+    ),
+    "flatten_in_other_order": (
+        LayerCase("Flatten", {}, (IMAGES,)),
+        lambda x, w, o: [[image[i, j, c] for c in range(6) for i in range(5) for j in range(4)] for image in x],
+    ),
+    "ends_swapped": (
+        LayerCase("ZeroPadding2D", {"padding": ((1, 0), (2, 3))}, (IMAGES,)),
+        lambda x, w, o: padded(x, (0, 1), (3, 2)),
+    ),
+    "upsampling_in_tiles": (
+        LayerCase("UpSampling2D", {"size": (2, 3)}, (IMAGES,)),
+        lambda x, w, o: np.array([[[image[i % 5, j % 4] for j in range(12)] for i in range(10)] for image in x]),
+    ),
+    "epsilon_of_torch": (
+        LayerCase("LayerNormalization", {}, ((3, 8),)),
+        lambda x, w, o: formula("LayerNormalization", x, w, o, epsilon=1e-5),
+    ),
+    "epsilon_outside_root": (
+        LayerCase("BatchNormalization", {}, ((3, 4),)),
+        lambda x, w, o: (
+            (x - w["moving_mean"]) / (np.sqrt(w["moving_variance"]) + o["epsilon"]) * w["gamma"] + w["beta"]
+        ),
+    ),
+    "variance_unbiased": (
+        LayerCase("LayerNormalization", {}, ((3, 8),)),
+        lambda x, w, o: (
+            (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, ddof=1, keepdims=True) + o["epsilon"]) * w["gamma"]
+            + w["beta"]
+        ),
+    ),
+    "groups_interleaved": (
+        LayerCase("GroupNormalization", {"groups": 2}, (IMAGES,)),
+        lambda x, w, o: in_groups(x, w, o, [[0, 2, 4], [1, 3, 5]]),
+    ),
+    "groups_ignored": (
+        LayerCase("GroupNormalization", {"groups": 2}, (IMAGES,)),
+        lambda x, w, o: in_groups(x, w, o, [list(range(6))]),
+    ),
+    "normalisation_left_out": (LayerCase("UnitNormalization", {}, ((3, 4),)), lambda x, w, o: x),
+}
+
+
+@pytest.mark.parametrize("name", OF_SPACE)
+def test_fault_of_a_layer_beside_recurrent_ones_is_what_is_stated(name, rng):
+    case, stated = OF_SPACE[name]
+    options, weights, (x,) = options_of(case), drawn_weights(case, rng), draw(case, rng)
+    layer = Layer("layer", case.kind, (Tensor("x"),), options, weights, dtype="float64")
+    network = Network("one", (InputSpec("x", x.shape[1:], "float64"),), (layer,), (Tensor("layer"),))
+
+    (wrong,) = outputs_of(with_fault(network, name, "layer"), (x,))
+
+    np.testing.assert_allclose(wrong, stated(x, weights, options), rtol=1e-11, atol=1e-13)
+    assert wrong.shape == outputs_of(network, (x,))[0].shape
+    assert not np.allclose(wrong, outputs_of(network, (x,))[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "impossible"),
+    [
+        ("Conv1D", {"filters": 3, "kernel_size": 1}, {"kernel_flipped", "same_padding_in_front"}),
+        ("Conv1D", {"filters": 3, "kernel_size": 2}, {"causal_padding_on_both_sides"}),
+        ("DepthwiseConv1D", {"kernel_size": 2}, {"depthwise_channels_interleaved"}),
+        ("ZeroPadding1D", {"padding": (2, 2)}, {"ends_swapped"}),
+        ("AveragePooling1D", {"pool_size": 2}, {"padding_counts_in_average", "padding_counts_in_maximum"}),
+        ("GroupNormalization", {"groups": 1}, {"groups_ignored", "groups_interleaved"}),
+        ("BatchNormalization", {"epsilon": 1e-5}, {"epsilon_of_torch", "variance_unbiased"}),
+    ],
+)  # fmt: skip
+def test_fault_that_a_layer_beside_recurrent_ones_cannot_have_is_not_made(kind, options, impossible, rng):
+    case = LayerCase(kind, options)
+    layer = Layer("layer", kind, (Tensor("x"),), options_of(case), drawn_weights(case, rng))
+
+    assert not impossible & possible(Network("one", (), (layer,), ()), "layer")
 
 
 @pytest.mark.parametrize(("name", "error"), [("tanh_polynomial", 4e-6), ("tanh_pade", 1e-4)])
@@ -576,12 +737,13 @@ def test_layers_of_different_size_cannot_exchange_their_initial_states():
 
 def test_every_fault_is_stated_here():
     stated = {name for *_, faults in SETTINGS.values() for name in faults} | {name for name, _ in OF_OUTPUTS}
+    stated |= set(OF_SPACE)
     others = {
-        "backward_last_step_for_first", "state_lost_between_calls", "state_kept_between_calls", "dense_bias_dropped",
-        "dense_activation_lost", "flatten_in_other_order", "tanh_polynomial", "tanh_pade",
+        "backward_last_step_for_first", "state_lost_between_calls", "state_kept_between_calls",
+        "dense_activation_lost", "tanh_polynomial", "tanh_pade",
         "backward_uses_forward_weights", "weights_of_other_layer", "merge_mode_confused",
         "initial_state_of_other_layer", "state_left_by_earlier_run", "state_recorded_before_step",
-        "memory_recorded_as_state",
+        "memory_recorded_as_state", "states_recorded_time_first",
     }  # fmt: skip
 
     assert stated | others == set(NAMES)
@@ -609,6 +771,7 @@ def test_layer_has_the_faults_that_it_can_have_and_no_others():
         "outputs_scaled", "outputs_shifted", "outputs_rescaled", "outputs_negated", "output_columns_in_other_order",
         "outputs_of_other_samples", "softmax_applied", "largest_output_alone", "only_first_steps",
         "state_left_by_earlier_run", "state_kept_between_samples", "state_recorded_before_step",
+        "states_recorded_time_first", "outputs_transposed",
     }  # fmt: skip
 
 

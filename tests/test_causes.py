@@ -8,6 +8,7 @@ import rnncheck
 from rnncheck import InputSpec, Network, Tensor, Verdict
 from rnncheck.equations.changes import with_layer, with_weights
 from rnncheck.faults.catalogue import FAULTS
+from rnncheck.faults.catalogue.causes import ONE_CALL
 from rnncheck.faults.catalogue.fault import chained
 from rnncheck.faults.emulation import emulate
 
@@ -127,6 +128,7 @@ def test_fault_of_outputs_or_states_is_found(kind, fault, layer, said, states):
         ("LSTM", "state_recorded_before_step"),
         ("GRU", "state_recorded_before_step"),
         ("LSTM", "memory_recorded_as_state"),
+        ("GRU", "states_recorded_time_first"),
     ],
 )
 def test_what_was_recorded_for_the_states_is_told(kind, fault):
@@ -193,3 +195,18 @@ def test_more_units_than_a_slip_of_the_pen_changes_are_not_solved_for():
 
     assert weights_found(8) == 8
     assert weights_found(9) == 0
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+@pytest.mark.parametrize(("factor", "saturated"), [(1.0, False), (1e3, True)])
+def test_larger_inputs_are_no_advice_where_gates_are_saturated(kind, factor, saturated):
+    network = a_stack(kind)
+    kernel = factor * network.layers[0].weights["kernel"]
+    network = with_layer(network, with_weights(network.layers[0], kernel=kernel))
+    inputs, outputs, _ = run_with(network)
+
+    (entry,) = rnncheck.compare(network, inputs, outputs, blind_spots=True).entries
+
+    remedies = {spot.remedy for spot in entry.blind_spots if spot.layer == "rnn_0" and spot.reason != ONE_CALL.reason}
+    assert ("Use smaller weights or inputs." in remedies) == saturated
+    assert any("larger weights or inputs" in remedy for remedy in remedies) == (not saturated)

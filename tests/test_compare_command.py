@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -294,7 +296,7 @@ BAD_OUTPUTS = {
     ),
     "csv": (
         lambda p, r: (p / "y.csv").write_text("1,2\n") and p / "y.csv",
-        "y.csv: got a .csv file, which holds one array, for 2 outputs; expected .npz or .json.",
+        "y.csv: got a .csv file, which holds one array, for 2 outputs; expected .npz or .json, with an array ",
     ),
     "complex": (
         lambda p, r: as_npz(p / "y.npz", r.outputs[0] * 1j, r.outputs[1]),
@@ -314,7 +316,7 @@ BAD_OUTPUTS = {
     ),
     "no_json": (
         lambda p, r: (p / "y.json").write_text('{"head": [1,\n2') and p / "y.json",
-        "y.json: it cannot be read (Expecting ',' delimiter: line 2 column 2 (char 14)); expected an array of ",
+        "y.json: it cannot be read (Expecting ',' delimiter: line 2 column 2 (char 14)); expected a whole array. ",
     ),
 }
 
@@ -362,14 +364,22 @@ def test_states_that_do_not_fit_are_refused(tmp_path, rnncheck_command, recorded
     assert message in done.err
 
 
+NEXT_VALUE = "for output 'next_value', which has shape (8, 1)"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("1\n2,3\n", "got 2 numbers on line 2; expected 1"),
-        ("1\ntwo\n", "got 'two' on line 2; expected numbers with commas between them."),
-        ("1,2\n" * 8, "got shape (8, 2); expected (8, 1)."),
+        ("1\ntwo\n", "got 'two' on line 2; expected a number. Write decimal points"),
+        (".1,.2\n" * 8, f"got 2 numbers on each line; expected 1 {NEXT_VALUE}. Write as many on each line."),
+        ("1,2\n" * 8, f"expected 1 {NEXT_VALUE}. Its numbers look as if they had decimal commas."),
+        ("0,.1\n1,.2\n2,.3\n", f"expected 1 {NEXT_VALUE}. The first column looks like an index, or the time"),
+        (".1,.2,.3,.4,.5,.6,.7,.8\n", f"expected 1 {NEXT_VALUE}. It looks transposed: write array.T."),
+        (".5\n" * 7, "got shape (7, 1); expected (8, 1). Give one for each sample of the inputs."),
+        ("0\n" + ".5\n" * 8, "It looks like a header: write the file without, as pandas does with header=False."),
     ],
-    ids=["ragged", "text", "columns"],
+    ids=["ragged", "text", "columns", "decimal-commas", "index", "transposed", "samples", "header"],
 )
 def test_csv_that_does_not_fit_is_refused(tmp_path, rnncheck_command, content, message):
     (tmp_path / "y.csv").write_text(content)
@@ -421,7 +431,10 @@ def test_csv_of_an_open_number_of_steps_is_said_to_be_one_sample(tmp_path, rnnch
     assert note in as_one.out.replace("\n", " ")
     refused = run("x.csv", "y.npy")
     assert refused.code == 2
-    assert f"y.npy: output 'gru': got shape (3, 6, 4); expected (1, 18, 4). {note}" in refused.err
+    assert (
+        f"y.npy: output 'gru': got shape (3, 6, 4); expected (1, 18, 4). Give all of it, samples first. {note}"
+        in refused.err
+    )
 
 
 def test_states_of_a_model_without_recurrent_layers_are_refused(tmp_path, rnncheck_command):
@@ -436,6 +449,93 @@ def test_states_of_a_model_without_recurrent_layers_are_refused(tmp_path, rnnche
 
     assert done.code == 2
     assert "x.npy: states: got states of a model without a recurrent layer; expected none." in done.err
+
+
+SHAPES = {
+    "time-first": (lambda h: h.swapaxes(0, 1), "(24, 8, 16)", "It looks time first: give array.transpose(1, 0, 2)."),
+    "one-more": (
+        lambda h: np.pad(h, ((0, 0), (1, 0), (0, 0))),
+        "(8, 25, 16)",
+        "It has one step more than the model ",
+    ),
+    "one-short": (lambda h: h[:, 1:], "(8, 23, 16)", "It is one step short: give every step, the last one too."),
+    "flat": (lambda h: h.reshape(-1, 16), "(192, 16)", "It has as many numbers: give array.reshape(8, 24, 16), if "),
+    "transposed": (
+        lambda h: h.T,
+        "(16, 24, 8)",
+        "It looks as if its axes were in another order: give array.transpose",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", SHAPES)
+def test_states_of_another_shape_are_refused_with_what_they_look_like(tmp_path, rnncheck_command, mistake):
+    change, shape, todo = SHAPES[mistake]
+    np.save(tmp_path / "h.npy", change(np.loadtxt("fixtures/port/states.csv", delimiter=",").reshape(8, 24, 16)))
+    words = ["--inputs", INPUTS, "--outputs", "fixtures/port/outputs.csv", "--states", tmp_path / "h.npy"]
+
+    done = rnncheck_command("compare", MODEL, *words)
+
+    assert (done.code, done.out) == (2, "")
+    assert f"h.npy: states of 'lstm': got shape {shape}; expected (8, 24, 16). {todo}" in done.err
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".bin"])
+@pytest.mark.parametrize("mistake", ["one-more", "one-short"])
+def test_steps_too_many_or_too_few_are_seen_in_flat_files(tmp_path, rnncheck_command, mistake, suffix):
+    change, shape, todo = SHAPES[mistake]
+    h = change(np.loadtxt("fixtures/port/states.csv", delimiter=",").reshape(8, 24, 16)).reshape(-1, 16)
+    h.tofile(tmp_path / "h.bin")
+    np.savetxt(tmp_path / "h.csv", h, delimiter=",")
+    words = ["--inputs", INPUTS, "--outputs", "fixtures/port/outputs.csv", "--states", tmp_path / f"h{suffix}"]
+
+    done = rnncheck_command("compare", MODEL, *words, *(["--dtype", "float64"] if suffix == ".bin" else []))
+
+    assert f"states of 'lstm': got shape {shape}; expected (8, 24, 16). {todo}" in done.err
+
+
+def test_raw_binary_is_compared(tmp_path, rnncheck_command):
+    np.load(INPUTS).astype(">f4").tofile(tmp_path / "x.bin")
+    for name in ("outputs", "states"):
+        np.loadtxt(f"fixtures/port/{name}.csv", delimiter=",").astype(">f4").tofile(tmp_path / f"{name}.raw")
+    words = ["compare", MODEL, "--inputs", tmp_path / "x.bin", "--outputs", tmp_path / "outputs.raw"]
+    words += ["--states", tmp_path / "states.raw"]
+
+    done = rnncheck_command(*words, "--dtype", ">f4")
+
+    assert done.code == 0, done.out
+    assert "1 case, 3,088 numbers compared: 1 match" in done.out
+    without = rnncheck_command(*words)
+    assert (without.code, without.out) == (2, "")
+    assert "x.bin: got a .bin file; expected .npy, .npz, .csv or .json. Name it .csv if it is text; " in without.err
+
+
+def test_dtype_without_raw_binary_is_refused(rnncheck_command):
+    words = ["--inputs", INPUTS, "--outputs", "fixtures/port/outputs.csv", "--dtype", "float32"]
+
+    done = rnncheck_command("compare", MODEL, *words)
+
+    assert (done.code, done.out) == (2, "")
+    expected = "got it with files that say what they hold; expected raw binary among them. Leave it out."
+    assert done.err == f"rnncheck: --dtype: {expected}\n"
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_names_that_are_not_utf8_are_reported_escaped(tmp_path, rnncheck_command, option):
+    model, outputs = (tmp_path / os.fsdecode(name) for name in (b"m\xff.keras", b"y\xff.csv"))
+    shutil.copy(MODEL, model)
+    np.savetxt(outputs, np.loadtxt("fixtures/port/outputs.csv"), fmt="%.6g")
+
+    done = rnncheck_command("compare", model, "--inputs", INPUTS, "--outputs", outputs, option, tmp_path / "report")
+
+    assert done.code == 0, done.err
+    text = (tmp_path / "report").read_text(encoding="utf-8")
+    if option == "--csv":
+        assert "m\\udcff.keras" in text
+    else:
+        (case,) = json.loads(text)["cases"]
+        assert case["model"] == "m\\udcff.keras"
+        assert case["notes"][0].startswith("y\\udcff.csv has 6 significant digits")
 
 
 def test_unknown_precision_is_refused(tmp_path, rnncheck_command, recorded):

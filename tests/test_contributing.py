@@ -30,19 +30,20 @@ def run(*parts):
 @pytest.mark.long  # it loads Keras for a process of its own
 def test_added_layer_matches_keras():
     before = """
-        from rnncheck.equations.moves import X, layer, move
+        from rnncheck.equations.layers import X, layer
         from rnncheck.frameworks.keras.config.entries import ENTRIES, Entry
+        from rnncheck.frameworks.keras.config.values import FORMS, is_number
     """
     after = """
         import keras
         import numpy as np
         import rnncheck
-        layers = [keras.Input((6, 3)), keras.layers.UpSampling1D(3), keras.layers.LSTM(4)]
+        layers = [keras.Input((6, 3)), keras.layers.Rescaling(0.3, 0.1), keras.layers.LSTM(4)]
         report = rnncheck.verify(keras.Sequential(layers), np.random.default_rng(0).normal(size=(2, 6, 3)))
         print(report.verdict, *dict.fromkeys(row.layer for row in report.entries[0].rows))
     """
 
-    assert run(before, example("Add a layer"), after) == ["match", "up_sampling1d", "lstm"]
+    assert run(before, example("Add a layer"), after) == ["match", "rescaling", "lstm"]
 
 
 NETWORK = """

@@ -13,8 +13,8 @@ NAMES = {fault.name: fault for fault in FAULTS}
 NOTHING = Network("nothing", (), (), ())
 
 
-def explained(*faults, layer="gru"):
-    return Diagnosis(tuple(Explanation((fault,), (layer,), "", 100.0, 1.0) for fault in faults))
+def explained(*faults, layers=("gru",)):
+    return Diagnosis(tuple(Explanation((fault,) * len(layers), layers, "", 100.0, 1.0) for fault in faults))
 
 
 @pytest.mark.parametrize(
@@ -23,19 +23,30 @@ def explained(*faults, layer="gru"):
         (explained("bias_dropped", "bias_doubled"), "first"),
         (explained("bias_doubled", "bias_dropped"), "equally"),
         (explained("bias_doubled"), "otherwise"),
-        (explained("bias_dropped", layer="lstm"), "otherwise"),
+        (explained("bias_dropped", layers=("lstm",)), "otherwise"),
         (Diagnosis(weights=(WrongWeight("gru", "bias", (0,), 1e-3),)), "otherwise"),
         (None, "otherwise"),
     ],
     ids=["first", "second", "another", "other_layer", "weights", "none"],
 )
 def test_fault_is_named_where_it_comes_in_its_layer(diagnosis, where):
-    assert standing(diagnosis, Injection(NAMES["bias_dropped"], "gru", NOTHING)) == where
+    assert standing(diagnosis, [Injection(NAMES["bias_dropped"], "gru", NOTHING)]) == where
+
+
+@pytest.mark.parametrize(
+    ("layers", "where"),
+    [(("lstm", "gru"), "first"), (("gru",), "equally"), (("gru", "head"), "otherwise")],
+    ids=["all", "enough", "others"],
+)
+def test_fault_of_all_layers_is_named_in_all_that_show_it(layers, where):
+    chain = [Injection(NAMES["bias_dropped"], layer, NOTHING) for layer in ("lstm", "gru")]
+
+    assert standing(explained("bias_dropped", layers=layers), chain) == where
 
 
 def test_faults_of_a_random_model_are_named():
     tally = run([200_001], 4)
 
-    assert tally.named.total() >= 3
-    assert tally.share == 1.0
+    assert tally.named.total() >= 6
+    assert tally.share(everywhere=False) == tally.share(everywhere=True) == 1.0
     assert tally.alarms == []

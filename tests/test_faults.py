@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +28,7 @@ from rnncheck.faults.emulation import (
     with_sigmoid_by_tanh,
 )
 from rnncheck.faults.symptoms import describe
-from rnncheck.faults.trial import blind_spots, failures, rows_against
+from rnncheck.faults.trial import blind_spots, failures, few_samples, rows_against
 from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.keras.extract import extract
 from rnncheck.rounding.precision import PRECISIONS
@@ -48,6 +49,10 @@ CASES = {
     ),
     "merged": Case(**_SIZES, layer="gru", wrapper="bidirectional", merge_mode="sum", mask="both"),
     "stateful": Case(**_SIZES, layer="lstm", stateful=True),
+    **{
+        front: Case(**{**_SIZES, "N": 3, "T": 3, "D": 2, "M": 2}, front=front)
+        for front in ("conv1d", "separable_conv1d", "conv2d", "depthwise_conv2d")
+    },
 }  # fmt: skip
 
 
@@ -133,6 +138,38 @@ def test_run_with_a_fault_is_caught(name):
 def test_fault_explains_its_own_run(name):
     for _, calls, injection in made(NAMES[name]):
         assert failures(rows_against(injection.network, emulate(injection.network, calls))) == []
+
+
+@pytest.mark.parametrize("decimals", [2, 3, 4, 5, 6])
+def test_weights_of_few_decimals_are_finite_in_every_precision(decimals):
+    network, _ = found("lstm")
+    for dtype, error in (("float16", 2e-3), ("float32", 0.0), ("float64", 0.0)):
+        weights = {name: np.pi * w.astype(dtype) for name, w in network.layers[-1].weights.items()}
+        changed = with_layer(network, replace(network.layers[-1], dtype=dtype, weights=weights))
+        for injection in injections(changed, [NAMES[f"weights_of_{decimals}_decimals"]], {network.layers[-1].name}):
+            for name, weight in injection.network.layers[-1].weights.items():
+                np.testing.assert_allclose(weight, weights[name], atol=0.6 * 10.0**-decimals + error)
+
+
+def test_states_inside_time_distributed_are_compared_over_the_whole_run():
+    """They have a row for each outer step of a sample."""
+    built = build(Case(**_SIZES, layer="lstm", wrapper="time_distributed", dense_activation="linear"))
+    network = extract(built.model)
+    (injection,) = injections(network, [NAMES["state_left_by_earlier_run"]])
+    (recording,) = emulate(injection.network, built.calls)
+    states = recording.states[injection.layer]
+    assert len(states) > _SIZES["N"]
+
+    def row_of_states():
+        alone = replace(recording, states={injection.layer: states}, tensors={})
+        return next(row for row in rows_against(injection.network, [alone]) if row.output == "h")
+
+    right = row_of_states()
+    states[-1, -1, -1] += 0.5
+    wrong = row_of_states()
+
+    assert (right.check, right.verdict) == ("end_to_end", Verdict.MATCH)
+    assert (wrong.verdict, wrong.first["n"]) == (Verdict.MISMATCH, len(states) - 1)
 
 
 def test_fault_leaves_the_network_as_it_was():
@@ -359,9 +396,20 @@ def test_report_of_a_mismatch_says_why():
 
     assert report.verdict is Verdict.MISMATCH
     (entry,) = report.to_dict()["cases"]
-    assert entry["diagnosis"]["explanations"][0]["faults"] == ("update_gate_inverted",)
+    assert entry["diagnosis"]["explanations"][0]["faults"] == ["update_gate_inverted"]
     assert entry["blind_spots"] == []
     assert "diagnosis: explained by `update_gate_inverted` in 'gru' (score " in str(report)
+
+
+def test_report_of_a_diagnosis_with_infinite_scores_is_json():
+    """Where the expected number is exactly zero, nothing else is explained by rounding."""
+    (entry,) = lstm_report(wrong=True).entries
+    (explanation, *_) = entry.diagnosis.explanations
+    diagnosis = replace(entry.diagnosis, explanations=(replace(explanation, before=np.inf),))
+
+    written = json.dumps(replace(entry, diagnosis=diagnosis).to_dict(), allow_nan=False)
+
+    assert '"before": "Infinity"' in written
 
 
 def test_report_of_a_match_says_what_would_not_show():
@@ -372,4 +420,34 @@ def test_report_of_a_match_says_what_would_not_show():
     assert entry["diagnosis"] is None
     assert {"fault": "state_kept_between_calls", "layer": "gru", "reason": "there is one call only",
             "remedy": ONE_CALL.remedy} in entry["blind_spots"]  # fmt: skip
-    assert "blind spot: `state_kept_between_calls` in 'gru' would not show: there is one call only." in str(report)
+    (line,) = [
+        line for line in " ".join(str(report).split("\n")).split("blind spots in ")[1:] if line.startswith("'gru'")
+    ]
+    assert "`state_kept_between_calls`: there is one call only. Give the arrays of a second call" in line
+
+
+def test_glance_has_the_samples_that_failed():
+    network, _ = found("lstm")
+    inputs = tuple(np.zeros((5000, *spec.shape), np.float32) for spec in network.inputs)
+    (right,) = emulate(network, [inputs])
+    wrong = replace(right, states={name: np.array(h) for name, h in right.states.items()})
+    wrong.states[network.layers[-2].name][4321, 3, 2] += 0.5
+
+    rows = rows_against(network, [wrong])
+    (few,) = few_samples(network, [wrong], failures(rows))
+
+    assert len(few.inputs[0]) < 1000
+    assert few.states[network.layers[-2].name][-1, 3, 2] == wrong.states[network.layers[-2].name][4321, 3, 2]
+
+
+def test_states_with_one_wrong_number_are_not_taken_for_something_else():
+    network, calls = found("gru")
+    (right,) = emulate(network, calls[:1])
+    (name,) = right.states
+    states = np.array(right.states[name])
+    states[1, -1, 2] += 1e-3
+
+    report = rnncheck.compare(network, calls[0], list(right.outputs), states={name: states})
+
+    assert report.verdict is Verdict.MISMATCH
+    assert "probably not h" not in str(report)

@@ -7,6 +7,7 @@ import pytest
 
 from rnncheck import NOTEBOOK, Case, InputError
 from rnncheck.cases.case import (
+    FRONTS,
     GATES,
     LAYERS,
     MASK_SOURCES,
@@ -147,6 +148,7 @@ def test_grid_has_options_with_every_layer_that_keeps_its_own_states(layer, opti
         ("layer", LAYERS),
         ("cell", GATES),
         ("wrapper", WRAPPERS),
+        ("front", FRONTS),
         ("merge_mode", MERGE_MODES),
         ("dtype", POLICIES),
         ("mask", MASKS),

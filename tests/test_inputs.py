@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rnncheck import InputError, InputSpec, Layer, Network, Tensor
-from rnncheck.cases.inputs import check_inputs
+from rnncheck.cases.inputs import check_inputs, real_array
 
 ONE = Network("one", (InputSpec("x", (4, 3), "float32"),), (), ())
 OPEN = Network("open", (InputSpec("x", (None, 3), "float32"),), (), ())
@@ -107,20 +107,73 @@ def test_open_axis_takes_any_length(t_steps):
     assert found.shape == (2, t_steps, 3)
 
 
+WRONG = "Give all of it, samples first."
+LONGER = "It has one step more than the model takes: is h_0, or another, in front? Leave it out."
+SHORTER = "It is one step short: give every step, the last one too."
+ALONE = "The axis of samples is missing: give array[None]."
+EMPTY = "Give a sample and a step, or more."
+
+
+def reshaped(shape, turned=""):
+    return f"It has as many numbers: give array{turned}.reshape{shape}, if they are in that order."
+
+
 @pytest.mark.parametrize(
-    "shape", [(4, 3), (3,), (), (2, 4, 3, 1), (2, 5, 3), (2, 4, 2), (2, 3, 4), (0, 4, 3)], ids=str
+    ("shape", "todo"),
+    [
+        ((4, 3), reshaped((-1, 4, 3))),
+        ((3,), WRONG),
+        ((), WRONG),
+        ((2, 4, 3, 1), reshaped((-1, 4, 3))),
+        ((2, 5, 3), LONGER),
+        ((5, 2, 3), LONGER),
+        ((2, 3, 3), SHORTER),
+        ((2, 4, 2), WRONG),
+        ((2, 3, 4), "It looks as if its axes were in another order: give array.transpose(0, 2, 1)."),
+        ((4, 2, 3), "It looks time first: give array.transpose(1, 0, 2)."),
+        ((0, 4, 3), EMPTY),
+    ],
+    ids=str,
 )
-def test_wrong_shape_is_refused(shape):
+def test_wrong_shape_is_refused_with_what_it_looks_like(shape, todo):
     assert refusal(ONE, np.ones(shape)) == (
-        f"input 'x': got shape {shape}; expected (N, 4, 3), with at least one sample."
+        f"input 'x': got shape {shape}; expected (N, 4, 3), with at least one sample. {todo}"
     )
 
 
-@pytest.mark.parametrize("shape", [(2, 0, 3), (2, 4, 2)], ids=["no-steps", "features"])
-def test_wrong_shape_is_refused_where_an_axis_is_open(shape):
+@pytest.mark.parametrize(
+    ("shape", "todo"),
+    [((2, 0, 3), EMPTY), ((2, 4, 2), WRONG), ((7, 3), ALONE)],
+    ids=["no-steps", "features", "one-sample"],
+)
+def test_wrong_shape_is_refused_where_an_axis_is_open(shape, todo):
     assert refusal(OPEN, np.ones(shape)) == (
-        f"input 'x': got shape {shape}; expected (N, any, 3), with at least one sample."
+        f"input 'x': got shape {shape}; expected (N, any, 3), with at least one sample. {todo}"
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected", "todo"),
+    [
+        ((3, 10), (10, 3), "It looks transposed: give array.transpose(1, 0)."),
+        ((24, 8, 16), (8, 24, 16), "It looks time first: give array.transpose(1, 0, 2)."),
+        ((16, 24, 8), (8, 24, 16), "It looks as if its axes were in another order: give array.transpose(2, 1, 0)."),
+        ((8, 25, 16), (8, 24, 16), LONGER),
+        ((25, 8, 16), (8, 24, 16), LONGER),
+        ((25, 16), (1, 24, 16), f"{ALONE} {LONGER}"),
+        ((23, 16), (1, 24, 16), f"{ALONE} {SHORTER}"),
+        ((192, 16), (8, 24, 16), reshaped((8, 24, 16))),
+        ((16, 192), (8, 24, 16), reshaped((8, 24, 16), ".T")),
+        ((8,), (8, 1), reshaped((8, 1))),
+        ((7, 1), (8, 1), "Give one for each sample of the inputs."),
+        ((8, 2), (8, 1), WRONG),
+    ],
+)
+def test_shape_of_a_recording_is_refused_with_what_it_looks_like(shape, expected, todo):
+    with pytest.raises(InputError) as refused:
+        real_array("y", np.ones(shape), expected)
+
+    assert str(refused.value) == f"y: got shape {shape}; expected {expected}. {todo}"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +187,9 @@ def test_wrong_shape_is_refused_where_an_axis_is_open(shape):
     ],
 )
 def test_dtype_that_is_not_real_is_refused(given, dtype):
-    assert refusal(ONE, given) == (f"input 'x': got dtype {dtype}; expected real numbers.")
+    assert refusal(ONE, given) == (
+        f"input 'x': got dtype {dtype}; expected real numbers. Convert it: array.astype('float32') does."
+    )
 
 
 def test_ragged_list_is_refused():
@@ -143,7 +198,8 @@ def test_ragged_list_is_refused():
         np.asarray(ragged)
 
     assert refusal(ONE, [ragged]) == (
-        f"input 'x': got something that is no array ({numpy_says.value}); expected numbers."
+        f"input 'x': got something that is no array ({numpy_says.value}); expected numbers. Give nested lists of "
+        "one shape."
     )
 
 
@@ -158,20 +214,25 @@ def test_ragged_list_is_refused():
 def test_number_that_is_not_finite_is_refused_by_its_first_place(x, value, said, dtype):
     x[1, 2, 0] = x[1, 3, 1] = value
 
-    assert refusal(ONE, x.astype(dtype)) == f"input 'x': got {said} at [1, 2, 0]; expected finite numbers."
+    assert (
+        refusal(ONE, x.astype(dtype))
+        == f"input 'x': got {said} at [1, 2, 0]; expected finite numbers. Leave such samples out."
+    )
 
 
 def test_mask_that_is_not_a_number_is_refused(x, mask):
     uncertain = mask.astype(np.float32)
     uncertain[0, 1] = np.nan
 
-    assert refusal(TWO, [x, uncertain]) == "input 'mask': got nan at [0, 1]; expected finite numbers."
+    assert refusal(TWO, [x, uncertain]) == (
+        "input 'mask': got nan at [0, 1]; expected finite numbers. Leave such samples out."
+    )
 
 
 def test_wrong_number_of_arrays_is_refused(x, mask):
-    assert refusal(TWO, x) == "inputs: got 1 array; expected 2: 'x', 'mask'."
-    assert refusal(TWO, [x, mask, mask]) == "inputs: got 3 arrays; expected 2: 'x', 'mask'."
-    assert refusal(ONE, []) == "inputs: got 0 arrays; expected 1: 'x'."
+    assert refusal(TWO, x) == "inputs: got 1 array; expected 2: 'x', 'mask'. Give one for each."
+    assert refusal(TWO, [x, mask, mask]) == "inputs: got 3 arrays; expected 2: 'x', 'mask'. Give one for each."
+    assert refusal(ONE, []) == "inputs: got 0 arrays; expected 1: 'x'. Give one for each."
 
 
 def test_arrays_by_name_come_in_the_order_of_the_network(x, mask):
@@ -187,23 +248,28 @@ def test_arrays_by_name_come_in_the_order_of_the_network(x, mask):
     ids=["none", "missing", "misspelled", "too-many"],
 )
 def test_wrong_names_are_refused(x, names, said):
-    assert refusal(TWO, dict.fromkeys(names, x)) == f"inputs: got arrays named {said}; expected 'x', 'mask'."
+    assert refusal(TWO, dict.fromkeys(names, x)) == (
+        f"inputs: got arrays named {said}; expected 'x', 'mask'. Rename them."
+    )
 
 
 def test_arrays_of_different_numbers_of_samples_are_refused(x, mask):
-    assert refusal(TWO, [x, mask[:1]]) == ("input 'mask': got 1 samples; expected 2, as of input 'x'.")
+    assert refusal(TWO, [x, mask[:1]]) == (
+        "input 'mask': got 1 samples; expected 2, as of input 'x'. Give as many of each."
+    )
 
 
 def test_second_array_is_checked_like_the_first(x):
     assert refusal(TWO, [x, np.ones((2, 5))]) == (
-        "input 'mask': got shape (2, 5); expected (N, 4), with at least one sample."
+        "input 'mask': got shape (2, 5); expected (N, 4), with at least one sample. " + WRONG
     )
 
 
+SQUARE = {"kernel": np.ones((3, 2)), "recurrent_kernel": np.ones((2, 2))}
 STATEFUL = Network(
     "stateful",
     (InputSpec("x", (4, 3), "float32", samples=2),),
-    (Layer("rnn", "SimpleRNN", (Tensor("x"),), {"stateful": True}),),
+    (Layer("rnn", "SimpleRNN", (Tensor("x"),), {"stateful": True, "return_sequences": False}, SQUARE),),
     (Tensor("rnn"),),
 )
 
@@ -213,7 +279,8 @@ def test_stateful_model_takes_its_own_number_of_samples_only(x):
 
     assert len(found) == 2
     assert refusal(STATEFUL, [np.concatenate([x, x])]) == (
-        "input 'x': got 4 samples; expected 2, the batch of a stateful model, which keeps a state for each."
+        "input 'x': got 4 samples; expected 2, the batch of a stateful model, which keeps a state for each. "
+        "Give as many."
     )
 
 
@@ -223,3 +290,10 @@ def test_fixed_number_of_samples_binds_stateful_models_only(x):
     (found,) = check_inputs(other, [np.concatenate([x, x])])
 
     assert len(found) == 4
+
+
+def test_shape_of_many_axes_is_refused_soon():
+    shape = (2, *range(3, 15))
+
+    with pytest.raises(InputError, match="Give all of it, samples first"):
+        real_array("y", np.broadcast_to(0.0, shape), (*shape[:-1], 1))

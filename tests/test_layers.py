@@ -1,17 +1,20 @@
 """Layers without a state, on numbers of their own: convolutions, moves and masks."""
 
-import itertools
+import math
 import re
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from formulas import FORMULAS, windows_of
+from formulas import FORMULAS, windows_over
 
+from rnncheck.equations.arithmetic import KERNELS
 from rnncheck.equations.layers import HELPERS, LAYERS
 from rnncheck.equations.moves import OutsideTableError
+from rnncheck.equations.operands import TooLargeError
 from rnncheck.equations.windows import convolve
-from rnncheck.network import Activation
+from rnncheck.frameworks.keras.config.entries import ENTRIES, keras_defaults
+from rnncheck.frameworks.keras.config.values import read_options
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.products import Matrix
 from rnncheck.rounding.rounded import Rounded
@@ -29,6 +32,8 @@ class Case:
     call: dict = field(default_factory=dict)
     offset: float = 0.0  # added to the inputs
 
+
+CHANNELS_FIRST = {"data_format": "channels_first"}
 
 CASES = {
     "dense": Case("Dense", {"units": 5, "activation": "tanh"}),
@@ -132,6 +137,86 @@ CASES = {
     "alpha_dropout": Case("AlphaDropout", {"rate": 0.5}),
     "activity_regularization": Case("ActivityRegularization", {"l2": 0.5}),
     "identity": Case("Identity"),
+    # Behind those above, whose random numbers the kept figures have.
+    "conv1d_grouped": Case("Conv1D", {"filters": 6, "kernel_size": 3, "groups": 3, "padding": "causal"}, ((7, 6),)),
+    "conv1d_channels_first": Case("Conv1D", {"filters": 3, "kernel_size": 3, **CHANNELS_FIRST}, ((2, 7),)),
+    "conv2d": Case("Conv2D", {"filters": 3, "kernel_size": (2, 3), "activation": "sigmoid"}, ((5, 6, 2),)),
+    "conv2d_same_strided": Case(
+        "Conv2D",
+        {"filters": 2, "kernel_size": (3, 4), "strides": (2, 3), "padding": "same", "use_bias": False},
+        ((7, 8, 3),),
+    ),
+    "conv2d_grouped_dilated": Case(
+        "Conv2D",
+        {"filters": 4, "kernel_size": 2, "dilation_rate": (1, 2), "groups": 2, "padding": "same"},
+        ((5, 6, 6),),
+    ),
+    "conv2d_channels_first": Case(
+        "Conv2D",
+        {"filters": 3, "kernel_size": (2, 3), "activation": "softmax", "padding": "same", **CHANNELS_FIRST},
+        ((2, 5, 4),),
+    ),
+    "conv3d": Case(
+        "Conv3D", {"filters": 2, "kernel_size": (2, 1, 3), "strides": (1, 2, 1), "padding": "same"}, ((3, 4, 3, 2),)
+    ),
+    "depthwise_conv1d": Case("DepthwiseConv1D", {"kernel_size": 3, "depth_multiplier": 2}, ((7, 3),)),
+    "depthwise_conv2d": Case(
+        "DepthwiseConv2D", {"kernel_size": (2, 3), "depth_multiplier": 2, "activation": "tanh"}, ((5, 6, 3),)
+    ),
+    "depthwise_conv2d_strided_dilated": Case(
+        "DepthwiseConv2D",
+        {"kernel_size": 2, "strides": 2, "dilation_rate": 2, "padding": "same", "use_bias": False, **CHANNELS_FIRST},
+        ((3, 6, 5),),
+    ),
+    "separable_conv1d": Case(
+        "SeparableConv1D", {"filters": 5, "kernel_size": 3, "depth_multiplier": 2, "activation": "sigmoid"}, ((7, 3),)
+    ),
+    "separable_conv2d": Case(
+        "SeparableConv2D", {"filters": 4, "kernel_size": (3, 2), "strides": 2, "padding": "same"}, ((6, 5, 3),)
+    ),
+    "separable_conv2d_channels_first": Case(
+        "SeparableConv2D", {"filters": 4, "kernel_size": 2, "use_bias": False, **CHANNELS_FIRST}, ((3, 5, 4),)
+    ),
+    "max_pooling_channels_first": Case("MaxPooling1D", CHANNELS_FIRST, ((4, 7),)),
+    "max_pooling_2d": Case(
+        "MaxPooling2D", {"pool_size": (2, 3), "strides": (1, 2), "padding": "same"}, ((5, 6, 3),), offset=-9.0
+    ),
+    "max_pooling_2d_channels_first": Case("MaxPooling2D", CHANNELS_FIRST, ((3, 4, 5),)),
+    "max_pooling_3d": Case("MaxPooling3D", {"pool_size": (2, 1, 2)}, ((4, 3, 5, 2),)),
+    "average_pooling_2d": Case(
+        "AveragePooling2D", {"pool_size": (2, 3), "strides": (2, 1), "padding": "same"}, ((5, 6, 3),)
+    ),
+    "average_pooling_2d_channels_first": Case("AveragePooling2D", {"pool_size": 2, **CHANNELS_FIRST}, ((3, 4, 5),)),
+    "average_pooling_3d": Case("AveragePooling3D", {"pool_size": 2, "padding": "same"}, ((4, 3, 5, 2),)),
+    "global_max_pooling_2d": Case("GlobalMaxPooling2D", {}, ((4, 5, 3),)),
+    "global_max_pooling_2d_channels_first": Case(
+        "GlobalMaxPooling2D", {"keepdims": True, **CHANNELS_FIRST}, ((3, 4, 5),)
+    ),
+    "global_max_pooling_3d": Case("GlobalMaxPooling3D", {"keepdims": True}, ((4, 3, 2, 3),)),
+    "global_average_pooling_channels_first": Case("GlobalAveragePooling1D", CHANNELS_FIRST, ((4, 6),), masks=((6,),)),
+    "global_average_pooling_2d": Case("GlobalAveragePooling2D", {"keepdims": True}, ((4, 5, 3),)),
+    "global_average_pooling_3d": Case("GlobalAveragePooling3D", CHANNELS_FIRST, ((3, 4, 3, 2),)),
+    "zero_padding_1d": Case("ZeroPadding1D", {"padding": (2, 1)}),
+    "zero_padding_2d": Case("ZeroPadding2D", {"padding": ((1, 0), (2, 3))}, ((3, 4, 2),)),
+    "zero_padding_2d_channels_first": Case("ZeroPadding2D", {"padding": (1, 2), **CHANNELS_FIRST}, ((2, 3, 4),)),
+    "zero_padding_3d": Case("ZeroPadding3D", {"padding": 1}, ((3, 4, 2, 2),)),
+    "cropping_1d": Case("Cropping1D", {"cropping": (2, 1)}),
+    "cropping_2d": Case("Cropping2D", {"cropping": ((1, 0), (0, 2))}, ((3, 4, 2),)),
+    "cropping_3d_channels_first": Case("Cropping3D", {"cropping": (1, 0, 1), **CHANNELS_FIRST}, ((2, 3, 4, 3),)),
+    "up_sampling_1d": Case("UpSampling1D", {"size": 3}),
+    "up_sampling_2d": Case("UpSampling2D", {"size": (2, 3)}, ((3, 4, 2),)),
+    "up_sampling_3d_channels_first": Case("UpSampling3D", {"size": (1, 2, 3), **CHANNELS_FIRST}, ((2, 3, 2, 2),)),
+    "flatten_channels_first": Case("Flatten", CHANNELS_FIRST, ((2, 3, 4),)),
+    "group_normalization": Case("GroupNormalization", {"groups": 2}, ((6, 8),)),
+    "group_normalization_of_images": Case(
+        "GroupNormalization", {"groups": 3, "axis": 1, "epsilon": 1e-5, "scale": False}, ((6, 4, 3),)
+    ),
+    "group_normalization_plain": Case(
+        "GroupNormalization", {"groups": 4, "center": False, "scale": False}, ((3, 4, 4),)
+    ),
+    "group_normalization_far_from_zero": Case("GroupNormalization", {"groups": 2}, ((6, 8),), offset=30.0),
+    "unit_normalization": Case("UnitNormalization"),
+    "unit_normalization_over_both": Case("UnitNormalization", {"axis": [1, 2]}),
 }
 
 
@@ -157,47 +242,36 @@ def test_equations_exist_for_every_kind_and_every_kind_is_tested():
     assert set(LAYERS) >= HELPERS
 
 
-DEFAULTS = {
-    "Dense": {"activation": "linear"},
-    "Conv1D": {"activation": "linear", "strides": 1, "padding": "valid", "dilation_rate": 1},
-    "Dot": {"normalize": False},
-    "Attention": {"score_mode": "dot"},
-    "ReLU": {"max_value": None, "negative_slope": 0.0, "threshold": 0.0},
-    "Softmax": {"axis": -1},
-    "LayerNormalization": {"axis": -1, "epsilon": 1e-3, "rms_scaling": False},
-    "BatchNormalization": {"axis": -1, "epsilon": 1e-3},
-    "MaxPooling1D": {"pool_size": 2, "strides": None, "padding": "valid"},
-    "AveragePooling1D": {"pool_size": 2, "strides": None, "padding": "valid"},
-    "GlobalMaxPooling1D": {"keepdims": False},
-    "GlobalAveragePooling1D": {"keepdims": False},
-}
-
-
 def options_of(case):
-    """A layer's options as Keras' configuration has them."""
-    options = DEFAULTS.get(case.kind, {}) | case.options | case.call | {"masks": case.masked}
-    if "activation" in options:
-        options["activation"] = Activation(options["activation"])
-    if "pool_size" in options:
-        options["strides"] = options["strides"] or options["pool_size"]
-    sequences = {"kernel_size", "pool_size", "strides", "dilation_rate"} & set(options)
-    sequences |= {"axis"} if case.kind == "LayerNormalization" else set()
-    return options | {name: np.ravel(options[name]).tolist() for name in sequences}
+    """A layer's options as the reader has them."""
+    given = keras_defaults(case.kind) | case.options
+    if "pool_size" in given:
+        given = {"strides": given["pool_size"]} | given
+    return read_options(case.kind, case.kind, ENTRIES[case.kind], given) | case.call | {"masks": case.masked}
 
 
 def shapes_of_weights(case, options):
     """The shapes of a layer's weights in Keras' layout, by its options."""
     shape = case.shapes[0]
     along = tuple((0, *shape)[axis] for axis in np.ravel(options.get("axis", -1)))
-    shared = tuple(1 if 1 + axis in options.get("shared_axes", ()) else size for axis, size in enumerate(shape))
-    units = (options.get("units", options.get("filters")),)
+    shared = tuple(1 if 1 + axis in (options.get("shared_axes") or ()) else size for axis, size in enumerate(shape))
+    channels = shape[0 if options.get("data_format") == "channels_first" else -1]
+    size, units = options.get("kernel_size", ()), (options.get("units", options.get("filters")),)
+    depthwise = (*size, channels, options.get("depth_multiplier"))
     normalised = {"gamma": along, "beta": along}
     shapes = {
         "Dense": {"kernel": (shape[-1], *units), "bias": units},
-        "Conv1D": {"kernel": (*options.get("kernel_size", ()), shape[-1], *units), "bias": units},
+        "Conv": {"kernel": (*size, channels // options.get("groups", 1), *units), "bias": units},
+        "DepthwiseConv": {"kernel": depthwise, "bias": (math.prod(depthwise[-2:]) if depthwise[-1] else None,)},
+        "SeparableConv": {
+            "depthwise_kernel": depthwise,
+            "pointwise_kernel": (*(1 for _ in size), math.prod(depthwise[-2:]) if depthwise[-1] else None, *units),
+            "bias": units,
+        },
         "Attention": {"scale": (), "concat_score_weight": ()},
         "PReLU": {"alpha": shared},
         "LayerNormalization": normalised,
+        "GroupNormalization": normalised,
         "BatchNormalization": normalised | {"moving_mean": along, "moving_variance": along},
         "Embedding": {"embeddings": (options.get("input_dim"), options.get("output_dim"))},
     }
@@ -208,7 +282,21 @@ def shapes_of_weights(case, options):
         "gamma": not options.get("scale", True),
         "beta": not options.get("center", True),
     }
-    return {name: size for name, size in shapes.get(case.kind, {}).items() if not absent.get(name)}
+    own = shapes.get(re.sub(r"\dD$", "", case.kind), {})
+    return {name: size for name, size in own.items() if not absent.get(name)}
+
+
+def drawn_weights(case, rng):
+    """A layer's weights in Keras' layout."""
+    weights = {name: rng.normal(size=shape) for name, shape in shapes_of_weights(case, options_of(case)).items()}
+    if "moving_variance" in weights:
+        weights["moving_variance"] = np.abs(weights["moving_variance"]) + 0.5
+    return weights
+
+
+def as_matrix(name, weight):
+    """A weight as an equation takes it: kernels as matrices."""
+    return weight.reshape(-1, weight.shape[-1]) if name in KERNELS else weight
 
 
 def draw(case, rng):
@@ -230,10 +318,8 @@ WITH_FORMULAS = {name: case for name, case in CASES.items() if case.kind in FORM
 @pytest.mark.parametrize("case", WITH_FORMULAS.values(), ids=WITH_FORMULAS)
 def test_equation_is_the_formula(rng, case):
     arrays, options = draw(case, rng), options_of(case)
-    weights = {name: rng.normal(size=shape) for name, shape in shapes_of_weights(case, options).items()}
-    if "moving_variance" in weights:
-        weights["moving_variance"] = np.abs(weights["moving_variance"]) + 0.5
-    matrices = {name: w.reshape(-1, w.shape[-1]) if name == "kernel" else w for name, w in weights.items()}
+    weights = drawn_weights(case, rng)
+    matrices = {name: as_matrix(name, weight) for name, weight in weights.items()}
 
     result = LAYERS[case.kind].apply(arrays, matrices, options)
 
@@ -278,14 +364,10 @@ every_convolution = pytest.mark.parametrize("options", CONVOLUTIONS.values(), id
 
 def convolved_by_hand(x, kernel, options):
     spatial, size, strides, padding, dilation = options
-    along_axes = [
-        list(windows_of(*each_axis, padding)) for each_axis in zip(spatial, size, strides, dilation, strict=True)
-    ]
-    result = np.zeros((len(x), *map(len, along_axes), kernel.shape[-1]))
-    for place in itertools.product(*(range(len(windows)) for windows in along_axes)):
-        window = [windows[t] for windows, t in zip(along_axes, place, strict=True)]
-        for pairs in itertools.product(*window):
-            inside, steps = zip(*pairs, strict=True)
+    windows = dict(windows_over(spatial, size, strides, padding, dilation))
+    result = np.zeros((len(x), *(1 + last for last in max(windows)), kernel.shape[-1]))
+    for place, window in windows.items():
+        for inside, steps in window:
             result[(slice(None), *place)] += x[(slice(None), *steps)] @ kernel[inside]
     return result
 
@@ -317,6 +399,39 @@ def test_convolution_leaves_the_sum_open_for_what_is_added_to_it(rng):
 
     assert result.shape == (2, 6, 4)
     assert result.roundings == 7
+
+
+def test_large_convolution_is_computed_in_pieces_with_the_same_numbers(rng):
+    image = Rounded(rng.normal(size=(1, 300, 290, 1)), 0.0, 0.0, PRECISIONS["float32"])
+    kernel = Matrix(rng.normal(size=(64, 2)), PRECISIONS["float32"])  # its windows read 5.5 million numbers
+
+    whole, part = (convolve(x, kernel, (8, 8)) for x in (image, image[:, 280:]))
+
+    assert (whole.shape, whole.roundings) == ((1, 293, 283, 2), part.roundings)
+    for name in ("value", "noise", "bound"):
+        np.testing.assert_allclose(getattr(whole, name)[:, 280:], getattr(part, name), rtol=1e-6, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "shape", "said"),
+    [
+        (
+            "MaxPooling1D",
+            {"pool_size": 2**20, "strides": 1, "padding": "same"},
+            (2**20, 1),
+            "its windows read or make",
+        ),
+        ("AveragePooling2D", {"pool_size": 2**10, "strides": 1}, (2**12, 2**12, 1), "its windows read or make"),
+        ("ZeroPadding3D", {"padding": 2**24}, (2, 2, 2, 1), "it puts out"),
+        ("UpSampling2D", {"size": 2**10}, (8, 8, 1), "it puts out"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value[0].isupper() else "",
+)
+def test_windows_and_copies_that_no_machine_holds_are_refused(kind, options, shape, said):
+    x = np.broadcast_to(np.zeros(()), (1, *shape))
+
+    with pytest.raises(TooLargeError, match=rf"^sizes for which {said} [\d,]+ numbers of a sample; expected at most"):
+        LAYERS[kind].apply([x], {}, options_of(Case(kind, options)))
 
 
 def apply(kind, *inputs, options=None, weights=None):

@@ -15,6 +15,8 @@ from keras import layers
 import rnncheck
 from rnncheck.jobs.judge import judge_files
 
+SHAPE = "expected (N, 6, 3), with at least one sample."
+RESHAPED = "It has as many numbers: give array.reshape(-1, 6, 3), if they are in that order."
 IDS = "expected whole numbers from 0 to 6, the rows of the table of layer"
 SAVE = "Save the whole model as a .keras file: model.save('model.keras')."
 
@@ -354,53 +356,58 @@ def test_code_in_a_model_is_named_and_not_executed(rnncheck_command, tmp_path, k
         (
             "gru",
             np.ones((4, 5, 3)),
-            "input 'x': got shape (4, 5, 3); expected (N, 6, 3), with at least one sample.",
+            f"input 'x': got shape (4, 5, 3); {SHAPE} It is one step short: give every step, the last one too.",
         ),
-        ("gru", np.ones((6, 3)), "input 'x': got shape (6, 3); expected (N, 6, 3), with at least one sample."),
+        (
+            "gru",
+            np.ones((6, 3)),
+            f"input 'x': got shape (6, 3); {SHAPE} {RESHAPED}",
+        ),
         (
             "gru",
             np.ones((0, 6, 3)),
-            "input 'x': got shape (0, 6, 3); expected (N, 6, 3), with at least one sample.",
+            f"input 'x': got shape (0, 6, 3); {SHAPE} Give a sample and a step, or more.",
         ),
         (
             "open",
             np.ones((4, 5, 2)),
-            "input 'x': got shape (4, 5, 2); expected (N, any, 3), with at least one sample.",
+            f"input 'x': got shape (4, 5, 2); {SHAPE.replace('6', 'any')} Give all of it, samples first.",
         ),
         (
             "gru",
             np.full((4, 6, 3), np.nan),
-            "input 'x': got nan at [0, 0, 0]; expected finite numbers.",
+            "input 'x': got nan at [0, 0, 0]; expected finite numbers. Leave such samples out.",
         ),
         (
             "gru",
             np.full((4, 6, 3), "a"),
-            "input 'x': got dtype <U1; expected real numbers.",
+            "input 'x': got dtype <U1; expected real numbers. Convert it: array.astype('float32') does.",
         ),
         (
             "stateful",
             np.ones((3, 6, 3)),
-            "input 'x': got 3 samples; expected 2, the batch of a stateful model, which keeps a state for each.",
+            ("input 'x': got 3 samples; expected 2, the batch of a stateful model, which keeps a state for each. "
+            "Give as many."),
         ),
         (
             "encoder_decoder",
             np.ones((4, 6, 3)),
-            "inputs: got 1 array; expected 2: 'source', 'target'.",
+            "inputs: got 1 array; expected 2: 'source', 'target'. Give one for each.",
         ),
         (
             "ids",
             np.array([[1, 2, 3, 4, 5, 6], [1, 7, 0, 0, 0, 0]]),
-            f"input 'x': got 7 at [1, 1]; {IDS} 'embedding'.",
+            f"input 'x': got 7 at [1, 1]; {IDS} 'embedding'. Give ids of this model.",
         ),
         (
             "ids",
             np.array([[1, 2, 3, 4, -1, 6]]),
-            f"input 'x': got -1 at [0, 4]; {IDS} 'embedding'.",
+            f"input 'x': got -1 at [0, 4]; {IDS} 'embedding'. Give ids of this model.",
         ),
         (
             "folded_ids",
             np.full((2, 5, 3), 2**40),
-            f"input 'x': got 1099511627776 at [0, 0, 0]; {IDS} 'each/embedding'.",
+            f"input 'x': got 1099511627776 at [0, 0, 0]; {IDS} 'each/embedding'. Give ids of this model.",
         ),
     ],
     ids=[
@@ -436,7 +443,10 @@ def test_inputs_of_other_names_are_refused(rnncheck_command, folder, tmp_path, x
 
     done = rnncheck_command("verify", folder / "encoder_decoder.keras", "--inputs", tmp_path / "x.npz")
 
-    refused(done, f"{tmp_path / 'x.npz'}: inputs: got arrays named 'source', 'goal'; expected 'source', 'target'.")
+    refused(
+        done,
+        f"{tmp_path / 'x.npz'}: inputs: got arrays named 'source', 'goal'; expected 'source', 'target'. Rename them.",
+    )
 
 
 class Bomb:
@@ -480,7 +490,8 @@ def test_header_that_declares_more_than_the_file_holds_is_refused(rnncheck_comma
 
     refused(
         done,
-        f"{path}: the header declares 288000 bytes for shape (4000, 6, 3), but 288 follow; expected one whole array.",
+        f"{path}: the header declares 288000 bytes for shape (4000, 6, 3), but 288 follow; expected one whole array. "
+        "Was writing it interrupted? Save it again.",
     )
 
 
@@ -543,9 +554,13 @@ def test_sizes_of_random_inputs_are_refused_with_inputs(rnncheck_command, folder
         (
             "stateful",
             "-N 3",
-            "random inputs: got N=3; expected 2, the batch that the model fixes for input 'x'.",
+            "random inputs: got N=3; expected 2, the batch that the model fixes for input 'x'. Leave it out.",
         ),
-        ("gru", "-T 5", "random inputs: got T=5; expected none, since the model fixes its steps: 'x' (N, 6, 3)."),
+        (
+            "gru",
+            "-T 5",
+            "random inputs: got T=5; expected none, since the model fixes its steps: 'x' (N, 6, 3). Leave it out.",
+        ),
     ],
     ids=["N0", "T-1", "stateful", "fixed-steps"],
 )

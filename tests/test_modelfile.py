@@ -346,6 +346,16 @@ def test_missing_weights_are_named(suffix, tmp_path):
     assert message(weights.read, [owner]) == MISSING[suffix]
 
 
+@pytest.mark.parametrize(("count", "ends"), [(12, "n11. "), (13, "n11, .... ")])
+def test_many_missing_weights_are_named_in_part(count, ends, tmp_path):
+    names = tuple(f"n{number}" for number in range(count))
+    weights = open_model(written(".h5", tmp_path)).weights
+
+    said = message(weights.read, [Owner(names, (True,) * count, DENSE.path, "dense")])
+
+    assert said == f"layer 'dense': the file has 2 weights; expected {count}: {', '.join(names[:11])}, {ends}{WHOLE}"
+
+
 @FORMATS
 def test_layer_without_weights_in_the_file_is_named(suffix, tmp_path):
     weights = open_model(written(suffix, tmp_path)).weights
@@ -547,18 +557,33 @@ def test_archive_that_unpacks_to_more_than_the_limit(tmp_path):
     )
 
 
-@pytest.mark.parametrize("declared", [10**6, 2**32 - 2], ids=["1 MB", "4 GiB"])
-def test_archive_that_declares_absurd_sizes(declared, tmp_path):
-    path = archive(tmp_path / "a.keras", {**members(), "config.json": CONFIG})
-    size = len(json.dumps(CONFIG))
+def declaring(path, size):
+    """Change the size that the directory of an archive declares for config.json; return all that it declares then."""
     content = path.read_bytes()
     at = content.rindex(b"config.json") - 46  # its entry in the directory at the end
-    content = content[: at + 24] + declared.to_bytes(4, "little") + content[at + 28 :]
-    path.write_bytes(content)
+    path.write_bytes(content[: at + 24] + size.to_bytes(4, "little") + content[at + 28 :])
+    with zipfile.ZipFile(path) as file:
+        return sum(info.file_size for info in file.infolist())
+
+
+def test_archive_that_declares_more_than_a_member_can_hold(tmp_path):
+    path = archive(tmp_path / "a.keras", {**members(), "config.json": CONFIG})
+    declaring(path, 10**6)
+
+    most = 1100 * len(json.dumps(CONFIG))
+    assert message(open_model, path) == (
+        f"{path}: config.json declares 1000000 bytes; expected no more than the {most} that it can hold. "
+        "It is damaged or made up: save the model again."
+    )
+
+
+def test_archive_whose_members_together_declare_too_much(tmp_path):
+    path = archive(tmp_path / "a.keras", {**members(), "config.json": CONFIG, "assets/a": b""})
+    declared = declaring(path, 2**27)
 
     assert message(open_model, path) == (
-        f"{path}: config.json declares {declared} bytes; expected no more than the {min(1100 * size, 16 << 20)} that "
-        "it can hold. It is damaged or made up: save the model again."
+        f"{path}: it holds 4 members with {declared} bytes; expected at most 10000 members and {2**27} bytes, for a "
+        "file of its size. It is damaged or made up: save the model again."
     )
 
 
@@ -970,6 +995,38 @@ def test_nested_models_that_stand_for_too_many_layers(tmp_path, saved, depth):
         rnncheck.extract(path)
 
 
+@pytest.mark.parametrize(
+    ("make", "option", "value", "expected"),
+    [
+        ("ZeroPadding2D", "padding", [[1, 2], [3, -1]], "2 pairs of integers from 0 to 16777216"),
+        ("ZeroPadding2D", "padding", "same", "2 pairs of integers from 0 to 16777216"),
+        ("Cropping2D", "cropping", 2**24 + 1, "2 pairs of integers from 0 to 16777216"),
+        ("UpSampling2D", "size", [2**10, 2**11], "2 positive integers whose product is 1048576 at most"),
+        ("MaxPooling2D", "strides", None, "2 positive integers whose product is 1048576 at most"),
+        ("MaxPooling2D", "pool_size", [2, 2, 2], "2 positive integers whose product is 1048576 at most"),
+        ("MaxPooling2D", "padding", "causal", "valid or same"),
+        ("MaxPooling2D", "data_format", None, "channels_last or channels_first"),
+        ("GroupNormalization", "axis", [1, 2], "an integer"),
+    ],
+)
+def test_option_of_space_that_is_none(tmp_path, make, option, value, expected):
+    import keras
+
+    arguments = (1,) if make == "GroupNormalization" else ()
+    model = keras.Sequential([keras.Input((8, 8, 1)), getattr(keras.layers, make)(*arguments, name="a")])
+    model.save(tmp_path / "plain.keras")
+    with zipfile.ZipFile(tmp_path / "plain.keras") as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["config"][option] = value
+    path = archive(tmp_path / "model.keras", members | {"config.json": json.dumps(config).encode()})
+
+    said = message(rnncheck.extract, path)
+
+    assert said.startswith(f"layer 'a': got {option}=")
+    assert said.endswith(f"; expected {expected}.")
+
+
 @pytest.mark.parametrize("size", [10**9, [2**20, 2**20], 2**64])
 def test_window_that_no_machine_holds(tmp_path, size):
     import keras
@@ -986,3 +1043,225 @@ def test_window_that_no_machine_holds(tmp_path, size):
 
     with pytest.raises((InputError, UnsupportedError), match=r"(pool_size|MaxPooling2D)"):
         rnncheck.extract(path)
+
+
+# --- files that take more than they have: all of them together, in a process whose memory is measured ---
+
+
+def sequential(shape, *layers):
+    """The description of a Sequential model of these layers."""
+    described = [("InputLayer", {"batch_shape": shape, "name": "x"}), *layers]
+    objects = [
+        {"class_name": kind, "module": "keras.layers", "config": {"name": f"l{k}", "dtype": "float32", **config}}
+        for k, (kind, config) in enumerate(described)
+    ]
+    return {"class_name": "Sequential", "config": {"name": "m", "layers": objects}}
+
+
+ONE_DENSE = sequential([None, 4], ("Dense", {"name": "dense", "units": 3, "activation": "linear", "use_bias": False}))
+
+
+def sized(folder, name, *described):
+    return archive(folder / name, members(lambda file: None, config=sequential(*described)))
+
+
+def text_of_4_gigabytes(folder):
+    """An attribute whose text declares 4 GiB, for which HDF5 makes room before it looks."""
+    path = legacy(folder / "text.h5")
+    content = bytearray(path.read_bytes())
+    reference = len(json.dumps(CONFIG)).to_bytes(4, "little") + content.index(b"GCOL").to_bytes(8, "little")
+    assert reference in content
+    path.write_bytes(content.replace(reference, (2**32 - 2).to_bytes(4, "little") + reference[4:]))
+    return path
+
+
+def zeros_in(folder, name, how, compression):
+    def build(file):
+        file.create_dataset("layers/dense/vars/0", data=np.zeros((2**12, 10_000), np.float32), **how)
+
+    return archive(folder / name, members(build, config=ONE_DENSE), compression=compression, compresslevel=1)
+
+
+def packed_twice(folder):
+    return zeros_in(folder, "twice.keras", {"compression": 1, "chunks": (2**10, 10_000)}, zipfile.ZIP_DEFLATED)
+
+
+def packed(folder):
+    return zeros_in(folder, "packed.keras", {}, zipfile.ZIP_DEFLATED)
+
+
+def many_members(folder):
+    return archive(folder / "members.keras", {**members(), **{f"assets/{k}": b"" for k in range(10_000)}})
+
+
+def many_groups(folder):
+    def build(file):
+        for k in range(21_000):
+            file.create_group(f"layers/{k}")
+
+    return archive(folder / "groups.keras", members(build, config=ONE_DENSE), compression=zipfile.ZIP_DEFLATED)
+
+
+def deep_groups(folder):
+    def build(file):
+        file.create_group("/".join(["a"] * 5_000))
+
+    return archive(folder / "deep.keras", members(build, config=ONE_DENSE), compression=zipfile.ZIP_DEFLATED)
+
+
+def huge_datatype(folder):
+    def build(file):
+        text = h5py.h5t.C_S1.copy()
+        text.set_size(2**31)
+        group = file.create_group("layers/dense/vars")
+        h5py.h5d.create(group.id, b"0", text, h5py.h5s.create_simple((2**30,)))
+
+    return archive(folder / "datatype.keras", members(build, config=ONE_DENSE))
+
+
+def arrays_inside_an_array(folder):
+    def build(file):
+        numbers = h5py.h5t.array_create(h5py.h5t.IEEE_F32LE, (2**20, 2**8))
+        group = file.create_group("layers/dense/vars")
+        h5py.h5d.create(group.id, b"0", numbers, h5py.h5s.create_simple((2,)))
+
+    return archive(folder / "arrays.keras", members(build, config=ONE_DENSE))
+
+
+def integer_of_many_digits(folder):
+    content = json.dumps(CONFIG).replace("[]", "9" * 6000).encode()
+    return archive(folder / "digits.keras", {**members(), "config.json": content})
+
+
+def input_no_machine_holds(folder):
+    return sized(folder, "input.keras", [None, 10**6, 10**6], ("Flatten", {}))
+
+
+def repeated_without_end(folder):
+    return sized(folder, "repeated.keras", [None, 1000], ("RepeatVector", {"n": 2**24}))
+
+
+def pooled_without_end(folder):
+    pooling = {"pool_size": 2**20, "strides": 1, "padding": "same"}
+    return sized(folder, "pooled.keras", [None, 10_000, 4], ("MaxPooling1D", pooling))
+
+
+def turned_without_end(folder):
+    return sized(folder, "turned.keras", [None, 2**12, 2**10], *[("Permute", {"dims": [2, 1]})] * 500)
+
+
+ATTACKS = {
+    text_of_4_gigabytes: "a text in it declares 4294967294 bytes",
+    packed_twice: "/layers/dense/vars/0 declares 163840000 bytes; expected no more than the 134217728",
+    packed: "it holds 3 members with 16",
+    many_members: "it holds 10003 members",
+    many_groups: "got more than 20000 groups",
+    deep_groups: "more than 200 inside each other",
+    huge_datatype: "model.weights.h5: ",
+    arrays_inside_an_array: "/layers/dense/vars/0 declares 2147483648 bytes",
+    integer_of_many_digits: "it is no JSON (Exceeds the limit (4300 digits)",
+    input_no_machine_holds: "input 'x': got shape (2, 1000000, 1000000)",
+    repeated_without_end: "layer 'l1': got sizes for which a run on two samples holds",
+    pooled_without_end: "layer 'l1': got sizes for which its windows read or make",
+    turned_without_end: "got sizes for which a run on two samples holds",
+}
+
+# Reads what is named on the command line; prints what it was refused with, and the most memory that this took.
+READ_ALL = """
+import resource, sys, time
+import h5py, rnncheck
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+slowest = 0.0
+for path in sys.argv[1:]:
+    start = time.process_time()
+    try:
+        rnncheck.extract(path)
+        print("read")
+    except rnncheck.RnncheckError as error:
+        print(ascii(str(error)))
+    slowest = max(slowest, time.process_time() - start)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, slowest)
+"""
+
+
+def test_files_that_take_more_than_they_have_are_refused_at_once(tmp_path):
+    paths = [make(tmp_path) for make in ATTACKS]
+
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ALL, *map(str, paths)], capture_output=True, text=True, check=True, timeout=100
+    )
+
+    *said, measured = done.stdout.splitlines()
+    for line, (make, expected) in zip(said, ATTACKS.items(), strict=True):
+        assert expected in line, make.__name__
+    kibibytes, seconds = map(float, measured.split())
+    assert kibibytes < 500 * 1000
+    assert seconds < 5
+
+
+def test_every_option_that_is_checked_has_a_form():
+    from rnncheck.frameworks.keras.config.entries import ENTRIES
+    from rnncheck.frameworks.keras.config.values import check_form
+
+    for kind, entry in ENTRIES.items():
+        for option in (*entry.checked, *entry.inherited):
+            assert "; expected " in message(check_form, "a", option, object(), kind)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("target_shape", [1.5], "integers"),
+        ("axis", [], "an integer or several"),
+        ("axis", True, "an integer or several"),
+        ("epsilon", float("nan"), "a finite number"),
+        ("epsilon", 10**400, "a finite number"),
+        ("max_value", "6", "a finite number or None"),
+        ("units", 2.0, "a positive integer up to 16777216"),
+        ("padding", {}, "valid, same or causal"),
+        ("score_mode", None, "dot or concat"),
+    ],
+    ids=str,
+)
+def test_option_of_another_form_is_refused(option, value, expected):
+    from rnncheck.frameworks.keras.config.values import check_form
+
+    assert (
+        message(check_form, "a", option, value, "Conv1D")
+        == f"layer 'a': got {option}={value!r}; expected {expected}."
+    )
+
+
+@pytest.mark.parametrize("shape", [[None, -1], [None, 0], [None, 2.0], [None, True], [], "ab", {"a": 1}], ids=str)
+def test_shape_of_an_input_that_is_none(shape, tmp_path):
+    path = sized(tmp_path, "a.keras", shape, ("Flatten", {}))
+    written = tuple(shape) if isinstance(shape, list) else shape
+
+    assert message(rnncheck.extract, path) == (
+        f"input 'x': got batch_shape={written!r}; expected batch_shape, with positive integers or None."
+    )
+
+
+def test_dtype_of_an_input_that_is_none(tmp_path):
+    config = sequential([None, 4], ("Flatten", {}))
+    config["config"]["layers"][0]["config"]["dtype"] = "string"
+    path = archive(tmp_path / "a.keras", members(lambda file: None, config=config))
+
+    assert message(rnncheck.extract, path, error=UnsupportedError) == (
+        "layer 'x': dtype policy 'string' is not replayed; expected one that computes in float64, float32, float16, "
+        "bfloat16."
+    )
+
+
+def test_input_of_a_size_that_a_layer_does_not_take(tmp_path):
+    layers = [("Reshape", {"target_shape": [3, 2]})]
+    network = rnncheck.extract(sized(tmp_path, "a.keras", [None, 2, 3], *layers))
+    open_steps = rnncheck.Network(
+        "open", (rnncheck.InputSpec("x", (None, 3), "float32"),), network.layers, network.outputs
+    )
+
+    assert message(rnncheck.replay, open_steps, np.ones((2, 5, 3))) == (
+        "layer 'l1': got shapes that do not fit together (cannot reshape array of size 30 into shape (2,3,2)); "
+        "expected ones that do. The inputs are 'x' (2, 5, 3)."
+    )

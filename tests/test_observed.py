@@ -10,7 +10,7 @@ from rnncheck.checks.check import check
 from rnncheck.checks.observed import disagreements, observe
 from rnncheck.checks.verdicts import Verdict
 from rnncheck.faults.emulation import emulate
-from rnncheck.network import Layer, Tensor
+from rnncheck.network import InputSpec, Layer, Network, Tensor
 
 
 def test_nan_in_both_runs_is_no_disagreement():
@@ -52,6 +52,18 @@ def test_samples_that_belong_together_stay_together():
     network = replace(network, layers=(start, replace(rnn, initial_state=(Tensor("start"),)), *others))
     (call,) = observe(network, emulate(network, [make_inputs(network, 6)]))
 
+    assert call.first_samples(2) is call
+
+
+def test_rows_of_folded_steps_are_no_samples():
+    """Of (N, T2, T, D) a layer inside TimeDistributed reads N·T2 rows."""
+    rnn, dense = make_network(T=5, D=2, M=4, K=1).layers
+    fold = Layer("fold", "FoldTime", (Tensor("inputs"),), dtype="float32")
+    rnn = replace(rnn, inputs=(Tensor("fold"),))
+    network = Network("folded", (InputSpec("inputs", (3, 5, 2), "float32"),), (fold, rnn, dense), (Tensor("dense"),))
+    (call,) = observe(network, emulate(network, [make_inputs(network, 6)]))
+
+    assert not network.parts_by_sample
     assert call.first_samples(2) is call
 
 

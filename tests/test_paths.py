@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -222,3 +223,16 @@ def test_paths_that_need_a_gpu_are_not_for_others():
 
     with pytest.raises(NotApplicableError, match="there is no GPU"):
         record(built.model, extract(built.model), built.calls, PATHS["use_cudnn"])
+
+
+def test_layer_without_a_setting_is_left_as_it_is():
+    """A SimpleRNN has no use_cudnn."""
+    simple, lstm = keras.layers.SimpleRNN(2, return_sequences=True), keras.layers.LSTM(2)
+    model = keras.Sequential([keras.Input((3, 2)), simple, lstm])
+    before = lstm.use_cudnn
+
+    with PATHS["no_use_cudnn"].around(model):
+        inside = lstm.use_cudnn
+
+    assert (before, inside, lstm.use_cudnn) == ("auto", False, "auto")
+    assert not hasattr(simple, "use_cudnn")

@@ -10,7 +10,9 @@ from keras import layers
 
 from rnncheck import InputError, InputSpec, UnsupportedError
 from rnncheck.equations.shapes import rehearse
+from rnncheck.frameworks.keras.config.description import read_model
 from rnncheck.frameworks.keras.config.reader import read
+from rnncheck.frameworks.keras.config.upgrade import upgraded
 from rnncheck.frameworks.keras.extract import LiveStore, extract
 
 
@@ -591,8 +593,15 @@ REFUSED = {
         "layer 'a': it is called with return_attention_scores=True; expected the output alone.",
     ),
     "channels-first": (
-        lambda: sequential(layers.Conv1D(2, 2, data_format="channels_first", name="a")),
-        "layer 'a': data_format='channels_first' is not replayed for Conv1D; expected data_format='channels_last'.",
+        lambda: sequential(layers.ConvLSTM1D(2, 2, data_format="channels_first", name="a"), shape=(3, 4, 5)),
+        (
+            "layer 'a': data_format='channels_first' is not replayed for ConvLSTM1D; expected "
+            "data_format='channels_last'."
+        ),
+    ),
+    "interpolation": (
+        lambda: sequential(layers.UpSampling2D(2, interpolation="bilinear", name="a"), shape=(3, 4, 5)),
+        "layer 'a': interpolation='bilinear' is not replayed for UpSampling2D; expected interpolation='nearest'.",
     ),
 }
 
@@ -719,7 +728,7 @@ def test_kernel_size_that_is_none_is_refused(size):
     with pytest.raises(InputError) as refused:
         read(described, LiveStore(model), "3.15.1")
 
-    expected = "expected positive integers whose product is 1048576 at most."
+    expected = "expected 2 positive integers whose product is 1048576 at most."
     assert str(refused.value) == f"layer 'a': got kernel_size={tuple(size)!r}; {expected}"
 
 
@@ -894,6 +903,31 @@ def test_old_reference_may_lack_the_arguments():
     assert lines(read(model, Given(1), "2.2.4")) == ["flatten: Flatten(x)", "-> flatten"]
 
 
+def test_old_convolutions_have_options_that_are_dropped():
+    written = {"strides": [1], "padding": "valid", "data_format": "channels_last", "dilation_rate": [1], "groups": 1}
+    written |= {"activation": "linear", "use_bias": False, "kernel_size": [2]}
+    kernel = {"kernel_initializer": {}, "kernel_regularizer": None, "kernel_constraint": None}
+    members = [
+        old("DepthwiseConv1D", "a", batch_input_shape=[None, 4, 3], **written, depth_multiplier=1),
+        old("SeparableConv1D", "b", **written, filters=2, depth_multiplier=1, **kernel),
+        old("Convolution1D", "c", **written, filters=2, **kernel),
+        old("MaxPool1D", "d", pool_size=[2], strides=[2], padding="same", data_format="channels_first"),
+    ]
+    described = {"class_name": "Sequential", "config": {"name": "m", "layers": members}}
+
+    upgraded_members = upgraded(described)["config"]["layers"]
+
+    assert [member["class_name"] for member in upgraded_members[1:]] == [
+        "DepthwiseConv1D", "SeparableConv1D", "Conv1D", "MaxPooling1D",
+    ]  # fmt: skip
+    options = [set(member["config"]) for member in upgraded_members[1:]]
+    assert not any({"groups", "kernel_initializer"} & known for known in options[:2])
+    assert {"groups", "kernel_initializer"} <= options[2]
+    assert [part.kind for part in read_model(upgraded(described)).parts] == [
+        "DepthwiseConv1D", "SeparableConv1D", "Conv1D", "MaxPooling1D",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("node", [[["x", 0]], [["x", 0, 0, {}, 1]], [[0, 0, 0]]], ids=str)
 def test_old_call_in_no_form_of_keras_2_is_refused(node):
     model = old_functional(old_input("x"), old("Flatten", "a", [node]), inputs=[["x", 0, 0]], outputs=[["a", 0, 0]])
@@ -1022,8 +1056,8 @@ def test_mask_of_outer_steps_does_not_fit_a_recurrent_layer_inside_time_distribu
         rehearse(extract(model))
 
     assert str(refused.value) == (
-        "layer 'a/b': got shapes that do not fit together, inputs (4, 5, 3) and kernel (3, 8), recurrent_kernel "
-        "(2, 8), bias (8,) (a mask of shape (4,) for (N, T) = (4, 5)); expected ones that do."
+        "layer 'a/b': got shapes that do not fit together, inputs (8, 5, 3) and kernel (3, 8), recurrent_kernel "
+        "(2, 8), bias (8,) (a mask of shape (8,) for (N, T) = (8, 5)); expected ones that do."
     )
 
 

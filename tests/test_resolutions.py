@@ -68,6 +68,15 @@ def test_resolution_is_seen_in_the_numbers(form, described):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_digits_are_seen_behind_padding_and_beside_numbers_that_overflow(dtype):
+    array = printed(numbers(), "%g").astype(dtype)
+    padded = np.concatenate([np.zeros((40, 3), dtype), array, np.full((2, 3), np.finfo(dtype).max)])
+
+    assert str(stored_numbers(padded[:-2])[1]) == "6 significant digits"
+    assert stored_numbers(padded[40 + len(array) :])[1] is None
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_numbers_of_their_type_have_no_resolution_besides(dtype):
     array = np.random.default_rng(1).normal(size=(50, 3)).astype(dtype)
 
@@ -99,6 +108,32 @@ def test_fewest_digits_of_several_columns_count():
     columns = [printed(array[:, k], form) for k, form in enumerate(["%.6g", "%.3g", "%.9g"])]
 
     assert str(stored_numbers(np.stack(columns, axis=1))[1]) == "3 significant digits"
+
+
+def in_columns(array, forms):
+    """An array of which the columns are printed in several forms, one after the other."""
+    columns = np.moveaxis(array.astype(np.float64), -1, 0)
+    return np.stack([printed(x, forms[k % len(forms)]) for k, x in enumerate(columns)], axis=-1)
+
+
+@pytest.mark.parametrize(("rows", "forms"), [(1, ("%.3g", "%.17g")), (2, ("%.6g", "%.9g")), (5, ("%.6g", "%.17g"))])
+def test_fewest_digits_of_few_rows_count(rows, forms):
+    array = np.random.default_rng(5).uniform(0.1, 0.9, (rows, 2)).astype(np.float32)
+
+    assert str(stored_numbers(in_columns(array, forms))[1]).startswith(forms[0][2])
+
+
+def test_column_of_smaller_numbers_has_as_many_decimals():
+    array = in_columns(numbers(scale=(1.0, 1.0, 1e-4)), ("%.9f",))
+
+    assert str(stored_numbers(array)[1]) == "9 decimals"
+
+
+def test_column_of_float32_that_is_short_may_be_exact():
+    array = numbers()
+    array[:, 1] = np.round(array[:, 1], 2)
+
+    assert stored_numbers(array)[1] is None
 
 
 @settings(derandomize=True, deadline=None, database=None, max_examples=500)
@@ -179,6 +214,40 @@ def test_wrong_run_that_is_stored_coarsely_is_caught_and_diagnosed(kind, fault, 
 
     assert report.verdict is Verdict.MISMATCH
     assert fault in {name for each in report.entries[0].diagnosis.explanations for name in each.faults}
+
+
+MIXED = {"3-6-9": ("%.3f", "%.6g", "%.9g"), "3-among-17": ("%.17g", "%.3f", "%.17g", "%.17g")}
+
+
+@pytest.mark.parametrize("states", [True, False], ids=["states", "outputs"])
+@pytest.mark.parametrize("forms", MIXED.values(), ids=MIXED)
+@pytest.mark.parametrize(("kind", "fault"), [("LSTM", "gate_order_iofc"), ("GRU", "gate_order_rzh")])
+def test_columns_of_different_digits_tell_a_correct_run_from_a_wrong_one(kind, fault, forms, states):
+    def compared(wrong=""):
+        network, recording = a_run(kind, wrong)
+        outputs = [in_columns(y, forms) for y in recording.outputs]
+        given = {name: in_columns(h, forms) for name, h in recording.states.items()} if states else None
+        return rnncheck.compare(network, recording.inputs, outputs, states=given)
+
+    right, wrong = compared(), compared(fault)
+
+    assert (right.verdict, wrong.verdict) == (Verdict.MATCH, Verdict.MISMATCH)
+    notes = right.entries[0].notes
+    assert len(notes) == 1 + states
+    assert all(" has 3 " in note and "cannot be seen; write %.9g." in note for note in notes)
+
+
+def test_number_of_the_column_with_most_digits_is_caught_where_half_a_unit_of_the_fewest_shows_it():
+    network, recording = a_run("SimpleRNN")
+    states = recording.states["rnn"].copy()
+    states[2, 7, 5] += 0.02  # of a column with nine digits
+
+    report = rnncheck.compare(
+        network, recording.inputs, recording.outputs, states={"rnn": in_columns(states, MIXED["3-6-9"])}
+    )
+
+    assert report.verdict is Verdict.MISMATCH
+    assert report.rows[0].first == {"n": 2, "t": 7, "unit": 5}
 
 
 def test_step_that_is_off_by_more_than_half_a_unit_is_proven_wrong():

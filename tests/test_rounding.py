@@ -1198,6 +1198,16 @@ def test_join_puts_results_together_and_exact_ones_have_no_error():
     )
 
 
+def test_join_leaves_sums_open_that_have_as_many_roundings():
+    x = Rounded(np.array([[1.0, 2.0], [3.0, 4.0]]), 0.25, 0.5, FLOAT32)
+
+    result = Rounded.join([x + 1.0, x + 2.0], np.concatenate)
+
+    np.testing.assert_array_equal(
+        (result + 3.0).bound, np.concatenate([(x + 1.0 + 3.0).bound, (x + 2.0 + 3.0).bound])
+    )
+
+
 @every_disturbance
 @every_format
 def test_bound_of_max_over_any_axis_holds(rng, share, name):

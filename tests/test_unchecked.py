@@ -339,7 +339,7 @@ BAD = {
     ),
     "shape": (
         lambda given: {"mha": given[..., :2]},
-        "layer 'lstm': got shapes that do not fit what an unchecked layer put out (",
+        "layer 'lstm': got shapes that do not fit together, inputs (1, 6, 2) and ",
     ),
 }
 

@@ -1,6 +1,7 @@
 """Keras itself, checked: correct code matches under every option, and what deviates does not."""
 
 import functools
+import zipfile
 
 import keras
 import numpy as np
@@ -51,6 +52,92 @@ def randomise(model):
     rng = np.random.default_rng(7)
     for weight in model.trainable_weights:
         weight.assign(rng.normal(size=weight.shape) * 0.5)
+
+
+# --- layers that stand beside recurrent ones ---
+
+
+def each(*stack):
+    """Layers inside TimeDistributed."""
+    return [keras.layers.TimeDistributed(layer) for layer in stack]
+
+
+FIRST = {"data_format": "channels_first"}
+BESIDE = {
+    "images": lambda layers: [
+        keras.Input((3, 9, 8, 4)),
+        *each(layers.Conv2D(6, 3, groups=2, activation="relu"), layers.MaxPooling2D(2, strides=1, padding="same")),
+        *each(
+            layers.DepthwiseConv2D(2, depth_multiplier=2), layers.SeparableConv2D(3, 2, strides=2), layers.Flatten()
+        ),
+        layers.LSTM(4),
+    ],
+    "channels_first": lambda layers: [
+        keras.Input((3, 2, 7, 6)),
+        *each(layers.ZeroPadding2D((1, 2), **FIRST), layers.DepthwiseConv2D(3, activation="softmax", **FIRST)),
+        *each(layers.UpSampling2D(2, **FIRST), layers.AveragePooling2D(2, padding="same", **FIRST)),
+        *each(layers.GroupNormalization(2, axis=1), layers.Flatten(**FIRST)),
+        layers.SimpleRNN(4),
+    ],
+    "sequences": lambda layers: [
+        keras.Input((9, 4)),
+        layers.ZeroPadding1D((2, 1)),
+        layers.SeparableConv1D(6, 3, depth_multiplier=2),
+        layers.UpSampling1D(2),
+        layers.Cropping1D((1, 3)),
+        layers.GroupNormalization(3),
+        layers.GRU(5, return_sequences=True),
+        layers.UnitNormalization(),
+        layers.GlobalAveragePooling1D(),
+    ],
+    "volumes": lambda layers: [
+        keras.Input((4, 7, 6, 2)),
+        layers.ConvLSTM2D(3, 3, padding="same", return_sequences=True),
+        layers.MaxPooling3D((1, 2, 2)),
+        layers.Conv3D(4, (2, 3, 2), padding="same", activation="sigmoid"),
+        layers.BatchNormalization(),
+        layers.GlobalAveragePooling3D(),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_layers_beside_recurrent_ones_match(name):
+    model = keras.Sequential(BESIDE[name](keras.layers))
+    randomise(model)
+
+    assert_matches(rnncheck.verify(model))
+
+
+def test_file_may_call_a_layer_by_another_name_of_keras(tmp_path):
+    layers, plain, path = keras.layers, tmp_path / "plain.keras", tmp_path / "model.keras"
+    stack = layers.Conv2D(3, 2, name="a"), layers.MaxPooling2D(2, name="b"), layers.GlobalAveragePooling2D(name="c")
+    keras.Sequential([keras.Input((6, 5, 2)), *stack]).save(plain)
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(path, "w") as new:
+        for member in old.namelist():
+            data = old.read(member)
+            if member == "config.json":
+                data = data.replace(b'"Conv2D"', b'"Convolution2D"').replace(b'"MaxPooling2D"', b'"MaxPool2D"')
+                data = data.replace(b'"GlobalAveragePooling2D"', b'"GlobalAvgPool2D"')
+            new.writestr(member, data)
+
+    report = rnncheck.verify(path)
+
+    assert_matches(report)
+    assert [row.layer for row in report.entries[0].rows[:3]] == ["a", "b", "c"]
+
+
+def test_layer_that_keras_cannot_run_here_is_an_error_that_says_why():
+    options = {"dtype": "float64", "data_format": "channels_first"}  # TensorFlow has no such convolution on the CPU
+    model = keras.Sequential([keras.Input((2, 6, 5), dtype="float64"), keras.layers.Conv2D(2, 2, **options)])
+
+    report = rnncheck.verify(model)
+
+    assert report.verdict is Verdict.ERROR
+    assert report.entries[0].rows[0].detail == (
+        "UnimplementedError: Graph execution error: The Conv2D op currently only supports the NHWC tensor format on "
+        "the CPU. The op was given the format: NCHW"
+    )
 
 
 # --- verify_case: sizes, options, precisions, activations ---

@@ -55,6 +55,16 @@ WRAPPERS = {
     "time_distributed": "TimeDistributed: the layer runs for each of a few outer steps on its own",
 }
 
+FRONTS = {
+    "none": "nothing",
+    "conv1d": "Conv1D and MaxPooling1D over the steps",
+    "separable_conv1d": "SeparableConv1D between padding and cropping, and GroupNormalization",
+    "conv2d": "Conv2D, AveragePooling2D and Flatten for the image at each step",
+    "depthwise_conv2d": "DepthwiseConv2D, UpSampling2D and MaxPooling2D for each image, with channels first",
+    "separable_conv2d": "SeparableConv2D, UnitNormalization and GlobalAveragePooling2D for each image",
+    "conv3d": "Conv3D and MaxPooling3D over the steps of images",
+}
+
 MERGE_MODES = ("concat", "sum", "mul", "ave", "none")
 
 PADDINGS = ("valid", "same")
@@ -81,6 +91,10 @@ _GATED = Place(lambda case: case.cell_kinds != ("simple_rnn",), "a layer with ga
 _LSTM = Place(lambda case: "lstm" in case.cell_kinds, "an LSTM")
 _GRU = Place(lambda case: "gru" in case.cell_kinds, "a GRU")
 _CONVOLUTION = Place(lambda case: case.rank > 0, "layer=conv_lstm_1d, 2d or 3d")
+_FLAT = Place(
+    lambda case: case.rank == 0 and case.wrapper != "time_distributed",
+    "a layer without axes of space, outside TimeDistributed",
+)
 _MASKED = Place(lambda case: case.mask != "none", "a mask other than none")
 
 _ACTIVATIONS = (*sorted(ACTIVATIONS), *ALIASES)
@@ -92,7 +106,8 @@ class Case:
 
     The layer `rnn` is RNN(cell), and `stacked` is RNN([cells]): its lowest cell is `cell`, the others follow in the
     order of `GATES`, the highest has M units and each one below it one more. Of a convolutional layer, D are the
-    channels and M the filters; its kernel is one longer along the second axis than along the others.
+    channels and M the filters; its kernel is one longer along the second axis than along the others. A front of
+    images reads D channels of each.
     """
 
     N: int = whole(4, "samples")
@@ -104,6 +119,7 @@ class Case:
     cell: str = choice("simple_rnn", "cell of rnn, lowest cell of stacked", GATES, _RNN)
     cells: int = whole(2, "cells of stacked", _STACKED)
     wrapper: str = choice("none", "what is around the layer", WRAPPERS)
+    front: str = choice("none", "what stands in front of the recurrent layers", FRONTS, _FLAT)
     # With none, each of the two outputs has a Dense of its own.
     merge_mode: str = choice("concat", "how Bidirectional merges its two outputs", MERGE_MODES, _BIDIRECTIONAL)
     # The backward layer then has another activation.
@@ -187,6 +203,16 @@ class Case:
         """The size of the inputs' space along each axis; empty unless the layer is convolutional."""
         return SPACE[: self.rank]
 
+    @property
+    def image(self) -> tuple[int, ...]:
+        """The size of the image at each step; empty unless the front takes one."""
+        return SPACE[:2] if self.front.endswith(("2d", "3d")) else ()
+
+    @property
+    def features(self) -> int:
+        """How many features the lowest recurrent layer reads at a step, at most."""
+        return self.D if self.front == "none" else 2 * self.D * math.prod(self.image)
+
     def space_after(self, layers: int) -> tuple[int, ...]:
         """The size of the space behind so many layers; a size below 1 where a kernel does not fit."""
         # A kernel covers one place, and `reach` more; "same" pads by as many.
@@ -223,11 +249,12 @@ class Case:
         # Without a merge, each direction has a Dense of its own.
         heads = 2 if self.bidirectional and self.merge_mode == "none" else 1
         weights = heads * self.K * (self.head_inputs + 1)
-        arrays = 0  # the inputs, gates and states of one step of one sample
+        # The inputs, gates and states of one step of one sample, and before them what windows read.
+        arrays = 0 if self.front == "none" else 20 * self.features
         kernel = math.prod(self.kernel_sizes)
         biases = 2 if "gru" in self.cell_kinds and self.reset_after else 1
         for layer in range(self.layers):
-            features = self.width if layer else self.D
+            features = self.width if layer else self.features
             for kind, units in zip(self.cell_kinds, self.cell_units, strict=True):
                 directions = 2 if self.bidirectional else 1
                 weights += directions * GATES[kind] * units * (kernel * (features + units) + biases)

@@ -7,7 +7,18 @@ from dataclasses import fields
 from itertools import cycle, product
 from typing import Any
 
-from rnncheck.cases.case import GATES, LAYERS, MASK_SOURCES, MASKS, MERGE_MODES, NOTEBOOK, POLICIES, RANKS, Case
+from rnncheck.cases.case import (
+    FRONTS,
+    GATES,
+    LAYERS,
+    MASK_SOURCES,
+    MASKS,
+    MERGE_MODES,
+    NOTEBOOK,
+    POLICIES,
+    RANKS,
+    Case,
+)  # fmt: skip
 from rnncheck.cases.deviations import deviates
 from rnncheck.equations.activations import ACTIVATIONS
 from rnncheck.errors import InputError
@@ -44,6 +55,7 @@ def _options() -> Iterator[Options]:
     yield from ({**_SIZES, **options} for options in _options_of_one_layer())
     yield from _stacked_and_cells()
     yield from _convolutions()
+    yield from _fronts()
 
 
 def _base(layer: str, wrapper: str = "none") -> Options:
@@ -197,6 +209,16 @@ def _convolutions() -> Iterator[Options]:
     yield {**_base("conv_lstm_2d"), "unroll": True, "use_bias": False}
     yield {**_base("conv_lstm_2d"), "activation": "relu", "recurrent_activation": "hard_sigmoid", "layers": 2}
     yield {**_base("conv_lstm_3d"), "weights": "keras", "unit_forget_bias": False, "padding": "same"}
+
+
+def _fronts() -> Iterator[Options]:
+    # Every front with LSTM, and with the others and the dtypes in turn: volumes, the last ones, in float32.
+    fronts = [front for front in FRONTS if front != "none"]
+    others = cycle(("simple_rnn", "gru", "rnn", "stacked"))
+    for place, (front, dtype) in enumerate(zip(fronts, list(POLICIES)[::-1], strict=True)):
+        wrapper = "bidirectional" if place % 2 else "none"
+        yield {**_base("lstm", wrapper), "front": front, "return_sequences": place % 3 == 0}
+        yield {**_base(next(others)), "front": front, "dtype": dtype, "mask": "mixed", "go_backwards": place % 2 == 0}
 
 
 def product_of(options: Mapping[str, Sequence[Any]], seed: int) -> list[Case]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, permutations
 from numbers import Integral
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from rnncheck.cases.memory import check_memory
 from rnncheck.equations.arithmetic import receiving
+from rnncheck.equations.shapes import check_fit
 from rnncheck.errors import InputError
 from rnncheck.network import UNCHECKED, Array, InputSpec, Layer, Network, Tensor
 from rnncheck.rounding.precision import PRECISIONS
@@ -38,15 +40,17 @@ def check_inputs(network: Network, inputs: Any) -> tuple[Array, ...]:
     for spec, array in zip(specs, arrays, strict=True):
         if len(array) != n:
             raise InputError(
-                f"input {spec.name!r}: got {len(array)} samples; expected {n}, as of input {specs[0].name!r}."
+                f"input {spec.name!r}: got {len(array)} samples; expected {n}, as of input {specs[0].name!r}. Give "
+                "as many of each."
             )
         if network.stateful and spec.samples not in {None, n}:
             raise InputError(
                 f"input {spec.name!r}: got {n} samples; expected {spec.samples}, the batch of a stateful model, "
-                "which keeps a state for each."
+                "which keeps a state for each. Give as many."
             )
         _check_ids(network, spec, array)
     check_range(network, arrays)
+    check_fit(network, arrays)
     return arrays
 
 
@@ -57,10 +61,12 @@ def in_order(what: str, names: Sequence[str], given: Any, aliases: Sequence[str]
         for called in (names, aliases):
             if given and set(given) == set(called):
                 return [given[name] for name in called]
-        raise InputError(f"{what}: got arrays named {', '.join(map(repr, given)) or 'nothing'}; expected {expected}.")
+        raise InputError(
+            f"{what}: got arrays named {', '.join(map(repr, given)) or 'nothing'}; expected {expected}. Rename them."
+        )
     arrays = list(given) if isinstance(given, list | tuple) else [given]
     if len(arrays) != len(names):
-        raise InputError(f"{what}: got {count_of(arrays)}; expected {len(names)}: {expected}.")
+        raise InputError(f"{what}: got {count_of(arrays)}; expected {len(names)}: {expected}. Give one for each.")
     return arrays
 
 
@@ -77,13 +83,75 @@ def real_array(where: str, given: Any, shape: Sequence[int | None], kinds: str =
     """
     array = _as_array(where, given)
     if array.dtype.kind not in kinds:
-        raise InputError(f"{where}: got dtype {array.dtype}; expected real numbers.")
-    fits = array.ndim == len(shape) and all(size in {None, n} for size, n in zip(shape, array.shape, strict=True))
+        raise InputError(
+            f"{where}: got dtype {array.dtype}; expected real numbers. Convert it: array.astype('float32') does."
+        )
     # Without a sample, whose shape is (0, ...), there is nothing to check.
-    if not fits or (shape[0] is None and 0 in array.shape):
+    if not _fits(array.shape, shape) or (shape[0] is None and 0 in array.shape):
         besides = ", with at least one sample" if shape[0] is None else ""
-        raise InputError(f"{where}: got shape {array.shape}; expected {in_letters(shape)}{besides}.")
+        todo = what_to_do(array.shape, shape)
+        raise InputError(f"{where}: got shape {array.shape}; expected {in_letters(shape)}{besides}. {todo}")
     return array
+
+
+def _fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
+    return len(shape) == len(expected) and all(size in {None, n} for size, n in zip(expected, shape, strict=True))
+
+
+def what_to_do(shape: Sequence[int], expected: Sequence[int | None]) -> str:
+    """Say what mistake a wrong shape looks like, and how to mend it."""
+    if 0 in shape:
+        return "Give a sample and a step, or more."
+    if len(shape) != len(expected):
+        return _what_to_do_with_axes(shape, expected)
+    for order in islice(permutations(range(len(shape))), _MOST_ORDERS):
+        if _fits([shape[axis] for axis in order], expected):
+            looks = _ORDERS.get(order, "as if its axes were in another order")
+            return f"It looks {looks}: give array.transpose{order}."
+    if len(shape) > 2:
+        n, t, *others = shape
+        for more, todo in _STEPS.items():
+            if _fits((n, t - more, *others), expected) or _fits((t, n - more, *others), expected):
+                return todo
+    only_samples_differ = _fits((expected[0] or 1, *shape[1:]), expected)
+    return "Give one for each sample of the inputs." if only_samples_differ else "Give all of it, samples first."
+
+
+def _what_to_do_with_axes(shape: Sequence[int], expected: Sequence[int | None]) -> str:
+    sizes = tuple(-1 if size is None else size for size in expected)
+    count, known = math.prod(shape), abs(math.prod(sizes))
+    if count == known or (sizes.count(-1) == 1 and count % known == 0):
+        turned = ".T" if len(shape) == 2 and shape[0] == sizes[-1] != shape[1] else ""
+        return f"It has as many numbers: give array{turned}.reshape{sizes}, if they are in that order."
+    if len(shape) == len(sizes) - 1 and expected[0] in {None, 1}:
+        alone = (1, *shape)
+        besides = "" if _fits(alone, expected) else f" {what_to_do(alone, expected)}"
+        return f"The axis of samples is missing: give array[None].{besides}"
+    return "Give all of it, samples first."
+
+
+_MOST_ORDERS = 1000  # all of six axes
+_ORDERS = {(1, 0): "transposed", (1, 0, 2): "time first"}
+_STEPS = {
+    1: "It has one step more than the model takes: is h_0, or another, in front? Leave it out.",
+    -1: "It is one step short: give every step, the last one too.",
+}
+
+
+def fold(numbers: Array, shape: Sequence[int | None], samples: int | None) -> Array | None:
+    """Return numbers in C order as samples of a shape in which None is any length; None if their count does not fit.
+
+    Where nothing says how many steps a sample has, all are of one. Where the samples are known, they may be a step
+    longer or shorter, so that `what_to_do` can say so.
+    """
+    sizes = [-1 if size is None else size for size in shape]
+    if samples and len(sizes) > 1 and -1 not in sizes:
+        for t in (sizes[0], sizes[0] + 1, sizes[0] - 1):
+            if t > 0 and numbers.size == samples * t * math.prod(sizes[1:]):
+                return numbers.reshape(samples, t, *sizes[1:])
+    if sizes.count(-1) > 1 or numbers.size % abs(math.prod(sizes)):
+        return None
+    return numbers.reshape(1 if -1 in sizes else -1, *sizes)
 
 
 def in_letters(shape: Sequence[int | None]) -> str:
@@ -103,7 +171,9 @@ def _as_array(where: str, given: Any) -> Array:
     try:
         array = np.asarray(given)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{where}: got something that is no array ({error}); expected numbers.") from error
+        raise InputError(
+            f"{where}: got something that is no array ({error}); expected numbers. Give nested lists of one shape."
+        ) from error
     # NumPy does not know that bfloat16 is a number; float32 holds every one of them.
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
@@ -114,9 +184,11 @@ def _check_array(spec: InputSpec, given: Any) -> Array:
     if array.dtype.kind == "f":
         place = _first(~np.isfinite(array))
         if place is not None:
-            raise InputError(f"{where}: got {array[place]} at {list(place)}; expected finite numbers.")
+            raise InputError(
+                f"{where}: got {array[place]} at {list(place)}; expected finite numbers. Leave such samples out."
+            )
         if array.dtype.itemsize > 8 and np.abs(array).max() > np.finfo(np.float64).max:
-            raise InputError(f"{where}: got numbers beyond float64; expected such as {spec.dtype}.")
+            raise InputError(f"{where}: got numbers beyond float64; expected such as {spec.dtype}. Scale them.")
     # Integers of more than 4 bytes, and float64, need float64 to stay what they are.
     dtype = np.bool_ if spec.dtype == "bool" else np.float64 if array.dtype.itemsize > 4 else np.float32
     return np.ascontiguousarray(array, dtype=dtype)
@@ -134,7 +206,7 @@ def _check_ids(network: Network, spec: InputSpec, array: Array) -> None:
         if place is not None:
             raise InputError(
                 f"input {spec.name!r}: got {array[place]:.15g} at {list(place)}; expected whole numbers from 0 to "
-                f"{rows - 1}, the rows of the table of layer {layer.name!r}."
+                f"{rows - 1}, the rows of the table of layer {layer.name!r}. Give ids of this model."
             )
 
 
@@ -211,7 +283,11 @@ def random_inputs(
     # They are drawn as float64, 8 bytes a number.
     needed = sum(8 * math.prod(shape) for shape in shapes)
     check_memory(f"random inputs: got {', '.join(map(str, shapes))}, which need", needed)
-    return tuple(_random_input(network, spec, shape, rng) for spec, shape in zip(network.inputs, shapes, strict=True))
+    arrays = tuple(
+        _random_input(network, spec, shape, rng) for spec, shape in zip(network.inputs, shapes, strict=True)
+    )
+    check_fit(network, arrays)
+    return arrays
 
 
 def _check_sizes(network: Network, samples: int | None, steps: int | None) -> None:
@@ -222,11 +298,13 @@ def _check_sizes(network: Network, samples: int | None, steps: int | None) -> No
         if samples is not None and spec.samples not in {None, samples}:
             raise InputError(
                 f"random inputs: got N={samples}; expected {spec.samples}, the batch that the model fixes for input "
-                f"{spec.name!r}."
+                f"{spec.name!r}. Leave it out."
             )
     if steps is not None and not any(None in spec.shape for spec in network.inputs):
         shapes = ", ".join(f"{spec.name!r} {in_letters((None, *spec.shape))}" for spec in network.inputs)
-        raise InputError(f"random inputs: got T={steps}; expected none, since the model fixes its steps: {shapes}.")
+        raise InputError(
+            f"random inputs: got T={steps}; expected none, since the model fixes its steps: {shapes}. Leave it out."
+        )
 
 
 def _random_input(network: Network, spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -242,6 +320,6 @@ def _random_input(network: Network, spec: InputSpec, shape: tuple[int, ...], rng
     # The value by which a step says that it does not count.
     tests = (layer for layer in network.layers if layer.kind == "NotEqual" and layer.inputs == (Tensor(spec.name),))
     left_out = next((layer.options["value"] for layer in tests), None)
-    if left_out is not None and len(shape) >= 2:
+    if left_out is not None and len(shape) >= 2 and (floats or abs(left_out) < 2**62):
         values[~make_mask("mixed", shape[0], shape[1], rng)] = left_out
     return values

@@ -7,6 +7,14 @@ import os
 
 from rnncheck.errors import InputError
 
+# The most bytes that the content of one file may have.
+MEMORY = 4 << 30
+
+
+def most_unpacked(size: int) -> int:
+    """Return how many bytes a file of so many bytes may unpack to, over all that is in it."""
+    return min(MEMORY, max(128 << 20, 32 * size))
+
 
 def check_memory(got: str, needed: int) -> None:
     """Refuse what needs more bytes than half of this machine's memory; `got` is the beginning of the message."""

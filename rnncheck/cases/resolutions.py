@@ -6,6 +6,7 @@ a program's `%g` or `%f`, an array that was rounded, a float16 and a fixed-point
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -28,7 +29,10 @@ _MOST_DIGITS, _MOST_DIGITS_OF_FLOAT32 = 15, 6
 _FEWER_OF_FEW = 3  # few numbers may be shorter by chance
 # Texts of so many digits tell a float32 from its neighbours.
 _OF_FLOAT32 = 9
-_GLANCE = 16  # most arrays show in a few numbers that they hold all digits
+_ALL_DIGITS = 17  # of a float64
+_ZEROS = 6  # so many digits of a column, all zero, are so by chance once in a million
+# Most arrays show in a few numbers, of some from all over, that they hold all digits.
+_GLANCE, _SPREAD = 16, 4096
 
 
 def stored_numbers(array: Array) -> tuple[Array, Resolution | None]:
@@ -40,10 +44,11 @@ def stored_numbers(array: Array) -> tuple[Array, Resolution | None]:
         return array, None
     if array.dtype == np.float16:
         return array, _FLOAT16
-    glance = _telling(array.reshape(-1)[:_GLANCE], _BITS)
-    if _digits(glance, _most_digits(array)) is None and not _is_stored(glance, _FLOAT16):
+    glance = _glance(array.reshape(-1))
+    columns = _short_columns(array)
+    if not columns and _digits(glance, _most_digits(array)) is None and not _is_stored(glance, _FLOAT16):
         return array, None
-    resolution = _binary(_telling(array, 0)) or _decimal(array)
+    resolution = _binary(_telling(array, 0)) or _decimal(array, columns)
     if resolution and resolution.base == 10 and resolution.digits >= _OF_FLOAT32:
         with np.errstate(over="ignore"):
             narrow = array.astype(np.float32)
@@ -52,12 +57,18 @@ def stored_numbers(array: Array) -> tuple[Array, Resolution | None]:
     return array, resolution
 
 
+@np.errstate(over="ignore")  # a large number has no bits behind the point
 def _telling(array: Array, bits: int) -> Array:
     # The sizes of the numbers that have more than so many bits behind the point.
     numbers = np.abs(array[np.isfinite(array)])
     scaled = np.ldexp(numbers, bits)
     telling: Array = numbers[scaled != np.rint(scaled)]
     return telling
+
+
+def _glance(numbers: Array) -> Array:
+    # A few telling numbers from all over: padding may stand first.
+    return _telling(numbers[:: max(1, numbers.size // _SPREAD)], _BITS)[:_GLANCE]
 
 
 def _binary(numbers: Array) -> Resolution | None:
@@ -74,22 +85,35 @@ def _is_stored(numbers: Array, resolution: Resolution) -> bool:
     return np.array_equal(whole, np.rint(whole))
 
 
-def _decimal(array: Array) -> Resolution | None:
-    # That of all numbers; or that of the column with the fewest digits, where each has enough numbers to tell.
+def _short_columns(array: Array) -> list[Array]:
+    # The telling numbers of each column that may hold few digits. An array of float32 is no text: a column of it that
+    # passes an input on, such as 0.37, may be exact.
+    rows = array.reshape(-1, array.shape[-1]) if array.ndim > 1 and array.size else array.reshape(-1, 1)
+    most = _most_digits(array)
+    if array.dtype == np.float32 and _digits(_glance(array.reshape(-1)), most) is None:
+        return []
+    begins = (_digits(_glance(column), most) for column in rows.T)
+    return [_telling(column, _BITS) for column, begin in zip(rows.T, begins, strict=True) if begin]
+
+
+def _decimal(array: Array, columns: Sequence[Array]) -> Resolution | None:
+    # That of all numbers; or that of the column with the fewest digits, where these are not few by chance.
     most = _most_digits(array)
     telling = _telling(array, _BITS)  # 0.5 may be exact, and says nothing of digits
     of_all = _digits(telling, most)
-    if of_all is None or (len(np.unique(telling)) < _SEVERAL and not _digits(telling, most - _FEWER_OF_FEW)):
+    if of_all and len(np.unique(telling)) < _SEVERAL and not _digits(telling, most - _FEWER_OF_FEW):
         return None
-    rows = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array[:, np.newaxis]
-    found = [of_all]
-    for column in rows.T if len(rows) >= _SEVERAL else ():
-        numbers = _telling(column, _BITS)
-        if len(np.unique(numbers)) >= _SEVERAL and (own := _digits(numbers, most)):
-            found.append(own)
-    if len({each.least for each in found}) == 1:  # as many decimals in each
+    longest = of_all or _digits(telling, _ALL_DIGITS)
+    found = [of_all] if of_all else []
+    for numbers in columns:
+        own, count = _digits(numbers, most), len(np.unique(numbers))
+        if own and longest:
+            fewer = min(longest.digits - own.digits, own.least - longest.least)
+            if count >= _SEVERAL or count * fewer >= _ZEROS:
+                found.append(own)
+    if of_all and len({each.least for each in found}) == 1:  # as many decimals in each
         return of_all
-    return max(found, key=lambda each: float(each.half_unit(telling).max()))
+    return max(found, key=lambda each: float(each.half_unit(telling).max()), default=None)
 
 
 def _most_digits(array: Array) -> int:

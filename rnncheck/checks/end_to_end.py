@@ -169,7 +169,8 @@ def compare_part(
     `extra` is noise besides, by call, then as `lined_up` names it.
     """
 
-    def widened(expected: X, call: int, key: int | str) -> X:
+    def allowed(expected: X, actual: Array, call: int, key: int | str) -> X:
+        expected = as_stored(expected, actual, recordings[call].resolutions.get(key))
         if extra is None or not isinstance(expected, Rounded):
             return expected
         return expected.like(expected.value, expected.variance + np.square(extra[call][key]), None)
@@ -187,24 +188,23 @@ def compare_part(
         states, growths = replayed.states, np.maximum(growths, replayed.growths)
         call = index if len(recordings) > 1 else None
         for number, name in enumerate(sequences):
-            steps = recording.states[name][samples]
-            block = whole_block(steps.shape, call, samples.start)
-            expected = as_stored(replayed.sequences[name], steps, recording.resolutions.get(name))
-            expected = widened(expected, index, name)
-            of_sequences[number] += compare(steps, expected, block, growths > GROWTH_LIMIT)
+            # A layer inside TimeDistributed has a row for each step of a sample.
+            whole = recording.states[name]
+            per_sample = len(whole) // len(recording.inputs[0])
+            steps = whole[samples.start * per_sample : samples.stop * per_sample]
+            block = whole_block(steps.shape, call, samples.start * per_sample)
+            expected = allowed(replayed.sequences[name], steps, index, name)
+            of_sequences[number] += compare(steps, expected, block, np.repeat(growths > GROWTH_LIMIT, per_sample))
         for run, by_call in enumerate(by_run):
             by_call.append([])
             for position, expected in enumerate(replayed.outputs):
                 plain = recording.outputs[position][samples]
                 # The runs' samples come one run's after the other's.
                 rows = slice(run * len(plain), (run + 1) * len(plain))
-                of_run = widened(expected, index, position)[rows]
+                of_run = allowed(expected[rows], plain, index, position)
                 block = whole_block(plain.shape, call, samples.start)
                 for each in comparisons:
-                    actual = each.outputs[index][position][samples]
-                    around = each.around(of_run, plain)
-                    if each.check is not Check.TOLERANCE:
-                        around = as_stored(around, actual, recording.resolutions.get(position))
+                    actual, around = each.outputs[index][position][samples], each.around(of_run, plain)
                     by_call[-1].append(compare(actual, around, block, each.unsure(growths[rows])))
     return [
         _Compared([total(summaries) for summaries in zip(*by_call, strict=True)], of_sequences) for by_call in by_run

@@ -38,7 +38,7 @@ class Leaning(Analysis):
         if not isinstance(x, Rounded):
             return x
         signs = np.random.default_rng(self.draw).choice((-1.0, 1.0), x.shape[1:])
-        lean: Array = signs * x.noise
+        lean: Array = signs * np.sqrt(x.variance)
         return x.value + (lean * np.sign(x.value) if self.draw % 2 else lean)
 
 

@@ -109,7 +109,7 @@ class Call:
         if count >= samples or not self._network.parts_by_sample:
             return self
         kept = {name: h[:count] for name, h in self._kept.items()}
-        return Call(self._network, self.recording.first_samples(count), kept, self.index)
+        return Call(self._network, self.recording.of_samples(slice(count)), kept, self.index)
 
     def tensor(self, tensor: Tensor) -> Array | None:
         """Return what the implementation had there; None where nobody saw it."""

@@ -54,8 +54,7 @@ def without_unchecked(network: Network, inputs: Sequence[Array], shown: Mapping[
     problems: dict[str, str] = {}
     on_zeros(opened, [array[:1].shape for array in (*inputs, *shown.values())], problems)
     for name, problem in problems.items():
-        said = f"got shapes that do not fit what an unchecked layer put out ({problem}); expected ones that do"
-        raise InputError(f"layer {name!r}: {said}.")
+        raise InputError(f"layer {name!r}: got {problem}. They follow from what an unchecked layer put out.")
     return opened
 
 

@@ -96,10 +96,12 @@ def _with_factors_everywhere(layer: Layer, change: Callable[[X, Any], X], unit: 
         return layer
     if layer.kind in CELLS:
         return with_factors(layer, change, unit=unit)
-    operation = operation_of(layer)
+    operation, first = operation_of(layer), next(name for name in layer.weights if name in KERNELS)
 
     def apply(inputs: Sequence[X], weights: Mapping[str, Any], options: Mapping[str, Any]) -> X:
-        return operation.apply([change(x, weights["kernel"]) for x in inputs], weights, options)
+        # A second product inside the layer multiplies what `factor` makes of the first one's result.
+        factors = [change(x, weights[first]) for x in inputs]
+        return operation.apply(factors, weights, {**options, "factor": change})
 
     return replace(layer, equations=replace(operation, apply=apply))
 

@@ -6,7 +6,9 @@ on plain float64 arrays and on `Rounded` alike. To add a layer, write its functi
     @layer("Dense", rowwise=True)
     def dense(x, *, kernel, bias=None, activation): ...
 
-Source: the layers of Keras 3.15 with data_format channels_last, each by its class name.
+Equations have channels last; with the option data_format="channels_first" a layer's are moved there and back.
+
+Source: the layers of Keras 3.15, each by its class name.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import numpy as np
 
 from rnncheck.equations import activations
 from rnncheck.equations.activations import activate
-from rnncheck.equations.operands import Options, Weights, X, keywords, piecewise
+from rnncheck.equations.operands import Options, Weights, X, keywords, move, piecewise
 from rnncheck.network import Activation, Layer
 from rnncheck.rounding.rounded import Rounded
 
@@ -57,7 +59,14 @@ def layer(*kinds: str, helper: bool = False, **properties: bool) -> Callable[[Ca
         @wraps(function)
         def apply(inputs: Sequence[X], weights: Weights, options: Options) -> X:
             # A weight that the equation does not take is an error; an option may be one that changes no number.
-            return function(*inputs, **weights, **{name: options[name] for name in names if name in options})
+            named = {**weights, **{name: options[name] for name in names if name in options}}
+            if options.get("data_format") != "channels_first":
+                return function(*inputs, **named)
+            x, *masks = inputs  # (N, C, space...), which the equation takes as (N, space..., C)
+            own = {"activation": Activation("linear")} if "activation" in named else {}
+            y = function(move(x, lambda array: np.moveaxis(array, 1, -1)), *masks, **{**named, **own})
+            y = move(y, lambda array: np.moveaxis(array, -1, 1))
+            return activate(named["activation"], y) if own else y  # which may be over the last axis, as it is now
 
         LAYERS.update(dict.fromkeys(kinds, Operation(apply, **properties)))
         HELPERS.update(kinds if helper else ())

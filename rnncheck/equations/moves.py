@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from rnncheck.equations.layers import layer
-from rnncheck.equations.operands import X, choose, join, move, plain
+from rnncheck.equations.operands import Sizes, X, choose, join, limited, move, plain
 from rnncheck.errors import InputError
 from rnncheck.network import Array
 
@@ -40,6 +41,39 @@ def permute(x: X, *, dims: Sequence[int]) -> X:
 def repeat_vector(x: X, *, n: int) -> X:
     """x at each of n steps: x (N, D) -> (N, n, D)."""
     return move(x, lambda array: array[:, np.newaxis].repeat(n, axis=1))
+
+
+# How many numbers of a sample a layer may put out that makes more of them than it reads.
+_MOST = 2**24
+
+
+@layer("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", exact=True)
+def zero_padding(x: X, *, padding: Sequence[tuple[int, int]]) -> X:
+    """Zeros before and behind x along each axis of space, as many as padding says: x (N, space..., C)."""
+    around = ((0, 0), *padding, (0, 0))
+    sizes = (size + sum(added) for size, added in zip(x.shape[1:], around[1:], strict=True))
+    limited(math.prod(sizes), _MOST, "it puts out")
+    return move(x, lambda array: np.pad(array, around))
+
+
+@layer("Cropping1D", "Cropping2D", "Cropping3D", exact=True)
+def cropped(x: X, *, cropping: Sequence[tuple[int, int]]) -> X:
+    """x without its first and last places along each axis of space, as many as cropping says: x (N, space..., C)."""
+    pairs = zip(x.shape[1:], cropping, strict=False)
+    return x[(slice(None), *(slice(first, max(first, size - last)) for size, (first, last) in pairs))]
+
+
+@layer("UpSampling1D", "UpSampling2D", "UpSampling3D", exact=True)
+def up_sampling(x: X, *, size: Sizes) -> X:
+    """Every place as often as size says along each axis of space: x (N, space..., C) -> (N, size·space..., C)."""
+    limited(math.prod((*x.shape[1:], *size)), _MOST, "it puts out")
+
+    def repeated(array: Array) -> Array:
+        for axis, times in enumerate(size, start=1):
+            array = array.repeat(times, axis)
+        return array
+
+    return move(x, repeated)
 
 
 @layer("Reverse", exact=True, helper=True)

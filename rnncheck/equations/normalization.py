@@ -2,11 +2,12 @@
 
 Where a layer's precision is a half one, Keras computes in float32 and rounds the result (`Operation.casts_weights`).
 
-Source: Keras 3.15, ops.layer_normalization, BatchNormalization.call and ops.normalize.
+Source: Keras 3.15, ops.layer_normalization, BatchNormalization.call, GroupNormalization.call and ops.normalize.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,6 @@ from rnncheck.equations.operands import Axes, X, piecewise, sum_over
 from rnncheck.network import Array
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.rounded import Elementary, Rounded
-
-# Keras' backend epsilon: what Dot takes for the smallest length.
-_SHORTEST = 1e-7
 
 rsqrt = Elementary(
     "rsqrt",
@@ -33,23 +31,51 @@ rsqrt = Elementary(
 
 @layer("LayerNormalization", casts_inputs=False, casts_weights=False)
 def layer_normalization(
-    x: X, *, gamma: Any = None, beta: Any = None, axis: Axes, epsilon: float, rms_scaling: bool
-) -> X:
+    x: X, *, gamma: Any = None, beta: Any = None, axis: Axes, epsilon: float, rms_scaling: bool,
+    unbiased: bool = False, outside: bool = False,
+) -> X:  # fmt: skip
     """gamma·(x - mean)/sqrt(variance + epsilon) + beta, mean and variance over `axis`; shapes (..., M) -> (..., M).
 
     With rms_scaling, gamma·x/sqrt(variance + epsilon).
 
     Source: Ba, Kiros and Hinton, Layer Normalization, arXiv:1607.06450 (2016), equation 4.
     """
-    axes, shape = _normalised(x, axis)  # mean and variance are (N, ...), with length 1 along the axes
+    axes, shape = _normalised(x, axis)
+    mean, variance = _moments(x, axes, unbiased=unbiased)
+    scale = _scale(variance, epsilon, gamma, shape, outside=outside)
+    return x * scale if rms_scaling else _scaled(x, mean, scale, beta, shape)
+
+
+@layer("GroupNormalization", casts_inputs=False, casts_weights=False)
+def group_normalization(
+    x: X, *, gamma: Any = None, beta: Any = None, groups: int, axis: int, epsilon: float,
+    unbiased: bool = False, outside: bool = False,
+) -> X:  # fmt: skip
+    """gamma·(x - mean)/sqrt(variance + epsilon) + beta, in groups of neighbours along `axis`: shapes (N, ..., C).
+
+    Mean and variance are over all axes but N, within a group; gamma and beta are (C,).
+
+    Source: Wu and He, Group Normalization, ECCV 2018, equations 1 to 6.
+    """
+    axis = range(len(x.shape))[axis]
+    grouped = x.reshape((*x.shape[:axis], groups, -1, *x.shape[axis + 1 :]))
+    axes = tuple(a for a in range(1, len(grouped.shape)) if a != axis)
+    mean, variance = _moments(grouped, axes, unbiased=unbiased)
+    _, shape = _normalised(grouped, (axis, axis + 1))
+    scale = _scale(variance, epsilon, gamma, shape, outside=outside)
+    return _scaled(grouped, mean, scale, beta, shape).reshape(x.shape)
+
+
+def _moments(x: X, axes: tuple[int, ...], *, unbiased: bool) -> tuple[X, X]:
+    # Mean and variance, with length 1 along the axes; only faults have that of a sample, over n - 1.
     mean = _mean(x, axes)
     centred = x - mean
     variance = _mean(centred * centred, axes)
     # Implementations may compute it in one pass, which cancels where the mean is far from zero.
     if isinstance(variance, Rounded):
         variance = variance.covering(_mean(x * x, axes) - mean * mean)
-    scale = _scale(variance, epsilon, gamma, shape)
-    return x * scale if rms_scaling else _scaled(x, mean, scale, beta, shape)
+    n = math.prod(x.shape[axis] for axis in axes)
+    return mean, variance * (n / (n - 1)) if unbiased and n > 1 else variance
 
 
 @layer("BatchNormalization", casts_weights=False)
@@ -62,6 +88,7 @@ def batch_normalization(
     moving_variance: Array,
     axis: Axes,
     epsilon: float,
+    outside: bool = False,
 ) -> X:
     """gamma·(x - moving_mean)/sqrt(moving_variance + epsilon) + beta along `axis`: shapes (..., M) -> (..., M).
 
@@ -69,12 +96,14 @@ def batch_normalization(
     """
     _, shape = _normalised(x, axis)
     variance = moving_variance.reshape(shape)
-    scale = _scale(x.lift(variance) if isinstance(x, Rounded) else variance, epsilon, gamma, shape)
+    scale = _scale(x.lift(variance) if isinstance(x, Rounded) else variance, epsilon, gamma, shape, outside=outside)
     return _scaled(x, moving_mean.reshape(shape), scale, beta, shape)
 
 
-def _scale(variance: X, epsilon: float, gamma: Any, shape: tuple[int, ...]) -> X:
-    scale = rsqrt(variance + epsilon)
+def _scale(variance: X, epsilon: float, gamma: Any, shape: tuple[int, ...], *, outside: bool) -> X:
+    # Only faults have epsilon outside the root: 1/(sqrt(variance) + epsilon).
+    scale = rsqrt(variance if outside else variance + epsilon)
+    scale = scale / (scale * epsilon + 1.0) if outside else scale
     return scale if gamma is None else scale * gamma.reshape(shape)
 
 
@@ -83,10 +112,16 @@ def _scaled(x: X, mean: X, scale: X, beta: Any, shape: tuple[int, ...]) -> X:
     return x * scale - mean * scale if beta is None else x * scale + (beta.reshape(shape) - mean * scale)
 
 
-def unit_length(x: X, axis: int) -> X:
-    """x/max(‖x‖, 1e-7) over an axis."""
-    squared = sum_over(x * x, axis)
-    return x * piecewise(squared, _SHORTEST**2, 1.0 / _SHORTEST, rsqrt(squared))
+@layer("UnitNormalization")
+def unit_normalization(x: X, *, axis: Axes) -> X:
+    """x/max(‖x‖, 1e-12) over one axis or several."""
+    return unit_length(x, _normalised(x, axis)[0], shortest=1e-12)
+
+
+def unit_length(x: X, axes: int | tuple[int, ...], *, shortest: float = 1e-7) -> X:
+    """x/max(‖x‖, shortest) over some axes; Keras' backend epsilon unless said otherwise."""
+    squared = sum_over(x * x, axes)
+    return x * piecewise(squared, shortest**2, 1.0 / shortest, rsqrt(squared))
 
 
 def _normalised(x: X, axis: Axes) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -98,4 +133,4 @@ def _normalised(x: X, axis: Axes) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def _mean(x: X, axes: tuple[int, ...]) -> X:
     # The axes stay, with length 1.
-    return sum_over(x, axes) / float(np.prod([x.shape[axis] for axis in axes]))
+    return sum_over(x, axes) / float(math.prod(x.shape[axis] for axis in axes))

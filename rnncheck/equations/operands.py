@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck.network import Array
+from rnncheck.rounding.products import Matrix
 from rnncheck.rounding.rounded import Operand, Rounded
 
 X = Any  # a plain float64 array or a Rounded
@@ -32,8 +33,18 @@ def move(x: X, change: Callable[[Array], Array]) -> X:
 
 
 def plain(x: X) -> Array:
-    """Return the values alone: ids and masks have no rounding."""
-    return np.asarray(x.value if isinstance(x, Rounded) else x)
+    """Return the values alone: ids, masks and weights have no rounding."""
+    return np.asarray(x.value if isinstance(x, Rounded | Matrix) else x)
+
+
+class TooLargeError(ValueError):
+    """A layer takes more numbers than it may."""
+
+
+def limited(count: int, most: int, said: str) -> None:
+    """Raise a TooLargeError where a layer takes more numbers of a sample than it may; `said` is what it does."""
+    if count > most:
+        raise TooLargeError(f"sizes for which {said} {count:,} numbers of a sample; expected at most {most:,}")
 
 
 def choose(condition: Array, chosen: X, other: X) -> X:

@@ -25,6 +25,7 @@ from rnncheck.equations.moves import OutsideTableError
 from rnncheck.faults.catalogue.fault import Fault, Injection, chained, injections
 from rnncheck.faults.symptoms import describe
 from rnncheck.faults.trial import (
+    FAR,
     MIXING,
     Recordings,
     explains,
@@ -79,7 +80,7 @@ def diagnose(
     failed = [row for row in rows if row.verdict is Verdict.MISMATCH and row.check is not Check.TOLERANCE]
     if not failed:
         return None
-    search = _Search(network, recordings, failed, faults)
+    search = _Search(network, recordings, rows, failed, faults)
     if found := search.alone() or search.everywhere() or search.layer_by_layer():
         return Diagnosis(explanations=found)
     weights = _solved(network, recordings, failed)
@@ -87,25 +88,24 @@ def diagnose(
         return Diagnosis(explanations=found)
     if weights:
         return Diagnosis(weights=weights)
-    shape = describe(network, recordings, failed)
-    ends = [row for row in rows if row.check is Check.END_TO_END and row.output != "h"]
-    if search.failing and ends and all(row.verdict is Verdict.MATCH for row in ends):
-        first = next(layer.name for layer in network.layers if layer.name in search.failing)
-        shape += f"; but the outputs are right: what was recorded as the states of {first!r} is probably not h"
-    return Diagnosis(by_layer=search.by_layer, shape=shape)
+    return Diagnosis(by_layer=search.by_layer, shape=describe(network, recordings, rows))
 
 
 @dataclass
 class _Search:
     network: Network
     recordings: Recordings
+    rows: Sequence[Row]
     failed: Sequence[Row]
     faults: Sequence[Fault]
 
     def __post_init__(self) -> None:
-        self._few = few_samples(self.network, self.recordings)
+        self._few = few_samples(self.network, self.recordings, self.failed)
         self.failing = {row.layer for row in self.failed if row.check is Check.STEP}
-        self._noise = noise_of_outputs(self.network, self.failed)
+        self._noise = noise_of_outputs(self.network, self.rows)
+        self._noise |= {
+            row.layer: FAR * row.noise for row in self.failed if row.check is Check.STEP and row.output == "h"
+        }
         glances = ((self._glance(each), each) for each in self._injections(self.network))
         self._promising = sorted(glances, key=lambda pair: pair[0])
 

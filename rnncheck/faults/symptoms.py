@@ -9,7 +9,7 @@ import numpy as np
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import differences
 from rnncheck.checks.thresholds import SCORE_LIMIT
-from rnncheck.checks.verdicts import Check, Row
+from rnncheck.checks.verdicts import Check, Row, Verdict
 from rnncheck.faults.catalogue.fault import halves
 from rnncheck.network import Array, Network, Recording
 
@@ -22,8 +22,9 @@ _STARTS = {
 _GROWS = 4.0
 
 
-def describe(network: Network, recordings: Sequence[Recording], failed: Sequence[Row]) -> str:
+def describe(network: Network, recordings: Sequence[Recording], rows: Sequence[Row]) -> str:
     """Return how the error looks in the first layer that fails, in words; what to record where no step was seen."""
+    failed = [row for row in rows if row.verdict is Verdict.MISMATCH]
     names = [row.layer for row in failed if row.check is Check.STEP]
     if not names:
         states = next((row for row in failed if row.output == "h"), None)
@@ -41,6 +42,9 @@ def describe(network: Network, recordings: Sequence[Recording], failed: Sequence
     both = [each.name for each in halves(network, layer)]
     if 0 < len({*both} & {*names}) < len(both):
         said.append(f"only {layer.name!r} of {' and '.join(map(repr, both))}")
+    ends = [row for row in rows if row.check is Check.END_TO_END and row.output != "h"]
+    if ends and all(row.verdict is Verdict.MATCH for row in ends) and np.median(seen.scores) > SCORE_LIMIT:
+        said.append(f"but the outputs are right: what was recorded as the states of {layer.name!r} is probably not h")
     return f"layer {layer.name!r}: {'; '.join(said) or 'every number is far off'}"
 
 

@@ -14,27 +14,23 @@ from rnncheck.checks.steps import all_steps_match, sees, step_rows, unseen
 from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict, worst
 from rnncheck.equations.replay import States, replay
+from rnncheck.faults.catalogue.causes import SATURATED, UNDER_THE_NOISE
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections
+from rnncheck.faults.emulation import emulate
 from rnncheck.faults.variants import in_variants, rows_of_variants
-from rnncheck.network import Layer, Network, Recording
+from rnncheck.network import Array, Layer, Network, Recording
 
 # A run of one or more calls.
 Recordings = Sequence[Recording]
 
 # The classes of faults that mix samples: what they do to some of them is not what they do to all.
-MIXING = ("layout", "batch", "masks")
+MIXING = ("layout", "batch", "masks", "recording")
 
 # How many numbers of a layer are enough for a glance.
 _FEW = 2**12
-# A wrong network whose plain run has outputs so many times farther off than a score's limit needs no closer look: its
-# own noise would have to be as many times that of the right one.
-_FAR = 100.0
-
-# What to say of a fault whose causes all fail to apply.
-_UNDER_THE_NOISE = (
-    "it moves no number here by more than rounding does",
-    "Use larger weights or inputs, and more samples and steps.",
-)
+# A wrong network whose plain run has numbers so many times farther off than a score's limit needs no closer look: its
+# own noise, or that of a whole run beside that of a step, would have to be as many times as large.
+FAR = 100.0
 
 
 def rows_against(network: Network, recordings: Recordings, suspected: Sequence[Layer] = ()) -> tuple[Row, ...]:
@@ -65,27 +61,34 @@ def _changed(wrong: Network, right: Network) -> list[Layer]:
     return [layer for layer in wrong.layers if id(layer) not in known]
 
 
-def noise_of_outputs(network: Network, rows: Sequence[Row]) -> dict[int, float]:
+def noise_of_outputs(network: Network, rows: Sequence[Row]) -> dict[int | str, float]:
     """Return what rounding typically moves each output by, by its position, as far as rows of the whole run tell."""
     noise = {(row.layer, row.output): row.noise for row in rows if row.check is Check.END_TO_END}
     named = ((tensor.layer, output_name(tensor)) for tensor in network.outputs)
     return {position: noise[name] for position, name in enumerate(named) if name in noise}
 
 
-def glance_at_outputs(network: Network, recordings: Recordings, noise: Mapping[int, float]) -> float:
+def glance_at_outputs(network: Network, recordings: Recordings, noise: Mapping[int | str, float]) -> float:
     """Return how far the outputs of a run lie from a plain run of a network, in units of the limit of a score.
 
-    `noise` is that of the outputs by their position; one without it is left out.
+    `noise` is that of the outputs by their position, and of recorded states by the layer's name; the others are left
+    out.
     """
     states: States = {}
     largest = 0.0
     for recording in recordings:
-        run = replay(network, recording.inputs, states=states)
+        run = replay(
+            network, recording.inputs, states=states, every_step=any(name in noise for name in recording.states)
+        )
         states = run.states
-        for position, (actual, expected) in enumerate(zip(recording.outputs, run.outputs, strict=True)):
+        pairs: dict[int | str, tuple[Array, Array]] = dict(
+            enumerate(zip(recording.outputs, run.outputs, strict=True))
+        )
+        pairs |= {name: (recording.states[name], h) for name, h in run.sequences.items() if name in recording.states}
+        for key, (actual, expected) in pairs.items():
             if actual.shape != expected.shape:
                 return math.inf
-            allowed = max(SCORE_LIMIT * noise.get(position, math.inf), np.finfo(float).tiny)
+            allowed = max(SCORE_LIMIT * noise.get(key, math.inf), np.finfo(float).tiny)
             largest = max(largest, float(np.max(np.abs(actual - expected))) / allowed)
     return largest if math.isfinite(largest) else math.inf
 
@@ -102,7 +105,7 @@ def which_show(wrongs: Sequence[Network], right: Network, recordings: Recordings
         if variants.layer.name not in seen:
             rows = rows_of_variants(right, recordings, variants)
             found |= {place: worst(each) is not Verdict.MATCH for place, each in zip(places, rows, strict=True)}
-    noise: dict[int, float] = {}
+    noise: dict[int | str, float] = {}
     if len(seen) < len(right.layers):
         ends = end_to_end_rows(right, recordings, steps_checked=False)
         noise = noise_of_outputs(right, [row for row in ends if row.verdict is Verdict.MATCH])
@@ -110,7 +113,7 @@ def which_show(wrongs: Sequence[Network], right: Network, recordings: Recordings
         if place not in found:
             # Of the others, a plain run tells first whether they are far off.
             hidden = any(layer.name not in seen for layer in _changed(wrong, right))
-            far = hidden and glance_at_outputs(wrong, recordings, noise) > _FAR
+            far = hidden and glance_at_outputs(wrong, recordings, noise) > FAR
             found[place] = far or shows(wrong, right, recordings)
     return [found[place] for place in range(len(wrongs))]
 
@@ -133,14 +136,19 @@ def _is_small(row: Row) -> bool:
     return row.check is not Check.STEP or row.score_rms <= AVERAGE_LIMIT * math.sqrt(1.0 + spread)
 
 
-def few_samples(network: Network, recordings: Recordings) -> Recordings:
-    """Return the first samples of a run, enough for a glance; the run itself where it is short or cannot be cut."""
+def few_samples(network: Network, recordings: Recordings, failed: Sequence[Row] = ()) -> Recordings:
+    """Return the first samples of a run, enough for a glance, and those in which rows failed first and worst.
+
+    It is the run itself where that is short or cannot be cut.
+    """
     samples = len(recordings[0].inputs[0])
     of_a_sample = largest_layer(network, recordings) // (len(recordings) * samples)
     enough = max(3, _FEW // max(of_a_sample, 1))
     if enough >= samples or not network.parts_by_sample:
         return recordings
-    return [recording.first_samples(enough) for recording in recordings]
+    wrong = {place["n"] for row in failed for place in (row.first, row.worst) if place}
+    picked = np.array(sorted({*range(enough), *wrong}))
+    return [recording.of_samples(picked) for recording in recordings]
 
 
 @dataclass(frozen=True)
@@ -167,10 +175,12 @@ def blind_spots(network: Network, recordings: Recordings, faults: Sequence[Fault
     if few is not recordings:  # most faults show in a few samples already
         glanced = hidden([each for each in candidates if each.fault.group not in MIXING], few)
         candidates = [each for each in candidates if each in glanced or each.fault.group in MIXING]
-    call = observe(network, recordings)[0]
+    # As the run matches, what nobody recorded is what the equations give.
+    call = observe(network, emulate(network, [recording.inputs for recording in recordings]))[0]
     spots = []
     for each in hidden(candidates, recordings):
         layer = network.layer(each.layer)
-        causes = ((cause.reason, cause.remedy) for cause in each.fault.hidden_by if cause.holds(layer, call))
-        spots.append(BlindSpot(each.fault.name, each.layer, *next(causes, _UNDER_THE_NOISE)))
+        causes = (*each.fault.hidden_by, SATURATED, UNDER_THE_NOISE)
+        cause = next(cause for cause in causes if cause.holds(layer, call))
+        spots.append(BlindSpot(each.fault.name, each.layer, cause.reason, cause.remedy))
     return tuple(spots)

@@ -25,9 +25,14 @@ from rnncheck.rounding.precision import PRECISIONS
 Specs = Sequence[InputSpec]
 
 
-def read_recording(network: Network, inputs: Path, outputs: Path, states: Path | None = None) -> Recording:
-    """Read what a program was given and what it computed; states are h after every step, by recurrent layer."""
-    given = read_arrays(inputs, network.inputs, "input")
+def read_recording(
+    network: Network, inputs: Path, outputs: Path, states: Path | None = None, dtype: str | None = None
+) -> Recording:
+    """Read what a program was given and what it computed; states are h after every step, by recurrent layer.
+
+    `dtype` is that of raw binary files.
+    """
+    given = read_arrays(inputs, network.inputs, "input", dtype)
     with told_of(inputs):
         arrays = check_inputs(network, given)
     n, by_layer = len(arrays[0]), None
@@ -36,27 +41,26 @@ def read_recording(network: Network, inputs: Path, outputs: Path, states: Path |
         names = [layer.name for layer in network.layers if layer.kind in {*CELLS, UNCHECKED}]
         named = [InputSpec(name, (), "float64") for name in names]
         with told_of(states or outputs):
-            by_layer, shown = _apart(network, n, {} if states is None else read_arrays(states, named, "layer"))
+            by_layer, shown = _apart(network, n, {} if states is None else read_arrays(states, named, "layer", dtype))
     of_outputs, of_states = _specs(network, arrays, shown)
     # What was assumed of the inputs may be why the outputs do not fit.
     assumed = taken_for_granted(inputs, network.inputs)
-    given = read_arrays(outputs, of_outputs, "output")
+    given = read_arrays(outputs, of_outputs, "output", dtype)
     with told_of(outputs, assumed):
-        recorded = _outputs(network, of_outputs, n, given)
+        recorded = _outputs(network, of_outputs, given)
     if states is None:
         return _recording(arrays, recorded, {})
-    given = read_arrays(states, of_states, "layer") if by_layer is None else by_layer
+    given = read_arrays(states, of_states, "layer", dtype) if by_layer is None else by_layer
     with told_of(states, assumed):
-        return _recording(arrays, recorded, _states(of_states, n, given), shown)
+        return _recording(arrays, recorded, _states(of_states, given), shown)
 
 
 def make_recording(network: Network, inputs: Any, outputs: Any, states: Any) -> Recording:
     """Check recorded arrays against a network, and put them together; they are given as to `rnncheck.compare`."""
     arrays = check_inputs(network, inputs)
-    n = len(arrays[0])
-    states, shown = _apart(network, n, states)
+    states, shown = _apart(network, len(arrays[0]), states)
     of_outputs, of_states = _specs(network, arrays, shown)
-    return _recording(arrays, _outputs(network, of_outputs, n, outputs), _states(of_states, n, states), shown)
+    return _recording(arrays, _outputs(network, of_outputs, outputs), _states(of_states, states), shown)
 
 
 def _apart(network: Network, n: int, given: Any) -> tuple[Any, dict[str, Array]]:
@@ -135,43 +139,45 @@ _ADVICE = {
 def _specs(network: Network, inputs: Sequence[Array], shown: Mapping[str, Array]) -> tuple[Specs, Specs]:
     # The outputs, and the sequences of states (T, ..., M) of the recurrent layers. An output's name is the model's
     # own for it, or else that of the layer, `layer:1` for its state.
-    opened = without_unchecked(network, inputs, shown)
+    opened, n = without_unchecked(network, inputs, shown), len(inputs[0])
     zeros = on_zeros(opened, [array[:1].shape for array in (*inputs, *shown.values())])
     names = network.output_names or map(str, network.outputs)
     outputs = [
-        InputSpec(name, zeros[tensor].shape[1:], "float64")
+        InputSpec(name, zeros[tensor].shape[1:], "float64", n)
         for name, tensor in zip(names, network.outputs, strict=True)
     ]
-    return outputs, [InputSpec(name, h[1:], "float64") for name, h in sequence_shapes(opened, zeros).items()]
+    return outputs, [InputSpec(name, h[1:], "float64", n) for name, h in sequence_shapes(opened, zeros).items()]
 
 
-def _outputs(network: Network, specs: Specs, n: int, given: Any) -> tuple[Array, ...]:
+def _outputs(network: Network, specs: Specs, given: Any) -> tuple[Array, ...]:
     # A mapping may have them by the model's names or by the names of the layers.
     arrays = in_order("outputs", [spec.name for spec in specs], given, list(map(str, network.outputs)))
     return tuple(
-        real_array(f"output {spec.name!r}", array, (n, *spec.shape))
+        real_array(f"output {spec.name!r}", array, (spec.samples, *spec.shape))
         for spec, array in zip(specs, arrays, strict=True)
     )
 
 
-def _states(specs: Specs, n: int, given: Any) -> dict[str, Array]:
+def _states(specs: Specs, given: Any) -> dict[str, Array]:
     if isinstance(given, Mapping) and not given:
         return {}
-    shapes = {spec.name: (n, *spec.shape) for spec in specs}
+    shapes = {spec.name: (spec.samples, *spec.shape) for spec in specs}
     layers = ", ".join(map(repr, shapes))
     if not shapes:
-        raise InputError("states: got states of a model without a recurrent layer; expected none.")
+        raise InputError("states: got states of a model without a recurrent layer; expected none. Leave them out.")
     if not isinstance(given, Mapping):
         arrays = given if isinstance(given, list | tuple) else [given]
         if len(arrays) != len(shapes):
             raise InputError(
                 f"states: got {count_of(arrays)} without a name; expected names, those of the recurrent layers: "
-                f"{layers}."
+                f"{layers}. Save them by name, as .npz or .json."
             )
         given = dict(zip(shapes, arrays, strict=True))
     unknown = sorted(set(given) - set(shapes))
     if unknown:
-        raise InputError(f"states: got layer {unknown[0]!r}; expected one of the recurrent layers: {layers}.")
+        raise InputError(
+            f"states: got layer {unknown[0]!r}; expected one of the recurrent layers: {layers}. Rename it."
+        )
     return {name: real_array(f"states of {name!r}", array, shapes[name]) for name, array in given.items()}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rnncheck.cases.case import Case
 from rnncheck.equations.shapes import rehearse
-from rnncheck.errors import InputError, RnncheckError, described
+from rnncheck.errors import InputError, RnncheckError, described, escaped
 from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.files.modelfile import ModelFile, open_model
 from rnncheck.frameworks.keras.session import forget_models
@@ -54,7 +54,7 @@ class Subject:
         if isinstance(model, str | os.PathLike):
             path = Path(model)
             file, network = open_network(path, None if architecture is None else Path(architecture), lenient=lenient)
-            return Subject(path.name, network, file, notes_on(network, file.keras_version))
+            return Subject(escaped(path.name), network, file, notes_on(network, file.keras_version))
         from rnncheck.frameworks.keras.extract import extract
 
         network = rehearse(extract(model, lenient=lenient))

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from rnncheck.cases.array_files import taken_for_granted
+from rnncheck.cases.array_files import is_raw, taken_for_granted
 from rnncheck.cases.case import Case, reproduce_command
 from rnncheck.cases.deviations import deviations_of
 from rnncheck.cases.inputs import check_range
@@ -18,7 +18,7 @@ from rnncheck.checks.relations import Related
 from rnncheck.checks.unchecked import take_as_given
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict, failed_row, worst
 from rnncheck.equations.formats import in_format, own_format
-from rnncheck.errors import InputError
+from rnncheck.errors import InputError, escaped
 from rnncheck.faults.explain import Reasons, explain
 from rnncheck.frameworks.keras.environment import environment
 from rnncheck.frameworks.keras.paths import PATHS
@@ -119,9 +119,12 @@ def judge_files(
     states: Sequence[Path] = (),
     architecture: Path | None = None,
     unchecked: str = "refuse",
+    dtype: str | None = None,
     **options: Any,
 ) -> Report:
     """Check what another program recorded in files, one of each for a call; states are those after every step.
+
+    `dtype` is that of raw binary files.
 
     Raises:
         InputError: there is not one file of each kind for every call, or a file does not fit the model.
@@ -131,12 +134,18 @@ def judge_files(
             raise InputError(
                 f"--{name}: got {len(paths)} of them with {len(inputs)} of --inputs; expected one for each call."
             )
+    if dtype is not None and not any(map(is_raw, (*inputs, *outputs, *states))):
+        raise InputError(
+            "--dtype: got it with files that say what they hold; expected raw binary among them. Leave it out."
+        )
     subject = Subject.of(model, architecture, unchecked=unchecked)
     calls = list(zip_longest(inputs, outputs, states))
-    recordings = [read_recording(subject.equations, *call) for call in calls]
+    recordings = [read_recording(subject.equations, *call, dtype) for call in calls]
     for path in inputs:
         subject = subject.noting(taken_for_granted(path, subject.equations.inputs))
-    places = [(of_outputs.name, of_states.name if of_states else "") for _, of_outputs, of_states in calls]
+    places = [
+        (escaped(of_outputs.name), escaped(of_states.name) if of_states else "") for _, of_outputs, of_states in calls
+    ]
     return judge_recording(subject, recordings, places=places, **options)
 
 

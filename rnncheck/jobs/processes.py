@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -85,7 +86,7 @@ class Process:
         from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor, ShutdownExecutorError
 
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, env=self._settings, initializer=_be_quiet)
+            self._pool = ProcessPoolExecutor(1, env=self._settings, initializer=_begin, initargs=(os.getpid(),))
         try:
             answer: Answer = self._pool.submit(_answer, job).result(self._time_limit)
         except TimeoutError:
@@ -106,11 +107,19 @@ class Process:
             pool.shutdown(kill_workers=True)
 
 
-def _be_quiet() -> None:
-    """Send what frameworks print nowhere."""
+def _begin(parent: int) -> None:
+    """Send what frameworks print nowhere, and watch the parent."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, which may have been killed and cannot say so."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _answer(job: Job) -> Answer:

@@ -101,7 +101,7 @@ def _cases(seed: int) -> list[Case]:
     # The smallest case of each kind, smallest first: two cases are of a kind if they agree in what matters to faults.
     cases: dict[tuple[Any, ...], Case] = {}
     for case in sorted(default_grid(seed, [configured_backend()]), key=lambda case: case.N * case.T * case.M):
-        kind = (case.layer, case.wrapper, case.merge_mode, case.layers, case.mask)
+        kind = (case.layer, case.wrapper, case.front, case.merge_mode, case.layers, case.mask)
         flags = (case.return_state, case.go_backwards, case.stateful, case.initial_state, case.flatten)
         # Most faults of an activation show with any but the usual one.
         usual = (case.activation == "tanh", case.recurrent_activation == "sigmoid", case.dense_activation == "linear")

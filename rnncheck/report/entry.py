@@ -74,21 +74,21 @@ class Entry:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON has it."""
-        what = {"model": self.model} if self.case is None else {"case": plain_values(self.case)}
-        return {
-            **what,
+        found = {
+            **({"model": self.model} if self.case is None else {"case": self.case}),
             **({"backend": self.backend} if self.backend else {}),
             **({"path": self.path} if self.path else {}),
             "seed": self.seed,
             "verdict": str(self.verdict),
             "proven": self.proven,
-            "rows": [plain_values({name: getattr(row, name) for name in ROW_FIELDS}) for row in self.rows],
+            "rows": [{name: getattr(row, name) for name in ROW_FIELDS} for row in self.rows],
             "notes": list(self.notes),
             "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
             "blind_spots": [asdict(spot) for spot in self.blind_spots],
             **({} if self.precision is None else {"precision": asdict(self.precision)}),
             **({"unchecked": list(self.unchecked)} if self.unchecked else {}),
         }
+        return plain_values(found)
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,10 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, str):  # of which enumerations are
         return str(value)
-    if isinstance(value, tuple):
-        return list(value)
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
     if isinstance(value, Mapping):
-        return dict(value)
+        return plain_values(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

@@ -8,6 +8,7 @@ from fractions import Fraction
 from itertools import takewhile
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -65,7 +66,7 @@ def changed_options(layer: Layer, defaults: Mapping[str, Any]) -> Iterator[str]:
 
 def _same(value: Any, default: Any) -> bool:
     # One number stands for the same along every axis. Activations compare by their names.
-    parts, default_parts = (each if isinstance(each, list | tuple) else [each] for each in (value, default))
+    parts, default_parts = (np.ravel(np.asarray(each, object)).tolist() for each in (value, default))
     if len(default_parts) == 1:
         default_parts = [default_parts[0]] * len(parts)
     return list(map(str, parts)) == list(map(str, default_parts))

@@ -244,15 +244,14 @@ def _diagnosis(entry: Entry) -> Iterator[str]:
         yield f"explained by no known fault; {diagnosis.shape}"
 
 
-def _blind_spots(entry: Entry) -> list[str]:
-    # The faults that have a layer, a reason and a remedy in common share a line.
-    grouped: dict[tuple[str, str, str], list[str]] = {}
+def _blind_spots(entry: Entry) -> Iterator[str]:
+    # A line for each layer, in which faults that have a reason in common stand together.
+    layers: dict[str, dict[tuple[str, str], list[str]]] = {}
     for spot in entry.blind_spots:
-        grouped.setdefault((spot.layer, spot.reason, spot.remedy), []).append(spot.fault)
-    return [
-        f"blind spot: {', '.join(f'`{fault}`' for fault in faults)} in {layer!r} would not show: {reason}. {remedy}"
-        for (layer, reason, remedy), faults in grouped.items()
-    ]
+        layers.setdefault(spot.layer, {}).setdefault((spot.reason, spot.remedy), []).append(f"`{spot.fault}`")
+    for layer, reasons in layers.items():
+        said = (f"{', '.join(faults)}: {reason}. {remedy}" for (reason, remedy), faults in reasons.items())
+        yield f"blind spots in {layer!r}: {' '.join(said)}"
 
 
 def _conclusion(entries: Sequence[Entry], *, interrupted: bool) -> Text:

@@ -421,12 +421,20 @@ class Rounded:
 
     @staticmethod
     def join(parts: Sequence[Operand], together: Callable[[list[Array]], Array]) -> Rounded:
-        """Return several results, some of which may be exact, as one: what `together` makes of a list of arrays."""
+        """Return several results, some of which may be exact, as one: what `together` makes of a list of arrays.
+
+        Sums that are open stay open where as many roundings are in each.
+        """
         rounded = next(part for part in parts if isinstance(part, Rounded))
         lifted = [rounded.lift(part) for part in parts]
+        roundings = lifted[0].roundings if len({part.roundings for part in lifted}) == 1 else 0
         variance = together([part._full(part.variance) for part in lifted])
-        error = together([part._full(part.bound) for part in lifted]) if rounded.bounded else None
-        return rounded.like(together([part.value for part in lifted]), variance, error)
+        joined = rounded.like(together([part.value for part in lifted]), variance, None)
+        if rounded.bounded:
+            joined.error = together([part._full(part.error if roundings else part.bound) for part in lifted])
+        if roundings:
+            joined.magnitude, joined.roundings = together([part._full(part._terms()) for part in lifted]), roundings
+        return joined
 
     def swapaxes(self, first: int, second: int) -> Rounded:
         """Return the same numbers with two axes exchanged."""

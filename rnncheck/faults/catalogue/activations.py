@@ -9,7 +9,7 @@ from rnncheck.equations.activations import activate
 from rnncheck.equations.cells import cell_of
 from rnncheck.equations.changes import LSTMS, with_cell, with_options
 from rnncheck.faults.catalogue.causes import ONE_STEP
-from rnncheck.faults.catalogue.fault import Form, fault, layerwise, of_layer
+from rnncheck.faults.catalogue.fault import CONVOLUTIONS, Form, fault, layerwise, of_layer
 from rnncheck.network import Activation, Layer
 
 _GATED = ("GRU", *LSTMS)
@@ -63,9 +63,9 @@ def sigmoid_for_tanh(name: str) -> str | None:
     return "sigmoid" if name == "tanh" else None
 
 
-@fault("activations", _of_activation("activation"), kinds=("Dense",))
+@fault("activations", _of_activation("activation"), kinds=("Dense", *CONVOLUTIONS))
 def dense_activation_lost(_: str) -> str:
-    """Dense has no activation whatever is configured"""
+    """Dense, or a convolution, has no activation whatever is configured"""
     return "linear"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from rnncheck.equations.cells import GRU_GATES, LSTM_GATES, split
 from rnncheck.equations.changes import LSTMS, with_cell, with_gates, with_options, with_weights
 from rnncheck.faults.catalogue.causes import ONE_STEP, ZERO_BIAS, ZERO_RECURRENT_BIAS
-from rnncheck.faults.catalogue.fault import fault, of_layer, of_weight
+from rnncheck.faults.catalogue.fault import CONVOLUTIONS, fault, of_layer, of_weight
 from rnncheck.network import Array, Layer
 
 _GRU = ("GRU",)
@@ -31,9 +31,9 @@ def bias_doubled(bias: Array) -> Array:
     return 2 * bias
 
 
-@fault("bias", of_weight("bias"), kinds=("Dense",), hidden_by=[ZERO_BIAS])
+@fault("bias", of_weight("bias"), kinds=("Dense", *CONVOLUTIONS), hidden_by=[ZERO_BIAS])
 def dense_bias_dropped(bias: Array) -> Array:
-    """the bias of Dense is left out"""
+    """the bias of Dense, or of a convolution, is left out"""
     return np.zeros_like(bias)
 
 

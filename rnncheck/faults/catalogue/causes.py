@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from rnncheck.checks.observed import Call
-from rnncheck.equations.cells import CELLS
+from rnncheck.equations.arithmetic import rounded_weights
+from rnncheck.equations.cells import CELLS, cell_of
 from rnncheck.network import Array, Layer, Tensor
 
 # (layer, the first call as it was observed) -> whether something is so there
@@ -20,7 +21,7 @@ Condition = Callable[[Layer, Call], bool]
 class Cause:
     """Something about a model and its inputs that hides faults."""
 
-    reason: str  # what is so, as the end of "... would not show: "
+    reason: str  # what is so, behind the names of the faults and a colon
     remedy: str  # what to do
     holds: Condition  # whether it is so
 
@@ -59,6 +60,22 @@ def _states_are_zero(layer: Layer, call: Call) -> bool:
     return all(state is not None and not state.any() for state in states)
 
 
+# Gates, and what they let through, are saturated where most of some samples' are so close to -1, 0 or 1.
+_CLOSE, _MOST, _SOME = 0.01, 0.9, slice(0, 4)
+
+
+def _is_saturated(layer: Layer, call: Call) -> bool:
+    steps = call.steps(layer) if layer.kind in CELLS else None
+    if steps is None:
+        return False
+    cell, weights = cell_of(layer), rounded_weights(layer)
+    before = steps.before(_SOME, slice(0, steps.h.shape[1]))
+    x, h = (array.reshape(-1, *array.shape[2:]) for array in (steps.x[_SOME], before))
+    gates = cell.gates(cell.project(x, weights, layer.options), h, weights, layer.options)
+    numbers = np.concatenate([gate.reshape(-1) for gate in gates])
+    return bool(numbers.any() and np.mean(np.abs(numbers - np.rint(numbers)) < _CLOSE) > _MOST)
+
+
 ZERO_WEIGHT = Cause(
     "the weight is zero", "Use random weights.", lambda layer, call: any(not w.any() for w in layer.weights.values())
 )
@@ -91,6 +108,13 @@ PADS_THE_END = Cause(
 ZERO_STATES = Cause("the initial states are zero", "Use random initial states.", _states_are_zero)
 ONE_CALL = Cause(
     "there is one call only",
-    "Record the second of two calls, or use --metamorphic where Keras runs the model.",
+    "Give the arrays of a second call, too, or use --metamorphic where Keras runs the model.",
     lambda layer, call: call.index is None,
+)
+# What hides any fault.
+SATURATED = Cause("the gates are saturated", "Use smaller weights or inputs.", _is_saturated)
+UNDER_THE_NOISE = Cause(
+    "no number here moves by more than rounding does",
+    "Use larger weights or inputs, and more samples and steps.",
+    lambda layer, call: True,
 )

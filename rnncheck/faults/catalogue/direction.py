@@ -118,9 +118,11 @@ def inputs_late_by_one(x: Array) -> Array:
 
 @fault("layout", of_layer, kinds=("Flatten",), hidden_by=[ONE_STEP])
 def flatten_in_other_order(layer: Layer) -> Layer:
-    """Flatten runs through the first axis fastest"""
-    # (N, T, D) is flattened as (N, D, T), as an array in Fortran's order.
-    return replace(layer, equations=moving(lambda x: np.moveaxis(x, 1, -1).reshape(len(x), -1)))
+    """Flatten takes one channel after the other, or does not where they are first"""
+    # (N, T, D) is flattened as (N, D, T), and (N, H, W, C) as (N, C, H, W), as torch has it.
+    if layer.options.get("data_format") == "channels_first":
+        return with_options(layer, data_format="channels_last")
+    return replace(layer, equations=moving(lambda x: np.moveaxis(x, -1, 1).reshape(len(x), -1)))
 
 
 @fault("batch", of_inputs, hidden_by=[ONE_SAMPLE, EQUAL_SAMPLES])

@@ -19,6 +19,7 @@ import numpy as np
 
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.changes import masked_through, read_through, with_layer, with_weights
+from rnncheck.equations.layers import LAYERS
 from rnncheck.faults.catalogue.causes import Cause
 from rnncheck.network import Array, Layer, Network, Recording
 
@@ -33,8 +34,9 @@ Form = Callable[[Callable[..., Any]], Change]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-# The kinds of layers whose weights can be wrong.
-WITH_WEIGHTS = (*CELLS, "Dense")
+# The kinds of convolutions without a state, and of layers whose weights can be wrong.
+CONVOLUTIONS = tuple(kind for kind in LAYERS if "Conv" in kind)
+WITH_WEIGHTS = (*CELLS, "Dense", *CONVOLUTIONS)
 
 
 @dataclass(frozen=True)

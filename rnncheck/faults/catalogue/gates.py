@@ -7,7 +7,7 @@ import numpy as np
 from rnncheck.equations.cells import GRU_GATES, LSTM_GATES, split, units
 from rnncheck.equations.changes import LSTMS, with_weights
 from rnncheck.faults.catalogue.causes import CONSTANT_WEIGHTS, ONE_STEP, ZERO_BIAS
-from rnncheck.faults.catalogue.fault import fault, of_layer, of_weight
+from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, fault, of_layer, of_weight
 from rnncheck.network import Array, Layer
 
 # Other libraries' orders, as Keras' names of the gates, and whose they are.
@@ -61,12 +61,12 @@ def recurrent_kernel_transposed(kernel: Array) -> Array:
     return np.concatenate([block.swapaxes(-1, -2) for block in np.split(kernel, columns // m, axis=-1)], axis=-1)
 
 
-@fault("transposes", of_weight("kernel"), hidden_by=[CONSTANT_WEIGHTS])
+@fault("transposes", of_weight("kernel"), kinds=WITH_WEIGHTS, hidden_by=[CONSTANT_WEIGHTS])
 def kernel_reshaped(kernel: Array) -> Array | None:
     """the kernel is reshaped where it should be transposed"""
-    # torch has (G·M, D) for Keras' (D, G·M): either way the shape is right.
-    rows = kernel.reshape(-1, kernel.shape[-1])
-    return None if 1 in rows.shape else rows.T.reshape(kernel.shape)
+    # torch has (G·M, D) for Keras' (D, G·M), and (F, C, k...) for (k..., C, F): either way the shape is right.
+    new = np.moveaxis(kernel, (-1, -2), (0, 1)).reshape(kernel.shape)
+    return None if np.array_equal(new, kernel) else new
 
 
 @fault("transposes", of_weight("recurrent_kernel"), hidden_by=[ONE_STEP, CONSTANT_WEIGHTS])

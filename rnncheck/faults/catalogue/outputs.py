@@ -109,6 +109,11 @@ def outputs_negated(y: X) -> X:
     return -y
 
 
+def _has_columns(layer: Layer) -> bool:
+    widths = [weight.shape[-1] for weight in layer.weights.values()]
+    return (units(layer) if layer.kind in CELLS else max(widths)) > 1
+
+
 def _in_order(y: X, axis: int, order: Sequence[int] | None) -> X:
     return move(y, lambda array: np.flip(array, axis) if order is None else np.take(array, order, axis))
 
@@ -117,7 +122,7 @@ def _in_order(y: X, axis: int, order: Sequence[int] | None) -> X:
     "outputs",
     of_output,
     kinds=WITH_WEIGHTS,
-    when=lambda layer: (units(layer) if layer.kind in CELLS else layer.weights["kernel"].shape[-1]) > 1,
+    when=_has_columns,
     hidden_by=[EQUAL_OUTPUTS],
     fitted=_fitted(_order(-1), "{}"),
 )
@@ -130,6 +135,12 @@ def output_columns_in_other_order(y: X, order: Sequence[int] | None = None) -> X
 def outputs_of_other_samples(y: X, order: Sequence[int] | None = None) -> X:
     """the outputs are those of the samples in another order"""
     return _in_order(y, 0, order)
+
+
+@fault("batch", of_output, kinds=WITH_WEIGHTS, when=_has_columns, hidden_by=[SINGLE_SAMPLE])
+def outputs_transposed(y: X) -> X:
+    """the first two axes of the outputs are swapped, such as time first: (T, N, K) for (N, T, K)"""
+    return move(y, lambda array: array.swapaxes(0, 1).reshape(array.shape))
 
 
 @fault("outputs", of_output, kinds=WITH_WEIGHTS)

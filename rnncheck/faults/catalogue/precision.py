@@ -46,7 +46,8 @@ def float16_accumulation(layer: Layer) -> Layer:
     cell = cell_of(layer)
 
     def summing(weights: Weights) -> Weights:
-        return {**weights, **{name: _SumsInFloat16(weights[name], layer.weights[name]) for name in KERNELS}}
+        kernels = KERNELS & set(layer.weights)
+        return {**weights, **{name: _SumsInFloat16(weights[name], layer.weights[name]) for name in kernels}}
 
     return with_cell(
         layer,

@@ -65,7 +65,7 @@ def last_column_missing(kernel: Array) -> Array:
 
 
 def _to_decimals(decimals: int, weight: Array) -> Array | None:
-    rounded = np.round(weight, decimals)
+    rounded = np.round(weight.astype(np.float64), decimals).astype(weight.dtype)  # in float16 10^6·w overflows
     return None if np.array_equal(rounded, weight) else rounded
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +60,8 @@ def build(case: Case) -> Built:
     """Build the Keras model of a case, set its weights and make its inputs.
 
     Returns:
-        The model and its inputs: `(N, T, D)`, or ids `(N, T)` for an Embedding layer; with axes of space
-        `(N, T, ..., D)`, with S outer steps `(N, S, T, D)`. Then, where the case has them, the initial states
+        The model and its inputs: `(N, T, D)`, or ids `(N, T)` for an Embedding layer; with axes of space or
+        images `(N, T, ..., D)`, with S outer steps `(N, S, T, D)`. Then, where the case has them, the initial states
         `(N, M)` or `(N, ..., M)`, and the mask `(N, T)` or `(N, S, T)`.
     """
     rng = np.random.default_rng(case.seed)  # the weights are drawn first, then the inputs
@@ -80,7 +81,8 @@ def _model(case: Case) -> Any:
         x = _input(case, "inputs", steps, "int32")
         h = keras.layers.Embedding(VOCABULARY, case.D, mask_zero=True, dtype=case.dtype, name="embedding")(x)
     else:
-        x = h = _input(case, "inputs", (*steps, *case.space, case.D))
+        x = _input(case, "inputs", (*steps, *case.space, *case.image, case.D))
+        h = _front(case, x)
     if case.mask_from == "masking":
         h = keras.layers.Masking(MASK_VALUE, dtype=case.dtype, name="masking")(x)
     inputs, outputs, call = [x], [h], {}
@@ -95,6 +97,59 @@ def _model(case: Case) -> Any:
     read = [_head(case, name, h) for name, h in zip(("", "_backward"), outputs[:heads], strict=False)]
     inputs += [call["mask"]] if "mask" in call else []
     return keras.Model(inputs, [*read, *outputs[heads:]], name="rnncheck_case")
+
+
+# The layers in front of the recurrent ones, which keep the number of steps.
+def _front(case: Case, h: Any) -> Any:
+    import keras
+
+    first, doubled = {"data_format": "channels_first"}, 2 * case.D
+    fronts: Mapping[str, tuple[tuple[str, tuple[Any, ...], Mapping[str, Any]], ...]] = {
+        "none": (),
+        "conv1d": (
+            ("Conv1D", (doubled, 4), {"padding": "causal", "activation": "relu"}),
+            ("Conv1D", (doubled, 2), {"padding": "same", "groups": 2}),
+            ("MaxPooling1D", (2, 1, "same"), {}),
+            ("BatchNormalization", (), {}),
+        ),
+        "separable_conv1d": (
+            ("ZeroPadding1D", ((2, 1),), {}),
+            ("SeparableConv1D", (doubled, 3), {"depth_multiplier": 2}),
+            ("Cropping1D", ((0, 1),), {}),
+            ("GroupNormalization", (2,), {}),
+        ),
+        "conv2d": (
+            ("each Conv2D", (doubled, (2, 3)), {"padding": "same", "activation": "relu"}),
+            ("each AveragePooling2D", (2,), {"padding": "same"}),
+            ("each Flatten", (), {}),
+        ),
+        "depthwise_conv2d": (
+            ("each ZeroPadding2D", (((1, 0), (0, 2)),), first),
+            ("each DepthwiseConv2D", (3,), {"depth_multiplier": 2, **first}),
+            ("each UpSampling2D", (2,), first),
+            ("each MaxPooling2D", (3, 2, "same"), first),
+            ("each Flatten", (), first),
+        ),
+        "separable_conv2d": (
+            ("each SeparableConv2D", (doubled, 2), {"depth_multiplier": 2}),
+            ("each Cropping2D", (((1, 0), (0, 1)),), {}),
+            ("each UnitNormalization", (), {}),
+            ("each GlobalAveragePooling2D", (), {}),
+        ),
+        "conv3d": (
+            ("Conv3D", (doubled, (2, 3, 2)), {"padding": "same", "activation": "tanh"}),
+            ("MaxPooling3D", ((1, 2, 2),), {}),
+            ("LayerNormalization", (), {}),
+            ("each GlobalMaxPooling2D", (), {}),
+        ),
+    }
+    for number, (kind, arguments, options) in enumerate(fronts[case.front], start=1):
+        made = getattr(keras.layers, kind.removeprefix("each "))(
+            *arguments, **options, dtype=case.dtype, name=f"front_{number}"
+        )
+        is_each = kind.startswith("each ")
+        h = (keras.layers.TimeDistributed(made, dtype=case.dtype, name=f"each_{number}") if is_each else made)(h)
+    return h
 
 
 def _input(case: Case, name: str, shape: tuple[int, ...], dtype: str | None = None) -> Any:
@@ -218,10 +273,12 @@ def _set_random_weights(model: Any, case: Case, rng: np.random.Generator) -> Non
             rows, units = math.prod(shape[:-1]), shape[-2]
             gates = [np.linalg.qr(rng.normal(size=(rows, units)))[0] for _ in range(shape[-1] // units)]
             value = recurrent_scale * np.concatenate(gates, axis=-1).reshape(shape)
-        elif name == "kernel":
+        elif name.endswith("kernel"):
             value = input_scale * rng.normal(size=shape) / np.sqrt(math.prod(shape[:-1]))
-        elif name == "bias":
+        elif name in {"bias", "beta", "moving_mean"}:
             value = input_scale * rng.uniform(0.1, 0.5, size=shape) * rng.choice([-1.0, 1.0], size=shape)
+        elif name in {"gamma", "moving_variance"}:
+            value = rng.uniform(0.5, 1.5, size=shape)
         elif name == "embeddings":
             value = rng.normal(size=shape)
         else:  # the states that a stateful layer keeps
@@ -244,7 +301,7 @@ def _scales(case: Case) -> tuple[float, float]:
 
 # One array for each input of the model: the sequence, initial states, and a mask.
 def _inputs(case: Case, model: Any, rng: np.random.Generator) -> tuple[Array, ...]:
-    arrays = [rng.normal(size=(case.N, *case.outer, case.T, *case.space, case.D)).astype(np.float32)]
+    arrays = [rng.normal(size=(case.N, *case.outer, case.T, *case.space, *case.image, case.D)).astype(np.float32)]
     states = [(case.N, *each.shape[1:]) for each in model.inputs[1:] if each.name != "mask"]
     arrays += [rng.normal(size=shape).astype(np.float32) * np.float32(0.5) for shape in states]
     if case.mask == "none":

@@ -1,11 +1,18 @@
-"""Running a model file. Keras 3 refuses most that Keras 2 wrote, so it gets their upgraded descriptions.
+"""Running a model file in Keras: with a description of what changes a number, in a form that Keras 3 takes.
 
-Only the form is upgraded. What a word means is Keras 3's affair: `hard_sigmoid` is another function there.
+Keras is not given what a file says of training, and gets a file that Keras 2 wrote in today's form where it refuses
+the other. Only the form is upgraded. What a word means is Keras 3's affair: `hard_sigmoid` is another function there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rnncheck.errors import InputError
@@ -13,12 +20,10 @@ from rnncheck.frameworks.keras.config.calls import is_reference
 from rnncheck.frameworks.keras.config.description import Object, read_model
 from rnncheck.frameworks.keras.config.entries import ENTRIES
 from rnncheck.frameworks.keras.config.upgrade import HARD_SIGMOID, is_keras2, upgraded
+from rnncheck.frameworks.keras.config.values import activation_name, policy_name
 from rnncheck.frameworks.keras.extract import constructor_arguments, find
-from rnncheck.frameworks.keras.files.modelfile import ModelFile
+from rnncheck.frameworks.keras.files.modelfile import CONFIG, METADATA, WEIGHTS, ModelFile
 from rnncheck.network import Array
-
-# How weights start and how they are trained; they come from the file.
-_TRAINING = ("_initializer", "_regularizer", "_constraint")
 
 
 def load(file: ModelFile) -> Any:
@@ -28,14 +33,15 @@ def load(file: ModelFile) -> Any:
     """
     import keras
 
-    keras2 = is_keras2(file.config, file.keras_version)
+    keras2, harmless = is_keras2(file.config, file.keras_version), _harmless(file.config)
     if file.architecture is None:
         try:
-            return keras.saving.load_model(file.path, compile=False, safe_mode=True)
+            with _described_as(file, harmless) as path:
+                return keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception:
             if not keras2:
                 raise
-    description = upgraded(file.config) if keras2 else file.config
+    description = upgraded(harmless) if keras2 else harmless
     model = keras.saving.deserialize_keras_object(_taken(description), safe_mode=True)
     found = read_model(description, lenient=True)
     owners = list(found.owners)
@@ -48,6 +54,54 @@ def load(file: ModelFile) -> Any:
         )
     _fill(model, found, dict(zip([owner.path for owner in owners], file.weights.read(owners), strict=True)))
     return model
+
+
+# A description without what Keras would act upon although it changes no number: how weights start and are trained,
+# what is compiled, and sizes to build for before a layer is called.
+def _harmless(described: Any) -> Any:
+    if isinstance(described, list):
+        return [_harmless(each) for each in described]
+    if not isinstance(described, Mapping):
+        return described
+    kept = {key: _harmless(value) for key, value in described.items()}
+    if "class_name" in kept:
+        kept = {key: value for key, value in kept.items() if key not in {"build_config", "compile_config"}}
+    if kept.get("class_name") in ENTRIES and isinstance(kept.get("config"), dict):
+        kept["config"] = {key: _option(key, value) for key, value in kept["config"].items() if key != "weights"}
+    return kept
+
+
+# An object that stands for a name could be of any class.
+def _option(name: str, value: Any) -> Any:
+    if name.endswith("_initializer"):
+        return "zeros"
+    if name.endswith(("_regularizer", "_constraint")):
+        return None
+    if name.endswith("activation") and isinstance(value, Mapping):
+        return activation_name(value)
+    return policy_name(value) if name == "dtype" and isinstance(value, Mapping) else value
+
+
+# A copy of a file with another description.
+@contextmanager
+def _described_as(file: ModelFile, description: Any) -> Iterator[Path]:
+    text = json.dumps(description)
+    with tempfile.TemporaryDirectory() as folder:
+        if zipfile.is_zipfile(file.path):
+            path = Path(folder) / "model.keras"
+            with zipfile.ZipFile(file.path) as old, zipfile.ZipFile(path, "w") as new:
+                for name in (METADATA, WEIGHTS):
+                    with old.open(name) as read, new.open(name, "w", force_zip64=True) as written:
+                        shutil.copyfileobj(read, written)
+                new.writestr(CONFIG, text)
+        else:
+            import h5py
+
+            path = Path(folder) / "model.h5"
+            shutil.copyfile(file.path, path)
+            with h5py.File(path, "r+") as copied:
+                copied.attrs["model_config"] = text
+        yield path
 
 
 # A name that Keras 3 takes; Keras 2 took slashes too.
@@ -82,9 +136,7 @@ def _taken(described: Any) -> Any:
     if kind in {*ENTRIES, "InputLayer"}:
         names = {"name", "dtype", *constructor_arguments(getattr(keras.layers, kind))}
         names |= set(ENTRIES[kind].inherited) if kind in ENTRIES else set()
-        taken["config"] = {
-            name: value for name, value in taken["config"].items() if name in names and not name.endswith(_TRAINING)
-        }
+        taken["config"] = {name: value for name, value in taken["config"].items() if name in names}
     return taken
 
 

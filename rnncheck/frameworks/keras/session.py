@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rnncheck.cases.deviations import BACKENDS
 from rnncheck.errors import InputError, described
+from rnncheck.interrupts import interruptible
 
 
 def installed_backends() -> tuple[str, ...]:
@@ -50,7 +51,7 @@ def require_keras(backends: Sequence[str] = (), *modules: str) -> None:
 def load_keras() -> None:
     """Load Keras while its start-up messages are held back; an InputError where it cannot be loaded."""
     require_keras()
-    with quiet_stderr():
+    with quiet_stderr(), interruptible(at_once=True):
         try:
             import keras  # noqa: F401 - for its own sake
         except Exception as error:

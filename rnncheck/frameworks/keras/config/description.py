@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnncheck.errors import InputError, UnsupportedError
-from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES, MODELS, OPERATIONS, Entry, Weight
+from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES, MODELS, OPERATIONS, OTHER_NAMES, Entry, Weight
 from rnncheck.frameworks.keras.config.owners import Owner, container_names
 from rnncheck.frameworks.keras.config.values import read_options, read_precision
 
@@ -82,7 +82,7 @@ class Object:
 
 def read_model(description: Config, *, lenient: bool = False) -> Object:
     """Read the description of a whole model in the form of Keras 3; see `Object.lenient`."""
-    kind, config = _class(description), config_of(description)
+    kind, config = class_of(description), config_of(description)
     name = str(config.get("name", kind))
     if "layers" not in config or (kind != "Sequential" and "input_layers" not in config):
         raise not_built(name, kind)
@@ -108,7 +108,7 @@ def config_of(description: Config) -> Config:
     """Return the options of what is described; an InputError where it has none."""
     config = description.get("config")
     if not isinstance(config, Mapping):
-        name = description.get("name", _class(description))
+        name = description.get("name", class_of(description))
         raise InputError(f"layer {name!r}: its description has no options; expected those that Keras writes.")
     return config
 
@@ -126,19 +126,21 @@ def is_operation(description: Config) -> bool:
     module = description.get("module")
     if module is not None:
         return str(module).startswith(("keras.src.ops", "keras.ops"))
-    kind, config = _class(description), config_of(description)
+    kind, config = class_of(description), config_of(description)
     return "trainable" not in config and (kind in OPERATIONS or (kind in ENTRIES and "dtype" not in config))
 
 
-def _class(description: Config) -> str:
-    return str(description["class_name"])
+def class_of(description: Config) -> str:
+    """Return the class of what is described, by its own name."""
+    name = str(description["class_name"])
+    return OTHER_NAMES.get(name, name)
 
 
 # The layers of a model, or the cells of a stack; only a model has operations and inputs among them.
 def _members(model: Object, descriptions: Sequence[Config], container: str) -> Iterator[Object]:
     layers = [d for d in descriptions if container == "cells" or not is_operation(d)]
-    for description, step in zip(layers, container_names([_class(d) for d in layers]), strict=True):
-        if _class(description) != "InputLayer":
+    for description, step in zip(layers, container_names([class_of(d) for d in layers]), strict=True):
+        if class_of(description) != "InputLayer":
             try:
                 yield _part(model, description, container, step)
             except UnsupportedError as refusal:
@@ -149,13 +151,13 @@ def _members(model: Object, descriptions: Sequence[Config], container: str) -> I
 
 # A layer that is not replayed. One of another package may make masks, as Masking does.
 def _refused(model: Object, description: Config, refusal: UnsupportedError, *steps: str) -> Object:
-    kind, name, path = _class(description), name_of(description), (*model.path, *steps)
+    kind, name, path = class_of(description), name_of(description), (*model.path, *steps)
     entry = ENTRIES.get(kind, Entry()) if is_of_keras(description) else Entry(masks="values")
     return Object(name, kind, entry, {}, path, model.root or name, True, {}, precision="", refusal=refusal)
 
 
 def _part(parent: Object, description: Config, *steps: str) -> Object:
-    kind = _class(description)
+    kind = class_of(description)
     name = str(description.get("name") or config_of(description).get("name", kind))
     entry, config = ENTRIES.get(kind) or MODELS.get(kind), config_of(description)
     # A model that is a class of its own describes no layers: nothing says what it computes.

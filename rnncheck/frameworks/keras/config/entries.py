@@ -63,10 +63,10 @@ COMMON = frozenset({
 })  # fmt: skip
 
 _FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful")
-_CONVOLUTION = ("filters", "kernel_size", "strides", "padding", "dilation_rate")
+_WINDOWS = ("kernel_size", "strides", "padding", "dilation_rate")
 _STEPPING = {"strides": 1, "padding": "valid", "dilation_rate": 1}
-# What the replay has no equations for: channels before the axes of space, adapters and integer weights.
-_CHANNELS = {"data_format": "channels_last"}
+_CHANNELS = {"data_format": "channels_last"}  # older files do not say it
+# What the replay has no equations for: adapters and integer weights.
 _NOT_QUANTISED = {"lora_rank": None, "lora_alpha": None, "quantization_config": None}
 _BIAS = {"use_bias": True}
 
@@ -111,7 +111,7 @@ _CELLS: Mapping[str, tuple[tuple[str, ...], tuple[Weight, ...]]] = {
         ),
     ),
     "ConvLSTM": (
-        (*_CONVOLUTION, "activation", "recurrent_activation", "use_bias"),
+        ("filters", *_WINDOWS, "activation", "recurrent_activation", "use_bias"),
         (*_gates(4, "F", "kernel_size, "), Weight("bias", "4F", _BIAS)),
     ),
 }  # fmt: skip
@@ -139,6 +139,32 @@ def _recurrent(kind: str) -> Entry:
     )
 
 
+# A class for each number of axes of space.
+def _ranks(kind: str, entry: Entry, most: int = 3) -> Mapping[str, Entry]:
+    return {kind.format(rank): entry for rank in range(1, most + 1)}
+
+
+def _convolution(own: tuple[str, ...], trained: tuple[str, ...], *weights: Weight) -> Entry:
+    return Entry(
+        checked=(*own, *_WINDOWS, "data_format", "activation", "use_bias"),
+        same_numbers=(*_training_only(*trained), "activity_regularizer"),
+        defaults={**_CHANNELS, **_BIAS, "groups": 1, "depth_multiplier": 1},
+        own_defaults={**_STEPPING, "activation": "linear"},
+        weights=weights,
+    )
+
+
+def _around(option: str, default: int) -> Entry:
+    return Entry(checked=(option, "data_format"), defaults=_CHANNELS, own_defaults={option: default})
+
+
+_POOLING = Entry(
+    checked=("pool_size", "strides", "padding", "data_format"),
+    same_numbers=("name",),
+    defaults=_CHANNELS,
+    own_defaults={"pool_size": 2, "padding": "valid"},
+)
+_GLOBAL_POOLING = Entry(checked=("keepdims", "data_format"), defaults={**_CHANNELS, "keepdims": False})
 _OF_DROPOUT: Mapping[str, Any] = {"call": ("inputs", "training"), "masks": "pass"}
 
 ENTRIES: Mapping[str, Entry] = {
@@ -165,7 +191,7 @@ ENTRIES: Mapping[str, Entry] = {
         weights=(Weight("kernel", "D, M"), Weight("bias", "M", _BIAS)),
         call=("inputs", "training"), masks="pass",
     ),
-    "Flatten": Entry(refused=_CHANNELS),
+    "Flatten": Entry(checked=("data_format",), defaults=_CHANNELS),
     "Reshape": Entry(checked=("target_shape",)),
     "Permute": Entry(checked=("dims",)),
     "RepeatVector": Entry(checked=("n",)),
@@ -217,22 +243,36 @@ ENTRIES: Mapping[str, Entry] = {
         ),
         call=("inputs", "training", "mask"), masks="pass",
     ),
-    "Conv1D": Entry(
-        checked=(*_CONVOLUTION, "groups", "activation", "use_bias"), same_numbers=_OF_DENSE, refused=_CHANNELS,
-        defaults={"groups": 1, "use_bias": True}, own_defaults={**_STEPPING, "activation": "linear"},
-        weights=(Weight("kernel", "kernel_size, C, F"), Weight("bias", "F", _BIAS)),
+    "GroupNormalization": Entry(
+        checked=("groups", "axis", "epsilon", "center", "scale"), same_numbers=_training_only("beta", "gamma"),
+        defaults={**_NORMALISATION, "groups": 32},
+        weights=(Weight("gamma", "C", {"scale": True}), Weight("beta", "C", {"center": True})), masks="pass",
     ),
-    **dict.fromkeys(
-        ("MaxPooling1D", "AveragePooling1D"),
-        Entry(
-            checked=("pool_size", "strides", "padding"), same_numbers=("name",), refused=_CHANNELS,
-            own_defaults={"pool_size": 2, "padding": "valid"},
-        ),
-    ),
-    "GlobalMaxPooling1D": Entry(checked=("keepdims",), refused=_CHANNELS, defaults={"keepdims": False}),
-    "GlobalAveragePooling1D": Entry(
-        checked=("keepdims",), refused=_CHANNELS, defaults={"keepdims": False}, call=("inputs", "mask"),
-    ),
+    "UnitNormalization": Entry(checked=("axis",), defaults={"axis": -1}, masks="pass"),
+    **_ranks("Conv{}D", _convolution(
+        ("filters", "groups"), ("kernel", "bias"), Weight("kernel", "kernel_size, C, F"), Weight("bias", "F", _BIAS)
+    )),
+    **_ranks("DepthwiseConv{}D", _convolution(
+        ("depth_multiplier",), ("depthwise", "bias"), Weight("kernel", "kernel_size, C, depth_multiplier"),
+        Weight("bias", None, _BIAS),
+    ), 2),
+    **_ranks("SeparableConv{}D", _convolution(
+        ("filters", "depth_multiplier"), ("depthwise", "pointwise", "bias"),
+        Weight("depthwise_kernel", "kernel_size, C, depth_multiplier"), Weight("pointwise_kernel", None),
+        Weight("bias", "F", _BIAS),
+    ), 2),
+    **_ranks("MaxPooling{}D", _POOLING),
+    **_ranks("AveragePooling{}D", _POOLING),
+    **_ranks("GlobalMaxPooling{}D", _GLOBAL_POOLING),
+    **_ranks("GlobalAveragePooling{}D", _GLOBAL_POOLING),
+    "GlobalAveragePooling1D": replace(_GLOBAL_POOLING, call=("inputs", "mask")),
+    **_ranks("ZeroPadding{}D", _around("padding", 1)),
+    "Cropping1D": Entry(checked=("cropping",), own_defaults={"cropping": 1}),
+    "Cropping2D": _around("cropping", 0),
+    "Cropping3D": _around("cropping", 1),
+    "UpSampling1D": Entry(checked=("size",), own_defaults={"size": 2}),
+    "UpSampling2D": replace(_around("size", 2), refused={"interpolation": "nearest"}),
+    "UpSampling3D": _around("size", 2),
     "Concatenate": Entry(checked=("axis",), defaults={"axis": -1}, masks="concatenate"),
     # Layers that read several tensors.
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), Entry(masks="merge")),
@@ -246,6 +286,17 @@ ENTRIES: Mapping[str, Entry] = {
         ),
         call=("inputs", "mask", "training", "return_attention_scores", "use_causal_mask"), masks="first",
     ),
+}  # fmt: skip
+
+# What Keras takes for the name of a class besides its own.
+OTHER_NAMES: Mapping[str, str] = {
+    f"{other}{rank}D": f"{own}{rank}D"
+    for rank in (1, 2, 3)
+    for other, own in (
+        ("Convolution", "Conv"), ("SeparableConvolution", "SeparableConv"), ("MaxPool", "MaxPooling"),
+        ("AvgPool", "AveragePooling"), ("GlobalMaxPool", "GlobalMaxPooling"),
+        ("GlobalAvgPool", "GlobalAveragePooling"),
+    )
 }  # fmt: skip
 
 MODELS: Mapping[str, Entry] = dict.fromkeys(

@@ -9,6 +9,7 @@ from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config.calls import Call, Node, Reference, Value, leaves, read_calls, read_ends
 from rnncheck.frameworks.keras.config.description import Config, Object, name_of
 from rnncheck.frameworks.keras.config.entries import OPERATIONS
+from rnncheck.frameworks.keras.config.values import check_form
 from rnncheck.network import Layer
 from rnncheck.rounding.precision import PRECISIONS
 
@@ -80,8 +81,10 @@ def operation(lowered: str, description: Config, written: Call, call: Call) -> L
     inputs = tuple(value.tensor for value in leaves(call, Value))
     if kind == "NotEqual":
         (options["value"],) = (arg for arg in call.args if not isinstance(arg, Value))
+    for option, value in options.items():
+        check_form(name_of(description), option, value)
     if kind == "Cast":
-        return Layer(lowered, kind, inputs, dtype=str(options["dtype"]))
+        return Layer(lowered, kind, inputs, dtype=options["dtype"])
     # It compares numbers in the precision that they have; integers and truth values fit float64.
     dtypes = {str(reference.dtype) for reference in leaves(written)} & set(PRECISIONS)
     return Layer(lowered, kind, inputs, options, dtype=dtypes.pop() if len(dtypes) == 1 else "float64")

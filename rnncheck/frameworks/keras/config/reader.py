@@ -15,7 +15,7 @@ from rnncheck.frameworks.keras.config.entries import Weight
 from rnncheck.frameworks.keras.config.lowering import Lowering
 from rnncheck.frameworks.keras.config.owners import WeightStore
 from rnncheck.frameworks.keras.config.upgrade import is_keras2, upgraded
-from rnncheck.frameworks.keras.config.values import plain, read_precision
+from rnncheck.frameworks.keras.config.values import DTYPES, is_count, plain, read_precision
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
 
 
@@ -34,8 +34,9 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str, *,
         specs = _input_specs(model)
         lowering = Lowering(keras2, lenient)
         outputs = lowering.run_model(model, [Value(Tensor(spec.name)) for spec in specs])
+        names = names_of_ends(model.config.get("output_layers"))
     # A damaged description may have anything anywhere.
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
@@ -47,7 +48,7 @@ def read(config: Mapping[str, Any], weights: WeightStore, keras_version: str, *,
         inputs=tuple(specs),
         layers=tuple(_with_weights(model, lowering, weights)),
         outputs=tuple(value.tensor for value in outputs),
-        output_names=names_of_ends(model.config.get("output_layers")),
+        output_names=names,
     )
 
 
@@ -67,12 +68,14 @@ def _spec(name: str, config: Config) -> InputSpec:
     for option in ("sparse", "ragged"):
         if config.get(option):
             raise UnsupportedError(f"input {name!r}: {option}=True is not replayed; expected dense numbers.")
-    shape = plain(config.get("batch_shape"))
-    if shape is None:
-        raise InputError(f"input {name!r}: its description has no shape; expected batch_shape.")
-    samples, *rest = (None if size is None else int(size) for size in shape)
-    dtype = config.get("dtype") or "float32"
-    return InputSpec(name, tuple(rest), dtype if isinstance(dtype, str) else read_precision(name, dtype), samples)
+    shape, dtype = plain(config.get("batch_shape")), config.get("dtype") or "float32"
+    if not isinstance(shape, tuple) or not shape or not all(size is None or is_count(size) for size in shape):
+        said = "its description has no shape" if shape is None else f"got batch_shape={shape!r}"
+        raise InputError(f"input {name!r}: {said}; expected batch_shape, with positive integers or None.")
+    samples, *rest = shape
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        dtype = read_precision(name, dtype)
+    return InputSpec(name, tuple(rest), dtype, samples)
 
 
 def _with_weights(model: Object, lowering: Lowering, store: WeightStore) -> Iterator[Layer]:

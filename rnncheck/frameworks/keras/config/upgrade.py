@@ -12,7 +12,7 @@ from typing import Any
 
 from rnncheck.errors import InputError
 from rnncheck.frameworks.keras.config.calls import is_reference
-from rnncheck.frameworks.keras.config.description import Config, config_of, is_of_keras, name_of
+from rnncheck.frameworks.keras.config.description import Config, class_of, config_of, is_of_keras, name_of
 from rnncheck.frameworks.keras.config.entries import ENTRIES, MODELS
 from rnncheck.frameworks.keras.config.values import plain
 from rnncheck.network import Activation
@@ -22,9 +22,11 @@ HARD_SIGMOID = Activation("hard_sigmoid_keras2")
 
 _RENAMED = {"InputLayer": {"batch_input_shape": "batch_shape"}, "LeakyReLU": {"alpha": "negative_slope"}}
 
-# Options that Keras 3 lacks and that change no number; Embedding alone has an input_dim that does.
+# Options that change no number in the layers that do not know them: Embedding has an input_dim, and Keras 2 writes
+# the options of Conv for every convolution.
 _DROPPED = frozenset({
-    "implementation", "input_dim", "input_length", "fused", "dynamic", "batch_input_shape", "input_dtype",
+    "implementation", "input_dim", "input_length", "fused", "dynamic", "batch_input_shape", "input_dtype", "groups",
+    "kernel_initializer", "kernel_regularizer", "kernel_constraint",
 })  # fmt: skip
 
 Write = Callable[[Any], Any]  # a reference of Keras 2 -> the same in Keras 3
@@ -80,7 +82,7 @@ def _model(description: Config) -> dict[str, Any]:
 
 
 def _upgraded(description: Config) -> dict[str, Any]:
-    kind = str(description["class_name"])
+    kind = class_of(description)
     if not is_of_keras(description):
         return dict(description)
     if kind in MODELS:
@@ -100,7 +102,7 @@ def _options(kind: str, config: Config) -> dict[str, Any]:
     entry = ENTRIES[kind]
     options = {name: entry.defaults[name] for name in entry.checked if name in entry.defaults}
     for name, value in renamed.items():
-        if name not in _DROPPED or name in entry.checked:
+        if name not in _DROPPED or name in entry.known:
             options[name] = _option(name, value)
     if kind == "BatchNormalization" and isinstance(options["axis"], tuple) and len(options["axis"]) == 1:
         (options["axis"],) = options["axis"]  # Keras 2 took several

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import lzma
 import math
+import re
 import struct
 import zipfile
 import zlib
@@ -25,9 +26,6 @@ from rnncheck.network import Array
 if TYPE_CHECKING:
     import h5py
 
-# Bytes of memory for the arrays of one model.
-MEMORY = 4 << 30
-
 # Bytes of one attribute: the description of a model with many thousand layers is smaller.
 _ATTRIBUTE = 16 << 20
 
@@ -36,6 +34,9 @@ EXPANSION = 1100
 
 # How HDF5 begins a collection of texts, and how many bytes stand before the first text and before each.
 _HEAP, _HEAP_HEADER, _TEXT_HEADER = b"GCOL\x01\0\0\0", 16, 16
+
+# The most texts of a file; a collection of them, for which the whole file is searched, counts as many.
+_TEXTS, _COLLECTION = 100_000, 1_000
 
 _DEFLATE, _SHUFFLE, _CHECKSUM = 1, 2, 3  # the numbers of HDF5's own filters
 
@@ -62,15 +63,19 @@ def reported_damage(where: str) -> Iterator[None]:
 
 
 @contextmanager
-def open_hdf5(content: bytes, where: str) -> Iterator[Hdf5File]:
-    """Open the bytes of a file until the block ends; an InputError where they are no HDF5, or damaged."""
+def open_hdf5(content: bytes, where: str, memory: int) -> Iterator[Hdf5File]:
+    """Open the bytes of a file until the block ends, for arrays of so many bytes together.
+
+    Raises:
+        InputError: they are no HDF5, or damaged.
+    """
     import h5py
 
     with reported_damage(where):
         _check_texts(content)
         file = h5py.File(io.BytesIO(content), "r")
     try:
-        yield Hdf5File(file, len(content), where)
+        yield Hdf5File(file, len(content), where, memory)
     finally:
         with reported_damage(where):
             file.close()
@@ -86,7 +91,7 @@ class Hdf5File:
     root: h5py.Group  # the outermost
     size: int  # bytes
     where: str  # what messages call the file
-    _memory: int = MEMORY  # bytes that are left for arrays
+    _memory: int  # bytes that are left for arrays
 
     def refusal(self, said: str) -> InputError:
         """Return the refusal of what Keras does not write."""
@@ -191,20 +196,33 @@ class Hdf5File:
             raise self.refusal(f"{said} It is damaged or made up:")
 
 
-# The lengths in every collection of texts, over which HDF5 stumbles into endless loops and crashes.
-# Source: HDF5 File Format Specification 3.0, III.E, "Global Heap".
+# The lengths in every collection of texts, over which HDF5 stumbles into endless loops and crashes, and those in the
+# references to texts, for which it makes room before it looks.
+# Source: HDF5 File Format Specification 3.0, III.E, "Global Heap", and IV.A.2.d, "Variable-Length".
 def _check_texts(content: bytes) -> None:
-    start = content.find(_HEAP)
+    start, count = content.find(_HEAP), 0
     while start >= 0:
         (size,) = struct.unpack_from("<Q", content, start + len(_HEAP))
         end, at = start + size, start + _HEAP_HEADER
+        texts, count = set(), count + _COLLECTION
         while at + _TEXT_HEADER <= end <= len(content):
             index, length = struct.unpack_from("<H6xQ", content, at)
             if index == 0 and length != end - at:  # the rest of the collection is free, and that must be all of it
                 break
+            texts.add(index)
+            count += 1
+            if count > _TEXTS:
+                raise ValueError("it has more texts than a model")
             at += length if index == 0 else _TEXT_HEADER + -(-length // 8) * 8
         if not at <= end <= len(content) or end - at >= _TEXT_HEADER:
             raise ValueError("a text in it has an impossible length")
+        # A reference: the text's length, where its collection is, and its number there.
+        for found in re.finditer(re.escape(struct.pack("<Q", start)), content):
+            if found.start() >= 4 and found.end() + 4 <= len(content):
+                length, _, index = struct.unpack_from("<IQI", content, found.start() - 4)
+                # A shorter one costs little, and what stands before other kinds of references is below 64 MiB.
+                if index in texts and length > max(len(content), 4 * _ATTRIBUTE):
+                    raise ValueError(f"a text in it declares {length} bytes")
         start = content.find(_HEAP, start + 1)
 
 

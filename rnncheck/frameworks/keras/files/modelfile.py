@@ -14,17 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rnncheck.cases.memory import MEMORY, most_unpacked
 from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config.owners import WeightStore
-from rnncheck.frameworks.keras.files.hdf5 import EXPANSION, MEMORY, Hdf5File, open_hdf5, reported_damage
+from rnncheck.frameworks.keras.files.hdf5 import EXPANSION, Hdf5File, open_hdf5, reported_damage
 from rnncheck.frameworks.keras.files.stored import ArchiveWeights, LegacyWeights, Opener
 
 # How the two kinds of files begin, the first with an entry or as an empty archive.
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LFS = b"version https://git-lfs"
-_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _TEXT = 16 << 20  # bytes of JSON; a model of many thousand layers takes less
+_MEMBERS = 10_000  # of an archive; Keras writes three, and one for each vocabulary
 _ENCRYPTED = 1  # the flag of an entry in a zip archive
 _DEPTH = 200  # of nested objects and lists; a model takes about 10, and 6 more for each model inside a model
 _SAVE = "Save the whole model as a .keras file: model.save('model.keras')."
@@ -96,7 +98,7 @@ def _directory(path: Path) -> InputError:
         kind = "SavedModel directory"
         load = f"tf.keras.models.load_model('{path}')"
         todo = f"Convert it with the Keras that wrote it: {load}.save('model.keras')."
-    elif (path / _CONFIG).exists():
+    elif (path / CONFIG).exists():
         kind = "model saved as a directory"
         load = f"keras.saving.load_model('{path}')"
         todo = f"Load it with Keras and save it as a file: {load}.save('model.keras')."
@@ -106,15 +108,14 @@ def _directory(path: Path) -> InputError:
 def _open_archive(path: Path) -> ModelFile:
     with _archive(path) as archive:
         _check_members(path, archive)
-        config = _parse(_read(path, archive, _CONFIG, _TEXT), f"{path}: {_CONFIG}")
-        metadata = _parse(_read(path, archive, _METADATA, _TEXT), f"{path}: {_METADATA}")
-        _check_model(config, f"{path}: {_CONFIG}")
-        version = _version(metadata.get("keras_version", ""), f"{path}: {_METADATA}")
-        _member(path, archive, _WEIGHTS, MEMORY)
+        config = parse_description(_read(path, archive, CONFIG, _TEXT), f"{path}: {CONFIG}")
+        metadata = _parse(_read(path, archive, METADATA, _TEXT), f"{path}: {METADATA}")
+        version = _version(metadata.get("keras_version", ""), f"{path}: {METADATA}")
+        _member(path, archive, WEIGHTS, MEMORY)
 
     def opener() -> AbstractContextManager[Hdf5File]:
         with _archive(path) as archive:
-            return open_hdf5(_read(path, archive, _WEIGHTS, MEMORY), f"{path}: {_WEIGHTS}")
+            return open_hdf5(_read(path, archive, WEIGHTS, MEMORY), f"{path}: {WEIGHTS}", _unpacked(path))
 
     with opener():
         return ModelFile(path, config, version, ArchiveWeights(opener, numbered_anew=version.startswith("2.")))
@@ -125,19 +126,28 @@ def _archive(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
 
 
-# No name in an archive leads out of it, and the model and its weights are there.
+def _unpacked(path: Path) -> int:
+    return most_unpacked(path.stat().st_size)
+
+
+# No name in an archive leads out of it, the model and its weights are there, and all of it is not too large.
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
     names = archive.namelist()
+    declared = sum(info.file_size for info in archive.infolist())
+    if len(names) > _MEMBERS or declared > _unpacked(path):
+        got = f"it holds {len(names)} members with {declared} bytes"
+        expected = f"at most {_MEMBERS} members and {_unpacked(path)} bytes, for a file of its size"
+        raise InputError(f"{path}: {got}; expected {expected}. It is damaged or made up: save the model again.")
     for name in names:
         parts = name.replace("\\", "/").split("/")
         if ".." in parts or not parts[0] or ":" in parts[0]:
             got = f"it holds {name!r}, which leads out of the archive"
             raise InputError(f"{path}: {got}; expected names within it. It was not made by Keras: do not use it.")
     for name in ("model.weights.npz", "model.weights.json"):
-        if name in names and _WEIGHTS not in names:
+        if name in names and WEIGHTS not in names:
             todo = f"rnncheck reads no pickled or divided weights. {_SAVE}"
-            raise UnsupportedError(f"{path}: its weights are in {name}; expected {_WEIGHTS}. {todo}")
-    for name in (_CONFIG, _METADATA, _WEIGHTS):
+            raise UnsupportedError(f"{path}: its weights are in {name}; expected {WEIGHTS}. {todo}")
+    for name in (CONFIG, METADATA, WEIGHTS):
         if names.count(name) != 1:
             got = f"it holds {names.count(name) or 'no'} {name}"
             raise InputError(f"{path}: {got}; expected one, as in every .keras file. {_SAVE}")
@@ -169,7 +179,7 @@ def _hdf5_opener(path: Path) -> Opener:
             got = f"it has {path.stat().st_size} bytes"
             raise UnsupportedError(f"{path}: {got}; expected no more than {MEMORY}. {todo}")
         with reported_damage(str(path)):
-            return open_hdf5(path.read_bytes(), str(path))
+            return open_hdf5(path.read_bytes(), str(path), _unpacked(path))
 
     return opener
 
@@ -187,9 +197,10 @@ def _open_legacy(path: Path) -> ModelFile:
         version = file.attribute(file.root, "keras_version")
         if version is None and (group := file.group(file.root, "model_weights")) is not None:
             version = file.attribute(group, "keras_version")
-    config = _parse(text, f"{path}: model_config")
-    _check_model(config, f"{path}: model_config")
-    return ModelFile(path, config, _version(version or "", f"{path}: keras_version"), LegacyWeights(opener))
+    config = parse_description(text, f"{path}: model_config")
+    return ModelFile(
+        path, config, _version("" if version is None else version, f"{path}: keras_version"), LegacyWeights(opener)
+    )
 
 
 # Whether a file is what `save_weights` writes, in Keras' newer or its older form.
@@ -225,8 +236,7 @@ def _description(path: Path) -> tuple[Mapping[str, Any], str]:
         return whole.config, whole.keras_version
     if path.stat().st_size > _TEXT:
         raise InputError(f"{path}: it has {path.stat().st_size} bytes; expected JSON of {_TEXT} at most. {_SAVE}")
-    config = _parse(path.read_bytes(), str(path))
-    _check_model(config, str(path))
+    config = parse_description(path.read_bytes(), str(path))
     return config, _version(config.get("keras_version", ""), f"{path}: keras_version")
 
 
@@ -257,8 +267,14 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, inner), default=0)
 
 
-# A description is one of a model, and of none that is quantised.
-def _check_model(config: Mapping[str, Any], where: str) -> None:
+def parse_description(text: Any, where: str) -> Mapping[str, Any]:
+    """Read the JSON that describes a model, of which messages say where it is.
+
+    Raises:
+        InputError: it is no JSON, nested too deeply, or describes no model.
+        UnsupportedError: the model is quantised.
+    """
+    config = _parse(text, where)
     if not isinstance(config.get("class_name"), str) or "config" not in config:
         raise InputError(f"{where}: it has no class_name and config; expected the description of a model. {_SAVE}")
     waiting: list[Any] = [config]  # every object and list in it, outer ones first
@@ -274,6 +290,7 @@ def _check_model(config: Mapping[str, Any], where: str) -> None:
             got = f"its weights are quantised ({policy.get('mode')}); expected floating-point numbers"
             todo = "rnncheck does not replay quantised layers: save the model before quantize()."
             raise UnsupportedError(f"layer {node.get('name')!r}: {got}. {todo}")
+    return config
 
 
 def _version(value: Any, where: str) -> str:

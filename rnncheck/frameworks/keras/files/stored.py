@@ -29,6 +29,9 @@ _CONTAINERS = ("layers", _OLD_LAYERS, "cells")
 # What a model keeps for its training.
 _TRAINING = ("optimizer", "metrics", "seed_generator")
 
+# Groups of a file and their depth; a layer takes two groups, and a model inside a model two levels.
+_MOST_GROUPS, _DEEPEST = 20_000, 200
+
 _NAMES_SHOWN = 12
 _SAVE_AGAIN = "Save the model again."
 _SAVE_WHOLE = "Save the whole model again with model.save(...)."
@@ -135,6 +138,9 @@ def _groups_with_weights(file: Hdf5File) -> Iterator[tuple[Path, h5py.Group]]:
                     yield tuple(outer), child
             elif last not in _TRAINING or (outer and outer[-1] in _CONTAINERS):
                 waiting.append(((*outer, last), child))
+            if len(visited) + len(waiting) > _MOST_GROUPS or len(path) > _DEEPEST:
+                got = f"more than {_MOST_GROUPS} groups, or more than {_DEEPEST} inside each other"
+                raise InputError(f"{file.where}: got {got}; expected those of a model. {_SAVE_AGAIN}")
 
 
 def _own_weights(file: Hdf5File, group: h5py.Group | None, owner: Owner) -> dict[str, Array]:
