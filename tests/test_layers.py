@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from formulas import FORMULAS, windows_over
 
-from rnncheck.equations.arithmetic import KERNELS
-from rnncheck.equations.layers import HELPERS, LAYERS
+from rnncheck.equations.arithmetic import KERNELS, rounded_weights
+from rnncheck.equations.formats import kept, with_kept_factors
+from rnncheck.equations.layers import HELPERS, LAYERS, operation_of
 from rnncheck.equations.moves import OutsideTableError
 from rnncheck.equations.windows import convolve
 from rnncheck.frameworks.keras.config.entries import ENTRIES, keras_defaults
 from rnncheck.frameworks.keras.config.values import read_options
+from rnncheck.network import Layer
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.products import Matrix
 from rnncheck.rounding.rounded import Rounded
@@ -431,6 +433,19 @@ def test_windows_and_copies_that_no_machine_holds_are_refused(kind, options, sha
 
     with pytest.raises(ValueError, match=rf"^{said} [\d,]+ numbers of a sample, of [\d,]+ at most$"):
         LAYERS[kind].apply([x], {}, options_of(Case(kind, options)))
+
+
+def test_coarse_separable_convolution_rounds_what_is_between_its_products(rng):
+    case = Case("SeparableConv1D", {"filters": 5, "kernel_size": 3}, ((7, 3),))
+    options, weights, (x,) = options_of(case), drawn_weights(case, rng), draw(case, rng)
+    layer = with_kept_factors(Layer("layer", case.kind, (), options, weights, dtype="float64"), 11)
+
+    result = operation_of(layer).apply([x], rounded_weights(layer), layer.options)
+
+    depthwise = {"kernel": kept(weights["depthwise_kernel"], 11)}
+    inner = FORMULAS["DepthwiseConv1D"]([kept(x, 11)], depthwise, options)
+    expected = kept(inner, 11) @ kept(weights["pointwise_kernel"][0], 11) + weights["bias"]
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
 
 
 def apply(kind, *inputs, options=None, weights=None):
