@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from formulas import FORMULAS, windows_over
 
-from rnncheck.equations.arithmetic import KERNELS
-from rnncheck.equations.layers import HELPERS, LAYERS
+from rnncheck.equations.arithmetic import KERNELS, rounded_weights
+from rnncheck.equations.formats import kept, with_kept_factors
+from rnncheck.equations.layers import HELPERS, LAYERS, operation_of
 from rnncheck.equations.moves import OutsideTableError
 from rnncheck.equations.operands import TooLargeError
 from rnncheck.equations.windows import convolve
 from rnncheck.frameworks.keras.config.entries import ENTRIES, keras_defaults
 from rnncheck.frameworks.keras.config.values import read_options
+from rnncheck.network import Layer
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.products import Matrix
 from rnncheck.rounding.rounded import Rounded
@@ -432,6 +434,43 @@ def test_windows_and_copies_that_no_machine_holds_are_refused(kind, options, sha
 
     with pytest.raises(TooLargeError, match=rf"^sizes for which {said} [\d,]+ numbers of a sample; expected at most"):
         LAYERS[kind].apply([x], {}, options_of(Case(kind, options)))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("MaxPooling2D", {}, ((6, 4),)),
+        Case("Cropping2D", {}, ((6, 4),)),
+        Case("UpSampling1D", {}, ((6, 4, 2),)),
+        Case("ZeroPadding1D", {}, ((6, 4, 2),)),
+    ],
+    ids=lambda case: case.kind,
+)
+def test_input_of_another_rank_is_refused(rng, case):
+    with pytest.raises(ValueError, match=r"axes|argument 2|broadcast"):
+        LAYERS[case.kind].apply(draw(case, rng), {}, options_of(case))
+
+
+@pytest.mark.parametrize("kind", ["Conv1D", "DepthwiseConv1D", "MaxPooling1D", "AveragePooling1D"])
+def test_windows_that_do_not_fit_are_none(rng, kind):
+    sizes = {"pool_size": 5} if "Pooling" in kind else {"kernel_size": 5, "filters": 4}
+    case = Case(kind, sizes, ((3, 4),))
+    weights = {name: as_matrix(name, weight) for name, weight in drawn_weights(case, rng).items()}
+
+    assert LAYERS[kind].apply(draw(case, rng), weights, options_of(case)).shape == (3, 0, 4)
+
+
+def test_coarse_separable_convolution_rounds_what_is_between_its_products(rng):
+    case = Case("SeparableConv1D", {"filters": 5, "kernel_size": 3}, ((7, 3),))
+    options, weights, (x,) = options_of(case), drawn_weights(case, rng), draw(case, rng)
+    layer = with_kept_factors(Layer("layer", case.kind, (), options, weights, dtype="float64"), 11)
+
+    result = operation_of(layer).apply([x], rounded_weights(layer), layer.options)
+
+    depthwise = {"kernel": kept(weights["depthwise_kernel"], 11)}
+    inner = FORMULAS["DepthwiseConv1D"]([kept(x, 11)], depthwise, options)
+    expected = kept(inner, 11) @ kept(weights["pointwise_kernel"][0], 11) + weights["bias"]
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
 
 
 def apply(kind, *inputs, options=None, weights=None):

@@ -13,6 +13,7 @@ from rnncheck.cases.case import MASKS, NOTEBOOK, POLICIES, Case
 from rnncheck.cases.deviations import KNOWN_DEVIATIONS
 from rnncheck.checks.observed import disagreements, observe
 from rnncheck.checks.verdicts import Check, Verdict
+from rnncheck.errors import described
 from rnncheck.frameworks.keras.run import record
 from rnncheck.frameworks.keras.session import quiet_framework
 
@@ -138,6 +139,24 @@ def test_layer_that_keras_cannot_run_here_is_an_error_that_says_why():
         "UnimplementedError: Graph execution error: The Conv2D op currently only supports the NHWC tensor format on "
         "the CPU. The op was given the format: NCHW"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("first\n\nsecond", "ValueError: first"),
+        ("Exception encountered when calling A.call().\n\n\x1b[1mwrong\x1b[0m\n\nmore", (
+            "ValueError: Exception encountered when calling A.call(). wrong"
+        )),
+        ("could not load\nException encountered: outer\nException encountered: inner", "ValueError: inner"),
+        ('Graph execution error:\n\nat\n  File "a", line 1\n\nwrong\n\t [[node]]', (
+            "ValueError: Graph execution error: wrong"
+        )),
+        ("Graph execution error:", "ValueError: Graph execution error:"),
+    ],
+)  # fmt: skip
+def test_exception_of_keras_is_told_by_what_was_wrong(said, expected):
+    assert described(ValueError(said)) == expected
 
 
 # --- verify_case: sizes, options, precisions, activations ---

@@ -59,14 +59,15 @@ def zero_padding(x: X, *, padding: Sequence[tuple[int, int]]) -> X:
 @layer("Cropping1D", "Cropping2D", "Cropping3D", exact=True)
 def cropped(x: X, *, cropping: Sequence[tuple[int, int]]) -> X:
     """x without its first and last places along each axis of space, as many as cropping says: x (N, space..., C)."""
-    pairs = zip(x.shape[1:], cropping, strict=False)
+    pairs = zip(x.shape[1:-1], cropping, strict=True)
     return x[(slice(None), *(slice(first, max(first, size - last)) for size, (first, last) in pairs))]
 
 
 @layer("UpSampling1D", "UpSampling2D", "UpSampling3D", exact=True)
 def up_sampling(x: X, *, size: Sizes) -> X:
     """Every place as often as size says along each axis of space: x (N, space..., C) -> (N, size·space..., C)."""
-    limited(math.prod((*x.shape[1:], *size)), _MOST, "it puts out")
+    pairs = zip(x.shape[1:-1], size, strict=True)
+    limited(math.prod(length * times for length, times in pairs) * x.shape[-1], _MOST, "it puts out")
 
     def repeated(array: Array) -> Array:
         for axis, times in enumerate(size, start=1):

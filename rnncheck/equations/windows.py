@@ -52,10 +52,13 @@ def over_windows(
         dilation_rate: from one place of a window to the next.
         width: K, where it may be more than what a window reads.
     """
+    if len(x.shape) < 2 + len(size):
+        raise ValueError(f"an input of {len(x.shape)} axes for windows over {len(size)} axes of space")
     leading, space, channels = x.shape[: -1 - len(size)], x.shape[-1 - len(size) : -1], x.shape[-1]
     axes = [_along(*axis, padding) for axis in zip(space, size, strides, dilation_rate, strict=False)]
     counts = tuple(count for count, _ in axes)
-    rows, width = x.reshape((-1, math.prod(space), channels)), max(width, math.prod(size) * channels)
+    rows = x.reshape((math.prod(leading), math.prod(space), channels))
+    width = max(width, math.prod(size) * channels)
     limited(math.prod(counts) * width, _MOST_READ, "its windows read or make")
     at_once = max(1, AT_ONCE // max(1, rows.shape[0] * width))
     pieces = []
@@ -66,8 +69,9 @@ def over_windows(
             along = read(window)  # (P, size), to be paired with every place along the axes before
             exists = (along >= 0) & (along < length)
             nearest = np.clip(along, 0, length - 1)
-            places = (places[:, :, np.newaxis] * length + nearest[:, np.newaxis]).reshape(len(numbers), -1)
-            inside = (inside[:, :, np.newaxis] & exists[:, np.newaxis]).reshape(len(numbers), -1)
+            shape = (len(numbers), places.shape[1] * along.shape[1])
+            places = (places[:, :, np.newaxis] * length + nearest[:, np.newaxis]).reshape(shape)
+            inside = (inside[:, :, np.newaxis] & exists[:, np.newaxis]).reshape(shape)
         pieces.append(compute(rows[:, places], inside))
     whole = pieces[0] if len(pieces) == 1 else join(pieces, lambda arrays: np.concatenate(arrays, axis=1))
     return whole.reshape((*leading, *counts, whole.shape[-1]))
@@ -110,9 +114,7 @@ def convolve(
     C/groups channels of its own. A depthwise kernel is (k·C, m): every channel is a group, with m filters. The sum
     stays open: a bias can still be added to it.
     """
-    if depthwise:
-        groups = x.shape[-1]
-
+    groups = x.shape[-1] if depthwise else groups
     filters = plain(kernel).shape[-1] * (groups if depthwise else 1)
 
     def products(read: X, inside: Array) -> X:
@@ -122,10 +124,9 @@ def convolve(
             return affine(read.reshape((n, p, k * c)), kernel=kernel)
         own = (k if depthwise else k * c // groups, groups, filters // groups)
         by_group = plain(kernel).reshape(own).swapaxes(0, 1)  # (groups, k·C/groups, K/groups)
-        factors = move(
-            read, lambda a: a.reshape(n * p, k, groups, -1).transpose(2, 0, 1, 3).reshape(groups, n * p, -1)
-        )
-        return move(factors @ by_group, lambda a: a.swapaxes(0, 1).reshape(n, p, -1))
+        apart, together = (n * p, k, groups, c // groups), (groups, n * p, by_group.shape[1])
+        factors = move(read, lambda a: a.reshape(apart).transpose(2, 0, 1, 3).reshape(together))
+        return move(factors @ by_group, lambda a: a.swapaxes(0, 1).reshape(n, p, filters))
 
     return over_windows(x, products, kernel_size, strides, padding, dilation_rate, width=filters)
 
@@ -198,7 +199,7 @@ def average_pooling(x: X, *, pool_size: Sizes, strides: Sizes, padding: str, cou
 def _of_space(x: X, *, keepdims: bool) -> tuple[X, tuple[int, ...]]:
     # All places of space in one axis, (N, T, C), and the shape of what is left of them.
     n, *space, channels = x.shape
-    return x.reshape((n, -1, channels)), (n, *(1 for _ in space if keepdims), channels)
+    return x.reshape((n, math.prod(space), channels)), (n, *(1 for _ in space if keepdims), channels)
 
 
 @layer("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D", exact=True)
