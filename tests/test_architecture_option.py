@@ -122,7 +122,7 @@ WRONG = {
     "features": (
         {"features": 4},
         (
-            "layer 'both/forward_rnn': got shapes that do not fit together, inputs (1, 6, 4) and kernel (3, 5), "
+            "layer 'both/forward_rnn': got shapes that do not fit together, inputs (2, 6, 4) and kernel (3, 5), "
             "recurrent_kernel (5, 5), bias (5,) ("
         ),
     ),

@@ -137,9 +137,13 @@ def test_one_sample_has_steps_that_count():
         (
             InputSpec("x", (6, 3), "float32", samples=5),
             {"samples": 4},
-            "got N=4; expected 5, the batch that the model fixes for input 'x'.",
+            "got N=4; expected 5, the batch that the model fixes for input 'x'. Leave it out.",
         ),
-        (FIXED, {"steps": 6}, "got T=6; expected none, since the model fixes its steps: 'x' (N, 6, 3)."),
+        (
+            FIXED,
+            {"steps": 6},
+            "got T=6; expected none, since the model fixes its steps: 'x' (N, 6, 3). Leave it out.",
+        ),
     ],
     ids=["N0", "T-1", "batch", "steps"],
 )
