@@ -688,3 +688,24 @@ def test_inputs_that_are_not_finite_are_refused_by_place(wrong, shared_model):
         str(caught.value)
         == f"input {name!r}: got {wrong} at [1, 2, 3]; expected finite numbers. Leave such samples out."
     )
+
+
+@pytest.mark.parametrize("kind", [keras.layers.LayerNormalization, keras.layers.GroupNormalization])
+@pytest.mark.parametrize("narrow", ["mixed_float16", "mixed_bfloat16"])
+def test_normalization_keeps_the_format_of_what_it_reads(kind, narrow):
+    """Keras computes it in float32, and rounds what it gives to the format of its input."""
+    options = {"groups": 4} if kind is keras.layers.GroupNormalization else {}
+    model = keras.Sequential(
+        [
+            keras.Input((6, 8)),
+            keras.layers.LSTM(8, return_sequences=True, dtype=narrow),
+            kind(**options, dtype="float32", name="norm"),
+            keras.layers.GRU(3, dtype="float32"),
+        ]
+    )
+
+    report = rnncheck.verify(model, np.random.default_rng(1).normal(size=(3, 6, 8)).astype(np.float32))
+
+    (row,) = [row for row in report.entries[0].rows if row.layer == "norm"]
+    assert row.verdict is Verdict.MATCH
+    assert row.score_rms > 0.1

@@ -16,6 +16,10 @@ from rnncheck.frameworks.keras.config.functional import operation, read_graph
 from rnncheck.frameworks.keras.config.implicit_masks import AnyMask, Mask
 from rnncheck.frameworks.keras.config.values import constant
 from rnncheck.network import UNCHECKED, Layer, Tensor
+from rnncheck.rounding.precision import PRECISIONS
+
+# What these layers give, Keras first rounds to the format of what they are given.
+_KEEP_FORMAT = ("LayerNormalization", "GroupNormalization")
 
 # The layer that does what a merge_mode of Bidirectional says.
 _MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "concat": "Concatenate"}
@@ -159,7 +163,11 @@ class Lowering:
             inputs += self._attention(found, given, inputs, options)
         elif _reads_mask(found) and (mask := self._explicit(first_mask(given.mask))):
             inputs.append(mask)
-        layer = Layer(name, found.kind, tuple(inputs), options, dtype=found.precision)
+        precision = found.precision
+        if found.kind in _KEEP_FORMAT:
+            read = [layer.dtype for layer, _ in self.layers if layer.name == inputs[0].layer]
+            precision = min([precision, *read], key=lambda name: PRECISIONS[name].digits)
+        layer = Layer(name, found.kind, tuple(inputs), options, dtype=precision)
         output = self._add(layer, found if found.entry.weights else None)
         return [Value(output, self._output_mask(found, name, values, given.previous))]
 
