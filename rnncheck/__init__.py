@@ -8,7 +8,7 @@
 Importing this loads NumPy and no framework; TensorFlow and Keras are imported where a model is built, read or run.
 """
 
-from rnncheck import interrupts  # noqa: F401 - before all that takes long to import
+from rnncheck import startup  # noqa: F401 - before all else
 from rnncheck.api import compare, extract, replay, verify
 from rnncheck.cases.case import NOTEBOOK, Case
 from rnncheck.checks.verdicts import Row, Verdict

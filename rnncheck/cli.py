@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +21,6 @@ from rnncheck.equations.formats import FORMATS
 from rnncheck.errors import InputError, RnncheckError, escaped
 from rnncheck.frameworks.keras.paths import PATHS
 from rnncheck.frameworks.keras.session import configured_backend, load_keras
-from rnncheck.interrupts import INTERRUPTED, interruptible
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, file_job, how_to_run
 from rnncheck.jobs.judge import judge_files, run_and_judge
@@ -30,6 +28,7 @@ from rnncheck.report.console import accept_any_output, print_result, silence_std
 from rnncheck.report.entry import MOST_DIAGNOSED, count_cases
 from rnncheck.report.files import check_writable, write_csv, write_json
 from rnncheck.report.report import Report
+from rnncheck.startup import INTERRUPTED, interruptible
 from rnncheck.version import __version__
 
 _FILE = click.Path(path_type=Path)
@@ -334,7 +333,6 @@ def _cases(given: dict[str, Any], seed: int, backends: Sequence[str]) -> list[Ca
 def main() -> None:
     """Run the command line; a mistake of the user gives one message and exit code 2."""
     accept_any_output()
-    os.environ["PYTHONSAFEPATH"] = "1"  # no process that this one starts imports from the current folder
     # Without click's own handling, every mistake ends in the messages and codes below.
     stdout = sys.stdout
     try:

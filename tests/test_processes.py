@@ -1,6 +1,7 @@
 """Processes of their own end with their parent, and import nothing from the folder that they run in."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 # A job that says which process runs it, and then takes long.
 SCRIPT = """
@@ -69,6 +72,18 @@ def test_process_ends_soon_after_its_parent(end, tmp_path):
         parent.send_signal(end)
 
     until(lambda: not runs(pid), 10)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_python_m_executes_nothing_beside_a_model(tmp_path):
+    shutil.copy(FIXTURES / "sine.keras", tmp_path)
+    hostile(tmp_path)
+    words = [sys.executable, "-m", "rnncheck", "show", "sine.keras"]
+
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "next_value" in done.stdout
     assert not (tmp_path / "executed").exists()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rnncheck.cases.deviations import BACKENDS
 from rnncheck.errors import InputError, described
-from rnncheck.interrupts import interruptible
+from rnncheck.startup import interruptible
 
 
 def installed_backends() -> tuple[str, ...]:

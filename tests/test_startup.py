@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rnncheck.interrupts import INTERRUPTED, interruptible, is_command
+from rnncheck.startup import INTERRUPTED, interruptible, is_command
 
 pytestmark = pytest.mark.skipif("not Path('/proc').is_dir()", reason="it reads in /proc how far a process is")
 

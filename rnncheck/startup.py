@@ -1,6 +1,8 @@
-"""Ctrl-C while a command starts or ends: it ends at once, with what shells report for it and without a traceback.
+"""What a command does before it imports anything else: the package imports this first.
 
-The package imports this first. In a program that is no command of rnncheck, nothing here does anything.
+Ctrl-C ends it at once, with what shells report for it and without a traceback. Nothing is imported from the current
+folder, neither here, where `python -m` would, nor in processes that are started. In a program that is no command of
+rnncheck, nothing of this is done.
 """
 
 from __future__ import annotations
@@ -31,6 +33,10 @@ def _leave(*_: object) -> None:
 _COMMAND = is_command(sys.orig_argv)
 if _COMMAND:
     signal.signal(signal.SIGINT, _leave)
+    os.environ["PYTHONSAFEPATH"] = "1"
+    _here = os.getcwd()  # noqa: PTH109 - as above
+    if sys.path[0] == _here and not __file__.startswith(_here + os.sep):  # but where the package itself is there
+        del sys.path[0]
 
 
 @contextmanager
