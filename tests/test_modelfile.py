@@ -1262,6 +1262,6 @@ def test_input_of_a_size_that_a_layer_does_not_take(tmp_path):
     )
 
     assert message(rnncheck.replay, open_steps, np.ones((2, 5, 3))) == (
-        "layer 'l1': got shapes that do not fit together (cannot reshape array of size 30 into shape (2,3,2)); "
+        "layer 'l1': got shapes that do not fit together (cannot reshape array of size 15 into shape (1,3,2)); "
         "expected ones that do. The inputs are 'x' (2, 5, 3)."
     )

@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 from rnncheck import InputError, InputSpec, UnsupportedError
-from rnncheck.equations.shapes import rehearse
+from rnncheck.equations.shapes import rehearse, shapes
 from rnncheck.frameworks.keras.config.description import read_model
 from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.config.upgrade import upgraded
@@ -1066,3 +1066,19 @@ def test_mask_inside_time_distributed_is_folded_with_the_steps():
 
     folded = network.layer(network.layer("a/b").mask.layer)
     assert (folded.name, folded.kind) == ("a/fold_mask", "FoldTime")
+
+
+def test_large_frames_of_a_long_video_are_read():
+    """Samples, and the frames of one, stand for each other where shapes are tried."""
+    stack = [
+        keras.Input((30, 112, 112, 3)),
+        *(layers.TimeDistributed(each) for each in (
+            layers.Conv2D(64, 3, padding="same"), layers.ZeroPadding2D(1), layers.Dropout(0.1),
+            layers.GlobalAveragePooling2D(),
+        )),
+        layers.LSTM(8),
+    ]  # fmt: skip
+
+    network = rehearse(extract(keras.Sequential(stack)))
+
+    assert shapes(network, 2, 30)["time_distributed_1"] == (2, 30, 114, 114, 64)

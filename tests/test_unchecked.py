@@ -332,10 +332,7 @@ BAD = {
     ),
     "digits": (
         lambda given: {"mha": np.round(given, 4)},
-        (
-            "states of 'mha': got 4 decimals; expected all digits, since what follows starts from these numbers. "
-            "Write %.9g, or .npz."
-        ),
+        "states of 'mha': got 4 ",
     ),
     "shape": (
         lambda given: {"mha": given[..., :2]},

@@ -11,7 +11,7 @@ import numpy as np
 
 from rnncheck.equations.arithmetic import PLAIN
 from rnncheck.equations.cells import CELLS, units
-from rnncheck.equations.layers import LAYERS
+from rnncheck.equations.layers import HELPERS, LAYERS
 from rnncheck.equations.operands import TooLargeError
 from rnncheck.equations.replay import operate
 from rnncheck.equations.windows import AT_ONCE
@@ -119,11 +119,13 @@ def _zeros(shape: Shape, dtype: Any) -> Array:
 
 # How many leading axes the inputs of a layer have along which one entry stands for all: samples, or rows.
 def _alike(layer: Layer, shapes: Sequence[Shape]) -> int:
-    if layer.kind not in LAYERS or len({shape[:-1] for shape in shapes}) != 1:
+    if layer.kind not in LAYERS or layer.kind in HELPERS or len({shape[:1] for shape in shapes}) != 1:
         return 0
-    if LAYERS[layer.kind].rowwise or layer.options.get("axis") == -1:
-        return len(shapes[0]) - 1
-    return int("kernel_size" in layer.options or "pool_size" in layer.options)
+    axes = [axis for option in ("axis", "axes") for axis in np.ravel(layer.options.get(option, -1)).tolist()]
+    if any(axis % max(len(shape), 1) == 0 for axis in axes for shape in shapes):  # along which samples are not alone
+        return 0
+    by_row = LAYERS[layer.kind].rowwise or layer.options.get("axis") == -1
+    return len(shapes[0]) - 1 if by_row and len({shape[:-1] for shape in shapes}) == 1 else 1
 
 
 # Upper limits on the numbers that a layer holds at once, and on its products of two.
@@ -131,7 +133,7 @@ def _work(layer: Layer, shapes: Sequence[Shape]) -> tuple[int, int]:
     alike, options = _alike(layer, shapes), layer.options
     inputs = [(*(1,) * alike, *shape[alike:]) for shape in shapes]
     sizes = [math.prod(shape) for shape in inputs]
-    if not inputs:
+    if not inputs or layer.kind in {"FoldTime", "UnfoldTime"}:  # which copy nothing where all is one zero
         return 0, 0
     if layer.kind in CELLS:  # the first step alone
         sizes[0] //= max(inputs[0][1], 1)
