@@ -329,7 +329,8 @@ def test_time_major_is_refused_by_name(file, tmp_path):
     with pytest.raises(UnsupportedError) as refused:
         rnncheck.verify(path)
     assert str(refused.value) == (
-        "layer 'lstm': time_major=True is not replayed for LSTM; expected time_major=False."
+        "layer 'lstm': time_major=True is not replayed for LSTM; expected time_major=False. "
+        "With --unchecked allow, the other layers are checked."
     )
 
 

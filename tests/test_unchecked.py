@@ -380,3 +380,22 @@ def test_layer_of_ones_own_is_refused_without_it():
         UnsupportedError, match=r"^layer 'own': Scaled is not a layer that rnncheck replays; .*--unchecked"
     ):
         rnncheck.verify(sequential(Scaled(name="own")))
+
+
+def test_refusal_of_an_option_names_the_way_to_check_the_rest():
+    images = layers.ConvLSTM1D(2, 1, data_format="channels_first", return_sequences=True, name="images")
+    model = sequential(images, layers.Reshape((6, 4)), layers.LSTM(2), shape=(6, 3, 2))
+
+    with pytest.raises(UnsupportedError) as refused:
+        rnncheck.verify(model)
+
+    said = str(refused.value)
+    assert said.startswith("layer 'images': ")
+    assert said.endswith(" With --unchecked allow, the other layers are checked.")
+
+
+def test_refusal_that_no_option_helps_names_none():
+    with pytest.raises(UnsupportedError) as refused:
+        rnncheck.verify(keras.Sequential([layers.LSTM(2)]))
+
+    assert "--unchecked" not in str(refused.value)

@@ -12,7 +12,7 @@ from typing import Any
 
 from rnncheck.cases.case import Case
 from rnncheck.equations.shapes import rehearse
-from rnncheck.errors import InputError, RnncheckError, described, escaped
+from rnncheck.errors import InputError, RnncheckError, UnsupportedError, described, escaped
 from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.files.modelfile import ModelFile, open_model
 from rnncheck.frameworks.keras.session import forget_models
@@ -42,7 +42,6 @@ class Subject:
         """
         if unchecked not in {"refuse", "allow"}:
             raise InputError(f"unchecked: got {unchecked!r}; expected 'refuse' or 'allow'.")
-        lenient = unchecked == "allow"
         if architecture is not None and not isinstance(model, str | os.PathLike):
             raise InputError(
                 "architecture: got it without a file; expected the path of a file of weights as the model."
@@ -51,14 +50,14 @@ class Subject:
             return Subject(str(model), None, model)
         if isinstance(model, Network):
             return Subject(model.name, model)
-        if isinstance(model, str | os.PathLike):
-            path = Path(model)
-            file, network = open_network(path, None if architecture is None else Path(architecture), lenient=lenient)
-            return Subject(escaped(path.name), network, file, notes_on(network, file.keras_version))
-        from rnncheck.frameworks.keras.extract import extract
-
-        network = rehearse(extract(model, lenient=lenient))
-        return Subject(network.name, network, model)
+        if unchecked == "allow":
+            return _opened(model, architecture, lenient=True)
+        try:
+            return _opened(model, architecture)
+        except UnsupportedError as refusal:
+            if "--unchecked" not in str(refusal) and _opens_leniently(model, architecture):
+                raise UnsupportedError(f"{refusal} With --unchecked allow, the other layers are checked.") from refusal
+            raise
 
     @property
     def equations(self) -> Network:
@@ -105,6 +104,24 @@ class Subject:
             yield _loaded(self.model), self.equations, calls
         else:
             yield self.model, self.equations, calls
+
+
+def _opened(model: Any, architecture: str | os.PathLike[str] | None, *, lenient: bool = False) -> Subject:
+    if isinstance(model, str | os.PathLike):
+        path = Path(model)
+        file, network = open_network(path, None if architecture is None else Path(architecture), lenient=lenient)
+        return Subject(escaped(path.name), network, file, notes_on(network, file.keras_version))
+    from rnncheck.frameworks.keras.extract import extract
+
+    network = rehearse(extract(model, lenient=lenient))
+    return Subject(network.name, network, model)
+
+
+def _opens_leniently(model: Any, architecture: str | os.PathLike[str] | None) -> bool:
+    try:
+        return bool(_opened(model, architecture, lenient=True))
+    except RnncheckError:
+        return False
 
 
 def _loaded(file: ModelFile) -> Any:
