@@ -187,6 +187,22 @@ def power() -> str:
     return table(("fault", "M", "moved", "score", "verdict", "first at", "output differs by", *rules), lines)
 
 
+def extremes() -> str:
+    """The verdicts on runs that are hard on rounding-error analysis, right and with one number wrong."""
+    return _counts("extremes", "runs")
+
+
+def causes() -> str:
+    """The verdicts on recordings in which causes were looked for, and how many were named that are not there."""
+    untrue = len(records.read("causes")["failed"])
+    return f"{_counts('causes', 'recordings')}\nNamed without being there: {untrue or 'none'}.\n"
+
+
+def _counts(name: str, what: str) -> str:
+    lines = [(*label.rsplit(": ", 1), f"{count:,}") for label, count in records.read(name)["counts"].items()]
+    return table((what, "verdict", "count"), lines)
+
+
 def memory() -> str:
     """Memory and time of checking long sequences."""
     lines = [
@@ -206,6 +222,6 @@ TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
         layers, without_effect, activations, dtypes, masks, faults, formats, paths, relations, deviations, limits,
-        accuracy, calibration, evidence, comparison, power, memory, bench,
+        accuracy, calibration, evidence, comparison, power, extremes, causes, memory, bench,
     )
 }  # fmt: skip

@@ -56,7 +56,9 @@ class Subject:
             return _opened(model, architecture)
         except UnsupportedError as refusal:
             if "--unchecked" not in str(refusal) and _opens_leniently(model, architecture):
-                raise UnsupportedError(f"{refusal} With --unchecked allow, the other layers are checked.") from refusal
+                raise UnsupportedError(
+                    f"{refusal} With --unchecked allow, the other layers are checked."
+                ) from refusal
             raise
 
     @property
