@@ -34,6 +34,13 @@ from rnncheck.version import __version__
 _FILE = click.Path(path_type=Path)
 
 
+def _once(_: click.Context, option: click.Parameter, given: Sequence[Path]) -> Path | None:
+    """Return the one value of an option that other commands take several times."""
+    if len(given) > 1:
+        raise InputError(f"--{option.name}: got {len(given)} of them; expected one. Calls in a row are for compare.")
+    return given[0] if given else None
+
+
 # What goes with a file of weights.
 _ARCHITECTURE = click.option(
     "--architecture", type=_FILE, help="Where MODEL has weights alone: a .keras, .h5 or JSON file that describes it."
@@ -95,7 +102,8 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
         **given: Any,
     ) -> NoReturn:
         tolerance = make_tolerance(rtol, atol)
-        _check_targets(json_path, csv_path, [value for value in given.values() if isinstance(value, Path)])
+        several = (value if isinstance(value, tuple) else (value,) for value in given.values())
+        _check_targets(json_path, csv_path, [path for paths in several for path in paths if isinstance(path, Path)])
         # Reasons take a while to find: JSON has all of them, a console the first few, CSV none.
         most = None if json_path is not None else 0 if quiet else MOST_DIAGNOSED
         with telling(quiet=quiet):
@@ -156,7 +164,9 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("model", required=False, type=_FILE)
-@click.option("--inputs", type=_FILE, help=f"Inputs of MODEL: {FILES}; random ones if none.")
+@click.option(
+    "--inputs", type=_FILE, callback=_once, multiple=True, help=f"Inputs of MODEL: {FILES}; random ones if none."
+)
 @_ARCHITECTURE
 @_case_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for weights and inputs.")

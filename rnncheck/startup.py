@@ -20,9 +20,15 @@ INTERRUPTED = 130
 
 def is_command(words: list[str]) -> bool:
     """Whether the words with which Python was started are a command of rnncheck."""
-    module = words[words.index("-m") + 1 :][:1] if "-m" in words else []
-    script = [os.path.basename(word) for word in words[1:2]]  # noqa: PTH119 - pathlib takes its time to import
-    return "rnncheck" in module + script
+    options = iter(words[1:])
+    for word in options:
+        if word in {"-W", "-X"}:
+            next(options, "")
+        elif word == "-m":
+            return next(options, "") == "rnncheck"
+        elif not word.startswith("-"):
+            return os.path.basename(word) == "rnncheck"  # noqa: PTH119 - pathlib takes its time to import
+    return False
 
 
 def _leave(*_: object) -> None:

@@ -262,15 +262,19 @@ def test_nan_in_a_last_state_comes_before_what_follows_from_it():
 
 @pytest.mark.parametrize("option", ["--json", "--csv"])
 def test_report_is_written_over_nothing_that_is_read(tmp_path, rnncheck_command, option):
-    model = tmp_path / "sine.keras"
+    model, x = tmp_path / "sine.keras", tmp_path / "x.npy"
     model.write_bytes(MODEL.read_bytes())
-    y, _ = run_port(tmp_path)
+    x.write_bytes(INPUTS.read_bytes())
+    y, states = run_port(tmp_path)
 
-    done = rnncheck_command("compare", model, "--inputs", INPUTS, "--outputs", y, option, tmp_path / "sine.keras")
+    for path in (model, x, y, states):
+        before = path.read_bytes()
+        words = ("--inputs", x, "--outputs", y, "--states", states, option, path)
+        done = rnncheck_command("compare", model, *words)
 
-    assert (done.code, done.out) == (2, "")
-    assert "sine.keras: got a file that is read; expected another one for the report." in done.err
-    assert model.read_bytes() == MODEL.read_bytes()
+        assert (done.code, done.out) == (2, "")
+        assert f"{path.name}: got a file that is read; expected another one for the report." in done.err
+        assert path.read_bytes() == before
 
 
 BAD_OUTPUTS = {

@@ -57,7 +57,7 @@ def refusal(model, kind=UnsupportedError):
 def not_a_layer(name, kind):
     return (
         f"layer {name!r}: {kind} is not a layer that rnncheck replays; expected one of those under "
-        '"What is checked" in the README, or --unchecked allow to check the other layers.'
+        '"What is checked" in the README.'
     )
 
 
@@ -413,7 +413,7 @@ def test_operation_between_layers_is_refused():
 
     assert re.fullmatch(
         r"layer 'add(_\d+)?': Add is an operation between layers that rnncheck does not replay; expected the layer "
-        r"that does the same, or --unchecked allow to check the other layers\.",
+        r"that does the same\.",
         message,
     )
 

@@ -343,7 +343,7 @@ def test_code_in_a_model_is_named_and_not_executed(rnncheck_command, tmp_path, k
     assert (done.code, done.out) == (2, "")
     assert done.err == (
         f"rnncheck: layer 'trap': {kind} is not a layer that rnncheck replays; expected one of those under \"What is "
-        'checked" in the README, or --unchecked allow to check the other layers.\n'
+        'checked" in the README. With --unchecked allow, the other layers are checked.\n'
     )
 
 

@@ -217,7 +217,7 @@ def test_file_with_a_layer_of_keras_that_is_not_replayed(rnncheck_command, tmp_p
         2,
         (
             "rnncheck: layer 'mha': MultiHeadAttention is not a layer that rnncheck replays; expected one of those "
-            'under "What is checked" in the README, or --unchecked allow to check the other layers.\n'
+            'under "What is checked" in the README. With --unchecked allow, the other layers are checked.\n'
         ),
     )
     assert (allowed.code, allowed.err) == (3, "")

@@ -6,7 +6,6 @@ a program's `%g` or `%f`, an array that was rounded, a float16 and a fixed-point
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -29,7 +28,6 @@ _MOST_DIGITS, _MOST_DIGITS_OF_FLOAT32 = 15, 6
 _FEWER_OF_FEW = 3  # few numbers may be shorter by chance
 # Texts of so many digits tell a float32 from its neighbours.
 _OF_FLOAT32 = 9
-_ALL_DIGITS = 17  # of a float64
 _ZEROS = 6  # so many digits of a column, all zero, are so by chance once in a million
 # Most arrays show in a few numbers, of some from all over, that they hold all digits.
 _GLANCE, _SPREAD = 16, 4096
@@ -45,10 +43,9 @@ def stored_numbers(array: Array) -> tuple[Array, Resolution | None]:
     if array.dtype == np.float16:
         return array, _FLOAT16
     glance = _glance(array.reshape(-1))
-    columns = _short_columns(array)
-    if not columns and _digits(glance, _most_digits(array)) is None and not _is_stored(glance, _FLOAT16):
+    if _digits(glance, _most_digits(array)) is None and not _is_stored(glance, _FLOAT16):
         return array, None
-    resolution = _binary(_telling(array, 0)) or _decimal(array, columns)
+    resolution = _binary(_telling(array, 0)) or _decimal(array)
     if resolution and resolution.base == 10 and resolution.digits >= _OF_FLOAT32:
         with np.errstate(over="ignore"):
             narrow = array.astype(np.float32)
@@ -85,35 +82,26 @@ def _is_stored(numbers: Array, resolution: Resolution) -> bool:
     return np.array_equal(whole, np.rint(whole))
 
 
-def _short_columns(array: Array) -> list[Array]:
-    # The telling numbers of each column that may hold few digits. An array of float32 is no text: a column of it that
-    # passes an input on, such as 0.37, may be exact.
-    rows = array.reshape(-1, array.shape[-1]) if array.ndim > 1 and array.size else array.reshape(-1, 1)
-    most = _most_digits(array)
-    if array.dtype == np.float32 and _digits(_glance(array.reshape(-1)), most) is None:
-        return []
-    begins = (_digits(_glance(column), most) for column in rows.T)
-    return [_telling(column, _BITS) for column, begin in zip(rows.T, begins, strict=True) if begin]
-
-
-def _decimal(array: Array, columns: Sequence[Array]) -> Resolution | None:
+def _decimal(array: Array) -> Resolution | None:
     # That of all numbers; or that of the column with the fewest digits, where these are not few by chance.
     most = _most_digits(array)
     telling = _telling(array, _BITS)  # 0.5 may be exact, and says nothing of digits
     of_all = _digits(telling, most)
-    if of_all and len(np.unique(telling)) < _SEVERAL and not _digits(telling, most - _FEWER_OF_FEW):
+    if of_all is None or (len(np.unique(telling)) < _SEVERAL and not _digits(telling, most - _FEWER_OF_FEW)):
         return None
-    longest = of_all or _digits(telling, _ALL_DIGITS)
-    found = [of_all] if of_all else []
-    for numbers in columns:
+    rows = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array[:, np.newaxis]
+    found = [of_all]
+    for column in rows.T:
+        numbers = _telling(column, _BITS)
         own, count = _digits(numbers, most), len(np.unique(numbers))
-        if own and longest:
-            fewer = min(longest.digits - own.digits, own.least - longest.least)
+        # A column of one number, such as 0.37, may be exact.
+        if own and count > 1:
+            fewer = min(of_all.digits - own.digits, own.least - of_all.least)
             if count >= _SEVERAL or count * fewer >= _ZEROS:
                 found.append(own)
-    if of_all and len({each.least for each in found}) == 1:  # as many decimals in each
+    if len({each.least for each in found}) == 1:  # as many decimals in each
         return of_all
-    return max(found, key=lambda each: float(each.half_unit(telling).max()), default=None)
+    return max(found, key=lambda each: float(each.half_unit(telling).max()))
 
 
 def _most_digits(array: Array) -> int:

@@ -25,6 +25,12 @@ def take_as_given(
     given = [layer.name for layer in network.layers if layer.kind == UNCHECKED]
     if not given:
         return network, tuple(recordings), ()
+    n = len(recordings[0].inputs[0])
+    for name in given:
+        shapes = [each.tensors[Tensor(name)].shape for each in recordings if Tensor(name) in each.tensors]
+        if len(shapes) < len(recordings) or any(shape[:1] != (n,) for shape in shapes):
+            got = f"an output of shape {shapes[0]}" if shapes else "no output by that name when the model ran"
+            raise InputError(f"layer {name!r}, which is not checked: got {got}; expected {n} samples, (N, ...).")
     arrays = {name: recordings[0].tensors[Tensor(name)] for name in given}
     kept = [k for k, tensor in enumerate(network.outputs) if tensor.layer not in given]
     opened = replace(

@@ -40,9 +40,10 @@ def read_recording(
     if network.unchecked:  # whose outputs say what shapes the others have
         names = [layer.name for layer in network.layers if layer.kind in {*CELLS, UNCHECKED}]
         named = [InputSpec(name, (), "float64") for name in names]
-        with told_of(states or outputs):
+        with told_of(states or Path("--states")):
             by_layer, shown = _apart(network, n, {} if states is None else read_arrays(states, named, "layer", dtype))
-    of_outputs, of_states = _specs(network, arrays, shown)
+    with told_of(states or inputs):
+        of_outputs, of_states = _specs(network, arrays, shown)
     # What was assumed of the inputs may be why the outputs do not fit.
     assumed = taken_for_granted(inputs, network.inputs)
     given = read_arrays(outputs, of_outputs, "output", dtype)
@@ -72,7 +73,7 @@ def _apart(network: Network, n: int, given: Any) -> tuple[Any, dict[str, Array]]
     if missing:
         raise InputError(
             f"states: got none by the name {missing[0]!r}; expected what that layer put out, (N, ...), among them, "
-            "since it is not checked and what follows starts from it."
+            "since it is not checked and what follows starts from it. Save it by that name, as .npz or .json."
         )
     shown = {}
     for name in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,16 +31,19 @@ class Subject:
     notes: tuple[str, ...] = ()  # what a reader of the report must know about it
 
     @staticmethod
-    def of(model: Any, architecture: str | os.PathLike[str] | None = None, *, unchecked: str = "refuse") -> Subject:
+    def of(
+        model: Any, architecture: str | os.PathLike[str] | None = None, *, unchecked: str | None = None
+    ) -> Subject:
         """Open a Case, a Network, a Keras model, or a model file by its path; see `open_model` for an architecture.
 
-        With unchecked="allow", a layer that is not replayed becomes one of the kind `UNCHECKED`.
+        With unchecked="allow", a layer that is not replayed becomes one of the kind `UNCHECKED`; with "refuse", the
+        refusal of one names that option.
 
         Raises:
             InputError: the file cannot be read.
             UnsupportedError: the model has something that rnncheck does not replay.
         """
-        if unchecked not in {"refuse", "allow"}:
+        if unchecked not in {None, "refuse", "allow"}:
             raise InputError(f"unchecked: got {unchecked!r}; expected 'refuse' or 'allow'.")
         if architecture is not None and not isinstance(model, str | os.PathLike):
             raise InputError(
@@ -55,7 +58,7 @@ class Subject:
         try:
             return _opened(model, architecture)
         except UnsupportedError as refusal:
-            if "--unchecked" not in str(refusal) and _opens_leniently(model, architecture):
+            if unchecked is not None and _opens_leniently(model, architecture):
                 raise UnsupportedError(
                     f"{refusal} With --unchecked allow, the other layers are checked."
                 ) from refusal
@@ -103,7 +106,7 @@ class Subject:
                 # Otherwise Keras numbers the layers of the next case on from here.
                 forget_models()
         elif isinstance(self.model, ModelFile):
-            yield _loaded(self.model), self.equations, calls
+            yield _loaded(self.model, self.equations.unchecked), self.equations, calls
         else:
             yield self.model, self.equations, calls
 
@@ -126,7 +129,7 @@ def _opens_leniently(model: Any, architecture: str | os.PathLike[str] | None) ->
         return False
 
 
-def _loaded(file: ModelFile) -> Any:
+def _loaded(file: ModelFile, unchecked: Mapping[str, str]) -> Any:
     import keras
 
     from rnncheck.frameworks.keras.load import load
@@ -134,6 +137,13 @@ def _loaded(file: ModelFile) -> Any:
     try:
         return load(file)
     except Exception as error:
+        if unchecked:
+            names = ", ".join(f"{name!r} ({kind})" for name, kind in unchecked.items())
+            raise InputError(
+                f"{file.path}: Keras cannot load it ({described(error)}); expected a model that it can, for layers "
+                f"that are not checked have to run: {names}. If a class is your own, import it in Python, and call "
+                "rnncheck.verify(path, unchecked='allow')."
+            ) from error
         # Keras reads older files, but not all newer ones.
         if _version(file.keras_version) <= _version(keras.__version__):
             raise

@@ -22,7 +22,7 @@ from rnncheck.frameworks.keras.config.entries import ENTRIES
 from rnncheck.frameworks.keras.config.upgrade import HARD_SIGMOID, is_keras2, upgraded
 from rnncheck.frameworks.keras.config.values import activation_name, policy_name
 from rnncheck.frameworks.keras.extract import constructor_arguments, find
-from rnncheck.frameworks.keras.files.modelfile import CONFIG, METADATA, WEIGHTS, ModelFile
+from rnncheck.frameworks.keras.files.modelfile import CONFIG, ModelFile
 from rnncheck.network import Array
 
 
@@ -90,8 +90,8 @@ def _described_as(file: ModelFile, description: Any) -> Iterator[Path]:
         if zipfile.is_zipfile(file.path):
             path = Path(folder) / "model.keras"
             with zipfile.ZipFile(file.path) as old, zipfile.ZipFile(path, "w") as new:
-                for name in (METADATA, WEIGHTS):
-                    with old.open(name) as read, new.open(name, "w", force_zip64=True) as written:
+                for member in (each for each in old.infolist() if each.filename != CONFIG and not each.is_dir()):
+                    with old.open(member) as read, new.open(member.filename, "w", force_zip64=True) as written:
                         shutil.copyfileobj(read, written)
                 new.writestr(CONFIG, text)
         else:

@@ -101,7 +101,13 @@ def not_built(name: Any, kind: str) -> UnsupportedError:
 
 def name_of(description: Config) -> str:
     """Return the name of what is described."""
-    return str(description.get("name") or config_of(description).get("name"))
+    name = description.get("name") or config_of(description).get("name")
+    if not isinstance(name, str):
+        raise InputError(
+            f"layer of class {class_of(description)}: got the name {name!r}; expected a word. If it is a class of "
+            "your own, its get_config has to begin with super().get_config()."
+        )
+    return name
 
 
 def config_of(description: Config) -> Config:
@@ -216,7 +222,7 @@ def not_replayed(name: str, kind: str) -> UnsupportedError:
     """Return the refusal of a layer class."""
     return UnsupportedError(
         f'layer {name!r}: {kind} is not a layer that rnncheck replays; expected one of those under "What is checked" '
-        "in the README, or --unchecked allow to check the other layers."
+        "in the README."
     )
 
 

@@ -69,7 +69,7 @@ def operation(lowered: str, description: Config, written: Call, call: Call) -> L
     if kind not in OPERATIONS:
         raise UnsupportedError(
             f"{where}: {kind} is an operation between layers that rnncheck does not replay; expected the layer that "
-            "does the same, or --unchecked allow to check the other layers."
+            "does the same."
         )
     for option, accepted in OPERATIONS[kind].items():
         value = config.get(option, accepted)
