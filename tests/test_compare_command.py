@@ -924,3 +924,20 @@ def test_precision_from_python_is_refused_when_unknown(cell):
 
     with pytest.raises(InputError, match="precision: got 'single'"):
         rnncheck.compare(network, x, np.zeros((16, 8)), precision="single")
+
+
+def test_states_of_a_layer_inside_time_distributed_have_a_row_for_each_of_its_steps():
+    inner = keras.layers.LSTM(3, return_sequences=True, name="inner")
+    model = keras.Sequential([keras.Input((2, 4, 3)), keras.layers.TimeDistributed(inner, name="outer")])
+    network = rnncheck.extract(model)
+    x = np.random.default_rng(0).normal(size=(5, 2, 4, 3)).astype(np.float32)
+    (recording,) = emulate(network, [(x,)])
+    states = recording.states["outer/inner"]
+
+    report = rnncheck.compare(network, x, recording.outputs, states={"outer/inner": states})
+
+    assert states.shape == (10, 4, 3)
+    assert report.verdict is Verdict.MATCH
+    assert report.rows[0].layer == "outer/inner"
+    with pytest.raises(InputError, match=r"got shape \(5, 4, 3\); expected \(10, 4, 3\)"):
+        rnncheck.compare(network, x, recording.outputs, states={"outer/inner": states[:5]})

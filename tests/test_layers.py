@@ -452,12 +452,14 @@ def test_input_of_another_rank_is_refused(rng, case):
 
 
 @pytest.mark.parametrize("kind", ["Conv1D", "DepthwiseConv1D", "MaxPooling1D", "AveragePooling1D"])
-def test_windows_that_do_not_fit_are_none(rng, kind):
+def test_windows_longer_than_the_input_are_refused(rng, kind):
+    """As TensorFlow does."""
     sizes = {"pool_size": 5} if "Pooling" in kind else {"kernel_size": 5, "filters": 4}
     case = Case(kind, sizes, ((3, 4),))
     weights = {name: as_matrix(name, weight) for name, weight in drawn_weights(case, rng).items()}
 
-    assert LAYERS[kind].apply(draw(case, rng), weights, options_of(case)).shape == (3, 0, 4)
+    with pytest.raises(ValueError, match=r"^3 places along an axis, of which a window reads 5$"):
+        LAYERS[kind].apply(draw(case, rng), weights, options_of(case))
 
 
 def test_coarse_separable_convolution_rounds_what_is_between_its_products(rng):

@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 from rnncheck import InputError, InputSpec, UnsupportedError
-from rnncheck.equations.shapes import rehearse, shapes
+from rnncheck.equations.shapes import check_fit, rehearse, shapes
 from rnncheck.frameworks.keras.config.description import read_model
 from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.config.upgrade import upgraded
@@ -1082,3 +1082,25 @@ def test_large_frames_of_a_long_video_are_read():
     network = rehearse(extract(keras.Sequential(stack)))
 
     assert shapes(network, 2, 30)["time_distributed_1"] == (2, 30, 114, 114, 64)
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        (layers.Conv1D(4, 100), layers.LSTM(3)),
+        (layers.MaxPooling1D(5), layers.MaxPooling1D(5), layers.MaxPooling1D(5), layers.LSTM(3)),
+        (layers.Conv1D(4, 400, strides=160), layers.GRU(2)),
+    ],
+    ids=["kernel", "pooling", "speech"],
+)
+def test_windows_may_be_longer_than_a_guess_of_an_open_length(stack):
+    network = rehearse(extract(keras.Sequential([keras.Input((None, 2)), *stack])))
+
+    assert [layer.kind for layer in network.layers] == [type(each).__name__ for each in stack]
+
+
+def test_window_longer_than_a_fixed_length_is_refused_by_its_layer():
+    model = keras.Sequential([keras.Input((None, 2)), layers.Conv1D(4, 5, name="c"), layers.GlobalAveragePooling1D()])
+
+    with pytest.raises(InputError, match=r"^layer .c.: got .*3 places along an axis, of which a window reads 5"):
+        check_fit(extract(model), [np.zeros((2, 3, 2))])

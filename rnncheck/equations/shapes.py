@@ -20,12 +20,12 @@ from rnncheck.network import UNCHECKED, Array, Layer, Network, Tensor
 
 Shape = tuple[int, ...]
 
-# The length of an axis that the model leaves open, long enough for a convolution's window.
-_OPEN = 64
+# The lengths that are tried of an axis which the model leaves open, until one is long enough for all windows.
+_OPEN = (64, 2**10, 2**14, 2**18)
 
 # The most numbers that one layer may read or make here (256 MiB), and all layers together, and the most products of
 # two: a description of a few lines may declare any size.
-_MOST_OF_A_LAYER, _MOST, _MOST_PRODUCTS = 2**25, 2**27, 2**34
+_MOST_OF_A_LAYER, _MOST, _MOST_PRODUCTS = 2**25, 2**27, 2**35
 
 
 def rehearse(network: Network) -> Network:
@@ -35,16 +35,23 @@ def rehearse(network: Network) -> Network:
         UnsupportedError: they do not, or they declare more numbers than two samples may have.
     """
     constants = (len(layer.weights["value"]) for layer in network.layers if layer.kind == "Constant")
-    steps = (spec.shape[0] for spec in network.inputs if len(spec.shape) > 1 and spec.shape[0] is not None)
-    problems: dict[str, str] = {}
-    sizes = _sizes(network, max(constants, default=2), next(steps, _OPEN))
+    samples = max(constants, default=2)
+    steps = [spec.shape[0] for spec in network.inputs if len(spec.shape) > 1 and spec.shape[0] is not None]
+    refusal = _misfit_at(network, samples, steps[0] if steps else _OPEN[0])
+    is_open = any(None in spec.shape for spec in network.inputs)
+    if refusal and not (is_open and any(_misfit_at(network, samples, length) is None for length in _OPEN)):
+        raise refusal
+    return network
+
+
+def _misfit_at(network: Network, samples: int, steps: int) -> UnsupportedError | None:
+    sizes = _sizes(network, samples, steps)
     for spec, size in zip(network.inputs, sizes, strict=True):
         if math.prod(size) > _MOST:
-            raise UnsupportedError(f"input {spec.name!r}: got shape {size}; expected at most {_MOST:,} numbers.")
+            return UnsupportedError(f"input {spec.name!r}: got shape {size}; expected at most {_MOST:,} numbers.")
+    problems: dict[str, str] = {}
     on_zeros(network, sizes, problems, limited=True)
-    for layer, problem in problems.items():
-        raise UnsupportedError(f"layer {layer!r}: got {problem}.")
-    return network
+    return next((UnsupportedError(f"layer {layer!r}: got {said}.") for layer, said in problems.items()), None)
 
 
 def check_fit(network: Network, inputs: Sequence[Array]) -> None:
@@ -145,11 +152,13 @@ def _work(layer: Layer, shapes: Sequence[Shape]) -> tuple[int, int]:
         return sum(sizes) + (products if keeps_products else products // max(inputs[0][axis], 1)), products
     window = math.prod(np.ravel(options.get("kernel_size", options.get("pool_size", options.get("n", 1)))).tolist())
     columns = max((weight.shape[-1] for weight in layer.weights.values() if weight.ndim > 1), default=0)
-    rows = sizes[0] if layer.kind == "Embedding" else sizes[0] // max(1, *inputs[0][-1:])
+    in_row = 1 if layer.kind == "Embedding" else max(1, *inputs[0][-1:])
+    rows = sizes[0] // in_row
+    rows = -(-rows // math.prod(np.ravel(options.get("strides", 1)).tolist()))
     together = math.prod(map(max, zip_longest(*(shape[::-1] for shape in inputs), fillvalue=1)))
     # Convolutions and pooling read some windows at a time.
     read = sizes[0] * window if "n" in options else min(sizes[0] * window, AT_ONCE)
-    return max(sum(sizes), together, read, rows * columns), sizes[0] * window * columns
+    return max(sum(sizes), together, read, rows * columns), rows * in_row * window * columns
 
 
 def sequence_shapes(network: Network, values: Mapping[Tensor, Array]) -> dict[str, Shape]:

@@ -81,7 +81,9 @@ def _along(length: int, size: int, stride: int, dilation: int, padding: str) -> 
     # How many windows there are along an axis, and which places each reads: below 0 or from `length` on, padding.
     reach = (size - 1) * dilation + 1
     if padding == "valid":
-        count, before = max((length - reach) // stride + 1, 0), 0
+        if length < reach:
+            raise ValueError(f"{length} places along an axis, of which a window reads {reach}")
+        count, before = (length - reach) // stride + 1, 0
     elif padding == "causal":
         count, before = (length - 1) // stride + 1, reach - 1
     else:

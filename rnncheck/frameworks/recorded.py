@@ -147,7 +147,9 @@ def _specs(network: Network, inputs: Sequence[Array], shown: Mapping[str, Array]
         InputSpec(name, zeros[tensor].shape[1:], "float64", n)
         for name, tensor in zip(names, network.outputs, strict=True)
     ]
-    return outputs, [InputSpec(name, h[1:], "float64", n) for name, h in sequence_shapes(opened, zeros).items()]
+    # A layer inside TimeDistributed has a row for each step of a sample.
+    sequences = sequence_shapes(opened, zeros).items()
+    return outputs, [InputSpec(name, h[1:], "float64", n * h[0]) for name, h in sequences]
 
 
 def _outputs(network: Network, specs: Specs, given: Any) -> tuple[Array, ...]:

@@ -60,8 +60,9 @@ def _states_are_zero(layer: Layer, call: Call) -> bool:
     return all(state is not None and not state.any() for state in states)
 
 
-# Gates, and what they let through, are saturated where most of some samples' are so close to -1, 0 or 1.
-_CLOSE, _MOST, _SOME = 0.01, 0.9, slice(0, 4)
+# Gates, and what they let through, are saturated where most are so close to -1, 0 or 1, at some samples and steps.
+_CLOSE, _MOST = 0.01, 0.9
+_SAMPLES, _STEPS = slice(0, 4), 64
 
 
 def _is_saturated(layer: Layer, call: Call) -> bool:
@@ -69,8 +70,9 @@ def _is_saturated(layer: Layer, call: Call) -> bool:
     if steps is None:
         return False
     cell, weights = cell_of(layer), rounded_weights(layer)
-    before = steps.before(_SOME, slice(0, steps.h.shape[1]))
-    x, h = (array.reshape(-1, *array.shape[2:]) for array in (steps.x[_SOME], before))
+    some = slice(0, min(_STEPS, steps.h.shape[1]))
+    seen = (steps.x[_SAMPLES, some], steps.before(_SAMPLES, some))
+    x, h = (array.reshape(-1, *array.shape[2:]) for array in seen)
     gates = cell.gates(cell.project(x, weights, layer.options), h, weights, layer.options)
     numbers = np.concatenate([gate.reshape(-1) for gate in gates])
     return bool(numbers.any() and np.mean(np.abs(numbers - np.rint(numbers)) < _CLOSE) > _MOST)
