@@ -8,7 +8,6 @@ from itertools import cycle, product
 from typing import Any
 
 from rnncheck.cases.case import (
-    FRONTS,
     GATES,
     LAYERS,
     MASK_SOURCES,
@@ -212,10 +211,13 @@ def _convolutions() -> Iterator[Options]:
 
 
 def _fronts() -> Iterator[Options]:
-    # Every front with LSTM, and with the others and the dtypes in turn: volumes, the last ones, in float32.
-    fronts = [front for front in FRONTS if front != "none"]
+    # Every front with LSTM, and with the others in turn in a dtype that every version of Keras runs it in.
+    dtypes = {
+        "conv1d": "mixed_bfloat16", "separable_conv1d": "float64", "conv2d": "float16",
+        "depthwise_conv2d": "float32", "separable_conv2d": "mixed_float16", "conv3d": "float32",
+    }  # fmt: skip
     others = cycle(("simple_rnn", "gru", "rnn", "stacked"))
-    for place, (front, dtype) in enumerate(zip(fronts, list(POLICIES)[::-1], strict=True)):
+    for place, (front, dtype) in enumerate(dtypes.items()):
         wrapper = "bidirectional" if place % 2 else "none"
         yield {**_base("lstm", wrapper), "front": front, "return_sequences": place % 3 == 0}
         yield {**_base(next(others)), "front": front, "dtype": dtype, "mask": "mixed", "go_backwards": place % 2 == 0}

@@ -27,6 +27,7 @@ from rnncheck.faults.symptoms import describe
 from rnncheck.faults.trial import (
     FAR,
     MIXING,
+    Front,
     Recordings,
     explains,
     failures,
@@ -108,6 +109,14 @@ class _Search:
         }
         glances = ((self._glance(each), each) for each in self._injections(self.network))
         self._promising = sorted(glances, key=lambda pair: pair[0])
+
+    @cached_property
+    def _front(self) -> Front:
+        return Front.of(self.network, self.recordings)
+
+    @cached_property
+    def _front_of_few(self) -> Front:
+        return Front.of(self.network, self._few)
 
     def alone(self) -> tuple[Explanation, ...]:
         return self._explaining((each,) for glance, each in self._promising if glance < _HOPELESS)
@@ -204,7 +213,8 @@ class _Search:
             if seen and all(seen):
                 return max(map(_excess, seen))
             # No step failed, or with the fault nobody sees what steps start from.
-            return glance_at_outputs(injection.network, recordings, self._noise)
+            front = self._front_of_few if recordings is self._few else self._front
+            return glance_at_outputs(injection.network, recordings, self._noise, front)
         except OutsideTableError:  # ids that the fault made of something else
             return math.inf
 
@@ -290,7 +300,10 @@ def likely_format(
                 continue  # a format that fails in few samples fails in all
             rows = rows_against(changed, recordings)
         is_own = name == stated and worst(rows) is Verdict.MATCH
-        is_likely = explains(rows) and (name in finer or _are_typical(rows))
+        # Numbers that all have the digits of a half format are its own, whatever the size of their noise.
+        digits = {(seen.base, seen.digits) for one in recordings for seen in one.resolutions.values()}
+        is_stored = digits == {(2, PRECISIONS[each.stored].digits)}
+        is_likely = explains(rows) and (name in finer or is_stored or _are_typical(rows))
         # Noise of that size has many causes: the run must be what most programs compute in the format.
         if is_own or (is_likely and (each.usual is None or _is_usual(each.usual(network), recordings, rows))):
             return name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from rnncheck.checks.observed import disagreements, largest_layer, observe
 from rnncheck.checks.steps import all_steps_match, sees, step_rows, unseen
 from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict, worst
+from rnncheck.equations.layers import LAYERS
 from rnncheck.equations.replay import States, replay
 from rnncheck.faults.catalogue.causes import SATURATED, UNDER_THE_NOISE
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections
 from rnncheck.faults.emulation import emulate
 from rnncheck.faults.variants import in_variants, rows_of_variants
-from rnncheck.network import Array, Layer, Network, Recording
+from rnncheck.network import Array, Layer, Network, Recording, Tensor
 
 # A run of one or more calls.
 Recordings = Sequence[Recording]
@@ -68,7 +69,38 @@ def noise_of_outputs(network: Network, rows: Sequence[Row]) -> dict[int | str, f
     return {position: noise[name] for position, name in enumerate(named) if name in noise}
 
 
-def glance_at_outputs(network: Network, recordings: Recordings, noise: Mapping[int | str, float]) -> float:
+@dataclass(frozen=True)
+class Front:
+    """What layers without a state give that read no recurrent layer: most wrong networks have the same there."""
+
+    network: Network
+    tensors: Sequence[Mapping[Tensor, Array]]  # by call
+
+    @staticmethod
+    def of(network: Network, recordings: Recordings) -> Front:
+        """Run the front of a network on the inputs of a run."""
+        names = [tensor.layer for tensor in _front(network, network)]
+        front = replace(network, layers=tuple(map(network.layer, names)), outputs=())
+        return Front(network, [replay(front, recording.inputs).tensors for recording in recordings])
+
+    def in_network(self, network: Network, call: int) -> dict[Tensor, Array]:
+        """Return what is the same in a network that was made of this one."""
+        return {tensor: self.tensors[call][tensor] for tensor in _front(network, self.network)}
+
+
+def _front(network: Network, right: Network) -> list[Tensor]:
+    known, same = {Tensor(spec.name) for spec in network.inputs}, set(map(id, right.layers))
+    front = []
+    for layer in network.layers:
+        if id(layer) in same and layer.kind in LAYERS and known.issuperset(layer.reads):
+            front.append(Tensor(layer.name))
+            known.add(front[-1])
+    return front
+
+
+def glance_at_outputs(
+    network: Network, recordings: Recordings, noise: Mapping[int | str, float], front: Front
+) -> float:
     """Return how far the outputs of a run lie from a plain run of a network, in units of the limit of a score.
 
     `noise` is that of the outputs by their position, and of recorded states by the layer's name; the others are left
@@ -76,10 +108,9 @@ def glance_at_outputs(network: Network, recordings: Recordings, noise: Mapping[i
     """
     states: States = {}
     largest = 0.0
-    for recording in recordings:
-        run = replay(
-            network, recording.inputs, states=states, every_step=any(name in noise for name in recording.states)
-        )
+    for call, recording in enumerate(recordings):
+        every_step, known = any(name in noise for name in recording.states), front.in_network(network, call)
+        run = replay(network, recording.inputs, states=states, every_step=every_step, known=known)
         states = run.states
         pairs: dict[int | str, tuple[Array, Array]] = dict(
             enumerate(zip(recording.outputs, run.outputs, strict=True))
@@ -106,6 +137,7 @@ def which_show(wrongs: Sequence[Network], right: Network, recordings: Recordings
             rows = rows_of_variants(right, recordings, variants)
             found |= {place: worst(each) is not Verdict.MATCH for place, each in zip(places, rows, strict=True)}
     noise: dict[int | str, float] = {}
+    front = Front.of(right, recordings)
     if len(seen) < len(right.layers):
         ends = end_to_end_rows(right, recordings, steps_checked=False)
         noise = noise_of_outputs(right, [row for row in ends if row.verdict is Verdict.MATCH])
@@ -113,7 +145,7 @@ def which_show(wrongs: Sequence[Network], right: Network, recordings: Recordings
         if place not in found:
             # Of the others, a plain run tells first whether they are far off.
             hidden = any(layer.name not in seen for layer in _changed(wrong, right))
-            far = hidden and glance_at_outputs(wrong, recordings, noise) > FAR
+            far = hidden and glance_at_outputs(wrong, recordings, noise, front) > FAR
             found[place] = far or shows(wrong, right, recordings)
     return [found[place] for place in range(len(wrongs))]
 
