@@ -636,11 +636,28 @@ def test_fault_of_a_layer_beside_recurrent_ones_is_what_is_stated(name, rng):
     assert not np.allclose(wrong, outputs_of(network, (x,))[0], rtol=1e-4)
 
 
+def test_separable_convolution_has_the_faults_of_a_kernel(rng):
+    case = LayerCase("SeparableConv1D", {"filters": 3, "kernel_size": 2})
+    layer = Layer("layer", case.kind, (Tensor("x"),), options_of(case), drawn_weights(case, rng))
+
+    found = possible(Network("one", (), (layer,), ()), "layer")
+
+    assert {"weights_not_loaded", "kernel_reshaped", "last_column_missing", "kernel_off_by_0.001"} <= found
+
+
+def test_weights_of_few_decimals_beside_a_bias_of_zeros():
+    network = a_network()
+    network = replaced(network, "rnn", bias=np.zeros_like(network.layer("rnn").weights["bias"]))
+
+    assert "weights_of_3_decimals" in possible(network, "rnn")
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "impossible"),
     [
         ("Conv1D", {"filters": 3, "kernel_size": 1}, {"kernel_flipped", "same_padding_in_front"}),
         ("Conv1D", {"filters": 3, "kernel_size": 2}, {"causal_padding_on_both_sides"}),
+        ("Conv1D", {"filters": 3, "kernel_size": 3, "padding": "same"}, {"same_padding_in_front"}),
         ("DepthwiseConv1D", {"kernel_size": 2}, {"depthwise_channels_interleaved"}),
         ("ZeroPadding1D", {"padding": (2, 2)}, {"ends_swapped"}),
         ("AveragePooling1D", {"pool_size": 2}, {"padding_counts_in_average", "padding_counts_in_maximum"}),

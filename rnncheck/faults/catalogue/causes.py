@@ -107,6 +107,11 @@ PADS_THE_END = Cause(
     "Use masks with holes and padding on both ends.",
     _of_mask(lambda mask: (mask[:, 1:] <= mask[:, :-1]).all()),
 )
+NO_NEGATIVE_INPUTS = Cause(
+    "no number that it reads is negative",
+    "Use inputs of both signs.",
+    _of_tensor(lambda layer: layer.inputs[0], lambda x: (x >= 0.0).all()),
+)
 ZERO_STATES = Cause("the initial states are zero", "Use random initial states.", _states_are_zero)
 ONE_CALL = Cause(
     "there is one call only",

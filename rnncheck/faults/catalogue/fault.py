@@ -112,11 +112,14 @@ def of_weight(*names: str) -> Form:
     """Make a fault of a function of a weight, which it may write to: of each that is named, or of each there is."""
 
     def changed(change: Callable[[Array], Any], layer: Layer) -> Layer | None:
-        if not set(names) <= set(layer.weights):
+        # Of a separable convolution the pointwise kernel stands for the kernel.
+        own = [name if name in layer.weights else f"pointwise_{name}" for name in names or layer.weights]
+        if not set(own) <= set(layer.weights):
             return None
-        # A layer's own arrays are read-only.
-        new = {name: change(np.array(layer.weights[name])) for name in names or layer.weights}
-        return None if any(weight is None for weight in new.values()) else with_weights(layer, **new)
+        # A layer's own arrays are read-only. The function may leave one as it is.
+        new = {name: change(np.array(layer.weights[name])) for name in own}
+        new = {name: weight for name, weight in new.items() if weight is not None}
+        return with_weights(layer, **new) if new else None
 
     return layerwise(changed)
 

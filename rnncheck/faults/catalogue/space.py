@@ -16,7 +16,7 @@ from rnncheck.equations.changes import (
     with_weights,
 )
 from rnncheck.equations.windows import IN_FRONT
-from rnncheck.faults.catalogue.causes import CONSTANT_WEIGHTS
+from rnncheck.faults.catalogue.causes import CONSTANT_WEIGHTS, NO_NEGATIVE_INPUTS
 from rnncheck.faults.catalogue.fault import CONVOLUTIONS, fault, of_layer, of_network
 from rnncheck.network import Layer, Network, Tensor
 
@@ -49,7 +49,13 @@ def kernel_flipped(layer: Layer) -> Layer | None:
     return with_weights(layer, **flipped) if max(layer.options["kernel_size"]) > 1 else None
 
 
-@fault("windows", of_layer, kinds=(*_CONVOLVING, *_MAX, *_AVERAGE), when=_same)
+def _pads_unevenly(layer: Layer) -> bool:
+    size = layer.options["kernel_size" if "kernel_size" in layer.options else "pool_size"]
+    axes = zip(size, layer.options["strides"], layer.options.get("dilation_rate", (1,) * len(size)), strict=True)
+    return _same(layer) and any(stride > 1 or (places - 1) * dilation % 2 for places, stride, dilation in axes)
+
+
+@fault("windows", of_layer, kinds=(*_CONVOLVING, *_MAX, *_AVERAGE), when=_pads_unevenly)
 def same_padding_in_front(layer: Layer) -> Layer:
     """the odd place of the padding `same` is in front, as torch's symmetric padding has it, not behind"""
     return with_options(layer, padding=IN_FRONT)
@@ -67,7 +73,7 @@ def padding_counts_in_average(layer: Layer) -> Layer:
     return with_options(layer, counts_padding=True)
 
 
-@fault("windows", of_layer, kinds=_MAX, when=_same)
+@fault("windows", of_layer, kinds=_MAX, when=_same, hidden_by=[NO_NEGATIVE_INPUTS])
 def padding_counts_in_maximum(layer: Layer) -> Layer:
     """max pooling takes the padding for zeros, which are larger than negative numbers"""
     return with_options(layer, counts_padding=True)
