@@ -688,3 +688,14 @@ def test_damaged_file_is_read_or_refused(tmp_path, x, suffix):
             refused += 1
 
     assert refused > 100
+
+
+@pytest.mark.parametrize("word", ["NA", "null", "None", "n/a", "\N{MINUS SIGN}0.5", "-"])
+def test_first_line_of_a_missing_number_is_no_header(tmp_path, word):
+    path = tmp_path / "x.csv"
+    path.write_text(f"{word}\n1.5\n2.5\n", encoding="utf-8")
+
+    with pytest.raises(InputError) as refused:
+        read_arrays(path, [InputSpec("x", (None, 1), "float32")])
+
+    assert str(refused.value).startswith(f"{path}: got {word!r} on line 1; expected a number. ")

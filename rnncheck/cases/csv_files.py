@@ -68,7 +68,7 @@ def _rows(path: Path, lines: list[tuple[int, str]]) -> Iterator[list[float]]:
 
 
 def _begins_like_a_number(word: str) -> bool:
-    return word[:1] in set("0123456789+-.")
+    return word[:1] in set("0123456789+-.\N{MINUS SIGN}") or word.lower() in _MISSING
 
 
 def _words(line: str, separator: str | None) -> list[str]:
@@ -96,6 +96,9 @@ def _begins_with_header(path: Path, lines: Sequence[str], separator: str | None)
         )
     return not numbers
 
+
+# What programs write for a number that is missing.
+_MISSING = frozenset({"na", "n/a", "null", "none"})
 
 # What a spreadsheet writes where a formula failed, which is no comment.
 _SHEET_ERROR = re.compile(r"#(NUM!|DIV/0!|N/A|VALUE!|REF!|NAME\?|NULL!)")
