@@ -291,12 +291,12 @@ def show(model: Path, architecture: Path | None, unchecked: str) -> None:
     MODEL is a .keras or .h5 file. It is read without Keras, and nothing in it is executed.
     """
     from rnncheck.frameworks.keras.config.entries import keras_defaults
-    from rnncheck.frameworks.sources import open_network
+    from rnncheck.frameworks.sources import Subject
     from rnncheck.report.network_table import print_network
 
-    file, network = open_network(model, architecture, lenient=unchecked == "allow")
-    title = f"{model.name}, written by Keras {file.keras_version or 'of an unknown version'}"
-    print_result(lambda console: print_network(network, console, title, keras_defaults))
+    subject = Subject.of(model, architecture, unchecked=unchecked)
+    title = f"{subject.name}, written by Keras {subject.model.keras_version or 'of an unknown version'}"
+    print_result(lambda console: print_network(subject.equations, console, title, keras_defaults))
 
 
 @cli.command("faults")

@@ -251,10 +251,13 @@ def test_lambda_in_a_file_stays_refused_by_keras(tmp_path):
     path = tmp_path / "a.keras"
     MODELS["lambda"][0]().save(path)
 
-    report = rnncheck.verify(path, unchecked="allow")
+    with pytest.raises(InputError) as refused:
+        rnncheck.verify(path, unchecked="allow")
 
-    assert report.verdict == "error"
-    assert "safe_mode" in str(report)
+    assert str(refused.value).startswith(
+        f"{path}: Keras cannot load it (ValueError: Requested the deserialization of a `Lambda` layer"
+    )
+    assert "layers that are not checked have to run: 'twice' (Lambda)." in str(refused.value)
 
 
 @pytest.mark.filterwarnings("ignore:You are saving")
@@ -399,3 +402,56 @@ def test_refusal_that_no_option_helps_names_none():
         rnncheck.verify(keras.Sequential([layers.LSTM(2)]))
 
     assert "--unchecked" not in str(refused.value)
+
+
+@keras.saving.register_keras_serializable("rnncheck_tests")
+class Unnamed(layers.Layer):
+    """One whose get_config forgets the name."""
+
+    def call(self, x):
+        return x
+
+    def get_config(self):
+        return {}
+
+
+def test_layer_whose_description_has_no_name(tmp_path):
+    sequential(Unnamed(), layers.LSTM(2)).save(tmp_path / "a.keras")
+
+    with pytest.raises(InputError) as refused:
+        rnncheck.verify(tmp_path / "a.keras", unchecked="allow")
+
+    assert str(refused.value) == (
+        "layer of class Unnamed: got the name None; expected a word. If it is a class of your own, its get_config "
+        "has to begin with super().get_config()."
+    )
+
+
+class Summed(layers.Layer):
+    """One with an output that has no samples."""
+
+    def call(self, x):
+        return x, keras.ops.sum(x)
+
+
+def test_output_of_an_unchecked_layer_without_samples():
+    x = keras.Input((6, 3))
+    y, total = Summed(name="summed")(x)
+    model = keras.Model(x, layers.LSTM(2)(y * total))
+
+    with pytest.raises(
+        InputError, match=r"^layer 'summed:1', which is not checked: got an output of shape \(\); expected"
+    ):
+        rnncheck.verify(model, unchecked="allow")
+
+
+def test_vocabulary_beside_the_model_goes_with_it(tmp_path):
+    lookup = layers.IntegerLookup(name="lookup")
+    lookup.adapt(np.array([3, 5, 8]))
+    model = keras.Sequential([keras.Input((4,), dtype="int64"), lookup, layers.Embedding(6, 3), layers.LSTM(2)])
+    model.save(tmp_path / "a.keras")
+
+    report = rnncheck.verify(tmp_path / "a.keras", np.array([[3, 5, 8, 1]]), unchecked="allow")
+
+    assert report.verdict == "undecidable"
+    assert report.entries[0].unchecked == ("lookup",)
