@@ -28,7 +28,14 @@ from rnncheck.faults.emulation import (
     with_sigmoid_by_tanh,
 )
 from rnncheck.faults.symptoms import describe
-from rnncheck.faults.trial import blind_spots, failures, few_samples, rows_against
+from rnncheck.faults.trial import (
+    Front,
+    blind_spots,
+    failures,
+    few_samples,
+    glance_at_outputs,
+    rows_against,
+)
 from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.keras.extract import extract
 from rnncheck.rounding.precision import PRECISIONS
@@ -451,3 +458,17 @@ def test_states_with_one_wrong_number_are_not_taken_for_something_else():
 
     assert report.verdict is Verdict.MISMATCH
     assert "probably not h" not in str(report)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("states", [True, False], ids=["states", "outputs"])
+def test_glance_is_the_same_with_what_is_known_of_the_front(name, states):
+    network, calls = found(name)
+    recordings = emulate(network, calls)
+    noise = dict.fromkeys(range(len(network.outputs)), 1e-7)
+    noise |= dict.fromkeys(recordings[0].states, 1e-7) if states else {}
+    front, nothing = Front.of(network, recordings), Front(network, [{}, {}])
+
+    for injection in list(injections(network, FAULTS))[::3]:
+        known = glance_at_outputs(injection.network, recordings, noise, front)
+        assert known == glance_at_outputs(injection.network, recordings, noise, nothing), str(injection)

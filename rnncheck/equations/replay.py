@@ -74,7 +74,7 @@ def replay(
         arithmetic: `PLAIN` for values, `FREE_RUNNING` for values with their noise, `Emulation` for an
             implementation's.
         every_step: whether to keep the states after every step of every recurrent layer.
-        known: what layers without a state give, where that is known from another run.
+        known: what layers give, where that is known from another run; none that is stateful, or whose steps are kept.
     """
     kept = dict(states or {})
     pairs = zip(network.inputs, inputs, strict=True)
@@ -85,6 +85,9 @@ def replay(
     with np.errstate(all="ignore"):  # what overflows or is no number shows in the result
         for layer in network.layers:
             read = Reader(values, given, receiving(layer))
+            if Tensor(layer.name) in known:
+                values |= {tensor: x for tensor, x in known.items() if tensor.layer == layer.name}
+                continue
             if layer.kind in CELLS:
                 before = kept.get(layer.name)
                 output, after, sequence, grown = _scan(layer, read, before, arithmetic, every_step=every_step)
@@ -94,8 +97,6 @@ def replay(
                 if layer.options["stateful"]:
                     kept[layer.name] = after
                 growths = np.maximum(growths, _by_sample(grown, len(inputs[0])))
-            elif Tensor(layer.name) in known:
-                results = (known[Tensor(layer.name)],)
             else:
                 received_inputs = [read(tensor) for tensor in layer.inputs]
                 result = operate(layer, received_inputs, arithmetic, arithmetic.weights(layer))

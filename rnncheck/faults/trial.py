@@ -13,7 +13,7 @@ from rnncheck.checks.observed import disagreements, largest_layer, observe
 from rnncheck.checks.steps import all_steps_match, sees, step_rows, unseen
 from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict, worst
-from rnncheck.equations.layers import LAYERS
+from rnncheck.equations.cells import CELLS
 from rnncheck.equations.replay import States, replay
 from rnncheck.faults.catalogue.causes import SATURATED, UNDER_THE_NOISE
 from rnncheck.faults.catalogue.fault import Fault, Injection, injections
@@ -71,7 +71,7 @@ def noise_of_outputs(network: Network, rows: Sequence[Row]) -> dict[int | str, f
 
 @dataclass(frozen=True)
 class Front:
-    """What layers without a state give that read no recurrent layer: most wrong networks have the same there."""
+    """What layers give that no stateful layer stands before: most wrong networks have the same in front."""
 
     network: Network
     tensors: Sequence[Mapping[Tensor, Array]]  # by call
@@ -79,22 +79,23 @@ class Front:
     @staticmethod
     def of(network: Network, recordings: Recordings) -> Front:
         """Run the front of a network on the inputs of a run."""
-        names = [tensor.layer for tensor in _front(network, network)]
-        front = replace(network, layers=tuple(map(network.layer, names)), outputs=())
+        front = replace(network, layers=tuple(_front(network, network)), outputs=())
         return Front(network, [replay(front, recording.inputs).tensors for recording in recordings])
 
-    def in_network(self, network: Network, call: int) -> dict[Tensor, Array]:
-        """Return what is the same in a network that was made of this one."""
-        return {tensor: self.tensors[call][tensor] for tensor in _front(network, self.network)}
+    def in_network(self, network: Network, call: int, *, every_step: bool) -> dict[Tensor, Array]:
+        """Return what is the same in a network that was made of this one; no recurrent layer's if steps are kept."""
+        same = {each.name for each in _front(network, self.network) if not (every_step and each.kind in CELLS)}
+        return {tensor: x for tensor, x in self.tensors[call].items() if tensor.layer in same}
 
 
-def _front(network: Network, right: Network) -> list[Tensor]:
-    known, same = {Tensor(spec.name) for spec in network.inputs}, set(map(id, right.layers))
+def _front(network: Network, right: Network) -> list[Layer]:
+    known, same = {spec.name for spec in network.inputs}, set(map(id, right.layers))
     front = []
     for layer in network.layers:
-        if id(layer) in same and layer.kind in LAYERS and known.issuperset(layer.reads):
-            front.append(Tensor(layer.name))
-            known.add(front[-1])
+        is_known = id(layer) in same and known.issuperset(tensor.layer for tensor in layer.reads)
+        if is_known and not layer.options.get("stateful"):
+            front.append(layer)
+            known.add(layer.name)
     return front
 
 
@@ -109,7 +110,8 @@ def glance_at_outputs(
     states: States = {}
     largest = 0.0
     for call, recording in enumerate(recordings):
-        every_step, known = any(name in noise for name in recording.states), front.in_network(network, call)
+        every_step = any(name in noise for name in recording.states)
+        known = front.in_network(network, call, every_step=every_step)
         run = replay(network, recording.inputs, states=states, every_step=every_step, known=known)
         states = run.states
         pairs: dict[int | str, tuple[Array, Array]] = dict(
