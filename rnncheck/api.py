@@ -79,9 +79,14 @@ def verify(
     named = named_backends(backends or ())
     with contextlib.ExitStack() as stack:
         if isinstance(model, Case):
-            given: dict[str, Any] = {"inputs": inputs is not None, "seed": seed != 0, "samples": samples}
-            given |= {"steps": steps, "architecture": architecture is not None}
-            given["unchecked"] = unchecked != "refuse"
+            given = {
+                "inputs": inputs is not None,
+                "seed": seed != 0,
+                "samples": samples,
+                "steps": steps,
+                "architecture": architecture is not None,
+                "unchecked": unchecked != "refuse",
+            }
             if names := ", ".join(name for name, value in given.items() if value):
                 raise InputError(f"{names}: got it with the case {model}; expected none, since a case has its own.")
             job = case_job(model, **how)

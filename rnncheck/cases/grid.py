@@ -7,17 +7,7 @@ from dataclasses import fields
 from itertools import cycle, product
 from typing import Any
 
-from rnncheck.cases.case import (
-    GATES,
-    LAYERS,
-    MASK_SOURCES,
-    MASKS,
-    MERGE_MODES,
-    NOTEBOOK,
-    POLICIES,
-    RANKS,
-    Case,
-)  # fmt: skip
+from rnncheck.cases.case import GATES, LAYERS, MASK_SOURCES, MASKS, MERGE_MODES, NOTEBOOK, POLICIES, RANKS, Case
 from rnncheck.cases.deviations import deviates
 from rnncheck.equations.activations import ACTIVATIONS
 from rnncheck.errors import InputError

@@ -319,9 +319,8 @@ def as_stored(expected: X, actual: Array, stored: Resolution | None) -> X:
     if not stored.is_coarser_than(expected.precision.digits):
         return expected
     half = stored.half_unit(actual).reshape(expected.shape)
-    half = np.where(
-        (expected.value == 0.0) & (expected.variance == 0.0), 0.0, half
-    )  # an exact zero is stored as it is
+    is_exactly_zero = (expected.value == 0.0) & (expected.variance == 0.0)
+    half = np.where(is_exactly_zero, 0.0, half)  # which is stored as it is
     error = expected.bound + half if expected.bounded else None
     return expected.like(expected.value, expected.variance + np.square(half) / 3.0, error)
 

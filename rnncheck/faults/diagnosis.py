@@ -290,6 +290,7 @@ def likely_format(
     stored = next((name for name in coarse if all(_holds(PRECISIONS[name], x) for x in arrays)), finest)
     finer = list(FORMATS)[: list(FORMATS).index(stated)] if stated in FORMATS else []
     few = few_samples(network, recordings)
+    digits = {(seen.base, seen.digits) for one in recordings for seen in one.resolutions.values()}
     for name, each in sorted(FORMATS.items(), key=lambda pair: (pair[1].stored != stored, pair[0] != stated)):
         if each.stored in {"float16", "bfloat16"} and each.stored != stored and name != stated:
             continue  # its results would have fewer digits
@@ -301,7 +302,6 @@ def likely_format(
             rows = rows_against(changed, recordings)
         is_own = name == stated and worst(rows) is Verdict.MATCH
         # Numbers that all have the digits of a half format are its own, whatever the size of their noise.
-        digits = {(seen.base, seen.digits) for one in recordings for seen in one.resolutions.values()}
         is_stored = digits == {(2, PRECISIONS[each.stored].digits)}
         is_likely = explains(rows) and (name in finer or is_stored or _are_typical(rows))
         # Noise of that size has many causes: the run must be what most programs compute in the format.
