@@ -194,8 +194,8 @@ def members(build=dense_weights, config=CONFIG, version="3.15.1"):
     return {"metadata.json": {"keras_version": version}, "config.json": config, "model.weights.h5": hdf5(build)}
 
 
-def legacy(path, build=None, config=CONFIG):
-    with h5py.File(path, "w") as file:
+def legacy(path, build=None, config=CONFIG, **how):
+    with h5py.File(path, "w", **how) as file:
         file.attrs["model_config"] = json.dumps(config)
         file.attrs["keras_version"] = "2.12.0"
         group = file.create_group("model_weights")
@@ -1065,14 +1065,23 @@ def sized(folder, name, *described):
     return archive(folder / name, members(lambda file: None, config=sequential(*described)))
 
 
-def text_of_4_gigabytes(folder):
+def text_of_4_gigabytes(folder, address=None, **how):
     """An attribute whose text declares 4 GiB, for which HDF5 makes room before it looks."""
-    path = legacy(folder / "text.h5")
+    path = legacy(folder / "text.h5", **how)
     content = bytearray(path.read_bytes())
     reference = len(json.dumps(CONFIG)).to_bytes(4, "little") + content.index(b"GCOL").to_bytes(8, "little")
     assert reference in content
-    path.write_bytes(content.replace(reference, (2**32 - 2).to_bytes(4, "little") + reference[4:]))
+    made_up = (2**32 - 2).to_bytes(4, "little") + (address or reference[4:])
+    path.write_bytes(content.replace(reference, made_up))
     return path
+
+
+def text_of_4_gigabytes_nowhere(folder):
+    return text_of_4_gigabytes(folder, address=b"\xa5" * 8)
+
+
+def text_of_4_gigabytes_in_a_new_form(folder):
+    return text_of_4_gigabytes(folder, address=b"\xa5" * 8, libver="latest")
 
 
 def zeros_in(folder, name, how, compression):
@@ -1152,6 +1161,8 @@ def turned_without_end(folder):
 
 ATTACKS = {
     text_of_4_gigabytes: "a text in it declares 4294967294 bytes",
+    text_of_4_gigabytes_nowhere: "a text in it declares 4294967294 bytes",
+    text_of_4_gigabytes_in_a_new_form: "a text in it declares 4294967294 bytes",
     packed_twice: "/layers/dense/vars/0 declares 163840000 bytes; expected no more than the 134217728",
     packed: "it holds 3 members with 16",
     many_members: "it holds 10003 members",

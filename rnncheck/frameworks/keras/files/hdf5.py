@@ -35,6 +35,12 @@ EXPANSION = 1100
 # How HDF5 begins a collection of texts, and how many bytes stand before the first text and before each.
 _HEAP, _HEAP_HEADER, _TEXT_HEADER = b"GCOL\x01\0\0\0", 16, 16
 
+# Bytes of a reference to a text: its length, where its collection is, and its number there.
+_REFERENCE = 16
+
+# How an attribute's type says that it is text of any length: such a sequence, 16 bytes in place, of 8-bit integers.
+_TEXT_TYPE = re.compile(rb"[\x19-\x49].{2}\0\x10\0{3}\x10\0{3}\x01\0{3}\0\0\x08\0(?:\0{4})?(?=[\x01\x02])", re.DOTALL)
+
 # The most texts of a file; a collection of them, for which the whole file is searched, counts as many.
 _TEXTS, _COLLECTION = 100_000, 1_000
 
@@ -196,33 +202,36 @@ class Hdf5File:
             raise self.refusal(f"{said} It is damaged or made up:")
 
 
-# The lengths in every collection of texts, over which HDF5 stumbles into endless loops and crashes, and those in the
-# references to texts, for which it makes room before it looks.
-# Source: HDF5 File Format Specification 3.0, III.E, "Global Heap", and IV.A.2.d, "Variable-Length".
+# The lengths in the references to texts, for which HDF5 makes room before it looks, and those in every collection of
+# texts, over which it stumbles into endless loops and crashes.
+# Source: HDF5 File Format Specification 3.0, III.E, "Global Heap", IV.A.2.b, "Dataspace", d, "Datatype", and m,
+# "Attribute".
 def _check_texts(content: bytes) -> None:
+    for found in _TEXT_TYPE.finditer(content):
+        version, rank, limits = content[found.end() : found.end() + 3]
+        first = found.end() + (8 if version == 1 else 4)
+        count = math.prod(struct.unpack_from(f"<{rank}Q", content, first))
+        first += 8 * rank * (1 + limits % 2)
+        for at in range(first, min(first + _REFERENCE * count, len(content)), _REFERENCE):
+            (length,) = struct.unpack_from("<I", content, at)
+            # A shorter one costs little, and what follows the types of anything but attributes is below 64 MiB.
+            if length > max(len(content), 4 * _ATTRIBUTE):
+                raise ValueError(f"a text in it declares {length} bytes")
     start, count = content.find(_HEAP), 0
     while start >= 0:
         (size,) = struct.unpack_from("<Q", content, start + len(_HEAP))
         end, at = start + size, start + _HEAP_HEADER
-        texts, count = set(), count + _COLLECTION
+        count += _COLLECTION
         while at + _TEXT_HEADER <= end <= len(content):
             index, length = struct.unpack_from("<H6xQ", content, at)
             if index == 0 and length != end - at:  # the rest of the collection is free, and that must be all of it
                 break
-            texts.add(index)
             count += 1
             if count > _TEXTS:
                 raise ValueError("it has more texts than a model")
             at += length if index == 0 else _TEXT_HEADER + -(-length // 8) * 8
         if not at <= end <= len(content) or end - at >= _TEXT_HEADER:
             raise ValueError("a text in it has an impossible length")
-        # A reference: the text's length, where its collection is, and its number there.
-        for found in re.finditer(re.escape(struct.pack("<Q", start)), content):
-            if found.start() >= 4 and found.end() + 4 <= len(content):
-                length, _, index = struct.unpack_from("<IQI", content, found.start() - 4)
-                # A shorter one costs little, and what stands before other kinds of references is below 64 MiB.
-                if index in texts and length > max(len(content), 4 * _ATTRIBUTE):
-                    raise ValueError(f"a text in it declares {length} bytes")
         start = content.find(_HEAP, start + 1)
 
 
