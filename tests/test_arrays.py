@@ -421,11 +421,60 @@ def test_word_in_the_first_line_of_numbers_is_no_header(tmp_path, word):
         ("x.bin", (4, 3), False),
     ],
 )
-def test_what_a_file_does_not_say_is_said(name, shape, said):
-    note = taken_for_granted(Path(name), network(shape).inputs)
+def test_what_a_file_does_not_say_is_said(tmp_path, name, shape, said):
+    (tmp_path / name).write_text("0.5,0.25,0.125\n")
+
+    note = taken_for_granted(tmp_path / name, network(shape).inputs)
 
     assert note.startswith(f"{name}: its lines were read as the steps of one sample") == said
     assert bool(note) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("load\n0.5\n", "its first line, 'load', was left out as a header."),
+        ("0\n0.5\n", "its first line, '0', was read as numbers: write the file without if it is a header."),
+        ("0,1\n0.5,0.25\n", "its first line, '0,1', was read as numbers: write the file without if it is a header."),
+        ("0\n1\n", ""),
+        ("0.0\n0.5\n", ""),
+    ],
+)
+def test_first_line_that_is_or_may_be_a_header_is_named(tmp_path, text, said):
+    (tmp_path / "x.csv").write_text(text)
+
+    assert taken_for_granted(tmp_path / "x.csv", network((2,)).inputs) == (f"x.csv: {said}" if said else "")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "last", "is_cut"),
+    [
+        (200, "0.12345", True),
+        (200, "0.123456", False),
+        (24, "0.1234", True),
+        (24, "0.12345", False),  # one in 125 whole files of %g would be refused
+        (2, "0.1234", False),
+        (24, "1.234567e-0", False),
+        (200, "-7", True),
+        (200, "0.5\n", False),
+    ],
+)
+def test_last_number_that_is_cut_is_refused(tmp_path, numbers, last, is_cut):
+    (tmp_path / "x.csv").write_text("0.654321\n" * numbers + last)
+
+    if is_cut:
+        assert refusal(tmp_path / "x.csv", network((1,))) == (
+            f"got {last!r} at its end, where all other numbers have more digits; expected as many, and the end of the "
+            "line. It is the last line: was writing the file interrupted? Write it again."
+        )
+    else:
+        assert read_arrays(tmp_path / "x.csv", network((1,)).inputs).shape == (numbers + 1, 1)
+
+
+def test_cut_exponent_is_refused(tmp_path):
+    (tmp_path / "x.csv").write_text("6.5432100e-01\n" * 200 + "6.5432100e-0")
+
+    assert refusal(tmp_path / "x.csv", network((1,))).startswith("got '6.5432100e-0' at its end")
 
 
 @pytest.mark.parametrize("shape", [(None, 3), (None,)])

@@ -10,7 +10,7 @@ import pytest
 import rnncheck
 from experiments.random_case import random_case, verify_case
 from rnncheck.cases.case import MASKS, NOTEBOOK, POLICIES, Case
-from rnncheck.cases.deviations import KNOWN_DEVIATIONS
+from rnncheck.cases.deviations import KNOWN_DEVIATIONS, deviations_of
 from rnncheck.checks.observed import disagreements, observe
 from rnncheck.checks.verdicts import Check, Verdict
 from rnncheck.errors import described
@@ -304,6 +304,32 @@ def test_known_deviation_of_keras_is_still_there(deviation):
 
     mended = f"this Keras has mended it: {deviation.reason}; take it out of KNOWN_DEVIATIONS"
     assert entry.verdict is Verdict.MISMATCH, mended
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "shape", "deviates"),
+    [
+        ("Conv1D", {"filters": 2, "groups": 2}, (4, 2), True),
+        ("Conv1D", {"filters": 2}, (4, 2), False),
+        ("Conv2D", {"filters": 3}, (4, 8, 3), False),
+        ("Conv3D", {"filters": 3}, (2, 2, 4, 3), True),
+        ("DepthwiseConv1D", {}, (3, 3), True),
+        ("DepthwiseConv2D", {"depth_multiplier": 2}, (3, 4, 6), True),
+        ("SeparableConv2D", {"filters": 5}, (3, 4, 5), True),
+        ("SeparableConv2D", {"filters": 5}, (3, 4, 6), False),
+    ],
+)
+def test_bias_along_the_wrong_axis_is_named_where_keras_adds_it_so(kind, options, shape, deviates):
+    layer = getattr(keras.layers, kind)(kernel_size=3, padding="same", data_format="channels_first", **options)
+    model = keras.Sequential([keras.Input(shape), layer])
+    model.set_weights([normal(*w.shape) for w in model.get_weights()])
+
+    (entry,) = rnncheck.verify(model).entries
+
+    (known,) = deviations_of(rnncheck.extract(model), "tensorflow") or [""]
+    assert ("TensorFlow adds the bias" in known) == deviates
+    assert entry.verdict is (Verdict.MISMATCH if deviates else Verdict.MATCH)
+    assert entry.notes == ((f"Keras is known to deviate here: {known}.",) if deviates else ())
 
 
 def test_case_that_the_framework_cannot_run_is_an_error_with_its_reason(monkeypatch):
@@ -709,3 +735,21 @@ def test_normalization_keeps_the_format_of_what_it_reads(kind, narrow):
     (row,) = [row for row in report.entries[0].rows if row.layer == "norm"]
     assert row.verdict is Verdict.MATCH
     assert row.score_rms > 0.1
+
+
+def test_normalization_from_one_half_format_to_the_other_is_refused():
+    model = keras.Sequential(
+        [
+            keras.Input((6, 8)),
+            keras.layers.LSTM(8, return_sequences=True, dtype="mixed_float16"),
+            keras.layers.LayerNormalization(dtype="mixed_bfloat16", name="norm"),
+        ]
+    )
+
+    with pytest.raises(rnncheck.UnsupportedError) as caught:
+        rnncheck.verify(model)
+
+    assert str(caught.value).startswith(
+        "layer 'norm': it reads float16 and computes in bfloat16, and so rounds twice; expected "
+        "one of these formats alone, or float32."
+    )

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from rnncheck.cases.csv_files import read_csv
+from rnncheck.cases.csv_files import assumed_of_header, read_csv
 from rnncheck.cases.inputs import fold, in_letters
 from rnncheck.cases.memory import MEMORY, most_unpacked
 from rnncheck.errors import InputError, escaped
@@ -263,17 +263,22 @@ def _json_numbers(where: str, value: Any, kinds: set[type]) -> Any:
 
 
 def taken_for_granted(path: Path, specs: Sequence[InputSpec]) -> str:
-    """Return what was assumed when a file was read, since nothing in it says so; empty if nothing was."""
-    if len(specs) != 1 or not (path.suffix.lower() == ".csv" or is_raw(path)):
+    """Return what was assumed when a file was read, since nothing in it says so; empty if nothing was.
+
+    The file is one that `read_arrays` has read.
+    """
+    is_csv = path.suffix.lower() == ".csv"
+    if len(specs) != 1 or not (is_csv or is_raw(path)):
         return ""
+    assumed = [assumed_of_header(path)] if is_csv else []
     # A line of a .csv file has all numbers of the last axis, and so says how many they are.
-    of, shape = ("numbers", specs[0].shape) if is_raw(path) else ("lines", specs[0].shape[:-1])
-    if None not in shape:
-        return ""
-    return (
-        f"{escaped(path.name)}: its {of} were read as the steps of one sample, for the model leaves their number "
-        "open; .npy, .npz and .json hold several samples."
-    )
+    of, shape = ("lines", specs[0].shape[:-1]) if is_csv else ("numbers", specs[0].shape)
+    if None in shape:
+        assumed.append(
+            f"its {of} were read as the steps of one sample, for the model leaves their number open; .npy, .npz and "
+            ".json hold several samples"
+        )
+    return f"{escaped(path.name)}: {'; '.join(filter(None, assumed))}." if any(assumed) else ""
 
 
 @contextlib.contextmanager

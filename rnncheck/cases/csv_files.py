@@ -7,6 +7,7 @@ import contextlib
 import math
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from rnncheck.network import Array, InputSpec
 _WRITE = "Write decimal points, and commas, semicolons, tabs or blanks between numbers."
 _INTERRUPTED = "It is the last line: was writing the file interrupted? Write it again."
 
+# How probable a whole file may be that is taken for a cut one.
+_CHANCE = 1e-3
+
 # A header of whole numbers, 0,1,2, that somebody computed is unlikely from so many columns on.
 _SURE_COLUMNS = 3
 
@@ -28,23 +32,41 @@ def read_csv(path: Path, spec: InputSpec, noun: str) -> Array:
     Raises:
         InputError: it is no table of numbers, or its lines or columns do not fit.
     """
-    with path.open("rb") as begin:
-        is_wide = begin.read(2) in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}  # as PowerShell redirects
-    with path.open(encoding="utf-16" if is_wide else "utf-8-sig") as file:
-        lines = [
-            (count, line)
-            for count, line in enumerate(file, start=1)
-            if line.strip() and (not line.startswith("#") or _SHEET_ERROR.match(line))
-        ]
-    rows = list(_rows(path, lines))
+    rows = list(_rows(path, list(_lines(path))))
     if not rows:
         raise InputError(f"{path}: got no line of numbers; expected one for each step or sample. {_WRITE}")
     return _folded(path, np.array(rows), spec, noun)
 
 
+def assumed_of_header(path: Path) -> str:
+    """Return what was made of a first line that is a header, or looks like one; empty for any other."""
+    lines = [line for _, line in islice(_lines(path), 2)]
+    separator = _separator(lines)
+    if _begins_with_header(path, lines, separator):
+        return f"its first line, {lines[0].strip()[:40]!r}, was left out as a header"
+    words = _words(lines[0], separator)
+    if words == [str(k) for k in range(len(words))] and not any(map(str.isdigit, _words(lines[-1], separator))):
+        return f"its first line, {lines[0].strip()!r}, was read as numbers: write the file without if it is a header"
+    return ""
+
+
+# The lines that count, with their numbers from 1.
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    with path.open("rb") as begin:
+        is_wide = begin.read(2) in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}  # as PowerShell redirects
+    with path.open(encoding="utf-16" if is_wide else "utf-8-sig") as file:
+        for count, line in enumerate(file, start=1):
+            if line.strip() and (not line.startswith("#") or _SHEET_ERROR.match(line)):
+                yield count, line
+
+
+# What stands between the numbers of a whole file; None for blanks.
+def _separator(lines: Sequence[str]) -> str | None:
+    return next((mark for mark in (";", ",", "\t") if any(mark in line for line in lines)), None)
+
+
 def _rows(path: Path, lines: list[tuple[int, str]]) -> Iterator[list[float]]:
-    # One separator for the whole file; None for blanks.
-    separator = next((mark for mark in (";", ",", "\t") if any(mark in line for _, line in lines)), None)
+    separator = _separator([line for _, line in lines])
     if _begins_with_header(path, [line for _, line in lines[:2]], separator):
         lines = lines[1:]
     if not lines:
@@ -64,7 +86,25 @@ def _rows(path: Path, lines: list[tuple[int, str]]) -> Iterator[list[float]]:
             word = next(word for word in words if _as_number(word) is None)
             todo = _INTERRUPTED if is_last and word == words[-1] and _begins_like_a_number(word) else _WRITE
             raise InputError(f"{path}: got {word[:40]!r} on line {count}; expected a number. {todo}")
+        if is_last and not line.endswith("\n") and _is_cut([line for _, line in lines], separator):
+            got = f"got {words[-1]!r} at its end, where all other numbers have more digits"
+            raise InputError(f"{path}: {got}; expected as many, and the end of the line. {_INTERRUPTED}")
         yield numbers
+
+
+# Whether the last number of a file is shorter than all others, which are as long as each other, and not by chance:
+# one number in ten ends with a zero, which some programs leave out.
+def _is_cut(lines: Sequence[str], separator: str | None) -> bool:
+    *others, own = (_FORM.fullmatch(word) for line in lines for word in _words(line, separator))
+    lengths = {tuple(map(len, form.groups(""))) for form in others if form}
+    if len(lengths) != 1 or own is None:
+        return False
+    missing = sum(lengths.pop()) - sum(map(len, own.groups("")))
+    return missing > 0 and 0.9 ** len(others) * 0.1**missing < _CHANCE
+
+
+# A number as formats such as %.6f and %.8e write it: the digits behind its point, and its exponent.
+_FORM = re.compile(r"[-+]?\d+\.?(\d*)([eE][-+]?\d*)?")
 
 
 def _begins_like_a_number(word: str) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rnncheck.cases.case import RANKS, Case
-from rnncheck.network import Activation, Network
+from rnncheck.equations.shapes import on_zeros
+from rnncheck.network import Activation, Network, Tensor
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -48,6 +49,21 @@ def _zeroes_in_an_unrolled_loop(case: Case) -> bool:
     return zeroes and case.unroll and case.mask != "none"
 
 
+def _has_as_many_filters_as_columns(network: Network) -> bool:
+    # Where a size is open, nothing can be told.
+    if any(None in spec.shape for spec in network.inputs):
+        return False
+    sizes = [(1, *(size for size in spec.shape if size is not None)) for spec in network.inputs]
+    values = on_zeros(network, sizes, {})
+    outputs = {layer: values[Tensor(layer.name)].shape for layer in network.layers if Tensor(layer.name) in values}
+    return any(
+        layer.options.get("data_format") == "channels_first" and "bias" in layer.weights and shape[1] == shape[-1]
+        for layer, shape in outputs.items()
+        # Those that Keras compiles with XLA have no sizes to be mistaken for each other.
+        if layer.kind not in {"Conv1D", "Conv2D"} or layer.options["groups"] > 1
+    )
+
+
 KNOWN_DEVIATIONS = (
     Deviation(
         "sparsemax sums the cumulative sums over its support instead of taking the last one (keras issue 23425)",
@@ -66,6 +82,14 @@ KNOWN_DEVIATIONS = (
         lambda case: _uses(case, "gelu") and case.dtype == "float64",
         Case(dense_activation="gelu", dtype="float64", N=8),
         concerns=_has("gelu", "float64"),
+    ),
+    Deviation(
+        "TensorFlow adds the bias of a depthwise, separable, grouped or 3D convolution with channels_first along the "
+        "last axis, where that has as many places as there are filters",
+        lambda case: case.front == "depthwise_conv2d" and case.D == 2 * case.image[0],
+        Case(front="depthwise_conv2d", D=12),
+        ("tensorflow",),
+        concerns=_has_as_many_filters_as_columns,
     ),
     Deviation(
         "unroll with go_backwards zeroes masked outputs by the mask in its original order",

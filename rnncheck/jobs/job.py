@@ -80,7 +80,7 @@ def file_job(
     subject = Subject.of(path, architecture, unchecked=unchecked)
     if inputs is None:
         return model_job(subject, None, **options)
-    subject = subject.noting(taken_for_granted(inputs, subject.equations.inputs))
     arrays = read_arrays(inputs, subject.equations.inputs)
+    subject = subject.noting(taken_for_granted(inputs, subject.equations.inputs))
     with told_of(inputs):
         return model_job(subject, arrays, **options)

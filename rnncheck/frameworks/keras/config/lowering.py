@@ -167,6 +167,9 @@ class Lowering:
         if found.kind in _KEEP_FORMAT:
             read = [layer.dtype for layer, _ in self.layers if layer.name == inputs[0].layer]
             precision = min([precision, *read], key=lambda name: PRECISIONS[name].digits)
+            if {found.precision, *read} == {"float16", "bfloat16"}:  # neither holds the numbers of the other
+                said = f"it reads {read[0]} and computes in {found.precision}, and so rounds twice"
+                raise found.unsupported(f"{said}; expected one of these formats alone, or float32.")
         layer = Layer(name, found.kind, tuple(inputs), options, dtype=precision)
         output = self._add(layer, found if found.entry.weights else None)
         return [Value(output, self._output_mask(found, name, values, given.previous))]
