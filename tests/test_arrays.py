@@ -435,7 +435,7 @@ def test_what_a_file_does_not_say_is_said(tmp_path, name, shape, said):
     [
         ("load\n0.5\n", "its first line, 'load', was left out as a header."),
         ("0\n0.5\n", "its first line, '0', was read as numbers: write the file without if it is a header."),
-        ("0,1\n0.5,0.25\n", "its first line, '0,1', was read as numbers: write the file without if it is a header."),
+        ("0,1\n0.5,0.2\n", "its first line, '0,1', was read as numbers: write the file without if it is a header."),
         ("0\n1\n", ""),
         ("0.0\n0.5\n", ""),
     ],
@@ -464,8 +464,8 @@ def test_last_number_that_is_cut_is_refused(tmp_path, numbers, last, is_cut):
 
     if is_cut:
         assert refusal(tmp_path / "x.csv", network((1,))) == (
-            f"got {last!r} at its end, where all other numbers have more digits; expected as many, and the end of the "
-            "line. It is the last line: was writing the file interrupted? Write it again."
+            f"got {last!r} at its end, where all other numbers have more digits; expected as many, and the end of "
+            "the line. It is the last line: was writing the file interrupted? Write it again."
         )
     else:
         assert read_arrays(tmp_path / "x.csv", network((1,)).inputs).shape == (numbers + 1, 1)

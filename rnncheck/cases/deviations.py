@@ -57,7 +57,7 @@ def _has_as_many_filters_as_columns(network: Network) -> bool:
     values = on_zeros(network, sizes, {})
     outputs = {layer: values[Tensor(layer.name)].shape for layer in network.layers if Tensor(layer.name) in values}
     return any(
-        layer.options.get("data_format") == "channels_first" and "bias" in layer.weights and shape[1] == shape[-1]
+        "bias" in layer.weights and layer.options.get("data_format") == "channels_first" and shape[1] == shape[-1]
         for layer, shape in outputs.items()
         # Those that Keras compiles with XLA have no sizes to be mistaken for each other.
         if layer.kind not in {"Conv1D", "Conv2D"} or layer.options["groups"] > 1
@@ -86,7 +86,7 @@ KNOWN_DEVIATIONS = (
     Deviation(
         "TensorFlow adds the bias of a depthwise, separable, grouped or 3D convolution with channels_first along the "
         "last axis, where that has as many places as there are filters",
-        lambda case: case.front == "depthwise_conv2d" and case.D == 2 * case.image[0],
+        lambda case: case.front == "depthwise_conv2d" and 2 * case.image[0] == case.D,
         Case(front="depthwise_conv2d", D=12),
         ("tensorflow",),
         concerns=_has_as_many_filters_as_columns,
