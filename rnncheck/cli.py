@@ -98,6 +98,7 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
         rtol: float | None,
         atol: float | None,
         everything: bool,
+        details: bool,
         quiet: bool,
         **given: Any,
     ) -> NoReturn:
@@ -116,7 +117,7 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
         if report.entries and not quiet:
             from rnncheck.report.tables import print_report
 
-            how = {"interrupted": report.interrupted, "everything": everything}
+            how = {"interrupted": report.interrupted, "everything": everything, "details": details}
             print_result(lambda console: print_report(report.entries, console, report.differences, **how))
         if report.interrupted:
             click.echo(f"interrupted after {count_cases(len(report.entries))}; nothing was written", err=True)
@@ -130,6 +131,7 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
         click.option("--atol", type=float, help="Also check an absolute tolerance; needs --rtol."),
         click.option("--blind-spots", is_flag=True, help="Also list the faults that a match does not rule out."),
         click.option("--all", "everything", is_flag=True, help="Print every line of a long table."),
+        click.option("--details", is_flag=True, help="Print also what only experts read."),
         click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells the result."),
     )
     # The last one that is added comes first in the help.

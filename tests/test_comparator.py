@@ -9,7 +9,7 @@ import pytest
 
 from rnncheck.checks.blocks import Block, in_time
 from rnncheck.checks.end_to_end import Tolerance
-from rnncheck.checks.scores import Group, Summary, compare, total
+from rnncheck.checks.scores import Group, Number, Summary, compare, total
 from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
 from rnncheck.checks.verdicts import Check, Verdict, failed_row, judge, worst
 from rnncheck.rounding.precision import PRECISIONS
@@ -43,7 +43,33 @@ def judged(summary, check=Check.STEP, **options):
     return judge(summary, layer="rnn", output="h", check=check, shape=SHAPE, **options)
 
 
+def number(place):
+    return Number(place, expected=0.5, actual=0.75, allowed=1e-6)
+
+
 # --- compare ---
+
+
+def test_first_and_worst_number_have_what_was_expected_and_what_was_there():
+    summary = summary_of({(0, 1, 2): -0.6, (1, 0, 3): 3.0}, value=2.0)
+
+    assert summary.first.place == summary.worst.place == {"n": 1, "t": 0, "unit": 3}
+    assert summary.first.expected == 2.0
+    assert summary.first.actual == 5.0
+    assert summary.first.difference == 3.0
+
+
+@pytest.mark.parametrize(("bound", "allowed"), [(1.0, SCORE_LIMIT * 0.01), (0.02, 0.02), (None, SCORE_LIMIT * 0.01)])
+def test_what_is_allowed_is_the_limit_of_the_score_or_the_bound(bound, allowed):
+    summary = summary_of({(0, 0, 0): 0.5}, noise=0.01, bound=bound)
+
+    assert summary.worst.allowed == pytest.approx(allowed)
+
+
+@pytest.mark.parametrize("same", [math.nan, math.inf])
+def test_numbers_that_are_the_same_differ_by_zero(same):
+    assert Number({}, same, same, 0.0).difference == 0.0
+    assert not Number({}, same, 1.0, 0.0).difference == 0.0
 
 
 @pytest.mark.parametrize("both", [np.nan, np.inf])
@@ -102,7 +128,7 @@ def test_score_is_the_difference_over_the_noise_and_bound_use_over_the_bound():
     assert summary.score_rms == pytest.approx(math.sqrt((9.0 + 4.0) / 24))
     assert summary.bound_use == pytest.approx(0.3)
     assert summary.noise == pytest.approx(0.1)
-    assert summary.worst == {"n": 0, "t": 1, "unit": 2}
+    assert summary.worst.place == {"n": 0, "t": 1, "unit": 2}
     assert summary.first is None
 
 
@@ -140,7 +166,7 @@ def test_numbers_that_arrive_in_another_shape_keep_their_places():
 
     summary = compare(actual, rounded, block())
 
-    assert summary.first == {"n": 1, "t": 0, "unit": 2}
+    assert summary.first.place == {"n": 1, "t": 0, "unit": 2}
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
@@ -151,7 +177,7 @@ def test_number_that_is_not_finite_keeps_its_place_in_another_shape(wrong):
 
     summary = compare(actual, rounded, block())
 
-    assert summary.first == {"n": 1, "t": 0, "unit": 2}
+    assert summary.first.place == {"n": 1, "t": 0, "unit": 2}
     assert summary.unmatched
 
 
@@ -222,7 +248,7 @@ def test_first_place_is_the_earliest_step_then_the_first_sample_then_the_first_u
 
     found = []
     while places:
-        place = summary_of(dict.fromkeys(places, 1.5)).first
+        place = summary_of(dict.fromkeys(places, 1.5)).first.place
         found.append(tuple(place.values()))
         places.remove(found[-1])
 
@@ -237,15 +263,15 @@ def test_first_place_of_rows_without_steps_is_the_first_sample():
 
     summary = compare(actual, rounded, block((3, 4)))
 
-    assert summary.first == {"n": 1, "unit": 3}
-    assert summary.worst == {"n": 2, "unit": 0}
+    assert summary.first.place == {"n": 1, "unit": 3}
+    assert summary.worst.place == {"n": 2, "unit": 0}
 
 
 def test_first_place_is_the_earliest_and_not_the_worst():
     summary = summary_of({(1, 0, 3): 0.9, (0, 1, 0): 5.0})
 
-    assert summary.first == {"n": 1, "t": 0, "unit": 3}
-    assert summary.worst == {"n": 0, "t": 1, "unit": 0}
+    assert summary.first.place == {"n": 1, "t": 0, "unit": 3}
+    assert summary.worst.place == {"n": 0, "t": 1, "unit": 0}
 
 
 def test_places_count_from_the_start_of_the_whole_array():
@@ -255,7 +281,7 @@ def test_places_count_from_the_start_of_the_whole_array():
 
     summary = compare(actual, rounded, block(start=(10, 20, 0), call=1))
 
-    assert summary.first == {"call": 1, "n": 11, "t": 22, "unit": 3}
+    assert summary.first.place == {"call": 1, "n": 11, "t": 22, "unit": 3}
 
 
 def test_window_of_a_block_is_its_part_of_the_array():
@@ -319,8 +345,8 @@ def test_sum_does_not_depend_on_the_order(order):
 
     assert added.score_max == pytest.approx(17.0)
     assert added.bound_use == pytest.approx(1.7)
-    assert added.worst == {"n": 1, "t": 2, "unit": 3}
-    assert added.first == {"n": 1, "t": 0, "unit": 0}
+    assert added.worst.place == {"n": 1, "t": 2, "unit": 3}
+    assert added.first.place == {"n": 1, "t": 0, "unit": 0}
     assert added.count == expected_sum.count == 5 * 24
     assert added.score_rms == pytest.approx(expected_sum.score_rms)
 
@@ -346,13 +372,15 @@ def test_sum_of_nothing_is_neutral():
     ("summary", "verdict", "proven"),
     [
         (Summary(count=5, score_max=SCORE_LIMIT), "match", False),
-        (Summary(count=5, score_max=SCORE_LIMIT * 1.001, worst={"n": 1}), "mismatch", False),
+        (Summary(count=5, score_max=SCORE_LIMIT * 1.001, worst=number({"n": 1})), "mismatch", False),
         (Summary(count=5, bound_use=1.0), "match", False),
-        (Summary(count=5, bound_use=1.001, worst={"n": 1}), "mismatch", True),
-        (Summary(count=5, unmatched=True, worst={"n": 1}), "mismatch", True),
+        (Summary(count=5, bound_use=1.001, worst=number({"n": 1})), "mismatch", True),
+        (Summary(count=5, unmatched=True, worst=number({"n": 1})), "mismatch", True),
         (Summary(count=AVERAGE_COUNT, score_energy=AVERAGE_COUNT * AVERAGE_LIMIT**2 * 0.99), "match", False),
         (
-            Summary(count=AVERAGE_COUNT, score_energy=AVERAGE_COUNT * AVERAGE_LIMIT**2 * 1.01, worst={"n": 1}),
+            Summary(
+                count=AVERAGE_COUNT, score_energy=AVERAGE_COUNT * AVERAGE_LIMIT**2 * 1.01, worst=number({"n": 1})
+            ),
             "mismatch",
             False,
         ),
@@ -364,7 +392,7 @@ def test_step_is_a_mismatch_when_score_bound_or_average_says_so(summary, verdict
     row = judged(summary)
 
     assert (row.verdict, row.proven) == (verdict, proven)
-    assert row.first == (summary.worst if verdict == "mismatch" else None)
+    assert row.first_number == (summary.worst if verdict == "mismatch" else None)
 
 
 def group(count=4, *, share=0.0, signal=1.0, first=None):
@@ -450,7 +478,7 @@ def test_zeros_without_noise_are_decidable():
 
 def test_mismatch_comes_before_undecidable():
     noisy = {1: group(share=2.0, first={"n": 0})}
-    summary = Summary(count=4, groups=noisy, score_max=SCORE_LIMIT + 1, worst={"n": 0})
+    summary = Summary(count=4, groups=noisy, score_max=SCORE_LIMIT + 1, worst=number({"n": 0}))
 
     assert judged(summary, Check.END_TO_END).verdict is Verdict.MISMATCH
 

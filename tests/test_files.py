@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from rnncheck import Entry, InputError, Report, Row, Verdict
+from rnncheck.checks.scores import Number
 from rnncheck.checks.verdicts import Check, failed_row
 from rnncheck.report.files import check_writable, write_csv, write_json
+
+
+def number(place):
+    return Number(place, expected=0.5, actual=0.75, allowed=1e-06)
+
 
 ROW = Row(
     layer="simple_rnn",
@@ -21,8 +27,8 @@ ROW = Row(
     score_max=1.37,
     score_rms=0.5,
     bound_use=None,
-    worst={"n": 0, "t": 4, "unit": 3},
-    first=None,
+    worst_number=number({"n": 0, "t": 4, "unit": 3}),
+    first_number=None,
     verdict=Verdict.MATCH,
 )
 REPORT = Report({"keras": "3.15"}, (Entry("a case", (ROW,), seed=7, case={"N": 2, "recurrent_scale": None}),))

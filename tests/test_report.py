@@ -11,10 +11,16 @@ import pytest
 from rich.console import Console
 
 from rnncheck import Entry, MismatchError, Report, Row, Verdict
+from rnncheck.checks.scores import Number
 from rnncheck.checks.verdicts import Check, failed_row
 from rnncheck.report.console import print_result
 from rnncheck.report.entry import Difference
 from rnncheck.report.tables import MOST_LINES, print_report, to_text
+
+
+def number(place):
+    return Number(place, expected=0.5, actual=0.75, allowed=1e-06)
+
 
 MATCH = Row(
     layer="simple_rnn",
@@ -26,8 +32,8 @@ MATCH = Row(
     score_max=1.37,
     score_rms=0.5,
     bound_use=0.16,
-    worst={"n": 0, "t": 4, "unit": 3},
-    first=None,
+    worst_number=number({"n": 0, "t": 4, "unit": 3}),
+    first_number=None,
     verdict=Verdict.MATCH,
 )
 MISMATCH = replace(
@@ -36,7 +42,7 @@ MISMATCH = replace(
     max_abs_diff=0.25,
     score_max=math.inf,
     bound_use=math.inf,
-    first={"n": 1, "t": 2, "unit": 0},
+    first_number=number({"n": 1, "t": 2, "unit": 0}),
     proven=True,
 )
 UNDECIDABLE = replace(
@@ -46,7 +52,7 @@ UNDECIDABLE = replace(
     check=Check.END_TO_END,
     shape=(2, 2),
     bound_use=None,
-    worst={"n": 0, "unit": 1},
+    worst_number=number({"n": 0, "unit": 1}),
     verdict=Verdict.UNDECIDABLE,
 )
 UNCOUNTED = replace(UNDECIDABLE, decides=False)
@@ -315,11 +321,11 @@ def test_text_is_no_wider_than_a_code_block():
 
 
 def test_failures_stand_step_checks_first_then_by_step_then_by_sample():
-    end = replace(UNDECIDABLE, verdict=Verdict.MISMATCH, first={"n": 0, "unit": 0})
-    late = replace(MISMATCH, first={"n": 0, "t": 3, "unit": 0})
-    second_sample = replace(MISMATCH, first={"n": 1, "t": 2, "unit": 0})
-    third_sample = replace(MISMATCH, first={"n": 2, "t": 2, "unit": 0})
-    second_call = replace(MISMATCH, first={"call": 1, "n": 0, "t": 0, "unit": 0})
+    end = replace(UNDECIDABLE, verdict=Verdict.MISMATCH, first_number=number({"n": 0, "unit": 0}))
+    late = replace(MISMATCH, first_number=number({"n": 0, "t": 3, "unit": 0}))
+    second_sample = replace(MISMATCH, first_number=number({"n": 1, "t": 2, "unit": 0}))
+    third_sample = replace(MISMATCH, first_number=number({"n": 2, "t": 2, "unit": 0}))
+    second_call = replace(MISMATCH, first_number=number({"call": 1, "n": 0, "t": 0, "unit": 0}))
     report = Report({}, (Entry("one", (end, second_call, late)), Entry("two", (third_sample, MATCH, second_sample))))
 
     failures = report.failures()
@@ -329,9 +335,9 @@ def test_failures_stand_step_checks_first_then_by_step_then_by_sample():
 
 
 def test_failure_without_a_step_stands_behind_those_of_the_layers_before_it():
-    early = replace(MISMATCH, layer="early", first={"n": 0, "unit": 0})
-    states = replace(MISMATCH, layer="gru", first={"n": 1, "t": 4, "unit": 0})
-    last = replace(MISMATCH, layer="last", first={"n": 0, "unit": 0})
+    early = replace(MISMATCH, layer="early", first_number=number({"n": 0, "unit": 0}))
+    states = replace(MISMATCH, layer="gru", first_number=number({"n": 1, "t": 4, "unit": 0}))
+    last = replace(MISMATCH, layer="last", first_number=number({"n": 0, "unit": 0}))
 
     failures = report_of(early, states, last).failures()
 

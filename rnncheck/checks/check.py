@@ -73,7 +73,7 @@ def _unless_lined_up(row: Row, wide: Mapping[tuple[str, str, str], Row]) -> Row:
     # that allow for them.
     if not _may_have_lined_up(row) or wide[row.layer, row.output, row.check].verdict is Verdict.MISMATCH:
         return row
-    return replace(row, verdict=Verdict.UNDECIDABLE, first=None, detail=_LINED_UP)
+    return replace(row, verdict=Verdict.UNDECIDABLE, first_number=None, detail=_LINED_UP)
 
 
 def _other_form(recordings: Sequence[Recording], related: Related) -> str:

@@ -48,6 +48,22 @@ def _earliest(*places: Place | None) -> Place | None:
 
 
 @dataclass(frozen=True)
+class Number:
+    """One number of a comparison."""
+
+    place: Place  # its index by name, such as {"n": 0, "t": 3, "unit": 2}
+    expected: float  # what the equations give
+    actual: float  # what the implementation produced
+    allowed: float  # the largest difference that rounding explains; infinite where nobody knows what it does
+
+    @property
+    def difference(self) -> float:
+        """|actual - expected|; 0 where both are the same infinity or NaN."""
+        same = self.actual == self.expected or (math.isnan(self.actual) and math.isnan(self.expected))
+        return 0.0 if same else abs(self.actual - self.expected)
+
+
+@dataclass(frozen=True)
 class Summary:
     """What a comparison saw, over one block or many."""
 
@@ -57,8 +73,8 @@ class Summary:
     score_energy: float = 0.0  # the sum of score², score = |actual - expected|/noise
     score_max: float = 0.0  # the largest score
     bound_use: float | None = None  # the largest |actual - expected|/bound; None where no bound is carried
-    worst: Place | None = None  # where the largest score is
-    first: Place | None = None  # the earliest place that rounding does not explain; None when there is none
+    worst: Number | None = None  # the one with the largest score
+    first: Number | None = None  # the earliest that rounding does not explain; None when there is none
     unmatched: bool = False  # whether NaN or an infinity stands where a finite number is expected
     unexpected: bool = False  # whether something else stands where NaN or an infinity is expected
     # The numbers by noise: those of one group have noises within a factor of four, those of `UNKNOWN` may be
@@ -80,7 +96,7 @@ class Summary:
             score_max=larger.score_max,
             bound_use=max(uses, default=None),
             worst=larger.worst if self.worst is not None else other.worst,
-            first=_earliest(self.first, other.first),
+            first=min(filter(None, (self.first, other.first)), key=lambda each: in_time(each.place), default=None),
             unmatched=self.unmatched or other.unmatched,
             unexpected=self.unexpected or other.unexpected,
             groups=groups,
@@ -235,8 +251,8 @@ class Comparison:
             score_energy=float(self.squared_scores.sum(dtype=np.float64)),
             score_max=score_max,
             bound_use=bound_use,
-            worst=block.place(int(self._index(worst))),
-            first=self._first_failure(block) if failed else None,
+            worst=self._number(block, worst),
+            first=self._number(block, self._first_failure(block)) if failed else None,
             unmatched=bool((self._infinite & finite).any()),
             unexpected=bool((self._infinite & ~finite).any()),
             groups=self._groups(block, judged) if judged.any() else {},
@@ -257,7 +273,7 @@ class Comparison:
                 group = Group(int(count), float(noise[number]), float(signal[number]), None)
                 if group.is_too_noisy or number + least == UNKNOWN:
                     first = self._first(block, places[sizes == number + least])
-                    group = replace(group, first=first)
+                    group = replace(group, first=block.place(int(self._index(first))))
                 found[number + least] = group
         return found
 
@@ -266,18 +282,25 @@ class Comparison:
         width = self._value[0].size
         return index if self._rows is None else self._rows[index // width] * width + index % width
 
-    def _first_failure(self, block: Block) -> Place:
+    def _number(self, block: Block, number: int) -> Number:
+        allowed = SCORE_LIMIT * math.sqrt(self._variance.flat[number])
+        if self._bound is not None:
+            allowed = min(allowed, float(np.broadcast_to(self._bound, self._value.shape).flat[number]))
+        expected, actual = float(self._value.flat[number]), float(self._actual.flat[number])
+        return Number(block.place(int(self._index(number))), expected, actual, allowed)
+
+    def _first_failure(self, block: Block) -> int:
         failed = self.squared_scores > SCORE_LIMIT**2
         if self._use is not None:
             failed |= self._use > 1.0
         return self._first(block, np.flatnonzero(failed))
 
-    def _first(self, block: Block, numbers: Array) -> Place:
+    def _first(self, block: Block, numbers: Array) -> int:
         indices = self._index(numbers)
         # The earliest step, then the first sample, then the other axes in their order.
         coordinates = dict(zip(block.axes, np.unravel_index(indices, block.shape), strict=True))
         ordered = sorted(coordinates, key=lambda axis: (axis != "t", axis != "n"))
-        return block.place(int(indices[np.lexsort([coordinates[axis] for axis in reversed(ordered)])[0]]))
+        return int(numbers[np.lexsort([coordinates[axis] for axis in reversed(ordered)])[0]])
 
 
 # The group of the numbers whose noise nobody knows; those of others count powers of four.

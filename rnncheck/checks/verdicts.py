@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
-from rnncheck.checks.blocks import Place, place_text
-from rnncheck.checks.scores import Summary
+from rnncheck.checks.blocks import Place, in_time, place_text
+from rnncheck.checks.scores import Number, Summary
 from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT
 
 
@@ -49,8 +50,8 @@ class Row:
         score_rms: the root mean square of |difference|/noise.
         bound_use: the largest |difference|/bound; above 1 nothing but a fault explains it. None where no bound
             is given.
-        worst: where score_max is, by name (call, n, t, unit).
-        first: the earliest place that rounding does not explain; None when nothing failed.
+        worst_number: the number with score_max.
+        first_number: the earliest one that rounding does not explain; None when nothing failed.
         verdict: match, mismatch, undecidable or error.
         proven: whether a mismatch is proven, by a bound exceeded or by NaN or infinity where a finite number is
             expected.
@@ -69,13 +70,23 @@ class Row:
     score_max: float
     score_rms: float
     bound_use: float | None
-    worst: Place | None
-    first: Place | None
+    worst_number: Number | None
+    first_number: Number | None
     verdict: Verdict
     proven: bool = False
     decides: bool = True
     detail: str = ""
     unjudged: int = 0
+
+    @property
+    def worst(self) -> Place | None:
+        """Where score_max is, by name (call, n, t, unit)."""
+        return self.worst_number.place if self.worst_number else None
+
+    @property
+    def first(self) -> Place | None:
+        """The earliest place that rounding does not explain; None when nothing failed."""
+        return self.first_number.place if self.first_number else None
 
 
 def judge(
@@ -109,8 +120,8 @@ def judge(
         score_max=summary.score_max,
         score_rms=summary.score_rms,
         bound_use=summary.bound_use,
-        worst=summary.worst,
-        first=(summary.first or summary.worst) if verdict in FAILED else None,
+        worst_number=summary.worst,
+        first_number=(summary.first or summary.worst) if verdict in FAILED else None,
         verdict=verdict,
         proven=proven and verdict is Verdict.MISMATCH and check is not Check.TOLERANCE,
         decides=not (verdict is Verdict.UNDECIDABLE and steps_checked),
@@ -153,6 +164,21 @@ def failed_row(layer: str, detail: str, check: str = Check.END_TO_END) -> Row:
     nothing = Summary(max_abs_diff=math.nan, score_max=math.nan)
     row = judge(nothing, layer=layer, output="all", check=check, shape=())
     return replace(row, verdict=Verdict.ERROR, score_rms=math.nan, noise=math.nan, detail=detail)
+
+
+def keyed_failures(rows: Iterable[Row]) -> list[tuple[tuple[Any, ...], Row]]:
+    """Return the rows of a run that failed, each with a key that sorts them: step checks first, then by place.
+
+    A layer without time steps sorts after the failures before it.
+    """
+    failed, latest = [], -1
+    for row in rows:
+        if row.verdict in FAILED:
+            place = {"t": latest, **(row.first or {})}
+            latest = max(latest, place["t"])
+            call, t, *rest = in_time(place)
+            failed.append(((row.check != "step", call, t, "t" not in (row.first or {}), *rest), row))
+    return failed
 
 
 def worst(rows: Iterable[Row]) -> Verdict:

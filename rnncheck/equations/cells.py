@@ -55,6 +55,8 @@ class Cell:
     gates: Callable[[X, X, Weights, Options], Gates]
     # (gates, h or the new c, options) -> the new h
     output: Callable[[Gates, X, Options], X]
+    # What each of its activations gives, in the order in which they are computed.
+    activations: tuple[str, ...] = ()
     loop: Loop = Loop()  # what is done around the step
     unit: float | None = None  # the unit roundoff of its products; None for that of the layer's precision
 
@@ -71,14 +73,33 @@ class Cell:
         c = gates[0] * states[1] + gates[1]
         return self.output(gates, c, options), c
 
+    def step_in_parts(
+        self, projected: X, states: tuple[X, ...], weights: Weights, options: Options
+    ) -> tuple[dict[str, tuple[X, X]], tuple[X, ...]]:
+        """Return what each activation was given and gave, by its name, and the new states."""
+        seen: list[tuple[X, X]] = []
+
+        def watched(activation: Activation) -> Activation:
+            def function(x: X) -> X:
+                seen.append((x, activate(activation, x)))
+                return seen[-1][1]
+
+            return Activation(activation.name, function=function)
+
+        own = {k: watched(each) if isinstance(each, Activation) else each for k, each in options.items()}
+        after = self.step(projected, states, weights, own)
+        return dict(zip(self.activations, seen, strict=True)), after
+
 
 # By Keras' class name.
 CELLS: dict[str, Cell] = {}
 
 
-def register(*kinds: str, states: tuple[str, ...], project: Part, gates: Part, output: Part) -> None:
+def register(
+    *kinds: str, states: tuple[str, ...], activations: tuple[str, ...], project: Part, gates: Part, output: Part
+) -> None:
     """Register the step of some kinds of recurrent layers; see `Cell` for the arrays that its parts take."""
-    cell = Cell(states, _part(project, 1), _part(gates, 2), _part(output, 2))
+    cell = Cell(states, _part(project, 1), _part(gates, 2), _part(output, 2), activations)
     CELLS.update(dict.fromkeys(kinds, cell))
 
 
@@ -131,7 +152,10 @@ def simple_rnn_output(gates: Gates, h: X) -> X:  # noqa: ARG001 - the h before c
     return a
 
 
-register("SimpleRNN", states=("h",), project=affine, gates=simple_rnn_gates, output=simple_rnn_output)
+register(
+    "SimpleRNN", states=("h",), activations=("h",),
+    project=affine, gates=simple_rnn_gates, output=simple_rnn_output,
+)  # fmt: skip
 
 
 def lstm_gates(
@@ -162,7 +186,11 @@ def lstm_output(gates: Gates, c: X, *, activation: Activation) -> X:
     return o * activate(activation, c)
 
 
-register("LSTM", states=("h", "c"), project=affine, gates=lstm_gates, output=lstm_output)
+_OF_LSTM = ("i", "f", "o", "g", "activation(c)")
+register(
+    "LSTM", states=("h", "c"), activations=_OF_LSTM,
+    project=affine, gates=lstm_gates, output=lstm_output,
+)  # fmt: skip
 
 
 def gru_project(x: X, *, kernel: Any, bias: Any = None, reset_after: bool) -> X:
@@ -204,7 +232,10 @@ def gru_output(gates: Gates, h: X) -> X:
     return z * h + (1.0 - z) * g
 
 
-register("GRU", states=("h",), project=gru_project, gates=gru_gates, output=gru_output)
+register(
+    "GRU", states=("h",), activations=("z", "r", "g"),
+    project=gru_project, gates=gru_gates, output=gru_output,
+)  # fmt: skip
 
 
 def conv_lstm_project(
@@ -232,6 +263,6 @@ def conv_lstm_gates(
 
 
 register(
-    "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", states=("h", "c"),
+    "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", states=("h", "c"), activations=_OF_LSTM,
     project=conv_lstm_project, gates=conv_lstm_gates, output=lstm_output,
 )  # fmt: skip

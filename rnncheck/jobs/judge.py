@@ -7,13 +7,14 @@ import os
 from collections.abc import Generator, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rnncheck.cases.array_files import is_raw, taken_for_granted
 from rnncheck.cases.case import Case, reproduce_command
 from rnncheck.cases.deviations import deviations_of
 from rnncheck.cases.inputs import check_range
 from rnncheck.checks.check import check
+from rnncheck.checks.one_step import OneStep, first_wrong_step
 from rnncheck.checks.relations import Related
 from rnncheck.checks.unchecked import take_as_given
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict, failed_row, worst
@@ -31,7 +32,7 @@ from rnncheck.jobs.perform import Run, perform
 from rnncheck.jobs.processes import Answer, run_in_processes
 from rnncheck.network import Network, Recording
 from rnncheck.report.console import tell, with_progress
-from rnncheck.report.entry import Difference, Entry
+from rnncheck.report.entry import DEVIATES, Difference, Entry
 from rnncheck.report.report import Report
 
 # More jobs than this are worth the start of further processes, which share the cores with each other.
@@ -163,10 +164,10 @@ def judge(
     case = job.subject.model if isinstance(job.subject.model, Case) else None
     entries = []
     for run in done:
-        rows, said, reasons = _checked(job, run, job.subject.name if case is None else case.layer, diagnosed)
+        rows, said, reasons, step = _checked(job, run, job.subject.name if case is None else case.layer, diagnosed)
         if run.path and run.network and worst(rows) in FAILED:
             known = deviations_of(case or run.network, backend or environment()["backend"])
-            said = (*said, *(f"Keras is known to deviate here: {reason}." for reason in known))
+            said = (*said, *(f"{DEVIATES}{reason}" for reason in known))
         # The usual path goes without saying, unless it was one of several.
         path = run.path if job.paths != DEFAULT_PATHS else ""
         words = (f" --paths {path}" if path else "") + (" --metamorphic" if job.relations else "")
@@ -181,16 +182,24 @@ def judge(
             backend=backend,
             path=path,
             unchecked=tuple(run.network.unchecked) if run.network else (),
+            step=step,
             **reasons._asdict(),
         )
         entries.append(entry)
     return tuple(entries)
 
 
-def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> tuple[tuple[Row, ...], Sequence[str], Reasons]:
-    """Hold a run against the equations; return rows, notes and reasons."""
+class _Checked(NamedTuple):
+    rows: tuple[Row, ...]
+    notes: Sequence[str] = ()
+    reasons: Reasons = Reasons()
+    step: OneStep | None = None
+
+
+def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> _Checked:
+    """Hold a run against the equations."""
     if run.network is None or run.error:
-        return (failed_row(name, run.error),), (), Reasons()
+        return _Checked((failed_row(name, run.error),))
     network, recordings, said = take_as_given(run.network, run.recordings)
     recorded = not run.path  # by another program
     # A path may multiply in another format than the layers name, such as TF32 on a GPU.
@@ -200,12 +209,12 @@ def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> tuple[tuple[Row,
     rows, notes = check(network, recordings, job.tolerance, run.related)
     notes = (*said, *notes)
     if not rows:
-        return (failed_row(name, "no layer is left to check"),), notes, Reasons()
+        return _Checked((failed_row(name, "no layer is left to check"),), notes)
     # The rows of relations hold one run against another: no fault of the equations explains them.
     known = tuple(row for row in rows if row.check in set(Check))
     verdict = worst(known)
     if verdict is Verdict.MISMATCH and not diagnosed:
-        return rows, notes, Reasons()
+        return _Checked(rows, notes)
     asked = recorded or verdict is Verdict.MISMATCH
     tell("looking for reasons")
     reasons = explain(
@@ -216,7 +225,8 @@ def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> tuple[tuple[Row,
         unchanged=unchanged,
         with_blind_spots=job.blind_spots,
     )
-    return rows, (*notes, *(_advice(network, recordings[0], verdict) if recorded else ())), reasons
+    advice = _advice(network, recordings[0], verdict) if recorded else ()
+    return _Checked(rows, (*notes, *advice), reasons, first_wrong_step(network, recordings, known))
 
 
 def _advice(network: Network, recording: Recording, verdict: Verdict) -> Iterator[str]:

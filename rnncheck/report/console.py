@@ -105,16 +105,19 @@ def with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) 
 
 
 def print_result(show: Callable[[Console], None], width: int = 118) -> None:
-    """Print to stdout, `width` columns wide if that is no terminal, even if its reader, such as `head`, has left."""
+    """Print to stdout, even if its reader, such as `head`, has left.
+
+    It is as wide as $COLUMNS or the terminal says, else `width`.
+    """
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
     # Rendered whole first, so that an error leaves no half of a table.
     rendered = io.StringIO()
-    columns = shutil.get_terminal_size().columns if terminal else width
+    columns = shutil.get_terminal_size((width, 1)).columns if terminal else int(os.environ.get("COLUMNS") or width)
     show(Console(file=rendered, force_terminal=terminal or None, force_jupyter=False, width=columns, highlight=False))
     try:
-        sys.stdout.write(rendered.getvalue())
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in rendered.getvalue().splitlines()))
         sys.stdout.flush()
     except BrokenPipeError:
         silence_stdout()

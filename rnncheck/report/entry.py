@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
-from rnncheck.checks.blocks import in_time, place_text
-from rnncheck.checks.verdicts import FAILED, Row, Verdict, worst
+import numpy as np
+
+from rnncheck.checks.blocks import place_text
+from rnncheck.checks.verdicts import Row, Verdict, keyed_failures, worst
 
 if TYPE_CHECKING:
     import pandas
 
+    from rnncheck.checks.one_step import OneStep
     from rnncheck.faults.diagnosis import Diagnosis
     from rnncheck.faults.explain import FormatFound
     from rnncheck.faults.trial import BlindSpot
@@ -20,11 +24,19 @@ if TYPE_CHECKING:
 # The version of the JSON; it grows when a field changes its meaning or goes.
 SCHEMA = 1
 
+# How a note begins that says where Keras is known not to compute what its equations say.
+DEVIATES = "Keras is known to deviate here: "
+
 # How many failing cases a console diagnoses: one bug often breaks many, and each search takes a while.
 MOST_DIAGNOSED = 3
 
-# What a row has in JSON, CSV and the data frame. `detail` is among the notes that a console shows.
-ROW_FIELDS = tuple(each.name for each in fields(Row) if each.name not in {"proven", "decides", "detail"})
+# What a row has in JSON, CSV and the data frame, besides the numbers at its first and its worst place.
+ROW_FIELDS = (
+    "layer", "output", "check", "shape", "max_abs_diff", "noise", "score_max", "score_rms", "bound_use", "worst",
+    "first", "verdict", "unjudged",
+)  # fmt: skip
+_NUMBERS = ("first", "worst")
+_NUMBER_FIELDS = ("expected", "actual", "difference", "allowed")
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,7 @@ class Entry:
         blind_spots: the faults that a run which matches could not have shown; empty if nobody asked.
         precision: what it was computed in, as far as its numbers tell; None if nobody asked.
         unchecked: the layers that were not checked, since rnncheck has no equations for them.
+        step: the first step that is wrong, in numbers; None where no step failed.
     """
 
     name: str
@@ -60,6 +73,7 @@ class Entry:
     blind_spots: tuple[BlindSpot, ...] = ()
     precision: FormatFound | None = None
     unchecked: tuple[str, ...] = ()
+    step: OneStep | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -81,12 +95,13 @@ class Entry:
             "seed": self.seed,
             "verdict": str(self.verdict),
             "proven": self.proven,
-            "rows": [{name: getattr(row, name) for name in ROW_FIELDS} for row in self.rows],
+            "rows": [_row_fields(row) for row in self.rows],
             "notes": list(self.notes),
             "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
             "blind_spots": [asdict(spot) for spot in self.blind_spots],
             **({} if self.precision is None else {"precision": asdict(self.precision)}),
             **({"unchecked": list(self.unchecked)} if self.unchecked else {}),
+            **({} if self.step is None else {"step": asdict(self.step)}),
         }
         return plain_values(found)
 
@@ -118,20 +133,17 @@ def ways_of(entries: Iterable[Entry], way: Literal["backend", "path"]) -> tuple[
 def failures_of(entries: Iterable[Entry]) -> list[tuple[Entry, Row]]:
     """Return the rows that failed, step checks first, then by the earliest place.
 
-    A layer without time steps sorts after the failures before it.
+    A layer without time steps comes after the failures before it.
     """
-    failed = []
-    for entry in entries:
-        latest = -1
-        for row in entry.rows:
-            if row.verdict in FAILED:
-                place = {"t": latest, **(row.first or {})}
-                latest = max(latest, place["t"])
-                call, t, *rest = in_time(place)
-                key = (row.check != "step", call, t, "t" not in (row.first or {}), *rest)
-                failed.append((key, entry, row))
+    failed = [(key, entry, row) for entry in entries for key, row in keyed_failures(entry.rows)]
     # The key alone: entries and rows have no order.
     return [(entry, row) for _, entry, row in sorted(failed, key=lambda each: each[0])]
+
+
+def named(entry: Entry) -> str:
+    """Return the name of what ran, with its path and its backend where there are several."""
+    by, on = (f" by {entry.path}" if entry.path else ""), (f" on {entry.backend}" if entry.backend else "")
+    return f"{entry.name}{by}{on}"
 
 
 def frame_of(entries: Iterable[Entry]) -> pandas.DataFrame:
@@ -140,6 +152,7 @@ def frame_of(entries: Iterable[Entry]) -> pandas.DataFrame:
 
     entries = tuple(entries)
     ways = [way for way in ("backend", "path") if any(getattr(entry, way) for entry in entries)]
+    examples = list(product(_NUMBERS, _NUMBER_FIELDS))
     lines = []
     for entry in entries:
         own = {"case": entry.name, "backend": entry.backend, "path": entry.path, "seed": entry.seed}
@@ -147,8 +160,21 @@ def frame_of(entries: Iterable[Entry]) -> pandas.DataFrame:
             texts = {name: str(getattr(row, name)) for name in ("check", "verdict")}
             places = {name: place_text(getattr(row, name)) for name in ("worst", "first")}
             numbers = {name: getattr(row, name) for name in ROW_FIELDS}
+            for name, field in examples:
+                numbers[f"{name}_{field}"] = getattr(getattr(row, f"{name}_number"), field, None)
             lines.append({**own, **numbers, **texts, **places, "shape": shape_text(row.shape)})
-    return pandas.DataFrame(lines, columns=["case", *ways, "seed", *ROW_FIELDS])
+    of_examples = (f"{name}_{field}" for name, field in examples)
+    return pandas.DataFrame(lines, columns=["case", *ways, "seed", *ROW_FIELDS, *of_examples])
+
+
+def _row_fields(row: Row) -> dict[str, Any]:
+    numbers = {name: getattr(row, f"{name}_number") for name in _NUMBERS}
+    examples = {
+        name: {"place": number.place, **{each: getattr(number, each) for each in _NUMBER_FIELDS}}
+        for name, number in numbers.items()
+        if number is not None
+    }
+    return {**{name: getattr(row, name) for name in ROW_FIELDS}, "examples": examples}
 
 
 def count_cases(count: int) -> str:
@@ -164,6 +190,8 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, str):  # of which enumerations are
         return str(value)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     if isinstance(value, Mapping):

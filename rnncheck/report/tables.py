@@ -9,27 +9,32 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rnncheck.checks.blocks import place_text
+from rnncheck.checks.thresholds import SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
 from rnncheck.errors import escaped
+from rnncheck.report.answer import Answer, answers, apart, place_in_words
 from rnncheck.report.entry import (
+    DEVIATES,
     MOST_DIAGNOSED,
     Difference,
     Entry,
     count_cases,
     failures_of,
     frame_of,
+    named,
     shape_text,
     ways_of,
     worst_of,
 )
 
 if TYPE_CHECKING:
-    from rnncheck.faults.diagnosis import Explanation
+    from rnncheck.checks.one_step import OneStep
     from rnncheck.report.outcomes import SelfTest
 
 # Longer tables are cut here; --json and --csv have everything.
@@ -71,26 +76,99 @@ def print_report(
     *,
     interrupted: bool = False,
     everything: bool = False,
+    details: bool = False,
 ) -> None:
-    """Print a report: what failed, then a line for each case, notes, and a conclusion; with `everything`, uncut."""
+    """Print a report: the answer, then a line for each row or case, notes, and how many cases there are.
+
+    With `everything` nothing is cut; with `details` there is also what only experts read.
+    """
+    for answer in answers(entries, interrupted=interrupted):
+        _print_answer(answer, console)
     rows = sum(len(entry.rows) for entry in entries)
     most = rows + 1 if everything else MOST_LINES
     failures, on_backends = failures_of(entries), ways_of(entries, "backend")
-    if failures:
-        console.print(_failures_table(failures[:most]))
+    if len(failures) > 1:
+        console.print(_fitting(_failures_table(failures[:most]), console))
         _say_what_was_cut(console, len(failures) - most, "more rows failed")
     if on_backends:
         console.print(_backends_table(entries, differences, most))
+    elif len(entries) == 1:
+        console.print(_fitting(_rows_table(entries[0], most, details=details), console))
     else:
-        console.print(_rows_table(entries[0], most) if len(entries) == 1 else _entries_table(entries[:most]))
+        console.print(_fitting(_entries_table(entries[:most], details=details), console))
     lines = {(entry.name, entry.path) for entry in entries} if on_backends else entries
     _say_what_was_cut(console, len(lines) - most, "more cases")
     if len(entries) == 1:
         _say_what_was_cut(console, rows - most, "more rows")
+    if any(row.shape for entry in entries for row in entry.rows):
+        console.print(Text(_LEGEND, "dim"))
+    for entry in entries if details else entries[:1]:
+        if entry.step is not None:
+            _print_step(entry.step, entry, console)
     for note in _notes(entries):
         # A command stays one line, to be copied.
         console.print(shown(note), soft_wrap=note.startswith("again: "))
-    console.print(_conclusion(entries, interrupted=interrupted))
+    if len(entries) > 1:
+        console.print(_conclusion(entries, interrupted=interrupted))
+
+
+_LEGEND = (
+    "typical rounding: what rounding makes of such numbers; score: the largest difference of a number in units of its "
+    f"own rounding, at most {SCORE_LIMIT:g} in correct code"
+)
+
+
+def _print_answer(answer: Answer, console: Console) -> None:
+    style = _STYLES[answer.verdict]
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(answer.label, style), Text(answer.first, style))
+    for line in answer.further:
+        grid.add_row("", Text(line))
+    console.print(grid)
+
+
+# Columns that are left out first where a table is too wide, the later ones sooner.
+_LEFT_OUT = ("bound use", "rms", "shape", "typical rounding", "got", "expected", "difference", "check")
+
+
+def _fitting(table: Table, console: Console) -> Table:
+    # Without the columns that a narrow console has no place for.
+    for name in _LEFT_OUT:
+        if console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width:
+            break
+        table.columns = [column for column in table.columns if str(column.header) != name]
+    return table
+
+
+def _print_step(step: OneStep, entry: Entry, console: Console) -> None:
+    # The failing unit's numbers, and the arrays that they come from.
+    ((_, row), *_) = failures_of([entry])
+    unit = (row.first or {})["unit"]
+    console.print(shown(f"{place_in_words(step.place)} of layer {step.layer!r}, by the equations:"))
+    numbers = {"h before": step.before["h"][unit]}
+    numbers |= {f"{name} before": state[unit] for name, state in step.before.items() if name != "h"}
+    table = new_table("", ("", f"sum of unit {unit}", f"unit {unit}"), (f"sum of unit {unit}", f"unit {unit}"))
+    for name, number in numbers.items():
+        table.add_row(name, "", _digits(number))
+    for name, (sums, values) in step.activations.items():
+        table.add_row(name, _digits(sums[unit]), _digits(values[unit]))
+    for name, state in step.after.items():
+        table.add_row(f"{name} after", "", _digits(state[unit]))
+    table.add_row("h after, observed", "", _digits(step.observed[unit]))
+    console.print(table)
+    for name, array in {"x": step.x, "h before": step.before["h"]}.items():
+        text = np.array2string(array, max_line_width=10**6, threshold=_ARRAY, edgeitems=_ARRAY // 2, precision=6)
+        console.print(shown(f"{name}: {text}"))
+
+
+# The most numbers of an array that are printed.
+_ARRAY = 8
+
+
+def _digits(number: float) -> str:
+    return f"{number:.8g}"
 
 
 def _say_what_was_cut(console: Console, count: int, what: str) -> None:
@@ -114,40 +192,46 @@ def new_table(title: str, columns: Iterable[str], numbers: Container[str] = (), 
 
 
 def _failures_table(failures: Sequence[tuple[Entry, Row]]) -> Table:
-    columns = ("case", "layer", "check", "first at", "score", "bound use", "verdict")
-    table = new_table("What failed, earliest place first", columns, ("score", "bound use"))
+    numbers = ("expected", "got", "score")
+    cases = len({named(entry) for entry, _ in failures}) > 1
+    columns = ("verdict", *(("case",) if cases else ()), "layer", "check", "first at", *numbers)
+    table = new_table("What failed, earliest place first", columns, numbers, ("verdict",))
     for entry, row in failures:
         verdict = Text(f"{row.verdict}, proven" if row.proven else str(row.verdict), _STYLES[row.verdict])
-        names = (shown(_named(entry)), shown(f"{row.layer} {row.output}"), row.check)
-        first = shown(place_text(row.first) or row.detail)
-        table.add_row(*names, first, _number(row.score_max), _number(row.bound_use), verdict)
+        names = (*((shown(named(entry)),) if cases else ()), shown(f"{row.layer} {row.output}"), row.check)
+        first, number = shown(place_text(row.first) or row.detail), row.first_number
+        texts = apart(number.expected, number.actual) if number else ("-", "-")
+        table.add_row(verdict, *names, first, *texts, _number(row.score_max))
     return table
 
 
-def _named(entry: Entry) -> str:
-    return (
-        entry.name + (f" by {entry.path}" if entry.path else "") + (f" on {entry.backend}" if entry.backend else "")
-    )
-
-
-def _rows_table(entry: Entry, most: int) -> Table:
-    columns = ("layer", "check", "shape", "max abs diff", "noise", "score max", "rms", "bound use", "verdict")
-    table = new_table(entry.name, columns, columns[3:8])
+def _rows_table(entry: Entry, most: int, *, details: bool) -> Table:
+    numbers = ("difference", "typical rounding", "score", *(("rms", "bound use") if details else ()))
+    table = new_table("", ("verdict", "layer", "check", "shape", *numbers), numbers, ("verdict",))
     for row in entry.rows[:most]:
-        numbers = map(_number, (row.max_abs_diff, row.noise, row.score_max, row.score_rms, row.bound_use))
-        name = shown(f"{row.layer} {row.output}")
-        table.add_row(name, row.check, shape_text(row.shape), *numbers, _verdict(row.verdict))
+        of_experts = (_number(row.score_rms), _number(row.bound_use)) if details else ()
+        scores = (_number(row.max_abs_diff), _number(row.noise), _score(row.score_max), *of_experts)
+        table.add_row(
+            _verdict(row.verdict), shown(f"{row.layer} {row.output}"), row.check, shape_text(row.shape), *scores
+        )
     return table
 
 
-def _entries_table(entries: Iterable[Entry]) -> Table:
-    columns = ("case", "end to end", "one step", "noise", "score max", "bound use", "verdict")
-    table = new_table("Largest differences between Keras and the equations", columns, columns[1:6])
+def _entries_table(entries: Iterable[Entry], *, details: bool) -> Table:
+    columns = ("end to end", "one step", "typical rounding", "score", *(("bound use",) if details else ()))
+    title = "Largest differences between Keras and the equations"
+    table = new_table(title, ("verdict", "case", *columns), columns, ("verdict",))
     for entry in entries:
-        largest = [_largest(entry, Check.END_TO_END, "max_abs_diff")]
-        largest += [_largest(entry, Check.STEP, name) for name in ("max_abs_diff", "noise", "score_max", "bound_use")]
-        table.add_row(shown(_named(entry)), *map(_number, largest), _verdict(entry.verdict))
+        largest = [_largest(entry, Check.END_TO_END, "max_abs_diff"), _largest(entry, Check.STEP, "max_abs_diff")]
+        numbers = [_number(each) for each in (*largest, _largest(entry, Check.STEP, "noise"))]
+        numbers.append(_score(_largest(entry, Check.STEP, "score_max")))
+        numbers += [_number(_largest(entry, Check.STEP, "bound_use"))] if details else []
+        table.add_row(_verdict(entry.verdict), shown(named(entry)), *numbers)
     return table
+
+
+def _score(score: float | None) -> str:
+    return "-" if score is None or math.isnan(score) else f"{_number(score)} of {SCORE_LIMIT:g}"
 
 
 def _backends_table(entries: Sequence[Entry], differences: Sequence[Difference], most: int) -> Table:
@@ -157,7 +241,7 @@ def _backends_table(entries: Sequence[Entry], differences: Sequence[Difference],
     table = new_table("Verdict and largest score of a step on each backend", columns, ("differ by",))
     by_case: dict[str, list[Entry]] = {}
     for entry in entries:
-        by_case.setdefault(_named(replace(entry, backend="")), []).append(entry)
+        by_case.setdefault(named(replace(entry, backend="")), []).append(entry)
     for name, those in list(by_case.items())[:most]:
         about = {(entry.name, entry.path) for entry in those}
         apart = [each.max_abs_diff for each in differences if (each.case, each.path) in about]
@@ -189,19 +273,9 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
     # What else a reader must know; only JSON has the notes of cases that match among others.
     alone = len({entry.name for entry in entries}) == 1  # one case or model, though on several paths
     notes = _noted(entry for entry in entries if alone or entry.verdict is not Verdict.MATCH)
-    for entry in entries:
-        on = f"{entry.backend}: " if entry.backend else ""
-        for row in entry.rows:
-            if row.detail and row.decides and (row.verdict is Verdict.ERROR or len(entries) == 1):
-                notes.append(f"{row.verdict}: {on}{row.layer} {row.output}: {row.detail}")
-    aside = [row for entry in entries for row in entry.rows if not row.decides]
-    for row in aside:
-        why = row.detail if len(entries) == 1 else "the end-to-end difference cannot be judged"
-        notes.append(f"note: {row.layer} {row.output}: {why}. Every step on the way was checked instead.")
     failing = [entry for entry in entries if entry.verdict is Verdict.MISMATCH][:MOST_DIAGNOSED]
     found = [entry.precision for entry in (entries if len(entries) == 1 else failing)]
     notes += [f"precision: {each}" for each in found if each and each.consistent_with]
-    notes += [f"diagnosis: {line}" for entry in failing for line in _diagnosis(entry)]
     # A blind spot is one of the inputs, the same on every backend and path: the first of each tells it.
     backends, paths = {"", *ways_of(entries, "backend")[:1]}, {"", *ways_of(entries, "path")[:1]}
     for entry in entries:
@@ -217,31 +291,9 @@ def _noted(entries: Iterable[Entry]) -> list[str]:
     # A note that several entries of a case share names only the case.
     having: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
-        for note in entry.notes:
+        for note in (each for each in entry.notes if not each.startswith(DEVIATES)):  # which the answer says
             having.setdefault((entry.name, note), []).append(entry)
-    return [f"note: {_named(own[0]) if len(own) == 1 else name}: {note}" for (name, note), own in having.items()]
-
-
-def _explanation(explanation: Explanation) -> str:
-    # A fault's layers stand together.
-    layers: dict[str, list[str]] = {}
-    for fault, layer in zip(explanation.faults, explanation.layers, strict=True):
-        layers.setdefault(fault, []).append(repr(layer))
-    faults = " and ".join(f"`{fault}` in {' and '.join(names)}" for fault, names in layers.items())
-    return f"{faults} (score {_number(explanation.before)} -> {_number(explanation.after)}): {explanation.summary}"
-
-
-def _diagnosis(entry: Entry) -> Iterator[str]:
-    diagnosis = entry.diagnosis
-    if diagnosis is None:
-        return
-    for number, each in enumerate(diagnosis.explanations):
-        yield f"{'explained' if number == 0 else 'or just as well'} by {_explanation(each)}"
-    yield from map(str, diagnosis.weights)
-    for each in diagnosis.by_layer:
-        yield f"the steps of layer {each.layers[0]!r} are explained by {_explanation(each)}"
-    if diagnosis.shape:
-        yield f"explained by no known fault; {diagnosis.shape}"
+    return [f"note: {named(own[0]) if len(own) == 1 else name}: {note}" for (name, note), own in having.items()]
 
 
 def _blind_spots(entry: Entry) -> Iterator[str]:
