@@ -96,6 +96,11 @@ def test_csv_file_has_one_line_for_each_row(tmp_path):
             "first": "",
             "verdict": "match",
             "unjudged": "0",
+            **dict.fromkeys(("first_expected", "first_actual", "first_difference", "first_allowed"), ""),
+            "worst_expected": "0.5",
+            "worst_actual": "0.75",
+            "worst_difference": "0.25",
+            "worst_allowed": "1e-06",
         }
     ]
 

@@ -3,7 +3,6 @@
 import builtins
 import io
 import math
-import re
 from dataclasses import replace
 
 import pandas
@@ -16,6 +15,8 @@ from rnncheck.checks.verdicts import Check, failed_row
 from rnncheck.report.console import print_result
 from rnncheck.report.entry import Difference
 from rnncheck.report.tables import MOST_LINES, print_report, to_text
+
+NUMBERS = {"expected": 0.5, "actual": 0.75, "difference": 0.25, "allowed": 1e-06}
 
 
 def number(place):
@@ -162,6 +163,7 @@ def test_dictionary_is_what_the_contract_says():
                         "first": None,
                         "verdict": "match",
                         "unjudged": 0,
+                        "examples": {"worst": {"place": {"n": 0, "t": 4, "unit": 3}, **NUMBERS}},
                     }
                 ],
                 "notes": ["a note"],
@@ -188,6 +190,10 @@ def test_dictionary_is_what_the_contract_says():
                         "first": {"n": 1, "t": 2, "unit": 0},
                         "verdict": "mismatch",
                         "unjudged": 0,
+                        "examples": {
+                            "first": {"place": {"n": 1, "t": 2, "unit": 0}, **NUMBERS},
+                            "worst": {"place": {"n": 0, "t": 4, "unit": 3}, **NUMBERS},
+                        },
                     },
                     {
                         "layer": "gru",
@@ -203,6 +209,7 @@ def test_dictionary_is_what_the_contract_says():
                         "first": None,
                         "verdict": "error",
                         "unjudged": 0,
+                        "examples": {},
                     },
                 ],
                 "notes": [],
@@ -240,6 +247,7 @@ def test_frame_has_a_line_for_each_row():
         "first",
         "verdict",
         "unjudged",
+        *(f"{which}_{field}" for which in ("first", "worst") for field in NUMBERS),
     ]
     assert list(frame["case"]) == ["one", "one", "two"]
     assert list(frame["check"]) == ["step", "end_to_end", "step"]
@@ -249,6 +257,8 @@ def test_frame_has_a_line_for_each_row():
     assert list(frame["worst"]) == ["n=0 t=4 unit=3", "n=0 unit=1", "n=0 t=4 unit=3"]
     assert list(frame["first"]) == ["", "", "n=1 t=2 unit=0"]
     assert list(frame["verdict"]) == ["match", "undecidable", "mismatch"]
+    assert list(frame["first_expected"].isna()) == [True, True, False]
+    assert list(frame["worst_actual"]) == [0.75] * 3
 
 
 def test_frame_of_numbers_is_numeric():
@@ -265,39 +275,92 @@ def test_frame_of_nothing_has_the_columns():
     assert "verdict" in frame.columns
 
 
-def test_text_of_one_entry_is_a_table_of_its_rows():
+AGREE = "agree with the equations; the largest difference is 17% of what rounding allows"
+LEGEND = (
+    "typical rounding: what rounding does to such numbers; score: the largest difference in units of it, at most 8 "
+    "if right"
+)
+
+
+def test_text_of_one_entry_is_the_answer_and_a_table_of_its_rows():
     report = report_of(MATCH, replace(UNDECIDABLE, verdict=Verdict.MATCH))
 
     assert lines(report) == [
-        "a case",
-        "layer         check       shape  max abs diff    noise  score max   rms  bound use  verdict",
-        "simple_rnn h  step        2x5x4       8.1e-08  7.2e-08       1.37  0.50       0.16  match",
-        "dense output  end_to_end  2x2         8.1e-08  7.2e-08       1.37  0.50          -  match",
-        "1 case, 44 numbers compared: 1 match",
+        f"MATCH  a case: all 44 numbers {AGREE}",
+        "verdict  layer         check       shape  difference  typical rounding      score",
+        "match    simple_rnn h  step        2x5x4     8.1e-08           7.2e-08  1.37 of 8",
+        "match    dense output  end_to_end  2x2       8.1e-08           7.2e-08  1.37 of 8",
+        LEGEND,
     ]
 
 
-def test_text_of_several_entries_is_a_table_of_entries():
+def test_text_of_several_entries_is_the_answer_and_a_table_of_entries():
     end = replace(UNDECIDABLE, verdict=Verdict.MATCH, max_abs_diff=2e-07)
     report = Report({}, (Entry("one", (MATCH, end)), Entry("two", (MATCH,))))
 
     assert lines(report) == [
+        f"MATCH  2 cases: all 84 numbers {AGREE}",
         "Largest differences between Keras and the equations",
-        "case  end to end  one step    noise  score max  bound use  verdict",
-        "one      2.0e-07   8.1e-08  7.2e-08       1.37       0.16  match",
-        "two            -   8.1e-08  7.2e-08       1.37       0.16  match",
+        "verdict  case  end to end  one step  typical rounding      score",
+        "match    one      2.0e-07   8.1e-08           7.2e-08  1.37 of 8",
+        "match    two            -   8.1e-08           7.2e-08  1.37 of 8",
+        LEGEND,
         "2 cases, 84 numbers compared: 2 match",
     ]
 
 
-def test_text_begins_with_what_failed():
-    report = report_of(MATCH, MISMATCH)
+def test_details_are_what_experts_read():
+    console = Console(file=io.StringIO(), width=118)
 
-    assert lines(report)[:3] == [
-        "What failed, earliest place first",
-        "case    layer         check  first at        score  bound use  verdict",
-        "a case  simple_rnn h  step   n=1 t=2 unit=0    inf        inf  mismatch, proven",
+    print_report(report_of(MATCH).entries, console, details=True)
+
+    assert "score   rms  bound use" in console.file.getvalue()
+    assert "1.37 of 8  0.50       0.16" in console.file.getvalue()
+
+
+def test_text_begins_with_what_is_wrong_and_the_numbers_there():
+    assert lines(report_of(MATCH, MISMATCH))[:3] == [
+        "MISMATCH  a case: layer 'simple_rnn' differs from its equations",
+        "          first wrong at sample 1, step 2, unit 0: expected 0.5, got 0.75; rounding allows 1e-06",
+        "          worst at sample 0, step 4, unit 3: expected 0.5, got 0.75; rounding allows 1e-06",
     ]
+
+
+def test_several_failures_are_a_table_in_the_order_of_their_places():
+    text = lines(report_of(MATCH, replace(MISMATCH, proven=False), replace(MISMATCH, layer="gru")))
+
+    assert text[3:7] == [
+        "What failed, earliest place first",
+        "verdict           layer         check  first at        expected   got  score",
+        "mismatch          simple_rnn h  step   n=1 t=2 unit=0       0.5  0.75    inf",
+        "mismatch, proven  gru h         step   n=1 t=2 unit=0       0.5  0.75    inf",
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 100, 118, 200])
+def test_no_line_is_wider_than_the_console_or_padded(width):
+    long = replace(MISMATCH, layer="a_layer_with_a_long_name", detail="a reason")
+    console = Console(file=io.StringIO(), width=width)
+
+    print_report(report_of(MATCH, long, replace(long, layer="b"), notes=("look twice " * 20,)).entries, console)
+
+    printed = console.file.getvalue().splitlines()
+    assert max(map(len, printed)) <= width
+    assert sum("a_layer_with_a_long_name h" in line for line in printed) == 2  # in both tables, on one line
+
+
+def test_columns_are_obeyed(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+
+    print_result(lambda console: print_report(report_of(MATCH, MISMATCH).entries, console))
+
+    printed = capsys.readouterr().out.splitlines()
+    assert 50 < max(map(len, printed)) <= 60
+    assert not any(line.endswith(" ") for line in printed)
+
+
+def test_report_of_nothing_says_so():
+    assert lines(Report()) == ["ERROR  nothing was checked"]
 
 
 def test_text_and_string_are_the_same():
@@ -349,7 +412,7 @@ def test_long_table_of_entries_is_cut_and_says_so():
 
     text = lines(report)
 
-    assert sum(line.startswith("case ") for line in text) == MOST_LINES + 1
+    assert sum(line.startswith("match    case ") for line in text) == MOST_LINES
     assert "... and 6 more cases; --all prints every line, --json and --csv write every row" in text
     assert text[-1] == f"{MOST_LINES + 6} cases, 1,200 numbers compared: {MOST_LINES + 6} match"
 
@@ -365,7 +428,7 @@ def test_long_table_of_rows_is_cut_and_says_so():
 
     text = lines(report)
 
-    assert sum(line.startswith("layer_") for line in text) == MOST_LINES
+    assert sum(line.startswith("match    layer_") for line in text) == MOST_LINES
     assert "... and 6 more rows; --all prints every line, --json and --csv write every row" in text
 
 
@@ -397,14 +460,17 @@ def test_notes_are_shown_with_the_name_of_their_entry():
 
 
 def test_error_is_shown_with_its_reason():
-    text = lines(report_of(ERROR))
-
-    assert "error: gru all: ValueError: no" in text
-    assert re.fullmatch(r"a case +gru all +end_to_end +ValueError: no +nan +- +error", text[2])
+    assert lines(report_of(ERROR)) == [
+        "ERROR  a case: ValueError: no",
+        "verdict  layer    check       shape  difference  typical rounding  score",
+        "error    gru all  end_to_end                  -                 -      -",
+    ]
 
 
 def test_nothing_counts_as_compared_where_nothing_was():
-    assert lines(report_of(ERROR))[-1] == "1 case, 0 numbers compared: 1 error"
+    report = Report({}, (Entry("one", (ERROR,)), Entry("two", (ERROR,))))
+
+    assert lines(report)[-1] == "2 cases, 0 numbers compared: 2 error"
 
 
 def test_row_that_does_not_decide_is_explained():
@@ -414,12 +480,10 @@ def test_row_that_does_not_decide_is_explained():
     one = " ".join(lines(report_of(MATCH, uncounted)))
     several = lines(Report({}, (Entry("a case", (MATCH, uncounted)), Entry("another", (MATCH, uncounted)))))
 
-    assert f"note: dense output: {why}. Every step on the way was checked instead." in one
-    assert one.endswith("1 match")
-    note = (
-        "note: dense output: the end-to-end difference cannot be judged. Every step on the way was checked instead."
-    )
-    assert several.count(note) == 1
+    assert one.startswith("MATCH  a case: all 44 numbers agree")
+    assert f"dense output: {why}; every step on the way was checked instead" in " ".join(one.split())
+    note = "dense output: the end-to-end difference cannot be judged; every step on the way was checked instead"
+    assert [line.strip() for line in several].count(note) == 1
 
 
 def test_failed_entries_are_shown_with_the_command_that_runs_them_again():
@@ -431,9 +495,11 @@ def test_failed_entries_are_shown_with_the_command_that_runs_them_again():
 
 
 def test_interrupted_report_says_so():
-    report = Report({}, (Entry("one", (MATCH,)),), interrupted=True)
+    one = Report({}, (Entry("one", (MISMATCH,)),), interrupted=True)
+    two = Report({}, (Entry("one", (MATCH,)), Entry("two", (MATCH,))), interrupted=True)
 
-    assert lines(report)[-1] == "1 case, 40 numbers compared: 1 match (interrupted)"
+    assert lines(one)[0] == "MISMATCH  one: layer 'simple_rnn' differs from its equations (interrupted)"
+    assert lines(two)[-1] == "2 cases, 80 numbers compared: 2 match (interrupted)"
 
 
 @pytest.mark.parametrize("name", ["rnn[a]", "rnn[/a]", "[bold]", ":smile:", "layer_\u03b1"])
@@ -443,16 +509,15 @@ def test_text_shows_names_as_they_are(name):
 
     text = lines(report)
 
-    assert text[2].startswith(f"{name}  {name} h  step")
-    assert text[3] == name
-    assert text[5].startswith(f"{name} h  step")
+    assert text[0] == f"MISMATCH  {name}: layer {name!r} differs from its equations"
+    assert any(line.startswith(f"mismatch, proven  {name} h  step") for line in text)
     assert f"note: {name}: {name}" in text
 
 
 def test_tolerance_rows_are_not_counted_again():
     tolerance = replace(UNDECIDABLE, check=Check.TOLERANCE, verdict=Verdict.MATCH)
 
-    assert lines(report_of(MATCH, tolerance))[-1] == "1 case, 40 numbers compared: 1 match"
+    assert "all 40 numbers agree" in lines(report_of(MATCH, tolerance))[0]
 
 
 def test_html_escapes_names():
@@ -532,7 +597,7 @@ def test_names_can_neither_forge_a_line_nor_drive_the_terminal():
 
     text = str(Report({}, (entry,)))
 
-    assert text.count("\n1 case") == 1
+    assert "\n1 case" not in text
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "x\\n1 case" in " ".join(text.split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rnncheck.checks.blocks import Place
 from rnncheck.checks.scores import Number
@@ -40,15 +40,20 @@ class Answer:
 
 def answers(entries: Sequence[Entry], *, interrupted: bool = False) -> list[Answer]:
     """Return the answer of a report: one for each of the first entries that failed, or one for all."""
+    if not entries:
+        return [Answer(Verdict.ERROR, "nothing was checked")]
     failing = [entry for entry in entries if entry.verdict in FAILED] or [
         entry for entry in entries if entry.verdict is not Verdict.MATCH
     ]
     if failing:
-        return [_of_entry(entry) for entry in failing[:MOST_DIAGNOSED]]
-    rows = [row for entry in entries for row in entry.rows]
-    of = escaped(named(entries[0])) if len(entries) == 1 else count_cases(len(entries))
-    first = f"{of}: all {_compared(rows):,} numbers agree with the equations; {_nearest(rows)}"
-    return [Answer(worst_of(entries), first + (" (interrupted)" if interrupted else ""), tuple(_not_judged(entries)))]
+        found = [_of_entry(entry) for entry in failing[:MOST_DIAGNOSED]]
+    else:
+        rows = [row for entry in entries for row in entry.rows]
+        of = escaped(named(entries[0])) if len(entries) == 1 else count_cases(len(entries))
+        first = f"{of}: all {compared(rows):,} numbers agree with the equations; {_nearest(rows)}"
+        found = [Answer(worst_of(entries), first, tuple(dict.fromkeys(_not_judged(entries))))]
+    first = f"{found[0].first} (interrupted)" if interrupted else found[0].first
+    return [replace(found[0], first=first), *found[1:]]
 
 
 def _of_entry(entry: Entry) -> Answer:
@@ -70,13 +75,13 @@ def _undecidable(entry: Entry) -> tuple[str, list[str]]:
     row = next((row for row in entry.rows if row.verdict is Verdict.UNDECIDABLE and row.decides), None)
     if row is not None:
         return f"{row.layer} {row.output}: {row.detail}", []
-    checked = f"all {_compared(entry.rows):,} numbers that were checked agree with the equations"
+    checked = f"all {compared(entry.rows):,} numbers that were checked agree with the equations"
     return f"{checked}; not checked: {', '.join(map(repr, entry.unchecked))}", []
 
 
 def _mismatch(entry: Entry) -> tuple[str, list[str]]:
     ((_, failed), *_) = failures_of([entry])
-    what, further = _cause(entry) or (f"{_where(failed)} differs from its equations, and nothing says why", [])
+    what, further = next(_causes(entry), (f"{_where(failed)} differs from its equations", []))
     first, worst = failed.first_number, failed.worst_number
     told = [f"first wrong at {_at(failed, entry)}: {numbers_text(first)}"] if first else []
     if worst and worst != first:
@@ -84,31 +89,28 @@ def _mismatch(entry: Entry) -> tuple[str, list[str]]:
     return what, [*told, *further]
 
 
-def _cause(entry: Entry) -> tuple[str, list[str]] | None:
-    # What is wrong, in words, and what else belongs to it.
+def _causes(entry: Entry) -> Iterator[tuple[str, list[str]]]:
+    # What is wrong, in words, and what else belongs to it; the first is the most certain.
+    for note in entry.notes:
+        if note.startswith(DEVIATES):
+            yield note, []
     diagnosis, precision = entry.diagnosis, entry.precision
-    known = [note.removeprefix(DEVIATES) for note in entry.notes if note.startswith(DEVIATES)]
-    if known:
-        return f"Keras is known to deviate here: {known[0]}", []
     if diagnosis is not None and diagnosis.explanations:
         best, *others = diagnosis.explanations
         names = ", ".join(f"`{name}`" for name in dict.fromkeys(best.faults))
-        undone = f"with that undone, all {_compared(entry.rows):,} numbers agree to rounding ({names})"
-        return _in_layers(best.layers, best.summary), [
-            undone,
-            *(f"or just as well: {_in_layers(each.layers, each.summary)}" for each in others),
-        ]
+        undone = f"with that undone, all {compared(entry.rows):,} numbers agree to rounding ({names})"
+        equals = (f"or just as well: {_in_layers(each.layers, each.summary)}" for each in others)
+        yield _in_layers(best.layers, best.summary), [undone, *equals]
     if diagnosis is not None and diagnosis.weights:
         first, *more = map(str, diagnosis.weights)
-        return first, [*more, "with that undone, all numbers agree to rounding"]
+        yield first, [*more, "with that undone, all numbers agree to rounding"]
     if diagnosis is not None and diagnosis.by_layer:
-        each = [_in_layers(found.layers, found.summary) for found in diagnosis.by_layer]
-        return "; ".join(each), [f"that does not explain the whole run: {diagnosis.shape}"]
+        each_alone = "; ".join(_in_layers(found.layers, found.summary) for found in diagnosis.by_layer)
+        yield each_alone, [f"that does not explain the whole run: {diagnosis.shape}"]
     if precision is not None and precision.consistent_with not in {None, precision.stated}:
-        return str(precision), []
+        yield str(precision), []
     if diagnosis is not None and diagnosis.shape:
-        return f"{diagnosis.shape}; no known mistake explains it", []
-    return None
+        yield f"{diagnosis.shape}; no known mistake explains it", []
 
 
 def _in_layers(layers: Sequence[str], summary: str) -> str:
@@ -126,7 +128,8 @@ def _at(row: Row, entry: Entry) -> str:
     return place_in_words(row.first) + (f" of {_where(row)}" if several else "")
 
 
-def _compared(rows: Sequence[Row]) -> int:
+def compared(rows: Sequence[Row]) -> int:
+    """Return how many numbers some rows compared."""
     # An extra tolerance compares the numbers of another row again; a row without a shape compared none.
     return sum(math.prod(row.shape) for row in rows if row.shape and row.check is not Check.TOLERANCE)
 

@@ -18,7 +18,7 @@ from rnncheck.checks.blocks import place_text
 from rnncheck.checks.thresholds import SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
 from rnncheck.errors import escaped
-from rnncheck.report.answer import Answer, answers, apart, place_in_words
+from rnncheck.report.answer import Answer, answers, apart, compared, place_in_words
 from rnncheck.report.entry import (
     DEVIATES,
     MOST_DIAGNOSED,
@@ -84,24 +84,8 @@ def print_report(
     """
     for answer in answers(entries, interrupted=interrupted):
         _print_answer(answer, console)
-    rows = sum(len(entry.rows) for entry in entries)
-    most = rows + 1 if everything else MOST_LINES
-    failures, on_backends = failures_of(entries), ways_of(entries, "backend")
-    if len(failures) > 1:
-        console.print(_fitting(_failures_table(failures[:most]), console))
-        _say_what_was_cut(console, len(failures) - most, "more rows failed")
-    if on_backends:
-        console.print(_backends_table(entries, differences, most))
-    elif len(entries) == 1:
-        console.print(_fitting(_rows_table(entries[0], most, details=details), console))
-    else:
-        console.print(_fitting(_entries_table(entries[:most], details=details), console))
-    lines = {(entry.name, entry.path) for entry in entries} if on_backends else entries
-    _say_what_was_cut(console, len(lines) - most, "more cases")
-    if len(entries) == 1:
-        _say_what_was_cut(console, rows - most, "more rows")
-    if any(row.shape for entry in entries for row in entry.rows):
-        console.print(Text(_LEGEND, "dim"))
+    most = sum(len(entry.rows) for entry in entries) + 1 if everything else MOST_LINES
+    _print_tables(entries, console, differences, most, details=details)
     for entry in entries if details else entries[:1]:
         if entry.step is not None:
             _print_step(entry.step, entry, console)
@@ -112,9 +96,30 @@ def print_report(
         console.print(_conclusion(entries, interrupted=interrupted))
 
 
+def _print_tables(
+    entries: Sequence[Entry], console: Console, differences: Sequence[Difference], most: int, *, details: bool
+) -> None:
+    failures, on_backends, cut, what = failures_of(entries), ways_of(entries, "backend"), 0, ""
+    if len(failures) > 1:
+        console.print(_fitting(_failures_table(failures[:most]), console))
+        _say_what_was_cut(console, len(failures) - most, "more rows failed")
+    if on_backends:
+        console.print(_backends_table(entries, differences, most))
+        cut, what = len({(entry.name, entry.path) for entry in entries}) - most, "more cases"
+    elif len(entries) == 1:
+        console.print(_fitting(_rows_table(entries[0], most, details=details), console))
+        cut, what = len(entries[0].rows) - most, "more rows"
+    elif entries:
+        console.print(_fitting(_entries_table(entries[:most], details=details), console))
+        cut, what = len(entries) - most, "more cases"
+    _say_what_was_cut(console, cut, what)
+    if any(row.shape for entry in entries for row in entry.rows):
+        console.print(Text(_LEGEND, "dim"))
+
+
 _LEGEND = (
-    "typical rounding: what rounding makes of such numbers; score: the largest difference of a number in units of its "
-    f"own rounding, at most {SCORE_LIMIT:g} in correct code"
+    "typical rounding: what rounding does to such numbers; score: the largest difference in units of it, at most "
+    f"{SCORE_LIMIT:g} if right"
 )
 
 
@@ -130,7 +135,7 @@ def _print_answer(answer: Answer, console: Console) -> None:
 
 
 # Columns that are left out first where a table is too wide, the later ones sooner.
-_LEFT_OUT = ("bound use", "rms", "shape", "typical rounding", "got", "expected", "difference", "check")
+_LEFT_OUT = ("bound use", "rms", "shape", "typical rounding", "got", "expected", "difference", "check", "score")
 
 
 def _fitting(table: Table, console: Console) -> Table:
@@ -197,11 +202,10 @@ def _failures_table(failures: Sequence[tuple[Entry, Row]]) -> Table:
     columns = ("verdict", *(("case",) if cases else ()), "layer", "check", "first at", *numbers)
     table = new_table("What failed, earliest place first", columns, numbers, ("verdict",))
     for entry, row in failures:
-        verdict = Text(f"{row.verdict}, proven" if row.proven else str(row.verdict), _STYLES[row.verdict])
         names = (*((shown(named(entry)),) if cases else ()), shown(f"{row.layer} {row.output}"), row.check)
         first, number = shown(place_text(row.first) or row.detail), row.first_number
         texts = apart(number.expected, number.actual) if number else ("-", "-")
-        table.add_row(verdict, *names, first, *texts, _number(row.score_max))
+        table.add_row(_verdict(row), *names, first, *texts, _number(row.score_max))
     return table
 
 
@@ -211,9 +215,7 @@ def _rows_table(entry: Entry, most: int, *, details: bool) -> Table:
     for row in entry.rows[:most]:
         of_experts = (_number(row.score_rms), _number(row.bound_use)) if details else ()
         scores = (_number(row.max_abs_diff), _number(row.noise), _score(row.score_max), *of_experts)
-        table.add_row(
-            _verdict(row.verdict), shown(f"{row.layer} {row.output}"), row.check, shape_text(row.shape), *scores
-        )
+        table.add_row(_verdict(row), shown(f"{row.layer} {row.output}"), row.check, shape_text(row.shape), *scores)
     return table
 
 
@@ -226,12 +228,13 @@ def _entries_table(entries: Iterable[Entry], *, details: bool) -> Table:
         numbers = [_number(each) for each in (*largest, _largest(entry, Check.STEP, "noise"))]
         numbers.append(_score(_largest(entry, Check.STEP, "score_max")))
         numbers += [_number(_largest(entry, Check.STEP, "bound_use"))] if details else []
-        table.add_row(_verdict(entry.verdict), shown(named(entry)), *numbers)
+        table.add_row(_verdict(entry), shown(named(entry)), *numbers)
     return table
 
 
 def _score(score: float | None) -> str:
-    return "-" if score is None or math.isnan(score) else f"{_number(score)} of {SCORE_LIMIT:g}"
+    number = _number(score)
+    return number if number == "-" else f"{number} of {SCORE_LIMIT:g}"
 
 
 def _backends_table(entries: Sequence[Entry], differences: Sequence[Difference], most: int) -> Table:
@@ -260,13 +263,13 @@ def _largest(entry: Entry, check: Check, name: str) -> float | None:
 
 
 def _number(value: float | None) -> str:
-    if value is None:
+    if value is None or math.isnan(value):
         return "-"
     return "0" if value == 0 else f"{value:.2f}" if 0.1 <= abs(value) < 1000 else f"{value:.1e}"
 
 
-def _verdict(verdict: Verdict) -> Text:
-    return Text(str(verdict), _STYLES[verdict])
+def _verdict(of: Row | Entry) -> Text:
+    return Text(f"{of.verdict}, proven" if of.proven else str(of.verdict), _STYLES[of.verdict])
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
@@ -310,9 +313,7 @@ def _conclusion(entries: Sequence[Entry], *, interrupted: bool) -> Text:
     counts = {v: sum(entry.verdict is v for entry in entries) for v in Verdict}
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     rows = [row for entry in entries for row in entry.rows]
-    # An extra tolerance compares the numbers of another row again; a row without a shape compared none.
-    compared = sum(math.prod(row.shape) for row in rows if row.shape and row.check is not Check.TOLERANCE)
-    text = f"{count_cases(len(entries))}, {compared:,} numbers compared: {said}"
+    text = f"{count_cases(len(entries))}, {compared(rows):,} numbers compared: {said}"
     return Text(text + (" (interrupted)" if interrupted else ""), _STYLES[worst_of(entries)])
 
 
