@@ -28,6 +28,7 @@ from rnncheck.report.console import tell, telling, with_progress
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 SMALL = ("-N", "2", "-T", "5", "-D", "3", "-M", "4", "-K", "1")
+NUMBER_FIELDS = ["expected", "actual", "difference", "allowed"]
 ROW_FIELDS = [
     "layer",
     "output",
@@ -100,11 +101,13 @@ def test_run_that_matches_ends_with_0(several):
 def test_run_puts_the_table_on_stdout_and_nothing_else(several):
     lines = [line.split() for line in several.out.splitlines()]
 
-    assert several.out.startswith("Largest differences between Keras and the equations")
-    assert [line[:6] for line in lines[2:6]] == [f"simple_rnn N{n} T5 D3 M4 K1".split() for n in (2, 3, 4, 40)]
-    assert [line[-1] for line in lines[2:6]] == ["match"] * 4
+    assert several.out.startswith(
+        "MATCH  4 cases: all 1,078 numbers agree with the equations; the largest difference"
+    )
+    names = [f"match simple_rnn N{n} T5 D3 M4 K1".split() for n in (2, 3, 4, 40)]
+    assert [line[:7] for line in lines[3:7]] == names
     assert several.out.endswith("\n4 cases, 1,078 numbers compared: 4 match\n")
-    assert len(lines) == 7
+    assert len(lines) == 9
 
 
 def test_run_leaves_stderr_empty_in_a_log(several):
@@ -130,7 +133,7 @@ def test_json_of_a_run_has_the_contract_s_fields(several, folder):
     for case in found["cases"]:
         assert {"case", "seed", "verdict", "proven", "rows"} <= set(case)
         assert (case["seed"], case["verdict"], case["proven"]) == (7, "match", False)
-        assert [list(row) for row in case["rows"]] == [ROW_FIELDS] * 3
+        assert [list(row) for row in case["rows"]] == [[*ROW_FIELDS, "examples"]] * 3
 
 
 def test_json_of_a_run_has_numbers_places_and_shapes(several, folder):
@@ -148,7 +151,9 @@ def test_csv_of_a_run_has_the_rows_of_the_json(several, folder):
     with (folder / "several.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
 
-    assert [list(line) for line in lines] == [["case", "seed", *ROW_FIELDS]] * len(rows)
+    numbers = [f"{one}_{what}" for one in ("first", "worst") for what in NUMBER_FIELDS]
+    assert [list(line) for line in lines] == [["case", "seed", *ROW_FIELDS, *numbers]] * len(rows)
+    assert [float(line["worst_actual"]) for line in lines] == [row["examples"]["worst"]["actual"] for row in rows]
     assert [float(line["max_abs_diff"]) for line in lines] == [row["max_abs_diff"] for row in rows]
     assert [line["verdict"] for line in lines] == [row["verdict"] for row in rows]
     assert {line["seed"] for line in lines} == {"7"}
@@ -181,8 +186,9 @@ def test_run_that_does_not_match_ends_with_1_and_says_where(rnncheck_command, tm
     done = rnncheck_command("verify", *SMALL, "--activation", "sparsemax", *paths)
 
     assert (done.code, done.err) == (1, "")
-    assert done.out.startswith("What failed, earliest place first")
-    assert re.search(r"simple_rnn h +step +n=\d t=0 unit=\d .* mismatch, proven", done.out)
+    assert re.match(r"MISMATCH  simple_rnn N2 .*: Keras is known to deviate here: sparsemax sums", done.out)
+    assert re.search(r"\n +first wrong at sample \d, step 0, unit \d of layer 'simple_rnn': expected ", done.out)
+    assert re.search(r"\nmismatch, proven +simple_rnn h +step +n=\d t=0 unit=\d ", done.out)
     again = "again: rnncheck verify --layer simple_rnn -N 2 -T 5 -D 3 -M 4 -K 1 --seed 0 --activation sparsemax"
     assert again in done.out.splitlines()
     (case,) = read_json(tmp_path / "a.json")["cases"]

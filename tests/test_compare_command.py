@@ -22,6 +22,7 @@ from rnncheck.checks.verdicts import Verdict
 from rnncheck.equations.changes import with_options
 from rnncheck.equations.formats import FORMATS, in_format, with_kept_factors
 from rnncheck.errors import InputError
+from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.emulation import emulate
 from rnncheck.faults.symptoms import describe
 from rnncheck.frameworks.recorded import worth_recording
@@ -69,7 +70,9 @@ def test_broken_port_is_caught_and_diagnosed(tmp_path, rnncheck_command, mistake
     done = rnncheck_command("compare", MODEL, "--inputs", INPUTS, "--outputs", y, *states)
 
     assert done.code == 1
-    assert f"diagnosis: explained by `{MISTAKES[mistake]}` in 'lstm' (score " in done.out
+    fault = next(each for each in FAULTS if each.name == MISTAKES[mistake])
+    assert done.out.startswith(f"MISMATCH  sine.keras: in layer 'lstm', {fault.summary}")
+    assert f"numbers agree to rounding (`{fault.name}`)" in done.out
 
 
 def test_small_model_is_answered_without_frameworks(tmp_path):
@@ -181,8 +184,8 @@ def test_nan_in_an_output_is_a_mismatch_at_its_place(tmp_path, rnncheck_command,
     done = compared(rnncheck_command, recorded, outputs)
 
     assert done.code == 1
-    assert "n=1 t=3 unit=2" in done.out
-    assert "mismatch: every output: got NaN or infinity; expected a finite number\n" in done.out
+    assert "first wrong at sample 1, step 3, unit 2 of layer 'every': expected " in done.out
+    assert "\n          got NaN or infinity; expected a finite number\n" in done.out
 
 
 def test_nan_in_an_output_alone_is_described():
@@ -229,7 +232,7 @@ def test_single_weight_of_a_unit_is_tried_and_found_not_to_explain():
     report = rnncheck.compare(network, x, y.astype(np.float32))
 
     assert report.verdict == "mismatch"
-    assert "explained by no known fault; layer 'dense': only sample 3 of 6" in str(report)
+    assert "layer 'dense': only sample 3 of 6; no known mistake explains it" in str(report).splitlines()[0]
 
 
 @pytest.mark.parametrize(("policy", "name"), [("mixed_bfloat16", 257), ("mixed_float16", 2049), ("float16", 69_999)])
@@ -508,7 +511,7 @@ def test_raw_binary_is_compared(tmp_path, rnncheck_command):
     done = rnncheck_command(*words, "--dtype", ">f4")
 
     assert done.code == 0, done.out
-    assert "1 case, 3,088 numbers compared: 1 match" in done.out
+    assert "all 3,088 numbers agree" in done.out
     without = rnncheck_command(*words)
     assert (without.code, without.out) == (2, "")
     assert "x.bin: got a .bin file; expected .npy, .npz, .csv or .json. Name it .csv if it is text; " in without.err

@@ -136,7 +136,7 @@ def test_light_install_compares_many_states_and_displays_the_report(light):
 def test_light_install_compares_and_shows_files(light):
     compared = light.rnncheck("compare", *SINE, *PORT, "--json", "sine.json", "--csv", "sine.csv")
     assert compared.returncode == 0, compared.stderr
-    assert compared.stdout.endswith("3,088 numbers compared: 1 match\n")
+    assert compared.stdout.startswith("MATCH  sine.keras: all 3,088 numbers agree")
     assert json.loads((light.home / "sine.json").read_text())["cases"][0]["verdict"] == "match"
     assert len(list(csv.reader((light.home / "sine.csv").read_text().splitlines()))) == 4
 

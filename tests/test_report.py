@@ -339,14 +339,14 @@ def test_several_failures_are_a_table_in_the_order_of_their_places():
 
 @pytest.mark.parametrize("width", [60, 72, 80, 100, 118, 200])
 def test_no_line_is_wider_than_the_console_or_padded(width):
-    long = replace(MISMATCH, layer="a_layer_with_a_long_name", detail="a reason")
+    long = replace(MISMATCH, layer="layer_with_a_long_name", detail="a reason")
     console = Console(file=io.StringIO(), width=width)
 
     print_report(report_of(MATCH, long, replace(long, layer="b"), notes=("look twice " * 20,)).entries, console)
 
     printed = console.file.getvalue().splitlines()
     assert max(map(len, printed)) <= width
-    assert sum("a_layer_with_a_long_name h" in line for line in printed) == 2  # in both tables, on one line
+    assert sum("layer_with_a_long_name h" in line for line in printed) == 2  # in both tables, on one line
 
 
 def test_columns_are_obeyed(monkeypatch, capsys):

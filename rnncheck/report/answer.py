@@ -81,15 +81,16 @@ def _undecidable(entry: Entry) -> tuple[str, list[str]]:
 
 def _mismatch(entry: Entry) -> tuple[str, list[str]]:
     ((_, failed), *_) = failures_of([entry])
-    what, further = next(_causes(entry), (f"{_where(failed)} differs from its equations", []))
+    what, further = next(_causes(entry, failed), (f"{_where(failed)} differs from its equations", []))
     first, worst = failed.first_number, failed.worst_number
     told = [f"first wrong at {_at(failed, entry)}: {numbers_text(first)}"] if first else []
     if worst and worst != first:
         told.append(f"worst at {place_in_words(worst.place)}: {numbers_text(worst)}")
+    told += [failed.detail] if failed.detail else []
     return what, [*told, *further]
 
 
-def _causes(entry: Entry) -> Iterator[tuple[str, list[str]]]:
+def _causes(entry: Entry, failed: Row) -> Iterator[tuple[str, list[str]]]:
     # What is wrong, in words, and what else belongs to it; the first is the most certain.
     for note in entry.notes:
         if note.startswith(DEVIATES):
@@ -109,8 +110,11 @@ def _causes(entry: Entry) -> Iterator[tuple[str, list[str]]]:
         yield each_alone, [f"that does not explain the whole run: {diagnosis.shape}"]
     if precision is not None and precision.consistent_with not in {None, precision.stated}:
         yield str(precision), []
-    if diagnosis is not None and diagnosis.shape:
+    if diagnosis is not None and diagnosis.shape.startswith("layer"):
         yield f"{diagnosis.shape}; no known mistake explains it", []
+    if diagnosis is not None:
+        further = [diagnosis.shape] if diagnosis.shape else []
+        yield f"{_where(failed)} differs from its equations; no known mistake explains it", further
 
 
 def _in_layers(layers: Sequence[str], summary: str) -> str:
