@@ -81,7 +81,7 @@ def test_model_export_and_cases_pass_and_a_changed_weight_fails_with_the_table(r
     done.stdout.fnmatch_lines(
         [
             "E *MismatchError: MISMATCH  *: in layer 'lstm*', one entry of the recurrent kernel is off by 0.001",
-            "E * first wrong at sample 0, unit 0 *: expected *, got *; rounding allows *",
+            "E * first wrong at sample 0, unit 0: expected *, got *; rounding allows *",
             "E * dense* output  end_to_end  n=0 unit=0 *",
         ]
     )
