@@ -5,11 +5,13 @@ import io
 import math
 from dataclasses import replace
 
+import numpy as np
 import pandas
 import pytest
 from rich.console import Console
 
 from rnncheck import Entry, MismatchError, Report, Row, Verdict
+from rnncheck.checks.one_step import OneStep
 from rnncheck.checks.scores import Number
 from rnncheck.checks.verdicts import Check, failed_row
 from rnncheck.report.console import print_result
@@ -326,15 +328,50 @@ def test_text_begins_with_what_is_wrong_and_the_numbers_there():
     ]
 
 
-def test_several_failures_are_a_table_in_the_order_of_their_places():
-    text = lines(report_of(MATCH, replace(MISMATCH, proven=False), replace(MISMATCH, layer="gru")))
+def test_failures_of_several_entries_are_a_table_in_the_order_of_their_places():
+    report = Report({}, (Entry("one", (MATCH, replace(MISMATCH, proven=False))), Entry("two", (MISMATCH,))))
 
-    assert text[3:7] == [
-        "What failed, earliest place first",
-        "verdict           layer         check  first at        expected   got  score",
-        "mismatch          simple_rnn h  step   n=1 t=2 unit=0       0.5  0.75    inf",
-        "mismatch, proven  gru h         step   n=1 t=2 unit=0       0.5  0.75    inf",
+    text = lines(report)
+
+    start = text.index("What failed, earliest place first")
+    assert text[start + 1 : start + 4] == [
+        "verdict           case  layer         check  first at        expected   got  score",
+        "mismatch          one   simple_rnn h  step   n=1 t=2 unit=0       0.5  0.75    inf",
+        "mismatch, proven  two   simple_rnn h  step   n=1 t=2 unit=0       0.5  0.75    inf",
     ]
+
+
+STEP = OneStep(
+    "lstm",
+    {"n": 1, "t": 2},
+    x=np.arange(9.0),
+    before={"h": np.array([0.5, 0.25]), "c": np.array([-0.0, 1.0])},
+    activations={"i": (np.array([1.0, 2.0]), np.array([3.0, 4.0]))},
+    after={"h": np.array([5.0, 6.0]), "c": np.array([7.0, 8.0])},
+    observed=np.array([0.125, 9.0]),
+)
+
+
+def test_first_wrong_step_is_shown_in_numbers():
+    text = lines(report_of(replace(MISMATCH, layer="lstm"), step=STEP))
+
+    start = text.index("sample 1, step 2, unit 0 of layer 'lstm', by the equations:")
+    assert [line.split() for line in text[start + 2 : start + 8]] == [
+        ["h", "before", "0.5"],
+        ["c", "before", "0"],
+        ["i", "1", "3"],
+        ["h", "5"],
+        ["c", "7"],
+        ["h", "that", "was", "got", "0.125"],
+    ]
+    assert text[start + 8 : start + 10] == ["x: [0. 1. 2. 3. ... 5. 6. 7. 8.]", "h before: [0.5  0.25]"]
+
+
+def test_first_wrong_step_is_in_the_dictionary():
+    (case,) = report_of(replace(MISMATCH, layer="lstm"), step=STEP).to_dict()["cases"]
+
+    assert case["step"]["place"] == {"n": 1, "t": 2}
+    assert case["step"]["activations"] == {"i": [[1.0, 2.0], [3.0, 4.0]]}
 
 
 @pytest.mark.parametrize("width", [60, 72, 80, 100, 118, 200])
@@ -346,7 +383,7 @@ def test_no_line_is_wider_than_the_console_or_padded(width):
 
     printed = console.file.getvalue().splitlines()
     assert max(map(len, printed)) <= width
-    assert sum("layer_with_a_long_name h" in line for line in printed) == 2  # in both tables, on one line
+    assert sum("layer_with_a_long_name h" in line for line in printed) == 1  # on one line
 
 
 def test_columns_are_obeyed(monkeypatch, capsys):

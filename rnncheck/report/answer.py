@@ -163,6 +163,7 @@ def numbers_text(number: Number) -> str:
 
 def apart(one: float, other: float) -> tuple[str, str]:
     """Return two numbers as text, with as few digits as show how they differ."""
+    one, other = one + 0.0, other + 0.0  # without the sign of -0.0
     for digits in range(_FEW_DIGITS, _ALL_DIGITS + 1):
         texts = f"{one:.{digits}g}", f"{other:.{digits}g}"
         # One digit more than differs, so that a rounding of the last does not look like the difference.

@@ -88,7 +88,8 @@ def print_report(
     _print_tables(entries, console, differences, most, details=details)
     for entry in entries if details else entries[:1]:
         if entry.step is not None:
-            _print_step(entry.step, entry, console)
+            ((_, row), *_) = failures_of([entry])
+            _print_step(entry.step, (row.first or {})["unit"], console)
     for note in _notes(entries):
         # A command stays one line, to be copied.
         console.print(shown(note), soft_wrap=note.startswith("again: "))
@@ -100,7 +101,7 @@ def _print_tables(
     entries: Sequence[Entry], console: Console, differences: Sequence[Difference], most: int, *, details: bool
 ) -> None:
     failures, on_backends, cut, what = failures_of(entries), ways_of(entries, "backend"), 0, ""
-    if len(failures) > 1:
+    if failures and len(entries) > 1:
         console.print(_fitting(_failures_table(failures[:most]), console))
         _say_what_was_cut(console, len(failures) - most, "more rows failed")
     if on_backends:
@@ -147,21 +148,19 @@ def _fitting(table: Table, console: Console) -> Table:
     return table
 
 
-def _print_step(step: OneStep, entry: Entry, console: Console) -> None:
-    # The failing unit's numbers, and the arrays that they come from.
-    ((_, row), *_) = failures_of([entry])
-    unit = (row.first or {})["unit"]
-    console.print(shown(f"{place_in_words(step.place)} of layer {step.layer!r}, by the equations:"))
-    numbers = {"h before": step.before["h"][unit]}
-    numbers |= {f"{name} before": state[unit] for name, state in step.before.items() if name != "h"}
-    table = new_table("", ("", f"sum of unit {unit}", f"unit {unit}"), (f"sum of unit {unit}", f"unit {unit}"))
-    for name, number in numbers.items():
-        table.add_row(name, "", _digits(number))
+def _print_step(step: OneStep, unit: int, console: Console) -> None:
+    # What leads to the first wrong number, and the arrays that it comes from.
+    columns = ("", "before the activation", "after it")
+    place = place_in_words({**step.place, "unit": unit})
+    console.print(shown(f"{place} of layer {step.layer!r}, by the equations:"))
+    table = new_table("", columns, columns[1:])
+    for name, state in step.before.items():
+        table.add_row(f"{name} before", "", _digits(state[unit]))
     for name, (sums, values) in step.activations.items():
         table.add_row(name, _digits(sums[unit]), _digits(values[unit]))
-    for name, state in step.after.items():
-        table.add_row(f"{name} after", "", _digits(state[unit]))
-    table.add_row("h after, observed", "", _digits(step.observed[unit]))
+    for name in (each for each in step.after if each not in step.activations):
+        table.add_row(name, "", _digits(step.after[name][unit]))
+    table.add_row("h that was got", "", _digits(step.observed[unit]))
     console.print(table)
     for name, array in {"x": step.x, "h before": step.before["h"]}.items():
         text = np.array2string(array, max_line_width=10**6, threshold=_ARRAY, edgeitems=_ARRAY // 2, precision=6)
@@ -173,7 +172,7 @@ _ARRAY = 8
 
 
 def _digits(number: float) -> str:
-    return f"{number:.8g}"
+    return f"{number + 0.0:.7g}"  # without the sign of -0.0
 
 
 def _say_what_was_cut(console: Console, count: int, what: str) -> None:
@@ -198,11 +197,10 @@ def new_table(title: str, columns: Iterable[str], numbers: Container[str] = (), 
 
 def _failures_table(failures: Sequence[tuple[Entry, Row]]) -> Table:
     numbers = ("expected", "got", "score")
-    cases = len({named(entry) for entry, _ in failures}) > 1
-    columns = ("verdict", *(("case",) if cases else ()), "layer", "check", "first at", *numbers)
+    columns = ("verdict", "case", "layer", "check", "first at", *numbers)
     table = new_table("What failed, earliest place first", columns, numbers, ("verdict",))
     for entry, row in failures:
-        names = (*((shown(named(entry)),) if cases else ()), shown(f"{row.layer} {row.output}"), row.check)
+        names = (shown(named(entry)), shown(f"{row.layer} {row.output}"), row.check)
         first, number = shown(place_text(row.first) or row.detail), row.first_number
         texts = apart(number.expected, number.actual) if number else ("-", "-")
         table.add_row(_verdict(row), *names, first, *texts, _number(row.score_max))
