@@ -86,6 +86,7 @@ compare: $(DEV)  ## Wrong code fails, beside the rules people use: false alarms 
 
 diagnose: $(DEV)  ## The right fault is named, on random models.
 	@$(BIN)/python -m experiments.diagnosis
+	@$(BIN)/python -m experiments.first_lines
 
 extremes: $(DEV)  ## Correct code at the edges passes, and the same with one wrong number does not (half an hour).
 	@$(BIN)/python -m experiments.extremes
