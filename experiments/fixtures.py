@@ -2,6 +2,8 @@
 
 fixtures/notebook.json is what the teaching notebook printed, and is given. fixtures/notebook_run.npz is what Keras
 computes with those weights on seeded inputs: inputs (N, T, D), states (N, T, M), outputs (N, K), and the versions.
+fixtures/notebook.keras is that model. fixtures/notebook_inputs.npy leads to the outputs that the notebook printed;
+its own inputs are not known.
 fixtures/sine.keras is a trained model: see experiments/train_sine.py.
 fixtures/port is what a port of that model to C computes, right and with one mistake: see experiments/port.py.
 fixtures/keras2 is what Keras 2 writes and computes: see experiments/keras2.py.
@@ -16,6 +18,8 @@ import numpy as np
 
 from experiments import keras2, port, train_sine
 from rnncheck.cases.case import NOTEBOOK
+from rnncheck.equations.formats import in_format
+from rnncheck.equations.replay import replay
 from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.keras.environment import environment
 from rnncheck.frameworks.keras.extract import extract
@@ -50,9 +54,41 @@ def record_notebook() -> None:
     )
 
 
+def save_notebook() -> None:
+    """Save the notebook's model, and inputs for which it gives the numbers that the notebook printed."""
+    with quiet_stderr():
+        model = build(NOTEBOOK).model
+    model.set_weights(notebook_weights())
+    model.save(FIXTURES / "notebook.keras")
+    facts = json.loads((FIXTURES / "notebook.json").read_text())
+    network, rng = in_format(extract(model), "float64"), np.random.default_rng(0)
+
+    def far(inputs: Array) -> Array:
+        found: Array = np.abs(replay(network, [inputs]).outputs[0] - facts["manual_loop"]).max(axis=1)
+        return found
+
+    drawn = rng.normal(size=(100_000, NOTEBOOK.T, NOTEBOOK.D)).astype(np.float32)
+    for nearest in far(drawn).argsort():
+        inputs = drawn[[nearest]]
+        for _ in range(2000):  # steps at random, the smaller the nearer; those that lead nearer are kept
+            moved = (inputs + far(inputs) * rng.normal(size=inputs.shape)).astype(np.float32)
+            inputs = moved if far(moved) < far(inputs) else inputs
+            if far(inputs) <= _AS_PRINTED:
+                break
+        (predicted,) = model.predict(inputs, verbose=0)
+        if far(inputs) <= _AS_PRINTED and np.array_equal(predicted, np.float32(facts["keras_predict"])):
+            np.save(FIXTURES / "notebook_inputs.npy", inputs)
+            return
+
+
+# How far a number may be from what NumPy prints of it with eight decimals.
+_AS_PRINTED = 5e-9
+
+
 def main() -> None:
     """Record everything."""
     record_notebook()
+    save_notebook()
     train_sine.main()
     port.main()
     keras2.main()

@@ -9,7 +9,7 @@ Importing this loads NumPy and no framework; TensorFlow and Keras are imported w
 """
 
 from rnncheck import startup  # noqa: F401 - before all else
-from rnncheck.api import compare, extract, replay, verify
+from rnncheck.api import compare, extract, replay, verify, walk
 from rnncheck.cases.case import NOTEBOOK, Case
 from rnncheck.checks.verdicts import Row, Verdict
 from rnncheck.equations.replay import Replayed
@@ -18,6 +18,7 @@ from rnncheck.frameworks.keras.build import Built, build
 from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
 from rnncheck.report.entry import Entry
 from rnncheck.report.report import MismatchError, Report
+from rnncheck.report.walk import LayerWalk, Walk
 from rnncheck.version import __version__
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "InputError",
     "InputSpec",
     "Layer",
+    "LayerWalk",
     "MismatchError",
     "Network",
     "Replayed",
@@ -38,10 +40,12 @@ __all__ = [
     "Tensor",
     "UnsupportedError",
     "Verdict",
+    "Walk",
     "__version__",
     "build",
     "compare",
     "extract",
     "replay",
     "verify",
+    "walk",
 ]

@@ -1,4 +1,4 @@
-"""The Python functions: verify, compare, extract, replay."""
+"""The Python functions: verify, compare, extract, replay, walk."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from rnncheck.errors import InputError
 from rnncheck.frameworks.recorded import FunctionRunner, make_recording
 from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import named_backends
-from rnncheck.jobs.job import case_job, how_to_run, model_job
+from rnncheck.jobs.job import Job, case_job, how_to_run, model_job
 from rnncheck.jobs.judge import judge_recording, run_and_judge
 from rnncheck.network import Network
 from rnncheck.report.report import Report
+from rnncheck.report.walk import Walk
 
 
 def verify(
@@ -221,3 +222,45 @@ def replay(
     """
     of = extract(network, architecture=architecture)
     return run_equations(of, check_inputs(of, inputs), every_step=every_step)
+
+
+def walk(
+    model: Any,
+    inputs: Any = None,
+    *,
+    sample: int = 0,
+    steps: tuple[int | None, int | None] | None = None,
+    gates: bool = False,
+    seed: int = 0,
+    architecture: str | os.PathLike[str] | None = None,
+) -> Walk:
+    """Walk through a model step by step for one sample: by the equations, and in Keras where the model can be run.
+
+    Args:
+        model: a Keras model, the path of a `.keras` or `.h5` file, or a `Network`, which does not run.
+        inputs: one array (N, T, D), several in the model's order, or a mapping by name; random ones when None.
+        sample: which of the N samples.
+        steps: which steps are shown, from the first up to, without it, the second; None for all, or of many the first
+            and the last.
+        gates: whether to keep what each activation gave at every step.
+        seed: for random inputs.
+        architecture: where the model is the path of a file with weights alone: the path of a `.keras`, `.h5` or
+            JSON file that describes the model.
+
+    Returns:
+        The walk, which `print` and a notebook show.
+
+    Raises:
+        InputError: the inputs do not fit the model, or have no such sample or steps.
+        UnsupportedError: the model has something that rnncheck does not replay.
+    """
+    from rnncheck.jobs.walk import walk_through
+
+    subject = Subject.of(model, architecture)
+    if subject.model is None:  # a Network
+        of = subject.equations
+        arrays = random_inputs(of, seed) if inputs is None else check_inputs(of, inputs)
+        job = Job(subject, (arrays,), seed if inputs is None else None)
+    else:
+        job = model_job(subject, inputs, seed=seed)
+    return walk_through(job, sample=sample, steps=steps, gates=gates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -24,9 +25,17 @@ from rnncheck.frameworks.keras.session import configured_backend, load_keras
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, file_job, how_to_run
 from rnncheck.jobs.judge import judge_files, run_and_judge
-from rnncheck.report.console import accept_any_output, print_result, silence_stdout, tell, telling, with_progress
+from rnncheck.report.console import (
+    accept_any_output,
+    print_result,
+    print_text,
+    silence_stdout,
+    tell,
+    telling,
+    with_progress,
+)
 from rnncheck.report.entry import MOST_DIAGNOSED, count_cases
-from rnncheck.report.files import check_writable, write_csv, write_json
+from rnncheck.report.files import check_writable, write_csv, write_json, write_npz, write_text
 from rnncheck.report.report import Report
 from rnncheck.startup import INTERRUPTED, interruptible
 from rnncheck.version import __version__
@@ -68,6 +77,17 @@ def _numbers(text: str) -> list[int]:
 def _words(text: str) -> list[str]:
     """Read a list such as tanh,relu."""
     return [part.strip() for part in text.split(",")]
+
+
+def _range(text: str) -> tuple[int | None, int | None]:
+    """Read a range of steps such as 3:8, 3: or :8."""
+    first, colon, end = text.partition(":")
+    try:
+        if colon:
+            return int(first) if first else None, int(end) if end else None
+    except ValueError:
+        pass
+    raise click.BadParameter(f"got {text!r}; expected the first step and the one behind the last, such as 3:8.")
 
 
 def _case_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -299,6 +319,103 @@ def show(model: Path, architecture: Path | None, unchecked: str) -> None:
     subject = Subject.of(model, architecture, unchecked=unchecked)
     title = f"{subject.name}, written by Keras {subject.model.keras_version or 'of an unknown version'}"
     print_result(lambda console: print_network(subject.equations, console, title, keras_defaults))
+
+
+@cli.command()
+@click.argument("model", type=_FILE)
+@click.option(
+    "--inputs", type=_FILE, callback=_once, multiple=True, help=f"Its inputs: {FILES}; random ones if none."
+)
+@click.option("--sample", type=int, help="Which sample; the first if none.")
+@click.option("--steps", type=_range, metavar="A:B", help="Which steps: from A up to, without it, B.")
+@click.option("--gates", is_flag=True, help="Also show every gate.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed for random inputs; 0 if none.")
+@_ARCHITECTURE
+@click.option("--emit", type=click.Choice(["numpy"]), help="Write the model as a program instead.")
+@click.option("--output", type=_FILE, help="The program to write, FILE.py; its weights go to FILE.npz beside it.")
+def walk(
+    model: Path, inputs: Path | None, architecture: Path | None, emit: str | None, output: Path | None, **how: Any
+) -> None:
+    """Walk through MODEL step by step: by hand, and in Keras where that is installed.
+
+    MODEL is a .keras or .h5 file. For one sample, every state h is shown as Keras has it and as the equations give
+    it, then the output beside that of predict. With --emit numpy, MODEL becomes a short program that needs NumPy
+    alone, which is printed unless --output says where it goes:
+
+    \b
+        rnncheck walk model.keras --inputs x.npy --gates --steps 0:3
+        rnncheck walk model.keras --emit numpy --output model.py
+    """  # noqa: D301 - click keeps the lines after its mark as they are
+    given = {name: value for name, value in how.items() if value}
+    if emit is None:
+        if output is not None:
+            raise InputError("--output: got it without --emit; expected --emit numpy, which writes a program.")
+        _print_walk(model, inputs, architecture, **given)
+        return
+    for option in ["inputs"] * (inputs is not None) + list(given):
+        raise InputError(f"--{option}: got it with --emit; expected none, since a program takes any inputs.")
+    _emit(model, architecture, output)
+
+
+def _print_walk(
+    model: Path, inputs: Path | None, architecture: Path | None, *, seed: int = 0, gates: bool = False, **how: Any
+) -> None:
+    from rnncheck.jobs.walk import walk_through
+    from rnncheck.report.walk import print_walk
+
+    with telling(quiet=False):
+        found = walk_through(file_job(model, inputs, architecture, seed=seed), gates=gates, **how)
+    print_result(lambda console: print_walk(found, console))
+
+
+def _emit(model: Path, architecture: Path | None, output: Path | None) -> None:
+    from rnncheck.frameworks.sources import Subject
+    from rnncheck.report.program import numpy_program, weights_by_name
+
+    if output is not None:
+        if not output.stem.isidentifier() or output.suffix != ".py":
+            raise InputError(f"{output}: got no name of a Python file; expected one such as model.py.")
+        _check_targets(output, output.with_suffix(".npz"), [model])
+    network = Subject.of(model, architecture).equations
+    program = numpy_program(network, "model" if output is None else output.stem)
+    if output is None:
+        print_text(program)
+    else:
+        write_npz(weights_by_name(network), output.with_suffix(".npz"))
+        write_text(program, output)
+        click.echo(f"{output}: the program; {output.with_suffix('.npz')}: its weights")
+
+
+@cli.command()
+@click.argument("model", type=_FILE)
+@click.option("--to", "form", type=click.Choice(["npz", "json"]), required=True, help="The form of the file.")
+@click.option(
+    "--output", type=_FILE, help="Where it goes. If none: .npz to MODEL's name with that suffix, JSON to stdout."
+)
+@_ARCHITECTURE
+def weights(model: Path, form: str, output: Path | None, architecture: Path | None) -> None:
+    """Write the weights of MODEL, each by the name layer/weight.
+
+    MODEL is a .keras or .h5 file. It is read without Keras, and nothing in it is executed.
+    """
+    from rnncheck.frameworks.sources import Subject
+    from rnncheck.report.program import weights_by_name
+
+    path = output or Path("-" if form == "json" else f"{model.stem}.npz")
+    if str(path) != "-":
+        _check_targets(path, None, [model])
+    elif form == "npz":
+        raise InputError("--output: got - with --to npz; expected a file, since it is binary. --to json is text.")
+    found = weights_by_name(Subject.of(model, architecture).equations)
+    text = json.dumps({name: array.tolist() for name, array in found.items()}) + "\n"
+    if str(path) == "-":
+        print_text(text)
+        return
+    if form == "npz":
+        write_npz(found, path)
+    else:
+        write_text(text, path)
+    click.echo(f"{path}: {len(found)} arrays")
 
 
 @cli.command("faults")

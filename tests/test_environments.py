@@ -140,6 +140,10 @@ def test_light_install_compares_and_shows_files(light):
     assert json.loads((light.home / "sine.json").read_text())["cases"][0]["verdict"] == "match"
     assert len(list(csv.reader((light.home / "sine.csv").read_text().splitlines()))) == 4
 
+    walked = light.rnncheck("walk", *SINE)
+    assert walked.returncode == 0, walked.stderr
+    assert "the numbers are by hand alone. keras: got no such package" in " ".join(walked.stdout.split())
+
     shown = light.rnncheck("show", FIXTURES / "sine.keras")
     assert shown.returncode == 0, shown.stderr
     assert "1,169 parameters; outputs: next_value" in shown.stdout

@@ -19,7 +19,7 @@ from rnncheck.frameworks.keras.config.entries import ENTRIES
 
 TEXT = {document.relative_to(ROOT).as_posix(): document.read_text() for document in DOCUMENTS}
 SESSIONS = [(name, shown["session"]) for name, text in TEXT.items() for shown in SESSION.finditer(text)]
-WITHOUT_A_FRAMEWORK = {"rnncheck compare", "rnncheck show", "rnncheck --help", "echo $?"}
+WITHOUT_A_FRAMEWORK = {"rnncheck compare", "rnncheck show", "rnncheck weights", "rnncheck --help", "echo $?"}
 MOST_BYTES = 8192
 
 _NUMBER = re.compile(r"(?<![\d.])\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?![\d.]*\.\d)")

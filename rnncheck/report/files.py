@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rnncheck.errors import InputError
+from rnncheck.network import Array
 from rnncheck.report.report import Report
 
 # The limit of most file systems.
@@ -35,6 +38,21 @@ def write_json(result: Report | Mapping[str, Any], path: Path) -> None:
     document = result if isinstance(result, Mapping) else result.to_dict()
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     _write_whole(path, lambda part: part.write_text(text))
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text."""
+    _write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_npz(arrays: Mapping[str, Array], path: Path) -> None:
+    """Write arrays by name, as NumPy's .npz, whatever the path's suffix."""
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type] # a name with a slash is none of its parameters
+
+    _write_whole(path, write)
 
 
 def write_csv(report: Report, path: Path) -> None:

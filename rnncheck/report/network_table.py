@@ -17,7 +17,7 @@ from rich.text import Text
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import HELPERS, LAYERS
 from rnncheck.equations.shapes import shapes
-from rnncheck.network import UNCHECKED, Layer, Network
+from rnncheck.network import UNCHECKED, InputSpec, Layer, Network
 from rnncheck.report.tables import new_table, shown
 
 # Two values of N and of T: how an axis grows with them tells what it is. T has many divisors, because of strides.
@@ -42,9 +42,7 @@ def _layers_table(network: Network, defaults: Defaults) -> Table:
     columns = ("layer", "kind", "output", "parameters", "reads", "options other than the default")
     table = new_table("", columns, numbers=("parameters",), whole=("layer", "kind", "output"))
     for spec in network.inputs:
-        n = "N" if spec.samples is None else str(spec.samples)
-        shape = _written([n, *("T" if size is None else str(size) for size in spec.shape)])
-        table.add_row(shown(spec.name), "Input", shape, "0", "", Text(spec.dtype))
+        table.add_row(shown(spec.name), "Input", input_shape(spec), "0", "", Text(spec.dtype))
     shapes = output_shapes(network)
     for layer in network.layers:
         options = ", ".join(changed_options(layer, defaults(layer.kind)))
@@ -70,6 +68,12 @@ def _same(value: Any, default: Any) -> bool:
     if len(default_parts) == 1:
         default_parts = [default_parts[0]] * len(parts)
     return list(map(str, parts)) == list(map(str, default_parts))
+
+
+def input_shape(spec: InputSpec) -> str:
+    """Return the shape of an input in letters."""
+    n = "N" if spec.samples is None else str(spec.samples)
+    return _written([n, *("T" if size is None else str(size) for size in spec.shape)])
 
 
 def output_shapes(network: Network) -> dict[str, str]:
