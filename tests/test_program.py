@@ -12,6 +12,7 @@ import rnncheck
 from rnncheck.cases.case import Case
 from rnncheck.cases.grid import default_grid
 from rnncheck.equations.activations import ACTIVATIONS, KERAS2_ACTIVATIONS
+from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import HELPERS, LAYERS
 from rnncheck.equations.replay import replay
 from rnncheck.errors import UnsupportedError
@@ -20,7 +21,7 @@ from rnncheck.jobs.job import case_job
 from rnncheck.jobs.perform import perform
 from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
 from rnncheck.report.files import write_npz
-from rnncheck.report.program import numpy_program, weights_by_name
+from rnncheck.report.program import STEPS, numpy_program, weights_by_name
 
 # A case of the grid for each thing that a program has to do.
 QUICK = (
@@ -121,6 +122,7 @@ HELPED = {
 def test_every_kind_of_layer_is_tried():
     assert set(HELPED) | {case.kind for case in CASES.values()} == set(LAYERS)
     assert set(HELPED) >= HELPERS
+    assert set(STEPS) == set(CELLS)
 
 
 @pytest.mark.parametrize("kind", HELPED)
@@ -184,6 +186,25 @@ def test_program_of_several_inputs_and_outputs_takes_and_writes_npz(tmp_path):
 
     with np.load(tmp_path / "outputs.npz") as outputs:
         assert [outputs[name].tolist() for name in outputs] == [[[0.0, 0.0]], [[1.0, 1.0]]]
+
+
+@pytest.mark.parametrize(
+    "name", ["float32", "relu", "sigmoid", "over_time", "dense", "np", "model", "lambda", "1", "_"]
+)
+def test_names_of_layers_never_stand_for_functions(name, rng, tmp_path):
+    rnn = {"units": 2, "return_sequences": False, "return_state": False, "go_backwards": False, "stateful": False}
+    recurrent = Layer(
+        "rnn", "SimpleRNN", (Tensor(name),), {**rnn, "activation": Activation("silu")},
+        {"kernel": rng.normal(size=(3, 2)), "recurrent_kernel": rng.normal(size=(2, 2))},
+    )  # fmt: skip
+    options = {"activation": Activation("relu")}
+    head = Layer(f"{name} ", "Dense", (Tensor("rnn"),), options, {"kernel": rng.normal(size=(2, 2))})
+    network = Network("n", (InputSpec(name, (4, 3), "float32"),), (recurrent, head), (Tensor(head.name),))
+    x = rng.normal(size=(2, 4, 3))
+
+    (output,) = outputs_of(emitted(network, tmp_path), [x])
+
+    np.testing.assert_allclose(output, replay(network, [x]).outputs[0], rtol=1e-6)
 
 
 def test_usual_programs_are_short():

@@ -52,7 +52,11 @@ def walk_through(
         name=job.subject.name,
         layers=(
             *((spec.name, "Input", input_shape(spec), 0) for spec in network.inputs),
-            *((each.name, each.kind, shapes[each.name], each.parameters) for each in _shown(network)),
+            *(
+                (each.name, each.kind, shapes[each.name], each.parameters)
+                for each in network.layers
+                if each.kind not in HELPERS
+            ),
         ),
         parameters=network.parameters,
         weights=weights_by_name(network),
@@ -65,10 +69,6 @@ def walk_through(
         predicted={} if recording is None else dict(zip(names, (y[sample] for y in recording.outputs), strict=True)),
         notes=(*([] if job.seed is None else [drawn]), *job.subject.notes, *notes),
     )
-
-
-def _shown(network: Network) -> list[Layer]:
-    return [layer for layer in network.layers if layer.kind not in HELPERS]
 
 
 def _chosen(steps: tuple[int | None, int | None] | None, t_steps: int) -> tuple[int, int] | None:

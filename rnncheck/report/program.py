@@ -44,7 +44,11 @@ _PLAIN = {
     "without_axis": "lambda x, axis: x.squeeze(axis)",
 }  # fmt: skip
 
-_STEPS = {"SimpleRNN": "simple_rnn", "LSTM": "lstm", "GRU": "gru"}  # all others are ConvLSTMs
+# The step of each kind of cell.
+STEPS = {
+    "SimpleRNN": textbook.simple_rnn, "LSTM": textbook.lstm, "GRU": textbook.gru,
+    **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), textbook.conv_lstm),
+}  # fmt: skip
 
 _WIDTH = 110
 
@@ -70,7 +74,7 @@ class _Program:
         self._quoted: list[str] = []  # in an order in which each comes after what it needs
         self._modules: set[str] = set()
         self._variables: dict[Tensor, str] = {}
-        self._taken = {"weights", "model", "states", "zeros", "given", "outputs", "np", "sys", "Path", *dir(builtins)}
+        self._taken = {"weights", "model", "states", "zeros", "np", *dir(builtins), *dir(textbook)}
 
     def source(self, stem: str) -> str:
         body = [*self._body()]
@@ -78,15 +82,11 @@ class _Program:
         functions = "".join(f"\n\n{each}\n" for each in [*self._quoted, _indented(self._signature(), body)])
         specs = self._network.inputs
         arguments = ["given"] if len(specs) == 1 else [f"given[{spec.name!a}]" for spec in specs]
-        main = _MAIN.format(
-            call=", ".join(arguments),
-            save="np.save(sys.argv[2], outputs)"
-            if len(self._network.outputs) == 1
-            else "np.savez(sys.argv[2], *outputs)",
-        )
-        suffix = "npy" if len(specs) == 1 else "npz"
-        head = _HEAD.format(stem=stem, suffix=suffix, imports=imports, outputs=("npy", "npz")[main.count("savez")])
-        return f"{head}{functions}{main}"
+        alone, one = len(specs) == 1, len(self._network.outputs) == 1
+        suffixes = {"given": "npy" if alone else "npz", "made": "npy" if one else "npz"}
+        save = "save(sys.argv[2], outputs)" if one else "savez(sys.argv[2], *outputs)"
+        head = _HEAD.format(stem=stem, imports=imports, **suffixes)
+        return f"{head}{functions}{_MAIN.format(call=', '.join(arguments), save=save)}"
 
     def _signature(self) -> str:
         inputs = [self._variables[Tensor(spec.name)] for spec in self._network.inputs]
@@ -122,16 +122,16 @@ class _Program:
         return "np.float64" if precision == "float64" else self._name_of(getattr(textbook, precision))
 
     def _function(self, layer: Layer) -> Any:
-        if layer.equations is not None or layer.kind not in {*LAYERS, *CELLS}:
+        if layer.equations is not None or layer.kind not in {*LAYERS, *STEPS}:
             raise UnsupportedError(
                 f"layer {layer.name!r}: got the kind {layer.kind} with equations that no program can be written of; "
                 "expected a layer that rnncheck replays as it is."
             )
         if layer.kind in CELLS:
-            name = _STEPS.get(layer.kind, "conv_lstm")
-            function = getattr(textbook, "gru_reset_before" if layer.options.get("reset_after") is False else name)
+            before = layer.options.get("reset_after") is False
+            function = textbook.gru_reset_before if before else STEPS[layer.kind]
             self._name_of(textbook.over_time if layer.mask is None else textbook.over_masked_time)
-            if name == "conv_lstm":
+            if function is textbook.conv_lstm:
                 self._name_of(textbook.zeros_of_image)
         else:
             function = inspect.unwrap(LAYERS[layer.kind].apply)
@@ -182,7 +182,7 @@ class _Program:
             yield f"{out} = {out}[:, -1]"
 
     def _zeros(self, layer: Layer, x: str) -> str:
-        if layer.kind in _STEPS:
+        if STEPS[layer.kind] is not textbook.conv_lstm:
             return f"np.zeros((len({x}), {units(layer)}))"
         options = [layer.options[name] for name in ("kernel_size", "strides", "padding", "dilation_rate")]
         return f"zeros_of_image({x}, {units(layer)}, {', '.join(map(repr, options))})"
@@ -238,7 +238,8 @@ class _Program:
     def _name_of(self, thing: Any) -> str:
         """Return the name of a function in the program, which quotes it from then on, with what it needs."""
         if thing not in self._names:
-            self._names[thing] = self._named(thing.__name__)
+            own = thing.__module__ == textbook.__name__
+            self._names[thing] = thing.__name__ if own else self._named(thing.__name__)
             self._quoted.append(self._quotation(thing))
         return self._names[thing]
 
@@ -268,8 +269,9 @@ class _Program:
         if inspect.isfunction(thing):
             return self._name_of(thing)
         if inspect.isbuiltin(thing) or inspect.isclass(thing):
-            self._modules.add(thing.__module__)
-            return f"{thing.__module__}.{name}"
+            module = thing.__module__.lstrip("_")
+            self._modules.add(module)
+            return f"{module}.{name}"
         line = f"{name} = {thing!r}"
         if line not in self._quoted:
             self._quoted.append(line)
@@ -346,7 +348,7 @@ def _indented(head: str, body: Sequence[str]) -> str:
 
 _HEAD = '''"""A model in NumPy alone, written by rnncheck.
 
-    python {stem}.py INPUTS.{suffix} [OUTPUTS.{outputs}]
+    python {stem}.py INPUTS.{given} [OUTPUTS.{made}]
 
 Its weights are in {stem}.npz beside it.
 """
@@ -372,5 +374,5 @@ if __name__ == "__main__":
     outputs = model({call})
     print(outputs)
     if len(sys.argv) > 2:
-        {save}
+        np.{save}
 """
