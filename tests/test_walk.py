@@ -98,7 +98,7 @@ def test_nothing_is_broken_at_any_width(rnncheck_command, monkeypatch, width):
     numbers = (width - 26) // 15
     assert max(map(len, done.out.splitlines())) <= width
     assert [len(row) for row in rows[:4]] == [1 + numbers, 2 + numbers + 1] * 2
-    assert f"units 0 to {numbers - 1} of 16" in done.out
+    assert f"the first {numbers} of 16 numbers" in done.out
 
 
 def test_of_many_steps_the_first_and_last_are_shown(rnncheck_command):
@@ -106,6 +106,7 @@ def test_of_many_steps_the_first_and_last_are_shown(rnncheck_command):
 
     assert "steps 6 to 17 are left out; --steps 6:18 shows them" in done.out
     assert re.findall(r"^(\d+) ", done.out, re.MULTILINE) == list(map(str, [*range(6), *range(18, 24)]))
+    assert "; steps=(6, 18) shows them" in str(rnncheck.walk(rnncheck.extract(SINE), np.load(SINE_INPUTS)))
 
 
 def test_gates_are_those_of_the_equations(notebook):
@@ -138,6 +139,7 @@ def test_layers_come_one_after_the_other_with_masks_directions_and_both_outputs(
         np.testing.assert_allclose(layer.observed, layer.by_hand, atol=1e-6)
     assert list(walk.outputs) == ["lstm", "both"]
     text = words(str(walk))
+    assert re.search(r" lstm predict( -?0\.\S+){2} by hand( -?0\.\S+){2} \S+e-\d\d both predict", text)
     assert "layer 'both/backward_gru': h after each step, the last step first" in text
     assert "4 masked Keras" in text
 

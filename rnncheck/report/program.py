@@ -350,7 +350,7 @@ _HEAD = '''"""A model in NumPy alone, written by rnncheck.
 
     python {stem}.py INPUTS.{given} [OUTPUTS.{made}]
 
-Its weights are in {stem}.npz beside it.
+Its weights are in {stem}.npz beside it, as `rnncheck weights` writes them.
 """
 
 {imports}from pathlib import Path

@@ -91,12 +91,13 @@ class Walk:
 
         buffer = io.StringIO()
         # In a notebook Rich would write past the buffer.
-        print_walk(self, Console(file=buffer, width=_WIDTH, color_system=None, force_jupyter=False))
+        console = Console(file=buffer, width=_WIDTH, color_system=None, force_jupyter=False)
+        print_walk(self, console, option=_IN_PYTHON)
         return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
     def _repr_html_(self) -> str:
         parts = []
-        for block in _blocks(self, _MOST_UNITS):
+        for block in _blocks(self, _MOST_UNITS, _IN_PYTHON):
             if isinstance(block, str):
                 parts.append(f"<p>{html.escape(escaped(block))}</p>")
                 continue
@@ -116,13 +117,20 @@ class _Table(NamedTuple):
     texts: int = 1  # how many columns in front hold text; numbers are set to the right
 
 
-def print_walk(walk: Walk, console: Console) -> None:
-    """Print a walk: the layers, the weights, each recurrent layer's steps, and the outputs."""
+# How somebody asks for other steps.
+_IN_PYTHON = "steps=({}, {})"
+
+
+def print_walk(walk: Walk, console: Console, option: str = "--steps {}:{}") -> None:
+    """Print a walk: the layers, the weights, each recurrent layer's steps, and the outputs.
+
+    `option` is how the reader asks for other steps.
+    """
     from rnncheck.report.tables import new_table, shown
 
     # Two columns of words, one of the difference, and as many of units as fit.
     units = max(1, min(_MOST_UNITS, (console.width - 26) // 15))
-    for place, block in enumerate(_blocks(walk, units)):
+    for place, block in enumerate(_blocks(walk, units, option)):
         if isinstance(block, str):
             console.print(shown(block))
             continue
@@ -134,7 +142,7 @@ def print_walk(walk: Walk, console: Console) -> None:
         console.print(table)
 
 
-def _blocks(walk: Walk, units: int) -> Iterator[str | _Table]:
+def _blocks(walk: Walk, units: int, option: str) -> Iterator[str | _Table]:
     yield from walk.notes
     rows = [(name, kind, shape, f"{count:,}") for name, kind, shape, count in walk.layers]
     yield _Table(f"{walk.name}: {walk.parameters:,} parameters", ("layer", "kind", "output", "parameters"), rows, 3)
@@ -142,69 +150,66 @@ def _blocks(walk: Walk, units: int) -> Iterator[str | _Table]:
     yield _Table("Weights", ("weight", "shape"), shapes, 2)
     for layer in walk.recurrent:
         title = f"Sample {walk.sample} of {walk.samples}, layer {layer.name!r}: h after each step"
-        yield from _steps(title, layer, walk.steps, units)
-    numbers = [(name, np.ravel(by_hand), walk.predicted.get(name)) for name, by_hand in walk.outputs.items()]
-    yield from _of_outputs(walk.sample, numbers, units)
+        yield from _steps(title, layer, walk.steps, units, option)
+    lines: list[_Line] = []
+    for name, by_hand in walk.outputs.items():
+        lines += _compared(name, by_hand, walk.predicted.get(name), "predict")
+    yield from _numbers(f"Output of sample {walk.sample}", "output", lines, units)
 
 
-def _steps(title: str, layer: LayerWalk, steps: tuple[int, int] | None, units: int) -> Iterator[str | _Table]:
+def _steps(
+    title: str, layer: LayerWalk, steps: tuple[int, int] | None, units: int, option: str
+) -> Iterator[str | _Table]:
     from rnncheck.report.network_table import equations
 
-    t_steps, by_hand = len(layer.by_hand), layer.by_hand.reshape(len(layer.by_hand), -1)
+    t_steps = len(layer.by_hand)
     first, end = steps or (0, t_steps)
     chosen = list(range(first, min(end, t_steps)))
-    if steps is None and t_steps > _MOST_STEPS:
-        chosen = [*range(_MOST_STEPS // 2), *range(t_steps - _MOST_STEPS // 2, t_steps)]
+    left_out = range(_MOST_STEPS // 2, t_steps - _MOST_STEPS // 2)
+    if steps is None and left_out:
+        chosen = [t for t in chosen if t not in left_out]
     title += ", the last step first" * layer.backwards
     title += f"; of {layer.sequences} sequences the first" * (layer.sequences > 1)
-    rows: list[Sequence[str]] = []
+    lines: list[_Line] = []
     for t in chosen:
-        lines: list[tuple[str, Array]] = []
-        if layer.counts is None or layer.counts[t]:
-            lines += [(name, gate[t].ravel()) for name, gate in layer.gates.items()]
-        observed = None if layer.observed is None else layer.observed[t].ravel()
-        skipped = layer.counts is not None and not layer.counts[t]
-        named = f"{t} masked" if skipped else str(t)
-        rows += _compared(named, by_hand[t], observed, "Keras", units, lines)
-    yield _Table(title, _columns("step", by_hand.shape[1], units), rows, 2)
+        counts = layer.counts is None or layer.counts[t]
+        gates = [(name, gate[t]) for name, gate in layer.gates.items() if counts]
+        observed = None if layer.observed is None else layer.observed[t]
+        lines += _compared(f"{t}{'' if counts else ' masked'}", layer.by_hand[t], observed, "Keras", gates)
+    yield from _numbers(title, "step", lines, units)
     yield " ".join(equations(layer.kind))
-    if len(chosen) < min(end, t_steps) - first:
-        left_out, behind = _MOST_STEPS // 2, t_steps - _MOST_STEPS // 2
-        yield f"steps {left_out} to {behind - 1} are left out; --steps {left_out}:{behind} shows them"
-    if by_hand.shape[1] > units:
-        yield f"units 0 to {units - 1} of {by_hand.shape[1]}"
+    if steps is None and left_out:
+        told = option.format(left_out.start, left_out.stop)
+        yield f"steps {left_out.start} to {left_out.stop - 1} are left out; {told} shows them"
 
 
-def _of_outputs(
-    sample: int, numbers: Sequence[tuple[str, Array, Array | None]], units: int
-) -> Iterator[str | _Table]:
-    width = max((by_hand.size for _, by_hand, _ in numbers), default=0)
-    rows: list[Sequence[str]] = []
-    for name, by_hand, predicted in numbers:
-        rows += _compared(name, by_hand, None if predicted is None else predicted.ravel(), "predict", units)
-    yield _Table(f"Output of sample {sample}", _columns("output", width, units), rows, 2)
-    if width > units:
-        yield f"the first {units} of {width} numbers"
-
-
-def _columns(first: str, width: int, units: int) -> list[str]:
-    return [first, "", *(f"[{unit}]" for unit in range(min(units, width))), "differ by"]
+class _Line(NamedTuple):
+    name: str
+    who: str
+    numbers: Array
+    difference: str = ""
 
 
 def _compared(
-    name: str,
-    by_hand: Array,
-    observed: Array | None,
-    observer: str,
-    units: int,
-    further: Sequence[tuple[str, Array]] = (),
-) -> Iterator[Sequence[str]]:
-    # A line for each number of a place: further ones, what was observed, and what the equations give.
-    lines = [*further, *([] if observed is None else [(observer, observed)]), ("by hand", by_hand)]
-    for place, (who, numbers) in enumerate(lines):
-        difference = ""
-        if observed is not None and who == "by hand":
-            difference = f"{np.abs(observed.astype(np.float64) - by_hand).max(initial=0.0):.1e}"
-        texts = [f"{number:.8g}" for number in numbers[:units]]
-        missing = [""] * (min(units, by_hand.size) - len(texts))
-        yield [name if place == 0 else "", who, *texts, *missing, difference]
+    name: str, by_hand: Array, observed: Array | None, observer: str, further: Sequence[tuple[str, Array]] = ()
+) -> list[_Line]:
+    # Further numbers of a place, what was observed there, and what the equations give.
+    lines = [_Line("", who, numbers.ravel()) for who, numbers in further]
+    difference = ""
+    if observed is not None:
+        lines.append(_Line("", observer, observed.ravel()))
+        difference = f"{np.abs(observed.astype(np.float64) - by_hand).max(initial=0.0):.1e}"
+    lines.append(_Line("", "by hand", by_hand.ravel(), difference))
+    return [lines[0]._replace(name=name), *lines[1:]]
+
+
+def _numbers(title: str, first: str, lines: Sequence[_Line], units: int) -> Iterator[str | _Table]:
+    width = max((line.numbers.size for line in lines), default=0)
+    shown, compared = min(units, width), any(line.difference for line in lines)
+    rows = []
+    for line in lines:
+        texts = [f"{number:.8g}" for number in line.numbers[:shown]]
+        rows.append([line.name, line.who, *texts, *[""] * (shown - len(texts)), *[line.difference] * compared])
+    yield _Table(title, [first, "", *(f"[{unit}]" for unit in range(shown)), *["differ by"] * compared], rows, 2)
+    if width > shown:
+        yield f"the first {shown} of {width} numbers"
