@@ -33,7 +33,8 @@ class LayerWalk:
     Attributes:
         name: its name.
         kind: its Keras class.
-        by_hand: the state h after every step by the equations, which run from their own states, (T, ..., M).
+        by_hand: the state h after every step by the equations, which run from their own states, (T, ..., M); at a
+            step that does not count, what the layer puts out.
         observed: the same as Keras has it; None where the model did not run.
         counts: which steps a mask lets count, (T,); None without a mask.
         gates: what each activation gave at every step, (T, ..., M), by name, and the memory c; empty unless asked
