@@ -28,8 +28,7 @@ from rnncheck.jobs.judge import judge_files, run_and_judge
 from rnncheck.report.console import accept_any_output, print_result, silence_stdout, tell, telling, with_progress
 from rnncheck.report.entry import MOST_DIAGNOSED, count_cases
 from rnncheck.report.files import STDOUT, check_writable, write_csv, write_html, write_json
-from rnncheck.report.page import require_plot
-from rnncheck.report.report import Report
+from rnncheck.report.report import Report, require_plot
 from rnncheck.startup import INTERRUPTED, interruptible
 from rnncheck.version import __version__
 

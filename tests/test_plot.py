@@ -250,7 +250,7 @@ def test_first_that_failed_is_drawn_unless_another_is_named(wrong):
     ("arguments", "message"),
     [
         ({"picture": "heat"}, "picture: got 'heat'; expected one of errors, scores, numbers, states, gates."),
-        ({"entry": 1}, "entry: got 1; expected one of 1, from 0 on."),
+        ({"entry": 1}, "entry: got 1; expected a number from 0 to 0."),
     ],
 )
 def test_what_is_not_there_is_refused(wrong, arguments, message):

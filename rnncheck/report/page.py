@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnncheck.checks.blocks import place_text
 from rnncheck.checks.verdicts import FAILED, Row
-from rnncheck.errors import InputError, escaped
+from rnncheck.errors import escaped
 from rnncheck.report.answer import Answer, answers, apart, place_in_words
 from rnncheck.report.curves import curves_of
 from rnncheck.report.entry import (
@@ -94,16 +94,6 @@ class _Section:
     @property
     def failed(self) -> bool:
         return self.answer.verdict in FAILED
-
-
-def require_plot(whom: str) -> None:
-    """See that what pages and pictures need is installed."""
-    for module, name in (("matplotlib", "matplotlib"), ("jinja2", "Jinja2")):
-        if find_spec(module) is None:
-            raise InputError(
-                f"{whom}: got no {name} here; expected the packages of the extra `plot`. "
-                'Run: pip install "rnncheck[plot]"'
-            )
 
 
 def to_page(

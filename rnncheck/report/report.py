@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from rnncheck.checks.verdicts import Row, Verdict
@@ -108,17 +109,14 @@ class Report:
         Raises:
             InputError: matplotlib is not installed, there is no such picture or entry, or nothing to draw.
         """
-        from rnncheck.report.page import require_plot
-
         require_plot("plot")
         from rnncheck.report.plot import plot
 
-        count = len(self.entries)
-        if entry is not None and not -count <= entry < count:
-            raise InputError(f"entry: got {entry}; expected one of {count}, from 0 on.")
-        failed = [each for each, _ in self.failures()]
         if not self.entries:
             raise InputError("plot: got a report of nothing; expected an entry to draw.")
+        if entry is not None and not 0 <= entry < len(self.entries):
+            raise InputError(f"entry: got {entry}; expected a number from 0 to {len(self.entries) - 1}.")
+        failed = [each for each, _ in self.failures()]
         return plot((failed or self.entries)[0] if entry is None else self.entries[entry], picture)
 
     def to_html(self, command: str = "") -> str:
@@ -127,9 +125,9 @@ class Report:
         Raises:
             InputError: matplotlib or Jinja2 is not installed.
         """
-        from rnncheck.report.page import require_plot, to_page
-
         require_plot("to_html")
+        from rnncheck.report.page import to_page
+
         return to_page(
             self.entries,
             self.differences,
@@ -147,6 +145,16 @@ class Report:
         from rnncheck.report.tables import to_text
 
         return to_text(self.entries, self.differences, interrupted=self.interrupted)
+
+
+def require_plot(whom: str) -> None:
+    """See that what pages and pictures need is installed."""
+    for module, name in (("matplotlib", "matplotlib"), ("jinja2", "Jinja2")):
+        if find_spec(module) is None:
+            raise InputError(
+                f"{whom}: got no {name} here; expected the packages of the extra `plot`. "
+                'Run: pip install "rnncheck[plot]"'
+            )
 
 
 class MismatchError(RnncheckError, AssertionError):
