@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -96,7 +95,7 @@ def print_report(
 
 def as_in_python(hint: str) -> str:
     """Return a hint with `--metamorphic` as `metamorphic=True`; a command stays one."""
-    return hint if hint.startswith("again: ") else re.sub(r"--([a-z]+)", r"\1=True", hint)
+    return hint if hint.startswith("again: ") else hint.replace("--metamorphic", "metamorphic=True")
 
 
 def _print_tables(
