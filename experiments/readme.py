@@ -1,9 +1,10 @@
-"""Write what the documents show: the output of their commands, and the generated sections of the README.
+"""Write what the documents show: the output of their commands, generated sections of the README, and pictures.
 
     python -m experiments.readme [WORD]
 
-With WORD, run only the sessions that contain it. Tests run the same commands and compare. The pages of the site have
-the tables of `experiments.tables` by a directive, when they are built.
+With WORD, run only the sessions that contain it, and draw only the pictures whose names do. Tests run the same
+commands and compare. The pages of the site have the tables of `experiments.tables` by a directive, when they are
+built.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments import records
+from experiments import pictures, records
 from experiments.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
@@ -80,7 +81,7 @@ def run_session(session: str) -> str:
 
 
 def main() -> None:
-    """Rewrite every output and every generated section."""
+    """Rewrite every output, every generated section and every picture."""
     word = sys.argv[1] if len(sys.argv) > 1 else ""
 
     def printed(shown: re.Match[str]) -> str:
@@ -90,6 +91,7 @@ def main() -> None:
         text = SESSION.sub(printed, document.read_text())
         text = GENERATED.sub(lambda m: f"<!-- generated: {m['name']} -->\n{TABLES[m['name']]()}<!-- end -->", text)
         document.write_text(text)
+    pictures.main(word)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import Job, case_job, how_to_run, model_job
 from rnncheck.jobs.judge import judge_recording, run_and_judge
 from rnncheck.network import Network
+from rnncheck.report import notebook  # noqa: F401 - shows a Network and a Replayed
 from rnncheck.report.report import Report
 from rnncheck.report.walk import Walk
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
@@ -35,8 +36,8 @@ from rnncheck.report.console import (
     with_progress,
 )
 from rnncheck.report.entry import MOST_DIAGNOSED, count_cases
-from rnncheck.report.files import check_writable, write_csv, write_json, write_npz, write_text
-from rnncheck.report.report import Report
+from rnncheck.report.files import STDOUT, check_writable, write_csv, write_html, write_json, write_npz, write_text
+from rnncheck.report.report import Report, require_plot
 from rnncheck.startup import INTERRUPTED, interruptible
 from rnncheck.version import __version__
 
@@ -115,6 +116,7 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
     def run(
         json_path: Path | None,
         csv_path: Path | None,
+        html_path: Path | None,
         rtol: float | None,
         atol: float | None,
         everything: bool,
@@ -124,9 +126,11 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
     ) -> NoReturn:
         tolerance = make_tolerance(rtol, atol)
         several = (value if isinstance(value, tuple) else (value,) for value in given.values())
-        _check_targets(json_path, csv_path, [path for paths in several for path in paths if isinstance(path, Path)])
-        # Reasons take a while to find: JSON has all of them, a console the first few, CSV none.
-        most = None if json_path is not None else 0 if quiet else MOST_DIAGNOSED
+        targets = {"--json": json_path, "--csv": csv_path, "--html": html_path}
+        _check_targets(targets, [path for paths in several for path in paths if isinstance(path, Path)])
+        quiet = quiet or html_path == STDOUT
+        # Reasons take a while to find: JSON has all of them, a console and a page the first few, CSV none.
+        most = None if json_path is not None else 0 if quiet and html_path is None else MOST_DIAGNOSED
         with telling(quiet=quiet):
             tell("reading files")
             report = command(tolerance=tolerance, most_diagnosed=most, **given)
@@ -134,6 +138,8 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
             write_json(report, json_path)
         if csv_path is not None and not report.interrupted:
             write_csv(report, csv_path)
+        if html_path is not None and not report.interrupted:
+            write_html(report, html_path, shlex.join(["rnncheck", *sys.argv[1:]]))
         if report.entries and not quiet:
             from rnncheck.report.tables import print_report
 
@@ -147,6 +153,7 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
     options = (
         click.option("--json", "json_path", type=_FILE, help="Write the report as JSON."),
         click.option("--csv", "csv_path", type=_FILE, help="Write one line for each row as CSV."),
+        click.option("--html", "html_path", type=_FILE, help="Write a page with pictures; - for stdout."),
         click.option("--rtol", type=float, help="Also check a relative tolerance; needs --atol."),
         click.option("--atol", type=float, help="Also check an absolute tolerance; needs --rtol."),
         click.option("--blind-spots", is_flag=True, help="Also list the faults that a match does not rule out."),
@@ -160,16 +167,24 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
     return run
 
 
-def _check_targets(json_path: Path | None, csv_path: Path | None, read: Iterable[Path]) -> None:
+def _check_targets(targets: Mapping[str, Path | None], read: Iterable[Path]) -> None:
     """Check before the run that reports can be written and overwrite no input."""
     sources = {path.resolve() for path in read}
-    for path in (json_path, csv_path):
-        if path is not None:
-            check_writable(path)
-            if path.resolve() in sources:
-                raise InputError(f"{path}: got a file that is read; expected another one for the report.")
-    if json_path is not None and csv_path is not None and json_path.resolve() == csv_path.resolve():
-        raise InputError(f"{json_path}: got it for both reports; expected one file for --json and another for --csv.")
+    taken: dict[Path, str] = {}
+    for option, path in targets.items():
+        if path is None:
+            continue
+        if option == "--html":
+            require_plot(option)
+        if path == STDOUT:
+            continue
+        check_writable(path)
+        if path.resolve() in sources:
+            raise InputError(f"{path}: got a file that is read; expected another one for the report.")
+        if (other := taken.setdefault(path.resolve(), option)) != option:
+            raise InputError(
+                f"{path}: got it for both reports; expected one file for {other} and another for {option}."
+            )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -158,6 +158,18 @@ def test_light_install_says_which_extra_a_command_needs(light, words):
     assert "Traceback" not in refused.stderr
 
 
+def test_page_is_written_by_the_wheel_with_its_extra(light, install):
+    light_refused = light.rnncheck("compare", *SINE, *PORT, "--html", "sine.html")
+    drawing = install("[plot]")
+
+    done = drawing.rnncheck("compare", *SINE, *PORT, "--html", "sine.html")
+
+    assert light_refused.returncode == 2
+    assert 'pip install "rnncheck[plot]"' in light_refused.stderr
+    assert done.returncode == 0, done.stderr
+    assert (drawing.home / "sine.html").read_text(encoding="utf-8").count("<svg") == 4
+
+
 def test_grid_matches_with_the_oldest_versions_that_are_allowed(install):
     oldest = install("[tensorflow]", floors(project()))
 

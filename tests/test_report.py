@@ -450,14 +450,14 @@ def test_long_table_of_entries_is_cut_and_says_so():
     text = lines(report)
 
     assert sum(line.startswith("match    case ") for line in text) == MOST_LINES
-    assert "... and 6 more cases; --all prints every line, --json and --csv write every row" in text
+    assert "... and 6 more cases; to_frame() has every row" in text
     assert text[-1] == f"{MOST_LINES + 6} cases, 1,200 numbers compared: {MOST_LINES + 6} match"
 
 
 def test_long_table_of_failures_is_cut_and_says_so():
     report = Report({}, tuple(Entry(f"case {number}", (MISMATCH,)) for number in range(MOST_LINES + 6)))
 
-    assert "... and 6 more rows failed; --all prints every line, --json and --csv write every row" in lines(report)
+    assert "... and 6 more rows failed; to_frame() has every row" in lines(report)
 
 
 def test_long_table_of_rows_is_cut_and_says_so():
@@ -466,7 +466,7 @@ def test_long_table_of_rows_is_cut_and_says_so():
     text = lines(report)
 
     assert sum(line.startswith("match    layer_") for line in text) == MOST_LINES
-    assert "... and 6 more rows; --all prints every line, --json and --csv write every row" in text
+    assert "... and 6 more rows; to_frame() has every row" in text
 
 
 def test_table_that_just_fits_is_not_cut():
@@ -570,19 +570,13 @@ def test_html_has_the_rows_and_what_they_come_to():
 
     assert html.count("<tr") == 3
     assert "<td>2x5x4</td>" in html
-    assert "<b>1 case, 44 numbers compared: 1 match</b>" in html
+    assert "MATCH&ensp;a case: all 44 numbers agree with the equations" in html
 
 
 def test_html_shows_long_names_whole():
     name = "simple_rnn N3 T7 D4 M6 K2 return_sequences return_state go_backwards mask=mixed zero_output_for_mask"
 
     assert name in Report({}, (Entry(name, (MATCH,)),))._repr_html_()
-
-
-def test_html_of_a_long_report_is_cut():
-    report = Report({}, tuple(Entry(f"case {number}", (MATCH,)) for number in range(1000)))
-
-    assert report._repr_html_().count("<tr") <= MOST_LINES + 2
 
 
 def test_match_raises_nothing():

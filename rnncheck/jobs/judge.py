@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ from rnncheck.jobs.perform import Run, perform
 from rnncheck.jobs.processes import Answer, run_in_processes
 from rnncheck.network import Network, Recording
 from rnncheck.report.console import tell, with_progress
-from rnncheck.report.entry import DEVIATES, Difference, Entry
+from rnncheck.report.entry import DEVIATES, MOST_PICTURED, Difference, Entry
 from rnncheck.report.report import Report
 
 # More jobs than this are worth the start of further processes, which share the cores with each other.
@@ -61,13 +62,19 @@ def run_and_judge(jobs: Sequence[Job], backends: Sequence[str] = (), most_diagno
                 for backend, each in runs.items():
                     failed = sum(entry.verdict is Verdict.MISMATCH for entry in entries)
                     diagnosed = most_diagnosed is None or failed < most_diagnosed
-                    entries += judge(job, each, backend, () if alike else (OTHER_WEIGHTS,), diagnosed=diagnosed)
+                    judged = judge(job, each, backend, () if alike else (OTHER_WEIGHTS,), diagnosed=diagnosed)
+                    entries += judged if len(jobs) <= MOST_PICTURED else map(_without_pictures, judged)
                 if alike:
                     found += differences(job.subject.name, runs, by_path=job.paths != DEFAULT_PATHS)
     except KeyboardInterrupt:
         interrupted = True
     where = {name: ", ".join(values) for name, values in settings.items()} or environment()
     return Report(where, tuple(entries), interrupted, tuple(found))
+
+
+def _without_pictures(entry: Entry) -> Entry:
+    """Forget what the pictures of a match need: many runs take much memory."""
+    return replace(entry, network=None, recordings=()) if entry.verdict is Verdict.MATCH else entry
 
 
 def _runs(jobs: Sequence[Job], backends: Sequence[str]) -> Generator[dict[str, Answer]]:
@@ -164,7 +171,9 @@ def judge(
     case = job.subject.model if isinstance(job.subject.model, Case) else None
     entries = []
     for run in done:
-        rows, said, reasons, step = _checked(job, run, job.subject.name if case is None else case.layer, diagnosed)
+        rows, said, reasons, step, network, recordings = _checked(
+            job, run, job.subject.name if case is None else case.layer, diagnosed
+        )
         if run.path and run.network and worst(rows) in FAILED:
             known = deviations_of(case or run.network, backend or environment()["backend"])
             said = (*said, *(f"{DEVIATES}{reason}" for reason in known))
@@ -183,6 +192,8 @@ def judge(
             path=path,
             unchecked=tuple(run.network.unchecked) if run.network else (),
             step=step,
+            network=network,
+            recordings=recordings,
             **reasons._asdict(),
         )
         entries.append(entry)
@@ -194,6 +205,8 @@ class _Checked(NamedTuple):
     notes: Sequence[str] = ()
     reasons: Reasons = Reasons()
     step: OneStep | None = None
+    network: Network | None = None
+    recordings: tuple[Recording, ...] = ()
 
 
 def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> _Checked:
@@ -214,7 +227,7 @@ def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> _Checked:
     known = tuple(row for row in rows if row.check in set(Check))
     verdict = worst(known)
     if verdict is Verdict.MISMATCH and not diagnosed:
-        return _Checked(rows, notes)
+        return _Checked(rows, notes, Reasons(), None, network, recordings)
     asked = recorded or verdict is Verdict.MISMATCH
     tell("looking for reasons")
     reasons = explain(
@@ -226,7 +239,8 @@ def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> _Checked:
         with_blind_spots=job.blind_spots,
     )
     advice = _advice(network, recordings[0], verdict) if recorded else ()
-    return _Checked(rows, (*notes, *advice), reasons, first_wrong_step(network, recordings, known))
+    step = first_wrong_step(network, recordings, known)
+    return _Checked(rows, (*notes, *advice), reasons, step, network, recordings)
 
 
 def _advice(network: Network, recording: Recording, verdict: Verdict) -> Iterator[str]:

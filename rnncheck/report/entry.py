@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rnncheck.faults.diagnosis import Diagnosis
     from rnncheck.faults.explain import FormatFound
     from rnncheck.faults.trial import BlindSpot
+    from rnncheck.network import Network, Recording
 
 # The version of the JSON; it grows when a field changes its meaning or goes.
 SCHEMA = 1
@@ -29,6 +30,9 @@ DEVIATES = "Keras is known to deviate here: "
 
 # How many failing cases a console diagnoses: one bug often breaks many, and each search takes a while.
 MOST_DIAGNOSED = 3
+
+# How many entries of a report have pictures on its page, and how many a run keeps what they need of where all match.
+MOST_PICTURED = 20
 
 # What a row has in JSON, CSV and the data frame, besides the numbers at its first and its worst place.
 ROW_FIELDS = (
@@ -58,6 +62,9 @@ class Entry:
         precision: what it was computed in, as far as its numbers tell; None if nobody asked.
         unchecked: the layers that were not checked, since rnncheck has no equations for them.
         step: the first step that is wrong, in numbers; None where no step failed.
+        network: the equations that it was held against, for pictures; None where there are none. Like the next it
+            stands in no file, and does not go to other processes.
+        recordings: what was recorded, one for each call.
     """
 
     name: str
@@ -74,6 +81,12 @@ class Entry:
     precision: FormatFound | None = None
     unchecked: tuple[str, ...] = ()
     step: OneStep | None = None
+    network: Network | None = field(default=None, repr=False, compare=False)
+    recordings: tuple[Recording, ...] = field(default=(), repr=False, compare=False)
+
+    # Both may be large, and a network that a format changed cannot be pickled.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "network": None, "recordings": ()}
 
     @property
     def verdict(self) -> Verdict:
@@ -160,10 +173,10 @@ def frame_of(entries: Iterable[Entry]) -> pandas.DataFrame:
             texts = {name: str(getattr(row, name)) for name in ("check", "verdict")}
             places = {name: place_text(getattr(row, name)) for name in ("worst", "first")}
             numbers = {name: getattr(row, name) for name in ROW_FIELDS}
-            for name, field in examples:
-                numbers[f"{name}_{field}"] = getattr(getattr(row, f"{name}_number"), field, None)
+            for name, each in examples:
+                numbers[f"{name}_{each}"] = getattr(getattr(row, f"{name}_number"), each, None)
             lines.append({**own, **numbers, **texts, **places, "shape": shape_text(row.shape)})
-    of_examples = (f"{name}_{field}" for name, field in examples)
+    of_examples = (f"{name}_{each}" for name, each in examples)
     return pandas.DataFrame(lines, columns=["case", *ways, "seed", *ROW_FIELDS, *of_examples])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy as np
 from rnncheck.errors import InputError
 from rnncheck.network import Array
 from rnncheck.report.report import Report
+
+# What stands for stdout in the place of a file.
+STDOUT = Path("-")
 
 # The limit of most file systems.
 _LONGEST_NAME = 255
@@ -58,6 +62,15 @@ def write_npz(arrays: Mapping[str, Array], path: Path) -> None:
 def write_csv(report: Report, path: Path) -> None:
     """Write a report as CSV, one line for each row."""
     _write_whole(path, lambda part: report.to_frame().to_csv(part, index=False))
+
+
+def write_html(report: Report, path: Path, command: str) -> None:
+    """Write a report as a page, with the command that repeats it."""
+    page = report.to_html(command)
+    if path == STDOUT:
+        sys.stdout.write(page)
+    else:
+        _write_whole(path, lambda part: part.write_text(page, encoding="utf-8"))
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from rnncheck.equations.cells import CELLS
@@ -26,29 +25,43 @@ _SMALL, _LARGE = (2, 60), (3, 120)
 Defaults = Callable[[str], Mapping[str, Any]]  # kind of a layer -> its options' defaults, which are left out
 
 
+COLUMNS = ("layer", "kind", "output", "parameters", "reads", "options other than the default")
+
+
 def print_network(network: Network, console: Console, title: str, defaults: Defaults) -> None:
     """Print a table of the layers, the number of parameters, and the equations of each kind of layer."""
     console.print(shown(title, "bold"))
-    console.print(_layers_table(network, defaults))
-    console.print(shown(f"{network.parameters:,} parameters; outputs: {', '.join(map(str, network.outputs))}"))
-    without = {*HELPERS, UNCHECKED}
-    for kind in dict.fromkeys(layer.kind for layer in network.layers if layer.kind not in without):
+    table = new_table("", COLUMNS, numbers=("parameters",), whole=("layer", "kind", "output"))
+    for line in layer_lines(network, defaults):
+        table.add_row(*map(shown, line))
+    console.print(table)
+    console.print(shown(total_line(network)))
+    for kind, lines in equations_of(network).items():
         console.print(Text(f"\n{kind}", "bold"))
-        for line in equations(kind):
-            console.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
+        for text in lines:
+            console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
 
 
-def _layers_table(network: Network, defaults: Defaults) -> Table:
-    columns = ("layer", "kind", "output", "parameters", "reads", "options other than the default")
-    table = new_table("", columns, numbers=("parameters",), whole=("layer", "kind", "output"))
+def layer_lines(network: Network, defaults: Defaults) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of `COLUMNS` for each input and layer."""
     for spec in network.inputs:
-        table.add_row(shown(spec.name), "Input", input_shape(spec), "0", "", Text(spec.dtype))
+        yield spec.name, "Input", input_shape(spec), "0", "", spec.dtype
     shapes = output_shapes(network)
     for layer in network.layers:
         options = ", ".join(changed_options(layer, defaults(layer.kind)))
-        texts = (layer.kind, shapes[layer.name], f"{layer.parameters:,}")
-        table.add_row(shown(layer.name), *texts, shown(", ".join(map(str, layer.reads))), shown(options))
-    return table
+        reads = ", ".join(map(str, layer.reads))
+        yield layer.name, layer.kind, shapes[layer.name], f"{layer.parameters:,}", reads, options
+
+
+def total_line(network: Network) -> str:
+    """Return how many parameters a network has, and which outputs."""
+    return f"{network.parameters:,} parameters; outputs: {', '.join(map(str, network.outputs))}"
+
+
+def equations_of(network: Network) -> dict[str, list[str]]:
+    """Return the equations of each kind of layer that has some."""
+    kinds = dict.fromkeys(layer.kind for layer in network.layers if layer.kind not in {*HELPERS, UNCHECKED})
+    return {kind: equations(kind) for kind in kinds}
 
 
 def changed_options(layer: Layer, defaults: Mapping[str, Any]) -> Iterator[str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from rnncheck.checks.verdicts import Row, Verdict
-from rnncheck.errors import RnncheckError
+from rnncheck.errors import InputError, RnncheckError
 from rnncheck.report.entry import SCHEMA, Difference, Entry, failures_of, frame_of, ways_of, worst_of
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 EXIT_CODES = {Verdict.MATCH: 0, Verdict.MISMATCH: 1, Verdict.ERROR: 2, Verdict.UNDECIDABLE: 3}
 
@@ -91,16 +93,68 @@ class Report:
         """Return one line for each row, as a pandas DataFrame."""
         return frame_of(self.entries)
 
-    # Rich is loaded only when somebody looks.
-    def _repr_html_(self) -> str:
-        from rnncheck.report.tables import to_html
+    # What shows a report is loaded only when somebody looks.
+    def plot(self, picture: str | None = None, entry: int | None = None) -> Figure:
+        """Draw an entry, with the extra `plot`.
 
-        return to_html(self.entries, interrupted=self.interrupted)
+        Args:
+            picture: one of `errors` (at each step, of the whole run and of the step alone, with the limit), `scores`
+                (a heat map), `numbers` (expected and got), `states` (one unit over time) and `gates` (at the first
+                wrong step); None for all that there are.
+            entry: its index; None for the first that failed, or the first one.
+
+        Returns:
+            A matplotlib figure.
+
+        Raises:
+            InputError: matplotlib is not installed, there is no such picture or entry, or nothing to draw.
+        """
+        require_plot("plot")
+        from rnncheck.report.plot import plot
+
+        if not self.entries:
+            raise InputError("plot: got a report of nothing; expected an entry to draw.")
+        if entry is not None and not 0 <= entry < len(self.entries):
+            raise InputError(f"entry: got {entry}; expected a number from 0 to {len(self.entries) - 1}.")
+        failed = [each for each, _ in self.failures()]
+        return plot((failed or self.entries)[0] if entry is None else self.entries[entry], picture)
+
+    def to_html(self, command: str = "") -> str:
+        """Return the report as a page that needs no other file, with the extra `plot`; it shows the command.
+
+        Raises:
+            InputError: matplotlib or Jinja2 is not installed.
+        """
+        require_plot("to_html")
+        from rnncheck.report.page import to_page
+
+        return to_page(
+            self.entries,
+            self.differences,
+            environment=self.environment,
+            interrupted=self.interrupted,
+            command=command,
+        )
+
+    def _repr_html_(self) -> str:
+        from rnncheck.report.page import to_cell
+
+        return to_cell(self.entries, self.differences, interrupted=self.interrupted)
 
     def __str__(self) -> str:
         from rnncheck.report.tables import to_text
 
         return to_text(self.entries, self.differences, interrupted=self.interrupted)
+
+
+def require_plot(whom: str) -> None:
+    """See that what pages and pictures need is installed."""
+    for module, name in (("matplotlib", "matplotlib"), ("jinja2", "Jinja2")):
+        if find_spec(module) is None:
+            raise InputError(
+                f"{whom}: got no {name} here; expected the packages of the extra `plot`. "
+                'Run: pip install "rnncheck[plot]"'
+            )
 
 
 class MismatchError(RnncheckError, AssertionError):

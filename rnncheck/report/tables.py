@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import io
 import math
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from rnncheck.checks.thresholds import SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
 from rnncheck.errors import escaped
 from rnncheck.report.answer import Answer, answers, apart, compared, place_in_words
+from rnncheck.report.curves import curves_of
 from rnncheck.report.entry import (
     DEVIATES,
     MOST_DIAGNOSED,
@@ -26,12 +27,12 @@ from rnncheck.report.entry import (
     Entry,
     count_cases,
     failures_of,
-    frame_of,
     named,
     shape_text,
     ways_of,
     worst_of,
 )
+from rnncheck.report.heat_map import print_score_map
 
 if TYPE_CHECKING:
     from rnncheck.checks.one_step import OneStep
@@ -56,17 +57,8 @@ def to_text(entries: Sequence[Entry], differences: Sequence[Difference] = (), *,
     buffer = io.StringIO()
     # In a notebook Rich would write past the buffer.
     console = Console(file=buffer, width=_WIDTH, color_system=None, force_jupyter=False)
-    print_report(entries, console, differences, interrupted=interrupted)
+    print_report(entries, console, differences, interrupted=interrupted, in_python=True)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
-
-
-def to_html(entries: Sequence[Entry], *, interrupted: bool = False) -> str:
-    """Return a report as a notebook shows it: the rows as a table, notes, and a conclusion."""
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in _notes(entries))
-    table = frame_of(entries).to_html(index=False, max_rows=MOST_LINES, na_rep="-")
-    return (
-        f"<div>{table}{notes}<p><b>{html.escape(_conclusion(entries, interrupted=interrupted).plain)}</b></p></div>"
-    )
 
 
 def print_report(
@@ -77,33 +69,49 @@ def print_report(
     interrupted: bool = False,
     everything: bool = False,
     details: bool = False,
+    in_python: bool = False,
 ) -> None:
     """Print a report: the answer, then a line for each row or case, notes, and how many cases there are.
 
-    With `everything` nothing is cut; with `details` there is also what only experts read.
+    With `everything` nothing is cut; with `details` there is also what only experts read. Hints name options of the
+    command line, or else of the functions in Python.
     """
     for answer in answers(entries, interrupted=interrupted):
         _print_answer(answer, console)
     most = sum(len(entry.rows) for entry in entries) + 1 if everything else MOST_LINES
-    _print_tables(entries, console, differences, most, details=details)
+    _print_tables(entries, console, differences, most, details=details, in_python=in_python)
     for entry in entries if details else entries[:1]:
         if entry.step is not None:
             ((_, row), *_) = failures_of([entry])
             _print_step(entry.step, (row.first or {})["unit"], console)
-    for note in _notes(entries):
+        if details and (curves := curves_of(entry)) is not None and curves.has_steps:
+            print_score_map(curves, console)
+    for note in map(as_in_python, _notes(entries)) if in_python else _notes(entries):
         # A command stays one line, to be copied.
         console.print(shown(note), soft_wrap=note.startswith("again: "))
     if len(entries) > 1:
-        console.print(_conclusion(entries, interrupted=interrupted))
+        console.print(conclusion(entries, interrupted=interrupted))
+
+
+def as_in_python(hint: str) -> str:
+    """Return a hint with `--metamorphic` as `metamorphic=True`; a command stays one."""
+    return hint if hint.startswith("again: ") else hint.replace("--metamorphic", "metamorphic=True")
 
 
 def _print_tables(
-    entries: Sequence[Entry], console: Console, differences: Sequence[Difference], most: int, *, details: bool
+    entries: Sequence[Entry],
+    console: Console,
+    differences: Sequence[Difference],
+    most: int,
+    *,
+    details: bool,
+    in_python: bool,
 ) -> None:
     failures, on_backends, cut, what = failures_of(entries), ways_of(entries, "backend"), 0, ""
+    say_what_was_cut = partial(_say_what_was_cut, console, _ALL_IN_PYTHON if in_python else _ALL)
     if failures and len(entries) > 1:
         console.print(_fitting(_failures_table(failures[:most]), console))
-        _say_what_was_cut(console, len(failures) - most, "more rows failed")
+        say_what_was_cut(len(failures) - most, "more rows failed")
     if on_backends:
         console.print(_backends_table(entries, differences, most))
         cut, what = len({(entry.name, entry.path) for entry in entries}) - most, "more cases"
@@ -113,7 +121,7 @@ def _print_tables(
     elif entries:
         console.print(_fitting(_entries_table(entries[:most], details=details), console))
         cut, what = len(entries) - most, "more cases"
-    _say_what_was_cut(console, cut, what)
+    say_what_was_cut(cut, what)
     if any(row.shape for entry in entries for row in entry.rows):
         console.print(Text(_LEGEND, "dim"))
 
@@ -150,21 +158,30 @@ def _fitting(table: Table, console: Console) -> Table:
 
 def _print_step(step: OneStep, unit: int, console: Console) -> None:
     # What leads to the first wrong number, and the arrays that it comes from.
-    columns = ("", "before the activation", "after it")
+    columns = ("", *STEP_COLUMNS)
     place = place_in_words({**step.place, "unit": unit})
     console.print(shown(f"{place} of layer {step.layer!r}, by the equations:"))
     table = new_table("", columns, columns[1:])
-    for name, state in step.before.items():
-        table.add_row(f"{name} before", "", _digits(state[unit]))
-    for name, (sums, values) in step.activations.items():
-        table.add_row(name, _digits(sums[unit]), _digits(values[unit]))
-    for name in (each for each in step.after if each not in step.activations):
-        table.add_row(name, "", _digits(step.after[name][unit]))
-    table.add_row("h that was got", "", _digits(step.observed[unit]))
+    for line in step_lines(step, unit):
+        table.add_row(*line)
     console.print(table)
     for name, array in {"x": step.x, "h before": step.before["h"]}.items():
         text = np.array2string(array, max_line_width=10**6, threshold=_ARRAY, edgeitems=_ARRAY // 2, precision=6)
         console.print(shown(f"{name}: {text}"))
+
+
+STEP_COLUMNS = ("before the activation", "after it")
+
+
+def step_lines(step: OneStep, unit: int) -> Iterator[tuple[str, str, str]]:
+    """Yield what leads to one number of a step: a name, and what it is before its activation and after."""
+    for name, state in step.before.items():
+        yield f"{name} before", "", _digits(state[unit])
+    for name, (sums, values) in step.activations.items():
+        yield name, _digits(sums[unit]), _digits(values[unit])
+    for name in (each for each in step.after if each not in step.activations):
+        yield name, "", _digits(step.after[name][unit])
+    yield "h that was got", "", _digits(step.observed[unit])
 
 
 # The most numbers of an array that are printed.
@@ -175,9 +192,14 @@ def _digits(number: float) -> str:
     return f"{number + 0.0:.7g}"  # without the sign of -0.0
 
 
-def _say_what_was_cut(console: Console, count: int, what: str) -> None:
+# Where the rest of a table is.
+_ALL = "--all prints every line, --json and --csv write every row"
+_ALL_IN_PYTHON = "to_frame() has every row"
+
+
+def _say_what_was_cut(console: Console, where: str, count: int, what: str) -> None:
     if count > 0:
-        console.print(f"... and {count} {what}; --all prints every line, --json and --csv write every row")
+        console.print(f"... and {count} {what}; {where}")
 
 
 def shown(text: str, style: str = "") -> Text:
@@ -203,7 +225,7 @@ def _failures_table(failures: Sequence[tuple[Entry, Row]]) -> Table:
         names = (shown(named(entry)), shown(f"{row.layer} {row.output}"), row.check)
         first, number = shown(place_text(row.first) or row.detail), row.first_number
         texts = apart(number.expected, number.actual) if number else ("-", "-")
-        table.add_row(_verdict(row), *names, first, *texts, _number(row.score_max))
+        table.add_row(_verdict(row), *names, first, *texts, number_text(row.score_max))
     return table
 
 
@@ -211,8 +233,8 @@ def _rows_table(entry: Entry, most: int, *, details: bool) -> Table:
     numbers = ("difference", "typical rounding", "score", *(("rms", "bound use") if details else ()))
     table = new_table("", ("verdict", "layer", "check", "shape", *numbers), numbers, ("verdict",))
     for row in entry.rows[:most]:
-        of_experts = (_number(row.score_rms), _number(row.bound_use)) if details else ()
-        scores = (_number(row.max_abs_diff), _number(row.noise), _score(row.score_max), *of_experts)
+        of_experts = (number_text(row.score_rms), number_text(row.bound_use)) if details else ()
+        scores = (number_text(row.max_abs_diff), number_text(row.noise), score_text(row.score_max), *of_experts)
         table.add_row(_verdict(row), shown(f"{row.layer} {row.output}"), row.check, shape_text(row.shape), *scores)
     return table
 
@@ -223,15 +245,16 @@ def _entries_table(entries: Iterable[Entry], *, details: bool) -> Table:
     table = new_table(title, ("verdict", "case", *columns), columns, ("verdict",))
     for entry in entries:
         largest = [_largest(entry, Check.END_TO_END, "max_abs_diff"), _largest(entry, Check.STEP, "max_abs_diff")]
-        numbers = [_number(each) for each in (*largest, _largest(entry, Check.STEP, "noise"))]
-        numbers.append(_score(_largest(entry, Check.STEP, "score_max")))
-        numbers += [_number(_largest(entry, Check.STEP, "bound_use"))] if details else []
+        numbers = [number_text(each) for each in (*largest, _largest(entry, Check.STEP, "noise"))]
+        numbers.append(score_text(_largest(entry, Check.STEP, "score_max")))
+        numbers += [number_text(_largest(entry, Check.STEP, "bound_use"))] if details else []
         table.add_row(_verdict(entry), shown(named(entry)), *numbers)
     return table
 
 
-def _score(score: float | None) -> str:
-    number = _number(score)
+def score_text(score: float | None) -> str:
+    """Return a score beside its limit: `1.3 of 8`."""
+    number = number_text(score)
     return number if number == "-" else f"{number} of {SCORE_LIMIT:g}"
 
 
@@ -249,9 +272,9 @@ def _backends_table(entries: Sequence[Entry], differences: Sequence[Difference],
         cells = dict.fromkeys(backends, Text("-"))  # a path may not exist on every backend
         for entry in those:
             score = _largest(entry, Check.STEP, "score_max")
-            text = str(entry.verdict) if score is None else f"{entry.verdict} {_number(score)}"
+            text = str(entry.verdict) if score is None else f"{entry.verdict} {number_text(score)}"
             cells[entry.backend] = Text(text, _STYLES[entry.verdict])
-        table.add_row(shown(name), *cells.values(), _number(max(apart, default=None)))
+        table.add_row(shown(name), *cells.values(), number_text(max(apart, default=None)))
     return table
 
 
@@ -260,7 +283,8 @@ def _largest(entry: Entry, check: Check, name: str) -> float | None:
     return max((number for number in numbers if number is not None), default=None)
 
 
-def _number(value: float | None) -> str:
+def number_text(value: float | None) -> str:
+    """Return a number with three digits or so; `-` for None."""
     if value is None or math.isnan(value):
         return "-"
     return "0" if value == 0 else f"{value:.2f}" if 0.1 <= abs(value) < 1000 else f"{value:.1e}"
@@ -307,7 +331,8 @@ def _blind_spots(entry: Entry) -> Iterator[str]:
         yield f"blind spots in {layer!r}: {' '.join(said)}"
 
 
-def _conclusion(entries: Sequence[Entry], *, interrupted: bool) -> Text:
+def conclusion(entries: Sequence[Entry], *, interrupted: bool) -> Text:
+    """Return how many cases and numbers there are, and how many of each verdict."""
     counts = {v: sum(entry.verdict is v for entry in entries) for v in Verdict}
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     rows = [row for entry in entries for row in entry.rows]
@@ -321,14 +346,14 @@ def print_self_test(found: SelfTest, console: Console) -> None:
     faults = new_table("Faults", columns, columns[3:5])
     for outcome in found.outcomes:
         caught = Text(outcome.check if outcome.caught else "missed", "green" if outcome.caught else "bold red")
-        margin = _number(outcome.margin) if outcome.caught else "-"
+        margin = number_text(outcome.margin) if outcome.caught else "-"
         hidden = str(outcome.hidden or "-")
         faults.add_row(outcome.fault, outcome.group, caught, margin, hidden, Text(outcome.case))
     console.print(faults)
     numbered = ("runs", "alarms", "score max")
     controls = new_table("Correct runs", ("control", *numbered, "what it is"), numbered)
     for control in found.controls:
-        numbers = (str(control.runs), str(len(control.alarms)), _number(control.score_max))
+        numbers = (str(control.runs), str(len(control.alarms)), number_text(control.score_max))
         controls.add_row(control.name, *numbers, control.summary)
     console.print(controls)
     for line in found.complaints:
