@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +14,7 @@ import click
 
 from rnncheck.cases.array_files import FILES
 from rnncheck.cases.case import OPTIONS, SIZES, Case
+from rnncheck.cases.demo import write_demo
 from rnncheck.cases.deviations import BACKENDS
 from rnncheck.cases.grid import default_grid, product_of
 from rnncheck.checks.end_to_end import Tolerance, make_tolerance
@@ -24,7 +25,15 @@ from rnncheck.frameworks.keras.session import configured_backend, load_keras
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job, file_job, how_to_run
 from rnncheck.jobs.judge import judge_files, run_and_judge
-from rnncheck.report.console import accept_any_output, print_result, silence_stdout, tell, telling, with_progress
+from rnncheck.report.console import (
+    accept_any_output,
+    print_result,
+    print_text,
+    silence_stdout,
+    tell,
+    telling,
+    with_progress,
+)
 from rnncheck.report.entry import MOST_DIAGNOSED, count_cases
 from rnncheck.report.files import check_writable, write_csv, write_json
 from rnncheck.report.report import Report
@@ -281,6 +290,39 @@ def compare(
     """  # noqa: D301 - click keeps the lines after its mark as they are
     how |= {"precision": precision, "diagnosed": most_diagnosed != 0}
     return judge_files(model, inputs, outputs, states, architecture, unchecked, dtype, **how)
+
+
+# What the demo runs, and what it says to try next, in the folder that it writes.
+_DEMO = "rnncheck compare sine.keras --inputs inputs.npy --outputs {0}outputs.csv --states {0}states.csv"
+_NEXT = """\
+Next, in that folder:
+  rnncheck compare sine.keras --inputs inputs.npy --outputs wrong_outputs.csv  # the outputs alone
+  rnncheck show sine.keras                                                     # its layers and equations
+  rnncheck verify sine.keras --inputs inputs.npy                               # in Keras, if that is installed
+  python -m pytest test_ports.py                                               # as tests
+Then your own model: rnncheck compare MODEL --inputs FILE --outputs FILE
+"""
+
+
+@cli.command()
+@click.option(
+    "--into", "folder", type=_FILE, default="rnncheck-demo", show_default=True, help="The folder that it writes."
+)
+def demo(folder: Path) -> None:
+    """Show a match and a mismatch: a model of Keras, and what a right and a wrong port of it computed.
+
+    It writes their files into a folder, so that you can go on from there. It needs no framework.
+    """
+    from rnncheck.report.tables import print_report
+
+    write_demo(folder)
+    print_text(f"{escaped(str(folder))} has a model of Keras, inputs, and what a right and a wrong port computed.\n")
+    for which, prefix in {"right": "", "wrong": "wrong_"}.items():
+        outputs, states = ([folder / f"{prefix}{name}.csv"] for name in ("outputs", "states"))
+        report = judge_files(folder / "sine.keras", [folder / "inputs.npy"], outputs, states)
+        print_text(f"\nThe {which} port: {_DEMO.format(prefix)}\n")
+        print_result(partial(print_report, report.entries))
+    print_text(f"\n{_NEXT}")
 
 
 @cli.command()

@@ -15,9 +15,9 @@ from experiments.locks import ROOT, floors, project
 
 pytestmark = pytest.mark.long
 
-FIXTURES = ROOT / "fixtures"
-PORT = ["--outputs", FIXTURES / "port" / "outputs.csv", "--states", FIXTURES / "port" / "states.csv"]
-SINE = [FIXTURES / "sine.keras", "--inputs", FIXTURES / "sine_inputs.npy"]
+DEMO = ROOT / "rnncheck" / "demo"
+PORT = ["--outputs", DEMO / "outputs.csv", "--states", DEMO / "states.csv"]
+SINE = [DEMO / "sine.keras", "--inputs", DEMO / "inputs.npy"]
 MEGABYTE = 1e6
 NOBODY = 65534
 
@@ -140,9 +140,18 @@ def test_light_install_compares_and_shows_files(light):
     assert json.loads((light.home / "sine.json").read_text())["cases"][0]["verdict"] == "match"
     assert len(list(csv.reader((light.home / "sine.csv").read_text().splitlines()))) == 4
 
-    shown = light.rnncheck("show", FIXTURES / "sine.keras")
+    shown = light.rnncheck("show", DEMO / "sine.keras")
     assert shown.returncode == 0, shown.stderr
     assert "1,169 parameters; outputs: next_value" in shown.stdout
+
+
+def test_light_install_shows_the_demo(light):
+    shown = light.rnncheck("demo")
+
+    assert shown.returncode == 0, shown.stderr
+    assert "\nMATCH  sine.keras: " in shown.stdout
+    assert "\nMISMATCH  sine.keras: in layer 'lstm', the gates are read in the order" in shown.stdout
+    assert (light.home / "rnncheck-demo" / "test_ports.py").exists()
 
 
 @pytest.mark.parametrize("words", [["verify"], ["verify", *SINE], ["faults"]], ids=["grid", "model", "faults"])

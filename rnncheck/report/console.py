@@ -105,7 +105,7 @@ def with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) 
 
 
 def print_result(show: Callable[[Console], None], width: int = 118) -> None:
-    """Print to stdout, even if its reader, such as `head`, has left.
+    """Print to stdout.
 
     It is as wide as $COLUMNS or the terminal says, else `width`.
     """
@@ -116,8 +116,13 @@ def print_result(show: Callable[[Console], None], width: int = 118) -> None:
     rendered = io.StringIO()
     columns = shutil.get_terminal_size((width, 1)).columns if terminal else int(os.environ.get("COLUMNS") or width)
     show(Console(file=rendered, force_terminal=terminal or None, force_jupyter=False, width=columns, highlight=False))
+    print_text("".join(f"{line.rstrip()}\n" for line in rendered.getvalue().splitlines()))
+
+
+def print_text(text: str) -> None:
+    """Write text to stdout, even if its reader, such as `head`, has left."""
     try:
-        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in rendered.getvalue().splitlines()))
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         silence_stdout()
