@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
@@ -35,7 +35,9 @@ from rnncheck.report.console import (
     with_progress,
 )
 from rnncheck.report.entry import MOST_DIAGNOSED, count_cases
-from rnncheck.report.files import check_writable, write_csv, write_json
+from rnncheck.report.files import STDOUT, as_csv, as_json, check_targets, write
+from rnncheck.report.github import is_github, tell_github
+from rnncheck.report.markdown import to_markdown
 from rnncheck.report.report import Report
 from rnncheck.startup import INTERRUPTED, interruptible
 from rnncheck.version import __version__
@@ -97,45 +99,63 @@ def _case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+class _Target(NamedTuple):
+    """A way to write a report: what it is, and what is written."""
+
+    what: str
+    text: Callable[[Report], str]
+
+
+# The options that take a file, or - for stdout.
+_TARGETS = {
+    "json": _Target("the report as JSON", lambda report: as_json(report.to_dict())),
+    "csv": _Target("one line for each row as CSV", as_csv),
+    "summary": _Target("the report as Markdown", to_markdown),
+}
+
+
 def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
     """Add what every command that makes a report takes; write the report, print it, and end with its exit code."""
 
     @wraps(command)
     def run(
-        json_path: Path | None,
-        csv_path: Path | None,
-        rtol: float | None,
-        atol: float | None,
-        everything: bool,
-        details: bool,
-        quiet: bool,
-        **given: Any,
+        rtol: float | None, atol: float | None, everything: bool, details: bool, quiet: bool, **given: Any
     ) -> NoReturn:
         tolerance = make_tolerance(rtol, atol)
+        targets = {name: target for name in _TARGETS if (target := given.pop(name)) is not None}
         several = (value if isinstance(value, tuple) else (value,) for value in given.values())
-        _check_targets(json_path, csv_path, [path for paths in several for path in paths if isinstance(path, Path)])
-        # Reasons take a while to find: JSON has all of them, a console the first few, CSV none.
-        most = None if json_path is not None else 0 if quiet else MOST_DIAGNOSED
+        check_targets(targets.values(), [path for paths in several for path in paths if isinstance(path, Path)])
+        # Reasons take a while to find: JSON has all of them, what people read the first few, CSV none.
+        is_read = not quiet or targets.keys() - {"csv"} or is_github()
+        most = None if "json" in targets else MOST_DIAGNOSED if is_read else 0
         with telling(quiet=quiet):
             tell("reading files")
             report = command(tolerance=tolerance, most_diagnosed=most, **given)
-        if json_path is not None and not report.interrupted:
-            write_json(report, json_path)
-        if csv_path is not None and not report.interrupted:
-            write_csv(report, csv_path)
-        if report.entries and not quiet:
+        if not report.interrupted:
+            for name, target in targets.items():
+                write(_TARGETS[name].text(report), target)
+            if is_github():
+                tell_github(report, with_summary="summary" not in targets, quiet=quiet)
+        if report.entries and not quiet and STDOUT not in targets.values():
             from rnncheck.report.tables import print_report
 
-            how = {"interrupted": report.interrupted, "everything": everything, "details": details}
-            print_result(lambda console: print_report(report.entries, console, report.differences, **how))
+            hint = "--all prints every line, --json and --csv write every row"
+            how: dict[str, Any] = {"everything": everything, "details": details, "hint": hint}
+            print_result(
+                lambda console: print_report(
+                    report.entries, console, report.differences, interrupted=report.interrupted, **how
+                )
+            )
         if report.interrupted:
             click.echo(f"interrupted after {count_cases(len(report.entries))}; nothing was written", err=True)
             raise SystemExit(INTERRUPTED)
         raise SystemExit(report.exit_code)
 
     options = (
-        click.option("--json", "json_path", type=_FILE, help="Write the report as JSON."),
-        click.option("--csv", "csv_path", type=_FILE, help="Write one line for each row as CSV."),
+        *(
+            click.option(f"--{name}", metavar="FILE", help=f"Write {each.what}; - is stdout.")
+            for name, each in _TARGETS.items()
+        ),
         click.option("--rtol", type=float, help="Also check a relative tolerance; needs --atol."),
         click.option("--atol", type=float, help="Also check an absolute tolerance; needs --rtol."),
         click.option("--blind-spots", is_flag=True, help="Also list the faults that a match does not rule out."),
@@ -147,18 +167,6 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
     for option in reversed(options):
         run = option(run)
     return run
-
-
-def _check_targets(json_path: Path | None, csv_path: Path | None, read: Iterable[Path]) -> None:
-    """Check before the run that reports can be written and overwrite no input."""
-    sources = {path.resolve() for path in read}
-    for path in (json_path, csv_path):
-        if path is not None:
-            check_writable(path)
-            if path.resolve() in sources:
-                raise InputError(f"{path}: got a file that is read; expected another one for the report.")
-    if json_path is not None and csv_path is not None and json_path.resolve() == csv_path.resolve():
-        raise InputError(f"{json_path}: got it for both reports; expected one file for --json and another for --csv.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -346,9 +354,9 @@ def show(model: Path, architecture: Path | None, unchecked: str) -> None:
 @cli.command("faults")
 @click.argument("names", nargs=-1)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for weights and inputs.")
-@click.option("--json", "json_path", type=_FILE, help="Write the results as JSON.")
+@click.option("--json", "target", metavar="FILE", help="Write the results as JSON; - is stdout.")
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells the result.")
-def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet: bool) -> None:
+def try_faults(names: tuple[str, ...], seed: int, target: str | None, quiet: bool) -> None:
     """Prove that the checks can fail: catch every known fault, flag no correct run.
 
     With NAMES, only those faults, or those of a class such as masks or "gate order".
@@ -363,15 +371,15 @@ def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet:
     from rnncheck.jobs.self_test import named_faults, self_test
 
     faults = named_faults(names)
-    if json_path is not None:
-        check_writable(json_path)
+    if target is not None:
+        check_targets([target])
     with telling(quiet=quiet):
         tell("loading Keras")
         load_keras()
     found = self_test(faults, seed, with_progress)
-    if json_path is not None:
-        write_json(found.to_dict(environment()), json_path)
-    if not quiet:
+    if target is not None:
+        write(as_json(found.to_dict(environment())), target)
+    if not quiet and target != STDOUT:
         from rnncheck.report.tables import print_self_test
 
         print_result(lambda console: print_self_test(found, console), width=150)

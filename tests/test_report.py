@@ -450,14 +450,14 @@ def test_long_table_of_entries_is_cut_and_says_so():
     text = lines(report)
 
     assert sum(line.startswith("match    case ") for line in text) == MOST_LINES
-    assert "... and 6 more cases; --all prints every line, --json and --csv write every row" in text
+    assert "... and 6 more cases; to_frame() has every row" in text
     assert text[-1] == f"{MOST_LINES + 6} cases, 1,200 numbers compared: {MOST_LINES + 6} match"
 
 
 def test_long_table_of_failures_is_cut_and_says_so():
     report = Report({}, tuple(Entry(f"case {number}", (MISMATCH,)) for number in range(MOST_LINES + 6)))
 
-    assert "... and 6 more rows failed; --all prints every line, --json and --csv write every row" in lines(report)
+    assert "... and 6 more rows failed; to_frame() has every row" in lines(report)
 
 
 def test_long_table_of_rows_is_cut_and_says_so():
@@ -466,7 +466,7 @@ def test_long_table_of_rows_is_cut_and_says_so():
     text = lines(report)
 
     assert sum(line.startswith("match    layer_") for line in text) == MOST_LINES
-    assert "... and 6 more rows; --all prints every line, --json and --csv write every row" in text
+    assert "... and 6 more rows; to_frame() has every row" in text
 
 
 def test_table_that_just_fits_is_not_cut():
