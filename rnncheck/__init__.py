@@ -17,7 +17,7 @@ from rnncheck.errors import InputError, RnncheckError, UnsupportedError
 from rnncheck.frameworks.keras.build import Built, build
 from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
 from rnncheck.report.entry import Entry
-from rnncheck.report.report import MismatchError, Report
+from rnncheck.report.report import MismatchError, Report, UndecidableError
 from rnncheck.version import __version__
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "RnncheckError",
     "Row",
     "Tensor",
+    "UndecidableError",
     "UnsupportedError",
     "Verdict",
     "__version__",
