@@ -4,14 +4,15 @@ fixtures/notebook.json is what the teaching notebook printed, and is given. fixt
 computes with those weights on seeded inputs: inputs (N, T, D), states (N, T, M), outputs (N, K), and the versions.
 fixtures/notebook.keras is that model. fixtures/notebook_inputs.npy leads to the outputs that the notebook printed;
 its own inputs are not known.
-fixtures/sine.keras is a trained model: see experiments/train_sine.py.
-fixtures/port is what a port of that model to C computes, right and with one mistake: see experiments/port.py.
-fixtures/keras2 is what Keras 2 writes and computes: see experiments/keras2.py.
+rnncheck/demo/sine.keras is a trained model: see experiments/train_sine.py.
+The arrays beside it are what a port of it to C computes, right and with one mistake: see experiments/port.py.
+fixtures/keras2 is what Keras 2 writes and computes: see experiments/keras2.py. One of its files is in rnncheck/demo.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,7 @@ def main() -> None:
     train_sine.main()
     port.main()
     keras2.main()
+    shutil.copy(FIXTURES / "keras2" / "2.15.1" / "lstm_hard_sigmoid.keras", port.DEMO / "keras2.keras")
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ PROBE = (
     "verify --layer lstm -N 3 -T 6 -D 2 -M 5 -K 2 --mask mixed --metamorphic",
     "verify --layer simple_rnn,gru -N 1,3 -T 5 -D 2 -M 4 -K 1 --dtype float16,float32 --initial-state",
     "verify fixtures/keras2/2.15.1/lstm_hard_sigmoid.keras",
-    "compare fixtures/sine.keras --inputs fixtures/sine_inputs.npy --outputs fixtures/port/outputs.csv",
-    "compare fixtures/sine.keras --inputs fixtures/sine_inputs.npy --outputs fixtures/port/wrong_outputs.csv",
+    "compare rnncheck/demo/sine.keras --inputs rnncheck/demo/inputs.npy --outputs rnncheck/demo/outputs.csv",
+    "compare rnncheck/demo/sine.keras --inputs rnncheck/demo/inputs.npy --outputs rnncheck/demo/wrong_outputs.csv",
 )
 
 Outcome = Literal["killed", "survived", "looks equivalent"]

@@ -1,7 +1,7 @@
 """A port of the sine's LSTM to C, `lstm.c`: what `rnncheck compare` is for.
 
 The program is compiled with the machine's compiler, right or with one of its mistakes in it, and run on the inputs of
-fixtures/sine_inputs.npy.
+rnncheck/demo/inputs.npy.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from rnncheck.frameworks.sources import open_network
 
 SOURCE = Path(__file__).with_name("lstm.c")
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-MODEL = FIXTURES / "sine.keras"
-INPUTS = FIXTURES / "sine_inputs.npy"
+DEMO = Path(__file__).parent.parent / "rnncheck" / "demo"
+MODEL = DEMO / "sine.keras"
+INPUTS = DEMO / "inputs.npy"
 
 
 def run_port(folder: Path, mistakes: Sequence[str] = ()) -> tuple[Path, Path]:
@@ -50,14 +50,11 @@ def run_port(folder: Path, mistakes: Sequence[str] = ()) -> tuple[Path, Path]:
 
 
 def main() -> None:
-    """Record what the program computes, and the outputs where it takes the gates in ONNX's order."""
-    recorded = FIXTURES / "port"
-    recorded.mkdir(exist_ok=True)
+    """Record what the program computes, and what it does where it takes the gates in ONNX's order."""
     with tempfile.TemporaryDirectory() as folder:
-        for path in run_port(Path(folder)):
-            shutil.copy(path, recorded)
-        outputs, _ = run_port(Path(folder), ["GATE_ORDER"])
-        shutil.copy(outputs, recorded / "wrong_outputs.csv")
+        for prefix, mistakes in {"": (), "wrong_": ("GATE_ORDER",)}.items():
+            for path in run_port(Path(folder), mistakes):
+                shutil.copy(path, DEMO / f"{prefix}{path.name}")
 
 
 # In the order in which the program reads them.

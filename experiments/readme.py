@@ -3,8 +3,8 @@
     python -m experiments.readme [WORD]
 
 With WORD, run only the sessions that contain it, and draw only the pictures whose names do. Tests run the same
-commands and compare. The pages of the site have the tables of `experiments.tables` by a directive, when they are
-built.
+commands and compare. Those of rnncheck run outside the repository, as a reader's do: in the folder that `rnncheck
+demo` writes. The pages of the site have the tables of `experiments.tables` by a directive, when they are built.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from experiments import pictures, records
 from experiments.tables import TABLES
+from rnncheck.cases.demo import write_demo
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -47,8 +50,16 @@ def commands(session: str) -> list[Shown]:
     return [Shown(shown["command"], shown["output"]) for shown in _COMMAND.finditer(session)]
 
 
+@cache
+def demo() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder with the files of the demo, which is there until this process ends."""
+    folder = tempfile.TemporaryDirectory()
+    write_demo(Path(folder.name))
+    return folder
+
+
 def run(command: str, status: int = 0, results: Path = records.KEPT) -> Printed:
-    """Run a command of a document in the shell, from the root of the project.
+    """Run a command of a document in the shell, at the root of the project or, one of its users, in the demo.
 
     Args:
         command: as the document has it.
@@ -56,12 +67,12 @@ def run(command: str, status: int = 0, results: Path = records.KEPT) -> Printed:
         results: where experiments leave what they measure.
     """
     # A make inside a make says so, and JAX sets how much TensorFlow says; for the reader neither holds.
-    own = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "TF_CPP_MIN_LOG_LEVEL"}
+    own = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "TF_CPP_MIN_LOG_LEVEL", "GITHUB_ACTIONS"}
     inherited = {name: value for name, value in os.environ.items() if name not in own}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     finished = subprocess.run(
         ["/bin/sh", "-c", f"(exit {status})\n{command}"],
-        cwd=ROOT,
+        cwd=demo().name if command.startswith(("rnncheck", "python -m pytest")) else ROOT,
         env={**inherited, "PATH": path, records.ELSEWHERE: str(results)},
         check=False,
         stdout=subprocess.PIPE,

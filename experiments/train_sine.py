@@ -2,8 +2,8 @@
 
     python -m experiments.train_sine
 
-It writes fixtures/sine.keras, the model, and fixtures/sine_inputs.npy, 8 sines that it was not trained on. Training
-is seeded, but its last digits differ from one machine to the next.
+It writes rnncheck/demo/sine.keras, the model, and rnncheck/demo/inputs.npy, 8 sines that it was not trained on.
+Training is seeded, but its last digits differ from one machine to the next.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from rnncheck.frameworks.keras.session import quiet_stderr
 from rnncheck.network import Array
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+DEMO = Path(__file__).parent.parent / "rnncheck" / "demo"
 STEPS, UNITS, EPOCHS, SEED = 24, 16, 30, 0
 
 
@@ -55,8 +55,8 @@ def main() -> None:
         import keras  # noqa: F401 - so that its start-up messages are held back
     rng = np.random.default_rng(SEED)
     model, error = train(rng)
-    model.save(FIXTURES / "sine.keras", include_optimizer=False)
-    np.save(FIXTURES / "sine_inputs.npy", sines(8, rng)[:, :-1])
+    model.save(DEMO / "sine.keras", include_optimizer=False)
+    np.save(DEMO / "inputs.npy", sines(8, rng)[:, :-1])
     print(f"sine.keras: root mean square error {error:.3f} on sines that it has not seen")
 
 

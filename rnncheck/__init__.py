@@ -17,7 +17,7 @@ from rnncheck.errors import InputError, RnncheckError, UnsupportedError
 from rnncheck.frameworks.keras.build import Built, build
 from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
 from rnncheck.report.entry import Entry
-from rnncheck.report.report import MismatchError, Report
+from rnncheck.report.report import MismatchError, Report, UndecidableError
 from rnncheck.report.walk import LayerWalk, Walk
 from rnncheck.version import __version__
 
@@ -38,6 +38,7 @@ __all__ = [
     "RnncheckError",
     "Row",
     "Tensor",
+    "UndecidableError",
     "UnsupportedError",
     "Verdict",
     "Walk",

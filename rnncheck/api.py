@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from rnncheck.cases.case import Case
-from rnncheck.cases.inputs import check_inputs, random_inputs
+from rnncheck.cases.grid import default_grid
+from rnncheck.cases.inputs import check_inputs, no_inputs_given, random_inputs
 from rnncheck.checks.end_to_end import make_tolerance
 from rnncheck.checks.relations import RELATIONS, Related, related_runs
 from rnncheck.equations.replay import Replayed
 from rnncheck.equations.replay import replay as run_equations
 from rnncheck.errors import InputError
+from rnncheck.frameworks.keras.session import configured_backend
 from rnncheck.frameworks.recorded import FunctionRunner, make_recording
 from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import named_backends
@@ -23,12 +25,13 @@ from rnncheck.jobs.job import Job, case_job, how_to_run, model_job
 from rnncheck.jobs.judge import judge_recording, run_and_judge
 from rnncheck.network import Network
 from rnncheck.report import notebook  # noqa: F401 - shows a Network and a Replayed
+from rnncheck.report.entry import MOST_DIAGNOSED
 from rnncheck.report.report import Report
 from rnncheck.report.walk import Walk
 
 
 def verify(
-    model: Any,
+    model: Any = ...,
     inputs: Any = None,
     *,
     seed: int = 0,
@@ -43,15 +46,15 @@ def verify(
     architecture: str | os.PathLike[str] | None = None,
     unchecked: str = "refuse",
 ) -> Report:
-    """Check whether a Keras model computes what its equations say.
+    """Check whether a Keras model computes what its equations say; without a model, the built-in grid of cases.
 
     Args:
         model: a built Sequential or functional Keras model, the path of a `.keras` or `.h5` file, or a `Case` to
             build. A file is read without Keras; Keras loads it, in safe mode, to run it. A stateful model is called
-            twice in a row.
+            twice in a row. Left out: the cases that the command runs without arguments.
         inputs: one array (N, T, D), several in the model's order, or a mapping by the names of the inputs; random
             ones when None. A case makes its own.
-        seed: for random inputs.
+        seed: for random inputs, and for the weights of the grid.
         samples: N of random inputs.
         steps: T of random inputs if the model leaves it open.
         rtol: relative tolerance of an extra check, together with atol.
@@ -80,25 +83,27 @@ def verify(
     how = how_to_run(paths, metamorphic=metamorphic, tolerance=tolerance, blind_spots=blind_spots)
     named = named_backends(backends or ())
     with contextlib.ExitStack() as stack:
-        if isinstance(model, Case):
+        if isinstance(model, Case) or model is ...:
             given = {
                 "inputs": inputs is not None,
-                "seed": seed != 0,
+                "seed": seed != 0 and model is not ...,
                 "samples": samples,
                 "steps": steps,
                 "architecture": architecture is not None,
                 "unchecked": unchecked != "refuse",
             }
             if names := ", ".join(name for name, value in given.items() if value):
-                raise InputError(f"{names}: got it with the case {model}; expected none, since a case has its own.")
-            job = case_job(model, **how)
+                got = "without a model" if model is ... else f"with the case {model}"
+                raise InputError(f"{names}: got it {got}; expected none, since a case has its own.")
+            cases = default_grid(seed, named or (configured_backend(),)) if model is ... else [model]
+            jobs = [case_job(case, **how) for case in cases]
         else:
             subject = Subject.of(model, architecture, unchecked=unchecked)
             # Other processes cannot have a model of this one: they load a file.
             if named:
                 subject = subject.saved_in(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-            job = model_job(subject, inputs, seed=seed, samples=samples, steps=steps, **how)
-        report = run_and_judge([job], named)
+            jobs = [model_job(subject, inputs, seed=seed, samples=samples, steps=steps, **how)]
+        report = run_and_judge(jobs, named, MOST_DIAGNOSED if model is ... else None)
     # A script wants the interrupt itself, the command line what was found before it.
     if report.interrupted:
         raise KeyboardInterrupt
@@ -159,7 +164,11 @@ def compare(
     related: tuple[Related, ...] = ()
     if callable(outputs):
         # The function runs first; from here on its outputs are a recording like any other.
-        arrays = random_inputs(of, seed) if inputs is None else check_inputs(of, inputs)
+        if inputs is None:
+            arrays = random_inputs(of, seed)
+            subject = subject.noting(no_inputs_given(arrays, seed))
+        else:
+            arrays = check_inputs(of, inputs)
         runner = FunctionRunner(of, outputs)
         inputs, (outputs,) = arrays, runner.outputs([arrays])
         related = related_runs(runner, of, (arrays,), tuple(RELATIONS) if metamorphic else ())

@@ -6,16 +6,17 @@ import json
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
 from rnncheck.cases.array_files import FILES
 from rnncheck.cases.case import OPTIONS, SIZES, Case
+from rnncheck.cases.demo import write_demo
 from rnncheck.cases.deviations import BACKENDS
 from rnncheck.cases.grid import default_grid, product_of
 from rnncheck.checks.end_to_end import Tolerance, make_tolerance
@@ -36,7 +37,9 @@ from rnncheck.report.console import (
     with_progress,
 )
 from rnncheck.report.entry import MOST_DIAGNOSED, count_cases
-from rnncheck.report.files import STDOUT, check_writable, write_csv, write_html, write_json, write_npz, write_text
+from rnncheck.report.files import STDOUT, as_csv, as_json, as_npz, check_targets, write
+from rnncheck.report.github import is_github, tell_github
+from rnncheck.report.markdown import to_markdown
 from rnncheck.report.report import Report, require_plot
 from rnncheck.startup import INTERRUPTED, interruptible
 from rnncheck.version import __version__
@@ -109,51 +112,66 @@ def _case_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+class _Target(NamedTuple):
+    """A way to write a report: what it is, and what is written."""
+
+    what: str
+    text: Callable[[Report], str]
+
+
+# The options that take a file, or - for stdout.
+_TARGETS = {
+    "json": _Target("the report as JSON", lambda report: as_json(report.to_dict())),
+    "csv": _Target("one line for each row as CSV", as_csv),
+    "summary": _Target("the report as Markdown", to_markdown),
+    "html": _Target("a page with pictures", lambda report: report.to_html(shlex.join(["rnncheck", *sys.argv[1:]]))),
+}
+
+
 def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
     """Add what every command that makes a report takes; write the report, print it, and end with its exit code."""
 
     @wraps(command)
     def run(
-        json_path: Path | None,
-        csv_path: Path | None,
-        html_path: Path | None,
-        rtol: float | None,
-        atol: float | None,
-        everything: bool,
-        details: bool,
-        quiet: bool,
-        **given: Any,
+        rtol: float | None, atol: float | None, everything: bool, details: bool, quiet: bool, **given: Any
     ) -> NoReturn:
         tolerance = make_tolerance(rtol, atol)
+        targets = {name: target for name in _TARGETS if (target := given.pop(name)) is not None}
         several = (value if isinstance(value, tuple) else (value,) for value in given.values())
-        targets = {"--json": json_path, "--csv": csv_path, "--html": html_path}
-        _check_targets(targets, [path for paths in several for path in paths if isinstance(path, Path)])
-        quiet = quiet or html_path == STDOUT
-        # Reasons take a while to find: JSON has all of them, a console and a page the first few, CSV none.
-        most = None if json_path is not None else 0 if quiet and html_path is None else MOST_DIAGNOSED
+        check_targets(targets.values(), [path for paths in several for path in paths if isinstance(path, Path)])
+        if "html" in targets:
+            require_plot("--html")
+        # Reasons take a while to find: JSON has all of them, what people read the first few, CSV none.
+        is_read = not quiet or targets.keys() - {"csv"} or is_github()
+        most = None if "json" in targets else MOST_DIAGNOSED if is_read else 0
         with telling(quiet=quiet):
             tell("reading files")
             report = command(tolerance=tolerance, most_diagnosed=most, **given)
-        if json_path is not None and not report.interrupted:
-            write_json(report, json_path)
-        if csv_path is not None and not report.interrupted:
-            write_csv(report, csv_path)
-        if html_path is not None and not report.interrupted:
-            write_html(report, html_path, shlex.join(["rnncheck", *sys.argv[1:]]))
-        if report.entries and not quiet:
+        if not report.interrupted:
+            for name, target in targets.items():
+                write(_TARGETS[name].text(report), target)
+            if is_github():
+                tell_github(report, with_summary="summary" not in targets, quiet=quiet)
+        if report.entries and not quiet and STDOUT not in targets.values():
             from rnncheck.report.tables import print_report
 
-            how = {"interrupted": report.interrupted, "everything": everything, "details": details}
-            print_result(lambda console: print_report(report.entries, console, report.differences, **how))
+            hint = "--all prints every line, --json and --csv write every row"
+            how: dict[str, Any] = {"everything": everything, "details": details, "hint": hint}
+            print_result(
+                lambda console: print_report(
+                    report.entries, console, report.differences, interrupted=report.interrupted, **how
+                )
+            )
         if report.interrupted:
             click.echo(f"interrupted after {count_cases(len(report.entries))}; nothing was written", err=True)
             raise SystemExit(INTERRUPTED)
         raise SystemExit(report.exit_code)
 
     options = (
-        click.option("--json", "json_path", type=_FILE, help="Write the report as JSON."),
-        click.option("--csv", "csv_path", type=_FILE, help="Write one line for each row as CSV."),
-        click.option("--html", "html_path", type=_FILE, help="Write a page with pictures; - for stdout."),
+        *(
+            click.option(f"--{name}", metavar="FILE", help=f"Write {each.what}; - is stdout.")
+            for name, each in _TARGETS.items()
+        ),
         click.option("--rtol", type=float, help="Also check a relative tolerance; needs --atol."),
         click.option("--atol", type=float, help="Also check an absolute tolerance; needs --rtol."),
         click.option("--blind-spots", is_flag=True, help="Also list the faults that a match does not rule out."),
@@ -165,26 +183,6 @@ def _reporting(command: Callable[..., Report]) -> Callable[..., NoReturn]:
     for option in reversed(options):
         run = option(run)
     return run
-
-
-def _check_targets(targets: Mapping[str, Path | None], read: Iterable[Path]) -> None:
-    """Check before the run that reports can be written and overwrite no input."""
-    sources = {path.resolve() for path in read}
-    taken: dict[Path, str] = {}
-    for option, path in targets.items():
-        if path is None:
-            continue
-        if option == "--html":
-            require_plot(option)
-        if path == STDOUT:
-            continue
-        check_writable(path)
-        if path.resolve() in sources:
-            raise InputError(f"{path}: got a file that is read; expected another one for the report.")
-        if (other := taken.setdefault(path.resolve(), option)) != option:
-            raise InputError(
-                f"{path}: got it for both reports; expected one file for {other} and another for {option}."
-            )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -318,6 +316,39 @@ def compare(
     return judge_files(model, inputs, outputs, states, architecture, unchecked, dtype, **how)
 
 
+# What the demo runs, and what it says to try next, in the folder that it writes.
+_DEMO = "rnncheck compare sine.keras --inputs inputs.npy --outputs {0}outputs.csv --states {0}states.csv"
+_NEXT = """\
+Next, in that folder:
+  rnncheck compare sine.keras --inputs inputs.npy --outputs wrong_outputs.csv  # the outputs alone
+  rnncheck show sine.keras                                                     # its layers and equations
+  rnncheck verify sine.keras --inputs inputs.npy                               # in Keras, if that is installed
+  python -m pytest test_ports.py                                               # as tests
+Then your own model: rnncheck compare MODEL --inputs FILE --outputs FILE
+"""
+
+
+@cli.command()
+@click.option(
+    "--into", "folder", type=_FILE, default="rnncheck-demo", show_default=True, help="The folder that it writes."
+)
+def demo(folder: Path) -> None:
+    """Show a match and a mismatch: a model of Keras, and what a right and a wrong port of it computed.
+
+    It writes their files into a folder, so that you can go on from there. It needs no framework.
+    """
+    from rnncheck.report.tables import print_report
+
+    write_demo(folder)
+    print_text(f"{escaped(str(folder))} has a model of Keras, inputs, and what a right and a wrong port computed.\n")
+    for which, prefix in {"right": "", "wrong": "wrong_"}.items():
+        outputs, states = ([folder / f"{prefix}{name}.csv"] for name in ("outputs", "states"))
+        report = judge_files(folder / "sine.keras", [folder / "inputs.npy"], outputs, states)
+        print_text(f"\nThe {which} port: {_DEMO.format(prefix)}\n")
+        print_result(partial(print_report, report.entries))
+    print_text(f"\n{_NEXT}")
+
+
 @cli.command()
 @click.argument("model", type=_FILE)
 @_ARCHITECTURE
@@ -390,14 +421,14 @@ def _emit(model: Path, architecture: Path | None, output: Path | None) -> None:
     if output is not None:
         if not output.stem.isidentifier() or output.suffix != ".py":
             raise InputError(f"{output}: got no name of a Python file; expected one such as model.py.")
-        _check_targets(output, output.with_suffix(".npz"), [model])
+        check_targets([str(output), str(output.with_suffix(".npz"))], [model])
     network = Subject.of(model, architecture).equations
     program = numpy_program(network, "model" if output is None else output.stem)
     if output is None:
         print_text(program)
     else:
-        write_npz(weights_by_name(network), output.with_suffix(".npz"))
-        write_text(program, output)
+        write(as_npz(weights_by_name(network)), str(output.with_suffix(".npz")))
+        write(program, str(output))
         click.echo(f"{output}: the program; {output.with_suffix('.npz')}: its weights")
 
 
@@ -405,10 +436,12 @@ def _emit(model: Path, architecture: Path | None, output: Path | None) -> None:
 @click.argument("model", type=_FILE)
 @click.option("--to", "form", type=click.Choice(["npz", "json"]), required=True, help="The form of the file.")
 @click.option(
-    "--output", type=_FILE, help="Where it goes. If none: .npz to MODEL's name with that suffix, JSON to stdout."
+    "--output",
+    metavar="FILE",
+    help="Where it goes. If none: .npz to MODEL's name with that suffix, JSON to stdout.",
 )
 @_ARCHITECTURE
-def weights(model: Path, form: str, output: Path | None, architecture: Path | None) -> None:
+def weights(model: Path, form: str, output: str | None, architecture: Path | None) -> None:
     """Write the weights of MODEL, each by the name layer/weight.
 
     MODEL is a .keras or .h5 file. It is read without Keras, and nothing in it is executed.
@@ -416,29 +449,25 @@ def weights(model: Path, form: str, output: Path | None, architecture: Path | No
     from rnncheck.frameworks.sources import Subject
     from rnncheck.report.program import weights_by_name
 
-    path = output or Path("-" if form == "json" else f"{model.stem}.npz")
-    if str(path) != "-":
-        _check_targets(path, None, [model])
-    elif form == "npz":
+    target = output or (STDOUT if form == "json" else f"{model.stem}.npz")
+    if target == STDOUT and form == "npz":
         raise InputError("--output: got - with --to npz; expected a file, since it is binary. --to json is text.")
+    check_targets([target], [model])
     found = weights_by_name(Subject.of(model, architecture).equations)
-    text = json.dumps({name: array.tolist() for name, array in found.items()}) + "\n"
-    if str(path) == "-":
-        print_text(text)
-        return
     if form == "npz":
-        write_npz(found, path)
+        write(as_npz(found), target)
     else:
-        write_text(text, path)
-    click.echo(f"{path}: {len(found)} arrays")
+        write(json.dumps({name: array.tolist() for name, array in found.items()}) + "\n", target)
+    if target != STDOUT:
+        click.echo(f"{target}: {len(found)} arrays")
 
 
 @cli.command("faults")
 @click.argument("names", nargs=-1)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed for weights and inputs.")
-@click.option("--json", "json_path", type=_FILE, help="Write the results as JSON.")
+@click.option("--json", "target", metavar="FILE", help="Write the results as JSON; - is stdout.")
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code tells the result.")
-def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet: bool) -> None:
+def try_faults(names: tuple[str, ...], seed: int, target: str | None, quiet: bool) -> None:
     """Prove that the checks can fail: catch every known fault, flag no correct run.
 
     With NAMES, only those faults, or those of a class such as masks or "gate order".
@@ -453,15 +482,15 @@ def try_faults(names: tuple[str, ...], seed: int, json_path: Path | None, quiet:
     from rnncheck.jobs.self_test import named_faults, self_test
 
     faults = named_faults(names)
-    if json_path is not None:
-        check_writable(json_path)
+    if target is not None:
+        check_targets([target])
     with telling(quiet=quiet):
         tell("loading Keras")
         load_keras()
     found = self_test(faults, seed, with_progress)
-    if json_path is not None:
-        write_json(found.to_dict(environment()), json_path)
-    if not quiet:
+    if target is not None:
+        write(as_json(found.to_dict(environment())), target)
+    if not quiet and target != STDOUT:
         from rnncheck.report.tables import print_self_test
 
         print_result(lambda console: print_self_test(found, console), width=150)

@@ -4,6 +4,7 @@
     ├── InputError           a value, array, case or file that the user gave; exit code 2
     ├── UnsupportedError     something in a model that rnncheck does not replay; exit code 2
     └── MismatchError        a comparison that did not match; an AssertionError, beside the `Report` that it carries
+        └── UndecidableError one that could not tell
 
 Messages read **where: got ...; expected .... What to do.**
 """

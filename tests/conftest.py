@@ -1,5 +1,6 @@
 """What tests share."""
 
+import os
 import sys
 from typing import NamedTuple
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from rnncheck.cli import main
+
+os.environ.pop("GITHUB_ACTIONS", None)  # what the tests run is no job of its own
 
 
 def pytest_collection_modifyitems(items):

@@ -12,15 +12,17 @@ import torch
 from keras import layers
 
 import rnncheck
-from rnncheck import Case, InputError
-from rnncheck.faults.catalogue import FAULTS
+from rnncheck import Case, Entry, InputError, Report, UnsupportedError
+from rnncheck.cases.grid import default_grid
+from rnncheck.checks.verdicts import failed_row
+from rnncheck.faults.catalogue import FAULTS, causes
 from rnncheck.faults.catalogue.fault import injections
 from rnncheck.faults.emulation import emulate
 from rnncheck.frameworks.sources import open_network
 
-SINE = Path(__file__).parent.parent / "fixtures" / "sine.keras"
+SINE = Path(__file__).parent.parent / "rnncheck" / "demo" / "sine.keras"
 (GATE_ORDER,) = (fault for fault in FAULTS if fault.name == "gate_order_iofc")
-X = np.load(SINE.with_name("sine_inputs.npy"))
+X = np.load(SINE.with_name("inputs.npy"))
 
 
 @pytest.fixture(scope="module")
@@ -260,3 +262,62 @@ def test_mismatch_travels_with_its_report(network, recording):
 
     assert str(travelled) == str(raised.value)
     assert travelled.report.to_dict() == report.to_dict()
+
+
+# --- what is taken where nothing is given ---
+
+
+@pytest.mark.parametrize("options", [{}, {"seed": 7}], ids=str)
+def test_report_says_that_the_inputs_are_random(network, options):
+    def port(x):
+        return rnncheck.replay(network, x).outputs[0].astype(np.float32)
+
+    (entry,) = rnncheck.compare(network, None, port, **options).entries
+
+    assert f"no inputs given: 4 random samples, seed {options.get('seed', 0)}" in entry.notes
+
+
+def test_report_of_a_model_says_that_the_inputs_are_random_and_how_many():
+    (random,) = rnncheck.verify(SINE, samples=1).entries
+    (given,) = rnncheck.verify(SINE, X).entries
+
+    assert random.notes == ("no inputs given: 1 random sample, seed 0",)
+    assert given.notes == ()
+
+
+@pytest.mark.long
+def test_verify_without_a_model_runs_the_built_in_grid_as_the_command_does():
+    report = rnncheck.verify(seed=3)
+
+    assert [entry.name for entry in report.entries] == [str(case) for case in default_grid(3)]
+    assert report.verdict == "match"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"inputs": X, "steps": 3},
+            "inputs, steps: got it without a model; expected none, since a case has its own.",
+        ),
+        ({"unchecked": "allow"}, "unchecked: got it without a model; expected none, since a case has its own."),
+    ],
+)
+def test_grid_takes_nothing_that_is_of_a_model(options, message):
+    with pytest.raises(InputError) as refused:
+        rnncheck.verify(**options)
+
+    assert str(refused.value) == f"{message}; expected none, since a case has its own."
+
+
+def test_none_is_no_model():
+    with pytest.raises(UnsupportedError, match="expected a built Sequential or functional model"):
+        rnncheck.verify(None)
+
+
+def test_notes_speak_of_no_option_of_the_command_line(network, recording):
+    remedies = {cause.remedy for cause in vars(causes).values() if isinstance(cause, causes.Cause)}
+    cut = str(Report({}, tuple(Entry(f"case {number}", (failed_row("gru", "it crashed"),)) for number in range(40))))
+
+    assert "... and 16 more cases; to_frame() has every row" in cut.splitlines()
+    assert [said for said in remedies if "--" in said] == []

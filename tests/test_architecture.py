@@ -17,6 +17,7 @@ FOLDER = Path(rnncheck.__file__).parent
 MODULES = sorted(
     ".".join(path.relative_to(FOLDER).with_suffix("").parts).removesuffix(".__init__")
     for path in FOLDER.rglob("*.py")
+    if path.parent.name != "demo"  # which is data
 )
 
 
@@ -110,3 +111,50 @@ def test_metadata_names_licence_and_python():
 
     assert found["License-Expression"] == "MIT"
     assert found["Requires-Python"] == ">=3.11"
+
+
+# --- what is refused ---
+
+
+REFUSALS = {"InputError", "UnsupportedError", "BadParameter", "unsupported", "invalid"}
+PASSED_ON = {"error", "refusal", "problem", "said"}  # what they hold was said whole where it was found
+
+
+def refusals(module):
+    """Yield line and text of every refusal in a module, with what its names stand for, and those passed on."""
+    tree = ast.parse(source(module))
+    assigned = [
+        (name.id, node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value
+        for target in getattr(node, "targets", [getattr(node, "target", None)])
+        for name in ast.walk(target)
+        if isinstance(name, ast.Name)
+    ]
+    for node in ast.walk(tree):
+        called = isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if called in REFUSALS and node.args:
+            parts, known = [node.args[0]], set()
+            for part in parts:
+                names = {each.id for each in ast.walk(part) if isinstance(each, ast.Name)} - known
+                parts += [value for name, value in assigned if name in names]
+                known |= names
+            text = "".join(each.value for part in parts for each in ast.walk(part) if is_text(each))
+            yield node.lineno, text, known & PASSED_ON - {name for name, _ in assigned if name == "said"}
+
+
+def is_text(node):
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_refusal_says_what_was_expected(module):
+    silent = [line for line, text, passed_on in refusals(module) if "expected" not in text and not passed_on]
+
+    assert silent == []
+
+
+def test_refusals_are_found():
+    found = [line for module in MODULES for line, _, passed_on in refusals(module) if not passed_on]
+
+    assert len(found) > 150

@@ -156,7 +156,7 @@ def test_model_saved_whole_takes_no_architecture(folder, name):
     path = folder / name
 
     assert refused(path, folder / "config.json") == (
-        f"{path}: it is a model saved whole; {EXPECTED}. Leave out --architecture."
+        f"{path}: it is a model saved whole; {EXPECTED}. Leave the architecture out."
     )
 
 
@@ -191,7 +191,7 @@ def test_description_is_no_model(rnncheck_command, folder):
 
     assert done.err == (
         f"rnncheck: {folder / 'config.json'}: it is JSON, which has no weights; expected a .keras or .h5 file. Give "
-        "the file of the weights as the model, and this one as its --architecture.\n"
+        "the file of the weights as the model, and this one as its architecture.\n"
     )
 
 

@@ -109,7 +109,7 @@ def test_report_says_which_backend_an_entry_is_from(found):
 def test_command_runs_a_file_on_another_backend(tmp_path, rnncheck_command):
     path = tmp_path / "report.json"
 
-    done = rnncheck_command("verify", "fixtures/sine.keras", "--backend", "jax", "--json", path)
+    done = rnncheck_command("verify", "rnncheck/demo/sine.keras", "--backend", "jax", "--json", path)
 
     assert done.code == 0, done.out
     cases = json.loads(path.read_text())["cases"]

@@ -26,7 +26,7 @@ from rnncheck.cases.memory import readable_bytes
 from rnncheck.frameworks.keras import session
 from rnncheck.report.console import tell, telling, with_progress
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+DEMO = Path(__file__).parent.parent / "rnncheck" / "demo"
 SMALL = ("-N", "2", "-T", "5", "-D", "3", "-M", "4", "-K", "1")
 NUMBER_FIELDS = ["expected", "actual", "difference", "allowed"]
 ROW_FIELDS = [
@@ -367,7 +367,7 @@ def test_unknown_words_are_refused_with_the_usage(rnncheck_command, words):
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize("option", ["--json", "--csv"])
+@pytest.mark.parametrize("option", ["--json", "--csv", "--summary"])
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -590,7 +590,7 @@ PHASES = (
 
 def test_run_that_takes_long_says_what_it_does(monkeypatch):
     with on_a_terminal(monkeypatch) as shown, pytest.raises(SystemExit) as ended:
-        cli.cli(["verify", str(FIXTURES / "sine.keras")], standalone_mode=False)
+        cli.cli(["verify", str(DEMO / "sine.keras")], standalone_mode=False)
 
     assert ended.value.code == 0
     # The line is empty before and afterwards.
@@ -619,8 +619,8 @@ def test_line_that_says_what_is_done_gives_way_to_the_bar(monkeypatch):
 # --- trouble with stdout and with Keras ---
 
 COMPARE = [
-    "rnncheck", "compare", FIXTURES / "sine.keras", "--inputs", FIXTURES / "sine_inputs.npy",
-    "--outputs", FIXTURES / "port" / "outputs.csv",
+    "rnncheck", "compare", DEMO / "sine.keras", "--inputs", DEMO / "inputs.npy",
+    "--outputs", DEMO / "outputs.csv",
 ]  # fmt: skip
 
 
@@ -657,7 +657,7 @@ def test_one_file_for_both_reports_is_refused_however_it_is_called(tmp_path, rnn
     done = rnncheck_command(*COMPARE[1:], "--json", "r", "--csv", tmp_path / "r")
 
     assert (done.code, done.out) == (2, "")
-    assert "r: got it for both reports" in done.err
+    assert "r: got it for two results; expected another place for each." in done.err
 
 
 def test_stdout_that_takes_nothing_is_an_error_in_words(tmp_path):
@@ -682,7 +682,7 @@ def test_closed_stdout_leaves_the_exit_code():
 def test_encoding_that_lacks_a_sign_prints_another():
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
 
-    done = finished(["rnncheck", "show", FIXTURES / "sine.keras"], stdout=subprocess.PIPE, env=environment)
+    done = finished(["rnncheck", "show", DEMO / "sine.keras"], stdout=subprocess.PIPE, env=environment)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "activation(x?kernel + bias)" in done.stdout
@@ -716,7 +716,7 @@ def test_backend_that_is_not_installed_is_named_with_what_is(rnncheck_command, m
 
 
 @pytest.mark.parametrize(
-    "words", [["verify"], ["verify", FIXTURES / "sine.keras"], ["faults"]], ids=["grid", "file", "faults"]
+    "words", [["verify"], ["verify", DEMO / "sine.keras"], ["faults"]], ids=["grid", "file", "faults"]
 )
 def test_command_that_needs_an_extra_names_it(rnncheck_command, monkeypatch, words):
     monkeypatch.setattr(session, "find_spec", lambda name: None)
@@ -765,7 +765,7 @@ def test_mistake_of_rnncheck_is_no_mismatch(monkeypatch, rnncheck_command):
 
     monkeypatch.setattr("rnncheck.frameworks.sources.open_network", fail)
 
-    done = rnncheck_command("show", FIXTURES / "sine.keras")
+    done = rnncheck_command("show", DEMO / "sine.keras")
 
     assert done.code == 2
     assert "ZeroDivisionError" in done.err

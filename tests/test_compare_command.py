@@ -478,8 +478,8 @@ SHAPES = {
 @pytest.mark.parametrize("mistake", SHAPES)
 def test_states_of_another_shape_are_refused_with_what_they_look_like(tmp_path, rnncheck_command, mistake):
     change, shape, todo = SHAPES[mistake]
-    np.save(tmp_path / "h.npy", change(np.loadtxt("fixtures/port/states.csv", delimiter=",").reshape(8, 24, 16)))
-    words = ["--inputs", INPUTS, "--outputs", "fixtures/port/outputs.csv", "--states", tmp_path / "h.npy"]
+    np.save(tmp_path / "h.npy", change(np.loadtxt("rnncheck/demo/states.csv", delimiter=",").reshape(8, 24, 16)))
+    words = ["--inputs", INPUTS, "--outputs", "rnncheck/demo/outputs.csv", "--states", tmp_path / "h.npy"]
 
     done = rnncheck_command("compare", MODEL, *words)
 
@@ -491,10 +491,10 @@ def test_states_of_another_shape_are_refused_with_what_they_look_like(tmp_path, 
 @pytest.mark.parametrize("mistake", ["one-more", "one-short"])
 def test_steps_too_many_or_too_few_are_seen_in_flat_files(tmp_path, rnncheck_command, mistake, suffix):
     change, shape, todo = SHAPES[mistake]
-    h = change(np.loadtxt("fixtures/port/states.csv", delimiter=",").reshape(8, 24, 16)).reshape(-1, 16)
+    h = change(np.loadtxt("rnncheck/demo/states.csv", delimiter=",").reshape(8, 24, 16)).reshape(-1, 16)
     h.tofile(tmp_path / "h.bin")
     np.savetxt(tmp_path / "h.csv", h, delimiter=",")
-    words = ["--inputs", INPUTS, "--outputs", "fixtures/port/outputs.csv", "--states", tmp_path / f"h{suffix}"]
+    words = ["--inputs", INPUTS, "--outputs", "rnncheck/demo/outputs.csv", "--states", tmp_path / f"h{suffix}"]
 
     done = rnncheck_command("compare", MODEL, *words, *(["--dtype", "float64"] if suffix == ".bin" else []))
 
@@ -504,7 +504,7 @@ def test_steps_too_many_or_too_few_are_seen_in_flat_files(tmp_path, rnncheck_com
 def test_raw_binary_is_compared(tmp_path, rnncheck_command):
     np.load(INPUTS).astype(">f4").tofile(tmp_path / "x.bin")
     for name in ("outputs", "states"):
-        np.loadtxt(f"fixtures/port/{name}.csv", delimiter=",").astype(">f4").tofile(tmp_path / f"{name}.raw")
+        np.loadtxt(f"rnncheck/demo/{name}.csv", delimiter=",").astype(">f4").tofile(tmp_path / f"{name}.raw")
     words = ["compare", MODEL, "--inputs", tmp_path / "x.bin", "--outputs", tmp_path / "outputs.raw"]
     words += ["--states", tmp_path / "states.raw"]
 
@@ -518,7 +518,7 @@ def test_raw_binary_is_compared(tmp_path, rnncheck_command):
 
 
 def test_dtype_without_raw_binary_is_refused(rnncheck_command):
-    words = ["--inputs", INPUTS, "--outputs", "fixtures/port/outputs.csv", "--dtype", "float32"]
+    words = ["--inputs", INPUTS, "--outputs", "rnncheck/demo/outputs.csv", "--dtype", "float32"]
 
     done = rnncheck_command("compare", MODEL, *words)
 
@@ -531,7 +531,7 @@ def test_dtype_without_raw_binary_is_refused(rnncheck_command):
 def test_names_that_are_not_utf8_are_reported_escaped(tmp_path, rnncheck_command, option):
     model, outputs = (tmp_path / os.fsdecode(name) for name in (b"m\xff.keras", b"y\xff.csv"))
     shutil.copy(MODEL, model)
-    np.savetxt(outputs, np.loadtxt("fixtures/port/outputs.csv"), fmt="%.6g")
+    np.savetxt(outputs, np.loadtxt("rnncheck/demo/outputs.csv"), fmt="%.6g")
 
     done = rnncheck_command("compare", model, "--inputs", INPUTS, "--outputs", outputs, option, tmp_path / "report")
 

@@ -15,9 +15,9 @@ from experiments.locks import ROOT, floors, project
 
 pytestmark = pytest.mark.long
 
-FIXTURES = ROOT / "fixtures"
-PORT = ["--outputs", FIXTURES / "port" / "outputs.csv", "--states", FIXTURES / "port" / "states.csv"]
-SINE = [FIXTURES / "sine.keras", "--inputs", FIXTURES / "sine_inputs.npy"]
+DEMO = ROOT / "rnncheck" / "demo"
+PORT = ["--outputs", DEMO / "outputs.csv", "--states", DEMO / "states.csv"]
+SINE = [DEMO / "sine.keras", "--inputs", DEMO / "inputs.npy"]
 MEGABYTE = 1e6
 NOBODY = 65534
 
@@ -144,9 +144,18 @@ def test_light_install_compares_and_shows_files(light):
     assert walked.returncode == 0, walked.stderr
     assert "the numbers are by hand alone. keras: got no such package" in " ".join(walked.stdout.split())
 
-    shown = light.rnncheck("show", FIXTURES / "sine.keras")
+    shown = light.rnncheck("show", DEMO / "sine.keras")
     assert shown.returncode == 0, shown.stderr
     assert "1,169 parameters; outputs: next_value" in shown.stdout
+
+
+def test_light_install_shows_the_demo(light):
+    shown = light.rnncheck("demo")
+
+    assert shown.returncode == 0, shown.stderr
+    assert "\nMATCH  sine.keras: " in shown.stdout
+    assert "\nMISMATCH  sine.keras: in layer 'lstm', the gates are read in the order" in shown.stdout
+    assert (light.home / "rnncheck-demo" / "test_ports.py").exists()
 
 
 @pytest.mark.parametrize("words", [["verify"], ["verify", *SINE], ["faults"]], ids=["grid", "model", "faults"])

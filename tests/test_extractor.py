@@ -504,7 +504,7 @@ def test_activation_of_one_s_own_is_refused(activation, name):
     supported = ", ".join(sorted(ACTIVATIONS))
 
     assert refusal(sequential(layers.SimpleRNN(5, name="a", activation=activation))) == (
-        f"layer 'a': activation {name!r} is not one that rnncheck replays. Supported: {supported}."
+        f"layer 'a': activation {name!r} is not one that rnncheck replays; expected one of {supported}."
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from rnncheck import Entry, InputError, Report, Row, Verdict
 from rnncheck.checks.scores import Number
 from rnncheck.checks.verdicts import Check, failed_row
-from rnncheck.report.files import check_writable, write_csv, write_json
+from rnncheck.report.files import as_csv, as_json, check_targets, write
 
 
 def number(place):
@@ -32,7 +32,17 @@ ROW = Row(
     verdict=Verdict.MATCH,
 )
 REPORT = Report({"keras": "3.15"}, (Entry("a case", (ROW,), seed=7, case={"N": 2, "recurrent_scale": None}),))
-WRITERS = pytest.mark.parametrize("write", [write_json, write_csv], ids=["json", "csv"])
+
+
+def write_json(report, path):
+    write(as_json(report.to_dict()), str(path))
+
+
+def write_csv(report, path):
+    write(as_csv(report), str(path))
+
+
+WRITERS = pytest.mark.parametrize("write_report", [write_json, write_csv], ids=["json", "csv"])
 
 
 def strictly(path):
@@ -114,51 +124,51 @@ def test_csv_file_keeps_a_name_with_commas_quotes_and_newlines_whole(tmp_path):
 
 
 @WRITERS
-def test_written_file_is_alone_in_its_folder(tmp_path, write):
-    write(REPORT, tmp_path / "a")
+def test_written_file_is_alone_in_its_folder(tmp_path, write_report):
+    write_report(REPORT, tmp_path / "a")
 
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]
 
 
 @WRITERS
-def test_existing_file_is_replaced_and_keeps_its_mode(tmp_path, write):
+def test_existing_file_is_replaced_and_keeps_its_mode(tmp_path, write_report):
     path = tmp_path / "a"
     path.write_text("old, and longer than what comes" * 1000)
     path.chmod(0o604)
 
-    write(REPORT, path)
+    write_report(REPORT, path)
 
     assert "old" not in path.read_text()
     assert path.stat().st_mode & 0o777 == 0o604
 
 
 @WRITERS
-def test_new_file_has_the_mode_of_any_new_file(tmp_path, write):
+def test_new_file_has_the_mode_of_any_new_file(tmp_path, write_report):
     other = tmp_path / "other"
     other.touch()
 
-    write(REPORT, tmp_path / "a")
+    write_report(REPORT, tmp_path / "a")
 
     assert (tmp_path / "a").stat().st_mode == other.stat().st_mode
 
 
 @WRITERS
-def test_link_stays_a_link_and_its_target_is_written(tmp_path, write):
+def test_link_stays_a_link_and_its_target_is_written(tmp_path, write_report):
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_text("old")
     link.symlink_to(target)
 
-    write(REPORT, link)
+    write_report(REPORT, link)
 
     assert link.is_symlink()
     assert target.read_text() != "old"
 
 
 @WRITERS
-def test_file_with_a_long_name_is_written(tmp_path, write):
+def test_file_with_a_long_name_is_written(tmp_path, write_report):
     path = tmp_path / ("a" * 250)
 
-    write(REPORT, path)
+    write_report(REPORT, path)
 
     assert path.stat().st_size > 0
 
@@ -188,11 +198,11 @@ def test_failed_csv_leaves_the_existing_file_and_nothing_beside_it(tmp_path):
 
 
 @WRITERS
-def test_file_in_a_missing_folder_is_refused(tmp_path, write):
+def test_file_in_a_missing_folder_is_refused(tmp_path, write_report):
     path = tmp_path / "missing" / "a"
 
     with pytest.raises(InputError) as refused:
-        write(REPORT, path)
+        write_report(REPORT, path)
 
     assert (
         str(refused.value)
@@ -201,11 +211,11 @@ def test_file_in_a_missing_folder_is_refused(tmp_path, write):
 
 
 @WRITERS
-def test_full_device_is_refused_and_stays_a_device(write):
+def test_full_device_is_refused_and_stays_a_device(write_report):
     path = Path("/dev/full")
 
     with pytest.raises(InputError) as refused:
-        write(REPORT, path)
+        write_report(REPORT, path)
 
     assert (
         str(refused.value)
@@ -218,7 +228,7 @@ def test_full_device_is_refused_and_stays_a_device(write):
 def test_writable_place_is_accepted_and_left_as_it_is(tmp_path, name):
     (tmp_path / "old").write_text("old")
 
-    check_writable(tmp_path / name)
+    check_targets([str(tmp_path / name)])
 
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
     assert (tmp_path / "old").read_text() == "old"
@@ -226,14 +236,14 @@ def test_writable_place_is_accepted_and_left_as_it_is(tmp_path, name):
 
 def test_folder_is_no_place_for_a_file(tmp_path):
     with pytest.raises(InputError) as refused:
-        check_writable(tmp_path)
+        check_targets([str(tmp_path)])
 
     assert str(refused.value) == f"{tmp_path}: got a directory; expected the name of a file to write."
 
 
 def test_missing_folder_is_no_place_for_a_file(tmp_path):
     with pytest.raises(InputError) as refused:
-        check_writable(tmp_path / "missing" / "a.json")
+        check_targets([str(tmp_path / "missing" / "a.json")])
 
     assert str(refused.value) == (
         f"{tmp_path}/missing/a.json: got the directory {tmp_path}/missing, which does not exist; expected one that "
@@ -245,7 +255,7 @@ def test_file_is_no_folder_for_another(tmp_path):
     (tmp_path / "file").touch()
 
     with pytest.raises(InputError) as refused:
-        check_writable(tmp_path / "file" / "a.json")
+        check_targets([str(tmp_path / "file" / "a.json")])
 
     assert str(refused.value) == (
         f"{tmp_path}/file/a.json: got the directory {tmp_path}/file, which does not exist; expected one that does. "
@@ -257,14 +267,41 @@ def test_name_that_no_file_can_have_is_refused(tmp_path):
     path = tmp_path / ("a" * 300)
 
     with pytest.raises(InputError) as refused:
-        check_writable(path)
+        check_targets([str(path)])
 
     assert str(refused.value) == f"{path}: got a name longer than 255 bytes; expected a shorter one."
 
 
 @pytest.mark.parametrize("place", ["/proc/a.json", "/sys/a.json"])
-def test_file_system_that_takes_no_files_is_refused(place):
-    with pytest.raises(InputError) as refused:
-        write_json(REPORT, Path(place))
+def test_file_system_that_takes_no_files_is_refused_before_and_after(place):
+    for write_report in (lambda: check_targets([place]), lambda: write_json(REPORT, place)):
+        with pytest.raises(InputError) as refused:
+            write_report()
 
-    assert str(refused.value).startswith(f"{place}: got an error while writing (")
+        assert str(refused.value).startswith(f"{place}: got an error while writing (")
+
+
+def test_stdout_is_a_target(capsys):
+    check_targets(["-"])
+    write(as_json(REPORT.to_dict()), "-")
+
+    assert json.loads(capsys.readouterr().out) == REPORT.to_dict()
+
+
+@pytest.mark.parametrize(("one", "other"), [("-", "-"), ("a", "a"), ("a", "./b/../a"), ("a", "link")])
+def test_two_results_for_one_target_are_refused(tmp_path, monkeypatch, one, other):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "link").symlink_to("a")
+
+    with pytest.raises(InputError) as refused:
+        check_targets([one, other])
+
+    assert str(refused.value) == f"{other}: got it for two results; expected another place for each."
+
+
+def test_target_that_is_read_is_refused(tmp_path):
+    with pytest.raises(InputError) as refused:
+        check_targets([str(tmp_path / "a")], [tmp_path / "b", tmp_path / "." / "a"])
+
+    assert str(refused.value) == f"{tmp_path}/a: got a file that is read; expected another one for the report."

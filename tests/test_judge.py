@@ -11,14 +11,14 @@ from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.job import Job
 from rnncheck.jobs.judge import run_and_judge
 
-SINE = Path(__file__).parent.parent / "fixtures" / "sine.keras"
+SINE = Path(__file__).parent.parent / "rnncheck" / "demo" / "sine.keras"
 
 
 def test_mismatches_after_the_first_few_are_not_diagnosed():
     subject = Subject.of(SINE)
     faults = [fault for fault in FAULTS if fault.name == "gate_order_iofc"]
     (injection,) = injections(subject.equations, faults)
-    calls = ((np.load(SINE.with_name("sine_inputs.npy"))[:2],),)
+    calls = ((np.load(SINE.with_name("inputs.npy"))[:2],),)
     right, wrong = Job(subject, calls), Job(replace(subject, network=injection.network), calls)
 
     entries = run_and_judge([wrong, right, wrong], most_diagnosed=1).entries

@@ -300,7 +300,7 @@ def test_layers_are_told_by_name_where_keras_3_lists_them_in_another_order(tmp_p
 
 
 def test_file_that_keras_takes_is_not_rewritten():
-    path = FIXTURES.parent / "sine.keras"
+    path = FIXTURES.parents[1] / "rnncheck" / "demo" / "sine.keras"
 
     model = load(open_model(path))
 
@@ -330,7 +330,7 @@ def test_time_major_is_refused_by_name(file, tmp_path):
         rnncheck.verify(path)
     assert str(refused.value) == (
         "layer 'lstm': time_major=True is not replayed for LSTM; expected time_major=False. "
-        "With --unchecked allow, the other layers are checked."
+        "With unchecked set to allow, the other layers are checked."
     )
 
 

@@ -657,7 +657,7 @@ def test_weights_without_a_model(kind, tmp_path):
 
     assert message(open_model, path) == (
         f"{path}: it has weights, but no model that they belong to; expected a model saved whole. Give the model's "
-        "description too, --architecture FILE: a .keras, .h5 or JSON file. Or save the whole model: "
+        "description too, as its architecture: a .keras, .h5 or JSON file. Or save the whole model: "
         "model.save('model.keras')."
     )
 
@@ -1250,7 +1250,8 @@ def test_shape_of_an_input_that_is_none(shape, tmp_path):
     written = tuple(shape) if isinstance(shape, list) else shape
 
     assert message(rnncheck.extract, path) == (
-        f"input 'x': got batch_shape={written!r}; expected batch_shape, with positive integers or None."
+        f"input 'x': got batch_shape={written!r}; expected batch_shape, with positive integers or None. "
+        "Save the model again."
     )
 
 

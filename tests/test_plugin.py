@@ -1,5 +1,6 @@
 """The pytest plugin: it passes, fails with the table, parametrises, says what it runs, and costs nothing unused."""
 
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -13,8 +14,8 @@ from pytest_rnncheck import pytest_report_header
 from rnncheck.equations.replay import replay
 from rnncheck.frameworks.sources import open_network
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-SINE, SINE_INPUTS = FIXTURES / "sine.keras", FIXTURES / "sine_inputs.npy"
+DEMO = Path(__file__).parent.parent / "rnncheck" / "demo"
+SINE, SINE_INPUTS = DEMO / "sine.keras", DEMO / "inputs.npy"
 
 
 # In a process of its own, whose modules pytester leaves alone: frameworks cannot be imported twice.
@@ -81,8 +82,8 @@ def test_model_export_and_cases_pass_and_a_changed_weight_fails_with_the_table(r
     done.stdout.fnmatch_lines(
         [
             "E *MismatchError: MISMATCH  *: in layer 'lstm*', one entry of the recurrent kernel is off by 0.001",
-            "E * first wrong at sample 0, unit 0: expected *, got *; rounding allows *",
-            "E * dense* output  end_to_end  n=0 unit=0 *",
+            "E * first wrong at sample 0, unit 0*: expected *, got *; rounding allows *",
+            "E * mismatch  dense* output  end_to_end  4x1 *",
         ]
     )
     found = ET.parse(pytester.path / "junit.xml").getroot().iter("testcase")  # noqa: S314 - written just now
@@ -92,6 +93,7 @@ def test_model_export_and_cases_pass_and_a_changed_weight_fails_with_the_table(r
     assert properties["test_model"]["rnncheck_verdict"] == "match"
     assert 0.0 < float(properties["test_model"]["rnncheck_score_max"]) < 7.0
     assert properties["test_changed_weight"]["rnncheck_verdict"] == "mismatch"
+    assert properties["test_changed_weight"]["rnncheck_answer"].startswith("MISMATCH  ")
     assert float(properties["test_changed_weight"]["rnncheck_score_max"]) > 20.0
 
 
@@ -200,6 +202,7 @@ WRONG_MARKS = {
     "[1, 4]": "*the mark rnncheck: got ?1, 4?; expected options by their names*",
     "N=iter([1, 2])": "*the mark rnncheck: N: got an iterator; expected a collection, such as a list.",
     "N=[]": "*the mark rnncheck: N: got nothing; expected one value or more.",
+    "undecidable='pass'": "*the mark rnncheck: undecidable: got 'pass'; expected 'fail' or 'warn'.",
     "recurrent_scale=['a']": "*the mark rnncheck: *'a'*",
 }
 
@@ -263,3 +266,145 @@ def test_case_without_a_mark_fails(run):
 
     done.assert_outcomes(errors=1)
     done.stdout.fnmatch_lines(["*rnncheck_case: the test has no mark; expected @pytest.mark.rnncheck*"])
+
+
+# --- how a session ends ---
+
+
+SESSION = f"""
+    import pytest
+    import numpy as np
+    from rnncheck import InputError, MismatchError, compare
+
+    SINE, INPUTS = {str(SINE)!r}, np.load({str(SINE_INPUTS)!r})
+    RIGHT, WRONG = (np.loadtxt({str(DEMO)!r} + "/" + name, delimiter=",", ndmin=2)
+                    for name in ("outputs.csv", "wrong_outputs.csv"))
+
+    @pytest.mark.parametrize("samples", [8, 3])
+    def test_right(rnncheck, samples):
+        rnncheck(SINE, INPUTS[:samples], outputs=RIGHT[:samples])
+
+    def test_wrong(rnncheck):
+        rnncheck(SINE, INPUTS, outputs=RIGHT)
+        rnncheck(SINE, INPUTS, outputs=WRONG)
+
+    def test_wrong_by_hand():
+        compare(SINE, INPUTS, WRONG).raise_for_mismatch()
+
+    def test_expected(rnncheck):
+        with pytest.raises(MismatchError):
+            rnncheck(SINE, INPUTS, outputs=WRONG)
+
+    def test_misfit(rnncheck):
+        rnncheck(SINE, INPUTS[:3], outputs=RIGHT)
+
+    def test_misfit_by_hand():
+        compare(SINE, INPUTS[:3], RIGHT)
+
+    def test_misfit_is_caught(rnncheck):
+        with pytest.raises(InputError):
+            rnncheck(SINE, INPUTS[:3], outputs=RIGHT)
+"""
+MISFIT = "output 'next_value': got shape (8, 1); expected (3, 1). Give one for each sample of the inputs."
+ANSWER = "MISMATCH  sine.keras: in layer 'lstm', the gates are read in the order i, o, f, c: ONNX's"
+
+
+@pytest.mark.parametrize("words", [("-p", "no:xdist"), ("-n", "2")], ids=["alone", "xdist"])
+def test_session_ends_with_what_failed_and_how_much_was_checked(pytester, monkeypatch, words):
+    monkeypatch.setenv("CI", "true")  # where pytest cuts no line
+    pytester.makepyfile(test_it=SESSION)
+
+    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--junitxml=junit.xml", *words)
+
+    done.assert_outcomes(passed=4, failed=4)
+    ending = done.outlines[next(at for at, line in enumerate(done.outlines) if "= rnncheck =" in line) + 1 :]
+    assert ending[0].split() == ["test", "score", "answer"]
+    assert ending[1].startswith("test_it.py::test_wrong  ")
+    assert ending[1].endswith(f"  {ANSWER}")
+    assert re.fullmatch(r"5 checked, largest score 0\.\d of 8, slowest test_\S+ \d+\.\d s", ending[2])
+    assert sorted(line for line in ending if line.startswith("FAILED")) == [
+        f"FAILED test_it.py::test_misfit - {MISFIT}",
+        f"FAILED test_it.py::test_misfit_by_hand - {MISFIT}",
+        f"FAILED test_it.py::test_wrong - {ANSWER}",
+        f"FAILED test_it.py::test_wrong_by_hand - {ANSWER}",
+    ]
+    failed = ET.parse(pytester.path / "junit.xml").getroot().iter("failure")  # noqa: S314 - written just now
+    assert sorted(each.get("message") for each in failed) == [ANSWER, ANSWER, MISFIT, MISFIT]
+
+
+def test_bad_input_is_one_line(run):
+    done = run(SESSION, "-k", "misfit")
+
+    text = done.stdout.str()
+    first, second = (text.index(f"_ {name} _") for name in ("test_misfit", "test_misfit_by_hand"))
+    (said,) = [line for line in text[first:second].splitlines()[1:] if line and "___" not in line]
+    assert said == MISFIT
+    assert "= rnncheck =" not in text  # nothing was compared
+
+
+CHAOS = """
+    import numpy as np
+    import pytest
+    import rnncheck as r
+
+    rng = np.random.default_rng(0)
+    options = dict.fromkeys(["go_backwards", "stateful", "return_state", "zero_output_for_mask"], False)
+    options |= {"units": 32, "use_bias": True, "return_sequences": False, "activation": r.Activation("tanh")}
+    scales = {"kernel": (2, 32), "recurrent_kernel": (32, 32), "bias": (32,)}
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in scales.items()}
+    layer = r.Layer("rnn", "SimpleRNN", (r.Tensor("x"),), options, weights)
+    CHAOS = r.Network("chaos", (r.InputSpec("x", (None, 2), "float32"),), (layer,), (r.Tensor("rnn"),))
+    X = rng.normal(size=(4, 200, 2)).astype(np.float32)
+
+    def port(x):
+        return r.replay(CHAOS, x).outputs[0].astype(np.float32)
+
+    def test_fails(rnncheck):
+        rnncheck(CHAOS, X, outputs=port)
+
+    def test_is_an_error_of_its_own(rnncheck):
+        with pytest.raises(r.UndecidableError) as caught:
+            rnncheck(CHAOS, X, outputs=port)
+        assert isinstance(caught.value, r.MismatchError)
+        assert caught.value.report.verdict == "undecidable"
+
+    def test_warns(rnncheck):
+        assert rnncheck(CHAOS, X, outputs=port, undecidable="warn").exit_code == 3
+
+    @pytest.mark.rnncheck(undecidable="warn")
+    def test_mark(rnncheck):
+        rnncheck(CHAOS, X, outputs=port)
+
+    @pytest.mark.rnncheck(undecidable="warn", N=[1, 2])
+    def test_mark_of_cases(rnncheck, N):
+        rnncheck(CHAOS, X[:N], outputs=port)
+
+    @pytest.mark.rnncheck(undecidable="warn")
+    def test_call_goes_before_the_mark(rnncheck):
+        rnncheck(CHAOS, X, outputs=port, undecidable="fail")
+
+    @pytest.mark.rnncheck(undecidable="warn")
+    def test_warning_does_for_no_mismatch(rnncheck):
+        rnncheck(CHAOS, X[:, :3], outputs=lambda x: port(x) + 1)
+
+    def test_word_that_is_none(rnncheck):
+        rnncheck(CHAOS, X, outputs=port, undecidable="pass")
+"""
+
+
+def test_report_that_cannot_tell_fails_by_its_name_or_warns(run, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+
+    done = run(CHAOS, "-rA")
+
+    done.assert_outcomes(passed=5, failed=4, warnings=4)
+    done.stdout.fnmatch_lines(
+        [
+            "E *rnncheck.UndecidableError: UNDECIDABLE  chaos: *",
+            "*test_it.py:*: UserWarning: UNDECIDABLE  chaos: *",
+            "FAILED test_it.py::test_fails - UNDECIDABLE  chaos: * on the way *, rounding errors grow too large",
+            "FAILED test_it.py::test_call_goes_before_the_mark - UNDECIDABLE  chaos: *",
+            "FAILED test_it.py::test_warning_does_for_no_mismatch - MISMATCH  chaos: *",
+            "FAILED test_it.py::test_word_that_is_none - undecidable: got 'pass'; expected 'fail' or 'warn'.",
+        ]
+    )

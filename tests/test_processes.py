@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+DEMO = Path(__file__).parents[1] / "rnncheck" / "demo"
 
 # A job that says which process runs it, and then takes long.
 SCRIPT = """
@@ -76,7 +76,7 @@ def test_process_ends_soon_after_its_parent(end, tmp_path):
 
 
 def test_python_m_executes_nothing_beside_a_model(tmp_path):
-    shutil.copy(FIXTURES / "sine.keras", tmp_path)
+    shutil.copy(DEMO / "sine.keras", tmp_path)
     hostile(tmp_path)
     words = [sys.executable, "-m", "rnncheck", "show", "sine.keras"]
 

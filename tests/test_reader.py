@@ -745,7 +745,7 @@ def spoiled(model, path, value):
         (
             ("inbound_nodes", 0, "args", 0, "config", "keras_history"),
             ["a", 0, 0],
-            "model 'model': layer 'a' reads its own output; expected no loop.",
+            "model 'model': layer 'a' reads its own output; expected no loop. Save the model again.",
         ),
         (
             ("inbound_nodes", 0, "args", 0, "config", "keras_history"),
@@ -757,11 +757,11 @@ def spoiled(model, path, value):
             ["x", 0, 3],
             "model 'model': output 3 of layer 'x' is read; expected one of its 1.",
         ),
-        (("inbound_nodes",), 3, "layer 'a': got inbound_nodes=3; expected a list of calls."),
+        (("inbound_nodes",), 3, "layer 'a': got inbound_nodes=3; expected a list of calls. Save the model again."),
         (
             ("config",),
             None,
-            "layer 'a': its description has no options; expected those that Keras writes.",
+            "layer 'a': its description has no options; expected those that Keras writes. Save the model again.",
         ),
         (
             ("inbound_nodes", 0),
@@ -936,7 +936,7 @@ def test_old_call_in_no_form_of_keras_2_is_refused(node):
         read(model, Given(1), "2.12.0")
 
     assert str(refused.value) == (
-        f"layer 'a': got inbound_nodes with {node}; expected the calls that Keras 2 writes."
+        f"layer 'a': got inbound_nodes with {node}; expected the calls that Keras 2 writes. Save the model again."
     )
 
 

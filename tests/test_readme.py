@@ -12,14 +12,17 @@ import pytest
 
 import rnncheck
 from experiments import records
-from experiments.readme import DOCUMENTS, GENERATED, README, ROOT, SESSION, commands, run
+from experiments.readme import DOCUMENTS, GENERATED, README, ROOT, SESSION, commands, demo, run
 from experiments.tables import TABLES
 from rnncheck.cli import cli
 from rnncheck.frameworks.keras.config.entries import ENTRIES
 
 TEXT = {document.relative_to(ROOT).as_posix(): document.read_text() for document in DOCUMENTS}
 SESSIONS = [(name, shown["session"]) for name, text in TEXT.items() for shown in SESSION.finditer(text)]
-WITHOUT_A_FRAMEWORK = {"rnncheck compare", "rnncheck show", "rnncheck weights", "rnncheck --help", "echo $?"}
+WITHOUT_A_FRAMEWORK = {
+    *(f"rnncheck {name}" for name in ("compare", "demo", "show", "weights", "--help")),
+    "echo $?",
+}
 MOST_BYTES = 8192
 
 _NUMBER = re.compile(r"(?<![\d.])\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?![\d.]*\.\d)")
@@ -116,7 +119,7 @@ def test_outputs_are_alike_in_words_counts_and_size(shown: str, printed: str, al
 
 @pytest.mark.parametrize("example", fenced("pycon"))
 def test_interactive_examples_print_what_is_shown(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(demo().name)
     test = doctest.DocTestParser().get_doctest(example, {}, "example", None, 0)
     failures: list[str] = []
 

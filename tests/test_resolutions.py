@@ -288,11 +288,11 @@ def test_so_few_digits_that_nothing_can_be_told_are_undecidable():
 
 
 def test_report_says_which_file_has_how_many_digits_and_what_to_write(tmp_path):
-    right = np.loadtxt("fixtures/port/outputs.csv", delimiter=",", ndmin=2)
+    right = np.loadtxt("rnncheck/demo/outputs.csv", delimiter=",", ndmin=2)
     outputs = tmp_path / "outputs.csv"
     np.savetxt(outputs, right, fmt="%g", delimiter=",")
 
-    report = judge_files(Path("fixtures/sine.keras"), [Path("fixtures/sine_inputs.npy")], [outputs])
+    report = judge_files(Path("rnncheck/demo/sine.keras"), [Path("rnncheck/demo/inputs.npy")], [outputs])
 
     assert report.verdict is Verdict.MATCH
     assert (

@@ -290,6 +290,12 @@ def random_inputs(
     return arrays
 
 
+def no_inputs_given(arrays: Sequence[Array], seed: int) -> str:
+    """Return what a reader of a report must know where its inputs are random."""
+    samples = len(arrays[0])
+    return f"no inputs given: {samples} random sample{'' if samples == 1 else 's'}, seed {seed}"
+
+
 def _check_sizes(network: Network, samples: int | None, steps: int | None) -> None:
     for name, size in (("N", samples), ("T", steps)):
         if size is not None and (not isinstance(size, Integral) or size < 1):

@@ -60,7 +60,7 @@ class Subject:
         except UnsupportedError as refusal:
             if unchecked is not None and _opens_leniently(model, architecture):
                 raise UnsupportedError(
-                    f"{refusal} With --unchecked allow, the other layers are checked."
+                    f"{refusal} With unchecked set to allow, the other layers are checked."
                 ) from refusal
             raise
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rnncheck.cases.array_files import read_arrays, taken_for_granted, told_of
 from rnncheck.cases.case import Case
-from rnncheck.cases.inputs import check_inputs, random_inputs
+from rnncheck.cases.inputs import check_inputs, no_inputs_given, random_inputs
 from rnncheck.checks.end_to_end import Tolerance
 from rnncheck.checks.relations import RELATIONS
 from rnncheck.errors import InputError
@@ -60,6 +60,7 @@ def model_job(
         raise InputError(f"{subject.name}: got a Network; expected a Keras model, a file or a Case, which run.")
     if inputs is None:
         arrays = random_inputs(network, seed, samples, steps)
+        subject = subject.noting(no_inputs_given(arrays, seed))
     elif samples is not None or steps is not None:
         given = "samples" if samples is not None else "steps"
         raise InputError(f"{given}: got both {given} and inputs; expected one or the other.")

@@ -105,7 +105,7 @@ def with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) 
 
 
 def print_result(show: Callable[[Console], None], width: int = 118) -> None:
-    """Print to stdout, even if its reader, such as `head`, has left.
+    """Print to stdout.
 
     It is as wide as $COLUMNS or the terminal says, else `width`.
     """
@@ -120,7 +120,7 @@ def print_result(show: Callable[[Console], None], width: int = 118) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print text to stdout as it is, even if its reader, such as `head`, has left."""
+    """Write text to stdout, even if its reader, such as `head`, has left."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,38 @@ import numpy as np
 
 from rnncheck.errors import InputError
 from rnncheck.network import Array
+from rnncheck.report.console import print_text
 from rnncheck.report.report import Report
 
-# What stands for stdout in the place of a file.
-STDOUT = Path("-")
+# The target that is stdout.
+STDOUT = "-"
 
 # The limit of most file systems.
 _LONGEST_NAME = 255
 
+_PREFIX = ".rnncheck-"
 
-def check_writable(path: Path) -> None:
-    """Refuse a path to which no result can be written, with an InputError."""
+
+def check_targets(targets: Iterable[str], read: Iterable[Path] = ()) -> None:
+    """Check before a run that its results can be written, each to a place of its own, over nothing that is read.
+
+    Raises:
+        InputError: one cannot.
+    """
+    taken: dict[object, str] = {}
+    sources = {path.resolve() for path in read}
+    for target in targets:
+        place = target if target == STDOUT else Path(target).resolve()
+        if place in taken:
+            raise InputError(f"{target}: got it for two results; expected another place for each.")
+        if place in sources:
+            raise InputError(f"{target}: got a file that is read; expected another one for the report.")
+        if target != STDOUT:
+            _check_writable(Path(target))
+        taken[place] = target
+
+
+def _check_writable(path: Path) -> None:
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
         raise InputError(f"{path}: got a name longer than {_LONGEST_NAME} bytes; expected a shorter one.")
     if path.is_dir():
@@ -35,57 +57,61 @@ def check_writable(path: Path) -> None:
         )
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise InputError(f"{path}: got a place without write permission; expected one with it.")
+    with _told_of(path):
+        if not _is_written_in_place(path):
+            tempfile.TemporaryDirectory(prefix=_PREFIX, dir=path.resolve().parent).cleanup()
 
 
-def write_json(result: Report | Mapping[str, Any], path: Path) -> None:
-    """Write a report, or the dictionary of a self-test, as JSON."""
-    document = result if isinstance(result, Mapping) else result.to_dict()
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    _write_whole(path, lambda part: part.write_text(text))
+def as_json(found: Mapping[str, Any]) -> str:
+    """Return the dictionary of a report or a self-test as JSON."""
+    return json.dumps(found, indent=1, allow_nan=False) + "\n"
 
 
-def write_text(text: str, path: Path) -> None:
-    """Write a text."""
-    _write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+def as_csv(report: Report) -> str:
+    """Return a report as CSV, one line for each row."""
+    return report.to_frame().to_csv(index=False)
 
 
-def write_npz(arrays: Mapping[str, Array], path: Path) -> None:
-    """Write arrays by name, as NumPy's .npz, whatever the path's suffix."""
-
-    def write(part: Path) -> None:
-        with part.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type] # a name with a slash is none of its parameters
-
-    _write_whole(path, write)
+def as_npz(arrays: Mapping[str, Array]) -> bytes:
+    """Return arrays by name as NumPy's .npz."""
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type] # a name with a slash is none of its parameters
+    return file.getvalue()
 
 
-def write_csv(report: Report, path: Path) -> None:
-    """Write a report as CSV, one line for each row."""
-    _write_whole(path, lambda part: report.to_frame().to_csv(part, index=False))
+def write(content: str | bytes, target: str) -> None:
+    """Write a result to a file, whole or not at all; text to stdout if the target is `-`.
 
-
-def write_html(report: Report, path: Path, command: str) -> None:
-    """Write a report as a page, with the command that repeats it."""
-    page = report.to_html(command)
-    if path == STDOUT:
-        sys.stdout.write(page)
-    else:
-        _write_whole(path, lambda part: part.write_text(page, encoding="utf-8"))
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    # Write beside the file, then move it into place, so that nobody sees half of it.
-    try:
-        if (path.exists() and not path.is_file()) or path.is_relative_to("/dev"):
-            write(path)  # a device or a pipe, such as /dev/stdout, is not replaced
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if target == STDOUT and isinstance(content, str):
+        print_text(content)
+        return
+    data, path = content.encode() if isinstance(content, str) else content, Path(target)
+    with _told_of(path):
+        if _is_written_in_place(path):
+            path.write_bytes(data)
             return
         path = path.resolve()  # the target of a link is replaced, not the link
-        with tempfile.TemporaryDirectory(prefix=".rnncheck-", dir=path.parent) as folder:
+        # Write beside the file, then move it into place, so that nobody sees half of it.
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=path.parent) as folder:
             part = Path(folder) / "report"
-            write(part)
+            part.write_bytes(data)
             if path.exists():
                 part.chmod(path.stat().st_mode)
             part.replace(path)
+
+
+def _is_written_in_place(path: Path) -> bool:
+    # A device or a pipe, such as /dev/stdout, is not replaced.
+    return (path.exists() and not path.is_file()) or path.is_relative_to("/dev")
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(
             f"{path}: got an error while writing ({error.strerror or error}); expected a writable place."

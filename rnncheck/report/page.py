@@ -25,8 +25,7 @@ from rnncheck.report.entry import (
 )
 from rnncheck.report.tables import (
     STEP_COLUMNS,
-    as_in_python,
-    conclusion,
+    conclusion_of,
     number_text,
     score_text,
     step_lines,
@@ -120,7 +119,7 @@ def to_cell(entries: Sequence[Entry], differences: Sequence[Difference] = (), *,
     """Return what a notebook shows: the core of the page, or the text where Jinja2 is not installed."""
     if find_spec("jinja2") is None:
         return f"<pre>{html.escape(to_text(entries, differences, interrupted=interrupted))}</pre>"
-    sections = [_section(entry, in_python=True) for entry in _worth_a_look(entries)]
+    sections = [_section(entry) for entry in _worth_a_look(entries)]
     values = _values(entries, differences, interrupted=interrupted)
     return template("cell.html").render(**values, sections=sections, index=False)
 
@@ -148,7 +147,7 @@ def _values(entries: Sequence[Entry], differences: Sequence[Difference], *, inte
     return {
         "verdict": worst_of(entries),
         "answers": answers(entries, interrupted=interrupted),
-        "conclusion": conclusion(entries, interrupted=interrupted).plain,
+        "conclusion": conclusion_of(entries, interrupted=interrupted).plain,
         "alone": len(entries) == 1,
         "differences": [
             (f"{each.case} {each.path}", " and ".join(each.backends), number_text(each.max_abs_diff))
@@ -157,11 +156,10 @@ def _values(entries: Sequence[Entry], differences: Sequence[Difference], *, inte
     }
 
 
-def _section(entry: Entry, key: str = "", *, with_pictures: bool = False, in_python: bool = False) -> _Section:
+def _section(entry: Entry, key: str = "", *, with_pictures: bool = False) -> _Section:
     notes = [note for note in entry.notes if not note.startswith(DEVIATES)]  # which the answer says
     if entry.precision and entry.precision.consistent_with:
         notes.append(f"precision: {entry.precision}")
-    spots = [f"{spot.fault} in {spot.layer!r}: {spot.reason}. {spot.remedy}" for spot in entry.blind_spots]
     return _Section(
         id=key,
         name=named(entry),
@@ -170,7 +168,7 @@ def _section(entry: Entry, key: str = "", *, with_pictures: bool = False, in_pyt
         pictures=_pictures(entry, key) if with_pictures else [],
         step=_step(entry),
         notes=notes,
-        blind_spots=list(map(as_in_python, spots)) if in_python else spots,
+        blind_spots=[f"{spot.fault} in {spot.layer!r}: {spot.reason}. {spot.remedy}" for spot in entry.blind_spots],
         again=entry.reproduce + (f" --backend {entry.backend}" if entry.reproduce and entry.backend else ""),
     )
 

@@ -72,11 +72,13 @@ class Report:
         """Raise unless everything matches.
 
         Raises:
-            MismatchError: the verdict is not `match`; its message is the table, its `report` is this report.
+            MismatchError: the verdict is not `match`; its message is the report as text, whose first line is a whole
+                answer, and its `report` is this report.
+            UndecidableError: a MismatchError, where the verdict is `undecidable`.
         """
         __tracebackhide__ = True  # pytest shows the line of the test that asked
         if self.verdict is not Verdict.MATCH:
-            raise MismatchError(str(self), self)
+            raise (UndecidableError if self.verdict is Verdict.UNDECIDABLE else MismatchError)(str(self), self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON has it; numbers that are not finite are strings."""
@@ -171,3 +173,11 @@ class MismatchError(RnncheckError, AssertionError):
     def __reduce__(self) -> tuple[type[MismatchError], tuple[str, Report]]:
         """Keep the report on the way to another process."""
         return type(self), (str(self), self.report)
+
+
+class UndecidableError(MismatchError):
+    """A comparison could not tell right from wrong."""
+
+
+# As tracebacks and pytest call them.
+MismatchError.__module__ = UndecidableError.__module__ = "rnncheck"

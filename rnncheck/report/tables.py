@@ -6,7 +6,6 @@ import io
 import math
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -57,7 +56,7 @@ def to_text(entries: Sequence[Entry], differences: Sequence[Difference] = (), *,
     buffer = io.StringIO()
     # In a notebook Rich would write past the buffer.
     console = Console(file=buffer, width=_WIDTH, color_system=None, force_jupyter=False)
-    print_report(entries, console, differences, interrupted=interrupted, in_python=True)
+    print_report(entries, console, differences, interrupted=interrupted)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 
@@ -69,61 +68,49 @@ def print_report(
     interrupted: bool = False,
     everything: bool = False,
     details: bool = False,
-    in_python: bool = False,
+    hint: str = "to_frame() has every row",
 ) -> None:
     """Print a report: the answer, then a line for each row or case, notes, and how many cases there are.
 
-    With `everything` nothing is cut; with `details` there is also what only experts read. Hints name options of the
-    command line, or else of the functions in Python.
+    With `everything` nothing is cut, else `hint` says how to get what was; with `details` there is also what only
+    experts read.
     """
     for answer in answers(entries, interrupted=interrupted):
         _print_answer(answer, console)
     most = sum(len(entry.rows) for entry in entries) + 1 if everything else MOST_LINES
-    _print_tables(entries, console, differences, most, details=details, in_python=in_python)
+    for table, cut, what in tables_of(entries, differences, most, details=details):
+        console.print(_fitting(table, console))
+        if cut > 0:
+            console.print(f"... and {cut} {what}; {hint}")
+    if any(row.shape for entry in entries for row in entry.rows):
+        console.print(Text(_LEGEND, "dim"))
     for entry in entries if details else entries[:1]:
         if entry.step is not None:
             ((_, row), *_) = failures_of([entry])
             _print_step(entry.step, (row.first or {})["unit"], console)
         if details and (curves := curves_of(entry)) is not None and curves.has_steps:
             print_score_map(curves, console)
-    for note in map(as_in_python, _notes(entries)) if in_python else _notes(entries):
+    for note in notes_of(entries):
         # A command stays one line, to be copied.
         console.print(shown(note), soft_wrap=note.startswith("again: "))
     if len(entries) > 1:
-        console.print(conclusion(entries, interrupted=interrupted))
+        console.print(conclusion_of(entries, interrupted=interrupted))
 
 
-def as_in_python(hint: str) -> str:
-    """Return a hint with `--metamorphic` as `metamorphic=True`; a command stays one."""
-    return hint if hint.startswith("again: ") else hint.replace("--metamorphic", "metamorphic=True")
-
-
-def _print_tables(
-    entries: Sequence[Entry],
-    console: Console,
-    differences: Sequence[Difference],
-    most: int,
-    *,
-    details: bool,
-    in_python: bool,
-) -> None:
-    failures, on_backends, cut, what = failures_of(entries), ways_of(entries, "backend"), 0, ""
-    say_what_was_cut = partial(_say_what_was_cut, console, _ALL_IN_PYTHON if in_python else _ALL)
+def tables_of(
+    entries: Sequence[Entry], differences: Sequence[Difference] = (), most: int = MOST_LINES, *, details: bool = False
+) -> Iterator[tuple[Table, int, str]]:
+    """Yield the tables of a report, each with how many of its lines were cut, and what those are."""
+    failures = failures_of(entries)
     if failures and len(entries) > 1:
-        console.print(_fitting(_failures_table(failures[:most]), console))
-        say_what_was_cut(len(failures) - most, "more rows failed")
-    if on_backends:
-        console.print(_backends_table(entries, differences, most))
-        cut, what = len({(entry.name, entry.path) for entry in entries}) - most, "more cases"
+        yield _failures_table(failures[:most]), len(failures) - most, "more rows failed"
+    if ways_of(entries, "backend"):
+        lines = {(entry.name, entry.path) for entry in entries}
+        yield _backends_table(entries, differences, most), len(lines) - most, "more cases"
     elif len(entries) == 1:
-        console.print(_fitting(_rows_table(entries[0], most, details=details), console))
-        cut, what = len(entries[0].rows) - most, "more rows"
+        yield _rows_table(entries[0], most, details=details), len(entries[0].rows) - most, "more rows"
     elif entries:
-        console.print(_fitting(_entries_table(entries[:most], details=details), console))
-        cut, what = len(entries) - most, "more cases"
-    say_what_was_cut(cut, what)
-    if any(row.shape for entry in entries for row in entry.rows):
-        console.print(Text(_LEGEND, "dim"))
+        yield _entries_table(entries[:most], details=details), len(entries) - most, "more cases"
 
 
 _LEGEND = (
@@ -190,16 +177,6 @@ _ARRAY = 8
 
 def _digits(number: float) -> str:
     return f"{number + 0.0:.7g}"  # without the sign of -0.0
-
-
-# Where the rest of a table is.
-_ALL = "--all prints every line, --json and --csv write every row"
-_ALL_IN_PYTHON = "to_frame() has every row"
-
-
-def _say_what_was_cut(console: Console, where: str, count: int, what: str) -> None:
-    if count > 0:
-        console.print(f"... and {count} {what}; {where}")
 
 
 def shown(text: str, style: str = "") -> Text:
@@ -294,8 +271,8 @@ def _verdict(of: Row | Entry) -> Text:
     return Text(f"{of.verdict}, proven" if of.proven else str(of.verdict), _STYLES[of.verdict])
 
 
-def _notes(entries: Sequence[Entry]) -> list[str]:
-    # What else a reader must know; only JSON has the notes of cases that match among others.
+def notes_of(entries: Sequence[Entry]) -> list[str]:
+    """Return what else a reader must know; only JSON has the notes of cases that match among others."""
     alone = len({entry.name for entry in entries}) == 1  # one case or model, though on several paths
     notes = _noted(entry for entry in entries if alone or entry.verdict is not Verdict.MATCH)
     failing = [entry for entry in entries if entry.verdict is Verdict.MISMATCH][:MOST_DIAGNOSED]
@@ -331,8 +308,8 @@ def _blind_spots(entry: Entry) -> Iterator[str]:
         yield f"blind spots in {layer!r}: {' '.join(said)}"
 
 
-def conclusion(entries: Sequence[Entry], *, interrupted: bool) -> Text:
-    """Return how many cases and numbers there are, and how many of each verdict."""
+def conclusion_of(entries: Sequence[Entry], *, interrupted: bool = False) -> Text:
+    """Return how many cases and numbers there are, and how many cases end in each verdict."""
     counts = {v: sum(entry.verdict is v for entry in entries) for v in Verdict}
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     rows = [row for entry in entries for row in entry.rows]

@@ -115,7 +115,7 @@ NO_NEGATIVE_INPUTS = Cause(
 ZERO_STATES = Cause("the initial states are zero", "Use random initial states.", _states_are_zero)
 ONE_CALL = Cause(
     "there is one call only",
-    "Give the arrays of a second call, too, or use --metamorphic where Keras runs the model.",
+    "Give the arrays of a second call, too, or ask for metamorphic runs where Keras runs the model.",
     lambda layer, call: call.index is None,
 )
 # What hides any fault.

@@ -72,7 +72,9 @@ def mapped(structure: Any, change: Callable[[Reference], Any]) -> Any:
 def read_calls(name: str, inbound: Any) -> list[Call]:
     """Read the calls of one layer; an InputError where they are no list."""
     if not isinstance(inbound, list | tuple):
-        raise InputError(f"layer {name!r}: got inbound_nodes={inbound!r}; expected a list of calls.")
+        raise InputError(
+            f"layer {name!r}: got inbound_nodes={inbound!r}; expected a list of calls. Save the model again."
+        )
     return [Call(_revived(list(node["args"])), _revived(dict(node["kwargs"]))) for node in inbound]
 
 
@@ -105,7 +107,9 @@ def read_ends(written: Any) -> list[Reference]:
     if isinstance(written, Mapping):
         return [end for key in sorted(written) for end in read_ends(written[key])]
     if not isinstance(written, list | tuple):
-        raise InputError(f"model: got an input or output written as {written!r}; expected [layer, node, tensor].")
+        raise InputError(
+            f"model: got an input or output written as {written!r}; expected [layer, node, tensor]. Save it again."
+        )
     return [end for item in written for end in read_ends(item)]
 
 

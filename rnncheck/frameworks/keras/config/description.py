@@ -115,7 +115,9 @@ def config_of(description: Config) -> Config:
     config = description.get("config")
     if not isinstance(config, Mapping):
         name = description.get("name", class_of(description))
-        raise InputError(f"layer {name!r}: its description has no options; expected those that Keras writes.")
+        raise InputError(
+            f"layer {name!r}: its description has no options; expected those that Keras writes. Save the model again."
+        )
     return config
 
 

@@ -53,7 +53,9 @@ def _in_order(
             continue
         waiting.add(node)
         if waiting.intersection(missing):
-            raise InputError(f"model {model!r}: layer {name!r} reads its own output; expected no loop.")
+            raise InputError(
+                f"model {model!r}: layer {name!r} reads its own output; expected no loop. Save the model again."
+            )
         stack += reversed(missing)
     return ordered
 

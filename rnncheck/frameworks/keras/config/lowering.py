@@ -54,7 +54,9 @@ class Lowering:
     def _functional(self, model: Object, inputs: Sequence[Value], prefix: str) -> list[Value]:
         begin, nodes, end = read_graph(model)
         if len(begin) != len(inputs):
-            raise InputError(f"model {model.name!r}: got {len(inputs)} inputs; expected {len(begin)}.")
+            raise InputError(
+                f"model {model.name!r}: got {len(inputs)} inputs; expected {len(begin)}. Save the model again."
+            )
         known: dict[calls.Node, list[Value]] = {each.call: [x] for each, x in zip(begin, inputs, strict=True)}
 
         def value(of: calls.Reference) -> Value:

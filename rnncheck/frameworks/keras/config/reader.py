@@ -71,7 +71,9 @@ def _spec(name: str, config: Config) -> InputSpec:
     shape, dtype = plain(config.get("batch_shape")), config.get("dtype") or "float32"
     if not isinstance(shape, tuple) or not shape or not all(size is None or is_count(size) for size in shape):
         said = "its description has no shape" if shape is None else f"got batch_shape={shape!r}"
-        raise InputError(f"input {name!r}: {said}; expected batch_shape, with positive integers or None.")
+        raise InputError(
+            f"input {name!r}: {said}; expected batch_shape, with positive integers or None. Save the model again."
+        )
     samples, *rest = shape
     if not isinstance(dtype, str) or dtype not in DTYPES:
         dtype = read_precision(name, dtype)

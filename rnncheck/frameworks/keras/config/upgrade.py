@@ -164,7 +164,7 @@ def _call(name: str, kind: str, node: Any, tensor: Write) -> dict[str, Any]:
     references = [node] if is_reference(node) else node
     if not all(map(is_reference, references)):
         got = f"got inbound_nodes with {str(node)[:80]}"
-        raise InputError(f"layer {name!r}: {got}; expected the calls that Keras 2 writes.")
+        raise InputError(f"layer {name!r}: {got}; expected the calls that Keras 2 writes. Save the model again.")
     written: Config = next((item[3] for item in references if len(item) > 3 and item[3]), {})
     kwargs = {key: _argument(value, tensor) for key, value in written.items()}
     inputs = [tensor(reference) for reference in references]

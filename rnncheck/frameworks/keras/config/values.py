@@ -26,7 +26,7 @@ def read_options(name: str, kind: str, entry: Entry, config: Mapping[str, Any]) 
     options = {}
     for option in (*entry.checked, *entry.inherited):
         if option not in config and option not in entry.defaults:
-            raise InputError(f"layer {name!r}: its description has no {option}; expected one, as Keras writes it.")
+            raise InputError(f"layer {name!r}: its description has no {option}; expected one. Save the model again.")
         value = config.get(option, entry.defaults.get(option))
         value = read_activation(name, value) if option.endswith("activation") else _along_axes(kind, option, value)
         check_form(name, option, value, kind)
@@ -196,7 +196,7 @@ def read_activation(layer: str, value: Any) -> Activation:
         return UnsupportedError(f"layer {layer!r}: activation {found.name!r} {said}.")
 
     if found.name not in replayed:
-        raise unsupported(f"is not one that rnncheck replays. Supported: {', '.join(sorted(ACTIVATIONS))}")
+        raise unsupported(f"is not one that rnncheck replays; expected one of {', '.join(sorted(ACTIVATIONS))}")
     takes = {k: v for k, v in inspect.signature(replayed[found.name]).parameters.items() if k != "x"}
     if unknown := ", ".join(sorted(set(found.parameters) - set(takes))):
         expected = ", ".join(sorted(takes)) or "the activation without parameters"

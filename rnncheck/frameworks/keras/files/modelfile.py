@@ -31,7 +31,7 @@ _ENCRYPTED = 1  # the flag of an entry in a zip archive
 _DEPTH = 200  # of nested objects and lists; a model takes about 10, and 6 more for each model inside a model
 _SAVE = "Save the whole model as a .keras file: model.save('model.keras')."
 _APART = (
-    "Give the model's description too, --architecture FILE: a .keras, .h5 or JSON file. Or save the whole model: "
+    "Give the model's description too, as its architecture: a .keras, .h5 or JSON file. Or save the whole model: "
 )
 
 
@@ -66,7 +66,7 @@ def open_model(path: Path, architecture: Path | None = None) -> ModelFile:
         got = "it is a pointer of Git LFS, which stands for the file"
         raise InputError(f"{path}: {got}; expected the file itself. Fetch it: git lfs pull.")
     if _is_json(head):
-        todo = "Give the file of the weights as the model, and this one as its --architecture."
+        todo = "Give the file of the weights as the model, and this one as its architecture."
         raise InputError(f"{path}: it is JSON, which has no weights; expected a .keras or .h5 file. {todo}")
     what = "text" if head.isascii() and head.decode().replace("\n", " ").replace("\r", " ").isprintable() else "bytes"
     got = f"it is neither a zip archive nor HDF5 but {what} beginning with {head[:12]!r}"
@@ -223,7 +223,7 @@ def _open_apart(path: Path, head: bytes, architecture: Path) -> ModelFile:
                 raise InputError(f"{path}: it is HDF5 without weights of Keras; {expected}.")
             legacy = bool(file.names(file.root, "layer_names"))
     if whole:
-        raise InputError(f"{path}: it is a model saved whole; {expected}. Leave out --architecture.")
+        raise InputError(f"{path}: it is a model saved whole; {expected}. Leave the architecture out.")
     config, version = _description(architecture)
     store = LegacyWeights(opener) if legacy else ArchiveWeights(opener, numbered_anew=version.startswith("2."))
     return ModelFile(path, config, version, store, architecture)
