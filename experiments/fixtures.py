@@ -2,7 +2,7 @@
 
 fixtures/notebook.json is what the teaching notebook printed, and is given. fixtures/notebook_run.npz is what Keras
 computes with those weights on seeded inputs: inputs (N, T, D), states (N, T, M), outputs (N, K), and the versions.
-fixtures/notebook.keras is that model. fixtures/notebook_inputs.npy leads to the outputs that the notebook printed;
+rnncheck/demo/notebook.keras is that model. notebook_inputs.npy beside it leads to the outputs that the notebook printed;
 its own inputs are not known.
 rnncheck/demo/sine.keras is a trained model: see experiments/train_sine.py.
 The arrays beside it are what a port of it to C computes, right and with one mistake: see experiments/port.py.
@@ -60,7 +60,7 @@ def save_notebook() -> None:
     with quiet_stderr():
         model = build(NOTEBOOK).model
     model.set_weights(notebook_weights())
-    model.save(FIXTURES / "notebook.keras")
+    model.save(port.DEMO / "notebook.keras")
     facts = json.loads((FIXTURES / "notebook.json").read_text())
     network, rng = in_format(extract(model), "float64"), np.random.default_rng(0)
 
@@ -78,7 +78,7 @@ def save_notebook() -> None:
                 break
         (predicted,) = model.predict(inputs, verbose=0)
         if far(inputs) <= _AS_PRINTED and np.array_equal(predicted, np.float32(facts["keras_predict"])):
-            np.save(FIXTURES / "notebook_inputs.npy", inputs)
+            np.save(port.DEMO / "notebook_inputs.npy", inputs)
             return
 
 

@@ -15,17 +15,17 @@ from rnncheck.report.entry import MOST_PICTURED
 ROOT = Path(__file__).parent.parent
 BEFORE = """
 import numpy as np, rnncheck
-inputs = np.load("fixtures/sine_inputs.npy")
-wrong = np.loadtxt("fixtures/port/wrong_outputs.csv", ndmin=2)
-report = rnncheck.compare("fixtures/sine.keras", inputs, wrong)
+inputs = np.load("rnncheck/demo/inputs.npy")
+wrong = np.loadtxt("rnncheck/demo/wrong_outputs.csv", ndmin=2)
+report = rnncheck.compare("rnncheck/demo/sine.keras", inputs, wrong)
 """
 CELLS = (
     BEFORE,
     "report",
     "print(report)",
     "report.plot()",
-    "rnncheck.extract('fixtures/sine.keras')",
-    "rnncheck.replay('fixtures/sine.keras', inputs, every_step=True)",
+    "rnncheck.extract('rnncheck/demo/sine.keras')",
+    "rnncheck.replay('rnncheck/demo/sine.keras', inputs, every_step=True)",
     "report.raise_for_mismatch()",
 )
 
@@ -66,7 +66,7 @@ def test_pictures_are_shown_without_pyplot(outputs):
 
 
 def test_network_is_a_table_of_layers_with_shapes_and_equations(outputs):
-    shown = html_of(outputs, "rnncheck.extract('fixtures/sine.keras')")
+    shown = html_of(outputs, "rnncheck.extract('rnncheck/demo/sine.keras')")
 
     assert "<td>lstm</td>\n<td>LSTM</td>\n<td>(N, 16)</td>\n<td>1,152</td>" in shown
     assert "<p>1,169 parameters; outputs: next_value</p>" in shown
@@ -74,7 +74,7 @@ def test_network_is_a_table_of_layers_with_shapes_and_equations(outputs):
 
 
 def test_replayed_is_a_table_of_arrays_with_shapes(outputs):
-    shown = html_of(outputs, "rnncheck.replay('fixtures/sine.keras', inputs, every_step=True)")
+    shown = html_of(outputs, "rnncheck.replay('rnncheck/demo/sine.keras', inputs, every_step=True)")
 
     for line in ("<td>output 0</td>\n<td>(8, 1)</td>", "<td>h of lstm after every step</td>\n<td>(8, 24, 16)</td>"):
         assert line in shown

@@ -19,19 +19,18 @@ from rnncheck.report.entry import MOST_PICTURED, Difference
 from rnncheck.report.page import CAPTIONS, COLUMNS
 from rnncheck.report.plot import PICTURES
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-SINE, INPUTS = FIXTURES / "sine.keras", FIXTURES / "sine_inputs.npy"
-PORT = FIXTURES / "port"
+DEMO = Path(__file__).parent.parent / "rnncheck" / "demo"
+SINE, INPUTS = DEMO / "sine.keras", DEMO / "inputs.npy"
 AXE = "axe-core@4.10.3"
 HOSTILE = "<script>alert(1)</script> `rm` | a|b \" ' & \x1b[31m\n"
-SHOW = ["compare", SINE, "--inputs", INPUTS, "--outputs", PORT / "outputs.csv", "--states", PORT / "states.csv"]
+SHOW = ["compare", SINE, "--inputs", INPUTS, "--outputs", DEMO / "outputs.csv", "--states", DEMO / "states.csv"]
 
 
 def compared(*, wrong):
-    states = np.loadtxt(PORT / "states.csv", delimiter=",").reshape(8, 24, 16)
+    states = np.loadtxt(DEMO / "states.csv", delimiter=",").reshape(8, 24, 16)
     if wrong:
         states[3, 7, 5] += 0.1
-    outputs = np.loadtxt(PORT / "outputs.csv", delimiter=",", ndmin=2)
+    outputs = np.loadtxt(DEMO / "outputs.csv", delimiter=",", ndmin=2)
     return rnncheck.compare(SINE, np.load(INPUTS), outputs, states=states, blind_spots=not wrong)
 
 

@@ -290,9 +290,9 @@ def test_plot_without_matplotlib_names_the_extra(wrong, monkeypatch):
 def test_nothing_that_draws_is_loaded_unless_somebody_asks():
     lines = (
         "import sys, numpy as np, rnncheck",
-        "x = np.load('fixtures/sine_inputs.npy')",
-        "y = rnncheck.replay('fixtures/sine.keras', x).outputs[0].astype('float32')",
-        "print(rnncheck.compare('fixtures/sine.keras', x, y).verdict)",
+        "x = np.load('rnncheck/demo/inputs.npy')",
+        "y = rnncheck.replay('rnncheck/demo/sine.keras', x).outputs[0].astype('float32')",
+        "print(rnncheck.compare('rnncheck/demo/sine.keras', x, y).verdict)",
         "print({'matplotlib', 'jinja2', 'pandas', 'rich'} & set(sys.modules))",
     )
     done = subprocess.run(

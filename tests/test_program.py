@@ -20,7 +20,7 @@ from rnncheck.frameworks.keras.session import quiet_framework
 from rnncheck.jobs.job import case_job
 from rnncheck.jobs.perform import perform
 from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
-from rnncheck.report.files import write_npz
+from rnncheck.report.files import as_npz
 from rnncheck.report.program import STEPS, numpy_program, weights_by_name
 
 # A case of the grid for each thing that a program has to do.
@@ -38,7 +38,7 @@ QUICK = (
 
 def emitted(network, folder):
     """The program's own `model`."""
-    write_npz(weights_by_name(network), folder / "program.npz")
+    (folder / "program.npz").write_bytes(as_npz(weights_by_name(network)))
     (folder / "program.py").write_text(numpy_program(network, "program"), encoding="utf-8")
     return runpy.run_path(str(folder / "program.py"))["model"]
 
@@ -156,12 +156,12 @@ def test_every_activation_becomes_numpy_that_gives_its_numbers(name, rng, tmp_pa
 
 
 def test_program_runs_with_python_and_numpy_alone(tmp_path):
-    network = rnncheck.extract("fixtures/sine.keras")
+    network = rnncheck.extract("rnncheck/demo/sine.keras")
     emitted(network, tmp_path)
     # Nothing but NumPy can be imported from where packages are.
     (tmp_path / "numpy").symlink_to(np.__path__[0])
     (tmp_path / "numpy.libs").symlink_to(f"{np.__path__[0]}.libs")
-    inputs = np.load("fixtures/sine_inputs.npy")
+    inputs = np.load("rnncheck/demo/inputs.npy")
     np.save(tmp_path / "inputs.npy", inputs)
     words = [sys.executable, "-S", "program.py", "inputs.npy", "outputs.npy"]
 
@@ -179,7 +179,7 @@ def test_program_of_several_inputs_and_outputs_takes_and_writes_npz(tmp_path):
     layers = tuple(Layer(f"{name} 1", "Dense", (Tensor(name),), linear, kernel) for name in names)
     network = Network("two", specs, layers, tuple(Tensor(layer.name) for layer in layers))
     emitted(network, tmp_path)
-    write_npz({name: np.full((1, 2), place) for place, name in enumerate(names)}, tmp_path / "inputs.npz")
+    (tmp_path / "inputs.npz").write_bytes(as_npz({name: np.full((1, 2), place) for place, name in enumerate(names)}))
 
     words = [sys.executable, "program.py", "inputs.npz", "outputs.npz"]
     subprocess.run(words, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)

@@ -16,10 +16,11 @@ import rnncheck
 from rnncheck import InputError
 from rnncheck.report.walk import Walk
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-NOTEBOOK, NOTEBOOK_INPUTS = FIXTURES / "notebook.keras", FIXTURES / "notebook_inputs.npy"
-SINE, SINE_INPUTS = FIXTURES / "sine.keras", FIXTURES / "sine_inputs.npy"
-PRINTED = json.loads((FIXTURES / "notebook.json").read_text())
+ROOT = Path(__file__).parent.parent
+DEMO = ROOT / "rnncheck" / "demo"
+NOTEBOOK, NOTEBOOK_INPUTS = DEMO / "notebook.keras", DEMO / "notebook_inputs.npy"
+SINE, SINE_INPUTS = DEMO / "sine.keras", DEMO / "inputs.npy"
+PRINTED = json.loads((ROOT / "fixtures" / "notebook.json").read_text())
 
 
 @pytest.fixture(scope="module")
