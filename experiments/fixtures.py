@@ -2,8 +2,8 @@
 
 fixtures/notebook.json is what the teaching notebook printed, and is given. fixtures/notebook_run.npz is what Keras
 computes with those weights on seeded inputs: inputs (N, T, D), states (N, T, M), outputs (N, K), and the versions.
-rnncheck/demo/notebook.keras is that model. notebook_inputs.npy beside it leads to the outputs that the notebook printed;
-its own inputs are not known.
+rnncheck/demo/notebook.keras is that model. notebook_inputs.npy beside it leads to the outputs that the notebook
+printed; its own inputs are not known.
 rnncheck/demo/sine.keras is a trained model: see experiments/train_sine.py.
 The arrays beside it are what a port of it to C computes, right and with one mistake: see experiments/port.py.
 fixtures/keras2 is what Keras 2 writes and computes: see experiments/keras2.py. One of its files is in rnncheck/demo.

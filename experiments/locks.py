@@ -42,8 +42,8 @@ def out_of_step(root: Path = ROOT) -> list[str]:
     """Say what in the lock files and the extras does not fit pyproject.toml; nothing when all fits."""
     table = project(root)
     problems = []
-    if requirements(table, ("all",)) != requirements(table, _FRAMEWORKS):
-        problems.append("pyproject.toml: the extra `all` is not tensorflow, jax and torch together")
+    if requirements(table, ("all",)) != requirements(table, (*_FRAMEWORKS, "plot")):
+        problems.append("pyproject.toml: the extra `all` is not tensorflow, jax, torch and plot together")
     for name, extras in LOCKS.items():
         wanted = requirements(table, extras)
         pinned = pins(root / name)

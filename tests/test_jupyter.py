@@ -91,7 +91,7 @@ def test_mismatch_says_what_is_wrong(outputs):
 
 
 def test_without_jinja_all_is_text(monkeypatch):
-    network = rnncheck.extract(ROOT / "fixtures" / "sine.keras")
+    network = rnncheck.extract(ROOT / "rnncheck" / "demo" / "sine.keras")
     inputs = rnncheck.cases.inputs.random_inputs(network, 0)
     replayed = rnncheck.replay(network, inputs)
     report = rnncheck.compare(network, inputs, replayed.outputs[0].astype("float32"))
@@ -119,7 +119,7 @@ def test_long_report_shows_only_the_first_that_failed():
 
 
 def test_hints_speak_python():
-    network = rnncheck.extract(ROOT / "fixtures" / "sine.keras")
+    network = rnncheck.extract(ROOT / "rnncheck" / "demo" / "sine.keras")
     inputs = rnncheck.cases.inputs.random_inputs(network, 0)
     outputs = rnncheck.replay(network, inputs).outputs[0].astype("float32")
     report = rnncheck.compare(network, inputs, outputs, blind_spots=True)

@@ -58,7 +58,7 @@ def test_dropped_requirement_is_noticed(copy):
 def test_framework_missing_from_all_is_noticed(copy):
     replace(copy / "pyproject.toml", 'all = ["jax>=0.6", ', "all = [")
 
-    assert out_of_step(copy)[0] == "pyproject.toml: the extra `all` is not tensorflow, jax and torch together"
+    assert out_of_step(copy)[0] == "pyproject.toml: the extra `all` is not tensorflow, jax, torch and plot together"
 
 
 def test_lock_files_apart_are_noticed(copy):

@@ -161,7 +161,7 @@ def test_page_over_another_report_is_refused(tmp_path, rnncheck_command):
     done = rnncheck_command(*SHOW, "--csv", tmp_path / "r", "--html", tmp_path / "r")
 
     assert (done.code, done.out) == (2, "")
-    assert "got it for both reports; expected one file for --csv and another for --html." in done.err
+    assert "got it for two results; expected another place for each." in done.err
 
 
 def test_page_to_a_place_that_takes_none_is_refused(tmp_path, rnncheck_command):

@@ -209,7 +209,7 @@ def test_names_of_layers_never_stand_for_functions(name, rng, tmp_path):
 
 def test_usual_programs_are_short():
     for file in ("sine", "notebook"):
-        program = numpy_program(rnncheck.extract(f"fixtures/{file}.keras"), file)
+        program = numpy_program(rnncheck.extract(f"rnncheck/demo/{file}.keras"), file)
 
         assert program.count("\n") < 100
         assert max(map(len, program.splitlines())) <= 118
