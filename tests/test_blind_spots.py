@@ -306,6 +306,15 @@ def test_cause_holds_where_it_is_so_and_nowhere_else(cause, name, impoverished, 
     assert cause.holds(layer, call) is holds
 
 
+def test_weight_without_numbers_is_as_good_as_constant():
+    network, calls = rich("simple_rnn")
+    layer = with_weights(
+        network.layers[0], kernel=np.zeros((0, M)), bias=np.ones(M), recurrent_kernel=np.ones((M, M))
+    )
+
+    assert causes.CONSTANT_WEIGHTS.holds(layer, observe(network, emulate(network, calls))[0])
+
+
 def test_states_that_nobody_saw_are_not_taken_for_zero():
     network, calls = rich("started")
     layer = replace(network.layers[0], initial_state=(Tensor("elsewhere"), Tensor("c0")))

@@ -659,8 +659,10 @@ def test_stdout_that_takes_nothing_is_an_error_in_words(tmp_path):
         done = finished([*COMPARE, "--json", tmp_path / "r.json"], stdout=full)
 
     assert done.returncode == 2
-    assert done.stderr.startswith("rnncheck: [Errno 28]")
-    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr == (
+        "rnncheck: [Errno 28] No space left on device; expected a stdout that takes the result. Use --json or "
+        "--quiet.\n"
+    )
     assert (tmp_path / "r.json").exists()
 
 
@@ -751,6 +753,14 @@ def test_temporary_folder_that_is_missing_is_an_error_in_words(rnncheck_command,
         "temporary files: got no folder for them (No usable temporary directory found); expected one that can be "
         "written. Set TMPDIR to such a folder.",
     )
+
+
+@pytest.mark.parametrize("name", ["model", "inputs", "outputs", "states", "architecture", "json_path", "csv_path"])
+def test_options_for_files_say_that_they_take_a_path(name):
+    found = [each for command in cli.cli.commands.values() for each in command.params if each.name == name]
+
+    assert found
+    assert all(each.type.name == "path" for each in found)
 
 
 def test_mistake_of_rnncheck_is_no_mismatch(monkeypatch, rnncheck_command):

@@ -216,6 +216,29 @@ def message(action, *arguments, error=InputError):
 
 
 @FORMATS
+@pytest.mark.parametrize("frozen", [(), ("model",), ("inner",), ("dense",), ("inner", "dense")], ids="-".join)
+def test_weights_of_frozen_parts_are_read_as_those_of_others(frozen, suffix, rng, tmp_path):
+    """In an `.h5` file they stand behind those that may be trained."""
+    from keras import Input, Model, Sequential, layers
+
+    dense = layers.Dense(3, name="dense")
+    inner = Sequential([Input((4,)), layers.BatchNormalization(), dense, layers.Dense(3)], name="inner")
+    x = Input((4,))
+    model = randomised(Model(x, inner(x), name="model"), rng)
+    for part in (model, inner, dense):
+        if part.name in frozen:
+            part.trainable = False
+    model.save(tmp_path / f"model{suffix}")
+
+    read, live = (rnncheck.extract(source) for source in (tmp_path / f"model{suffix}", model))
+
+    for layer, other in zip(read.layers, live.layers, strict=True):
+        assert {name: w.tolist() for name, w in layer.weights.items()} == {
+            name: w.tolist() for name, w in other.weights.items()
+        }
+
+
+@FORMATS
 @pytest.mark.parametrize("make", MODELS, ids=[make.__name__ for make in MODELS])
 def test_weights_are_those_of_the_model(make, suffix, rng, tmp_path):
     model = randomised(make(), rng)

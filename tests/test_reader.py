@@ -474,6 +474,30 @@ def test_next_layer_sees_a_mask_only_if_it_was_given_by_name(call, seen):
     assert [str(network.layer(name).mask) for name in ("inner/first", "second")] == ["mask", seen]
 
 
+@pytest.mark.parametrize(
+    ("wrap", "sequences"),
+    [
+        (lambda layer: layer, 1),
+        (lambda layer: layers.Bidirectional(layer, merge_mode="sum", name="both"), 1),
+        (lambda layer: layers.Bidirectional(layer, merge_mode=None, name="both"), 2),
+    ],
+    ids=["alone", "merged", "apart"],
+)
+def test_sequences_have_a_mask_and_final_states_have_none(wrap, sequences):
+    def apply(x):
+        recurrent = wrap(layers.LSTM(5, return_sequences=True, return_state=True, name="lstm"))
+        outputs = recurrent(layers.Masking(name="masking")(x))
+        read = [layers.GRU(2, name=f"gru_{k}")(h) for k, h in enumerate(outputs[:sequences])]
+        return read + [layers.Softmax(name=f"softmax_{k}")(s) for k, s in enumerate(outputs[sequences:])]
+
+    network = extract(functional(apply))
+
+    assert all(network.layer(f"gru_{k}").mask for k in range(sequences))
+    of_states = [layer for layer in network.layers if layer.kind == "Softmax"]
+    assert of_states
+    assert all(len(layer.inputs) == 1 for layer in of_states)
+
+
 def test_merged_mask_counts_what_any_input_counts():
     def merged(x, y):
         return layers.Add(name="merge")([layers.Masking(name="a")(x), layers.Masking(name="b")(y)])

@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from rnncheck import Entry, MismatchError, Report, Row, Verdict
 from rnncheck.checks.verdicts import Check, failed_row
+from rnncheck.faults.trial import BlindSpot
 from rnncheck.report.console import print_result
 from rnncheck.report.entry import Difference
 from rnncheck.report.tables import MOST_LINES, print_report, to_text
@@ -530,3 +532,29 @@ def test_names_can_neither_forge_a_line_nor_drive_the_terminal():
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "x\\n1 case" in " ".join(text.split())
+
+
+def test_blind_spots_are_told_of_the_first_backend_and_path_alone():
+    ways = itertools.product(("jax", "torch"), ("eager", "graph"))
+    entries = tuple(
+        Entry("a case", (MATCH,), backend=backend, path=path, blind_spots=(spot,))
+        for (backend, path), spot in zip(ways, map(a_blind_spot, range(4)), strict=True)
+    )
+
+    assert [line for line in lines(Report({}, entries)) if "fault_" in line] == [
+        "blind spots in 'lstm': `fault_0`: the bias is zero. Use random biases."
+    ]
+
+
+def test_blind_spots_of_a_layer_with_a_reason_in_common_stand_together():
+    one, two = (a_blind_spot(number) for number in (1, 2))
+    spots = (one, replace(two, reason="no", remedy="Yes."), replace(one, layer="gru"), a_blind_spot(3))
+
+    assert [line for line in lines(report_of(MATCH, blind_spots=spots)) if "fault_" in line] == [
+        "blind spots in 'lstm': `fault_1`, `fault_3`: the bias is zero. Use random biases. `fault_2`: no. Yes.",
+        "blind spots in 'gru': `fault_1`: the bias is zero. Use random biases.",
+    ]
+
+
+def a_blind_spot(number):
+    return BlindSpot(f"fault_{number}", "lstm", "the bias is zero", "Use random biases.")

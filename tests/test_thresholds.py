@@ -8,7 +8,7 @@ from experiments import records
 from experiments.calibrate import random_case, run, summarise
 from experiments.power import VISIBLE
 from experiments.random_case import verify_case
-from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT, SUSPICIOUS
+from rnncheck.checks.thresholds import ALARMING, AVERAGE_LIMIT, SCORE_LIMIT, SUSPICIOUS
 from rnncheck.checks.verdicts import Verdict
 
 CALIBRATION = records.read("calibration")
@@ -29,6 +29,10 @@ def test_score_limit_stands_between_correct_code_and_what_must_be_seen():
 
 def test_average_limit_stands_above_correct_code():
     assert CALIBRATION["groups"]["step all"]["largest_row_rms_of_1000"] < AVERAGE_LIMIT
+
+
+def test_rows_are_looked_at_again_before_they_fail():
+    assert SUSPICIOUS < ALARMING < SCORE_LIMIT
 
 
 def test_suspicion_begins_at_half_of_what_must_be_seen():
