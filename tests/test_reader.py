@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from keras import layers
 
-from rnncheck import InputError, InputSpec, UnsupportedError
+from rnncheck import InputError, InputSpec, Tensor, UnsupportedError
 from rnncheck.equations.shapes import check_fit, rehearse, shapes
+from rnncheck.frameworks.keras.config.calls import Call, Reference, Value
 from rnncheck.frameworks.keras.config.description import read_model
+from rnncheck.frameworks.keras.config.functional import operation
 from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.config.upgrade import upgraded
 from rnncheck.frameworks.keras.extract import LiveStore, extract
@@ -962,6 +964,206 @@ def test_old_call_in_no_form_of_keras_2_is_refused(node):
     assert str(refused.value) == (
         f"layer 'a': got inbound_nodes with {node}; expected the calls that Keras 2 writes."
     )
+
+
+def on(*names, **kwargs):
+    """A call of Keras 2 on the first outputs of some layers."""
+    return [[[name, 0, 0, kwargs] for name in names]]
+
+
+DENSE = {"units": 2, "activation": "linear", "use_bias": True}
+GRU_INSIDE = old("GRU", "gru", **RNN, reset_after=False)
+INNER = old_functional(old_input("i"), old("Flatten", "f", on("i")), inputs=[["i", 0, 0]], outputs=[["f", 0, 0]])
+
+# The layer `a`, called on the inputs x, y and h; and what it is refused with.
+REFUSED_AS_WRITTEN = {
+    "a cell for a layer": (
+        old("GRUCell", "a", on("x"), **RNN),
+        UnsupportedError, "layer 'a': GRUCell is a cell; expected it inside an RNN layer.",
+    ),
+    "a state that is a word": (
+        old("GRU", "a", on("x", initial_state="zeros"), **RNN),
+        UnsupportedError, "layer 'a': initial_state is str; expected tensors or arrays.",
+    ),
+    "one state of two": (
+        old("LSTM", "a", on("x", "h"), **RNN),
+        InputError, "layer 'a': initial_state has 1 tensors; expected 2, all of its states.",
+    ),
+    "three states of two": (
+        old("LSTM", "a", on("x", "h", "h", "h"), **RNN),
+        InputError, "layer 'a': initial_state has 3 tensors; expected 2, all of its states.",
+    ),
+    "both directions of a model": (
+        old("Bidirectional", "a", on("x"), layer=INNER, merge_mode="sum"),
+        UnsupportedError, "layer 'a': it wraps Functional; expected a recurrent layer such as LSTM.",
+    ),
+    "a state of one direction": (
+        old("Bidirectional", "a", on("x", "h"), layer=GRU_INSIDE, merge_mode="sum"),
+        InputError,
+        "layer 'a': initial_state has 1 tensors; expected the forward layer's and then the backward layer's.",
+    ),
+    "a merge of another kind": (
+        old("Bidirectional", "a", on("x"), layer=GRU_INSIDE, merge_mode="max"),
+        UnsupportedError,
+        "layer 'a': merge_mode='max' is not replayed; expected one of sum, mul, ave, concat, None.",
+    ),
+    "several outputs in each step": (
+        old("TimeDistributed", "a", on("v"), layer=old("GRU", "gru", **RNN, return_state=True)),
+        UnsupportedError, "layer 'a': GRU inside it returns 2 tensors; expected one.",
+    ),
+    "several sequences step by step": (
+        old("TimeDistributed", "a", on("x", "y"), layer=old("Dense", "dense", **DENSE)),
+        UnsupportedError, "layer 'a': it reads 2 tensors; expected one sequence.",
+    ),
+    "a state in each step": (
+        old("TimeDistributed", "a", on("v"), layer=old("GRU", "gru", **RNN, stateful=True)),
+        UnsupportedError,
+        "layer 'a': GRU 'gru' inside TimeDistributed is stateful; expected a layer that is not.",
+    ),
+    "a state of a direction in each step": (
+        old("TimeDistributed", "a", on("v"), layer=old(
+            "Bidirectional", "both", layer=old("GRU", "gru", **RNN, stateful=True), merge_mode="sum"
+        )),
+        UnsupportedError,
+        "layer 'a': Bidirectional 'both' inside TimeDistributed is stateful; expected a layer that is not.",
+    ),
+    "a mask made in each step": (
+        old("TimeDistributed", "a", on("v"), layer=old("Masking", "masking", mask_value=0.0)),
+        UnsupportedError,
+        "layer 'a': Masking 'masking' inside TimeDistributed makes a mask; expected a layer that makes none.",
+    ),
+    "a mask of ids in each step": (
+        old("TimeDistributed", "a", on("x"), layer=old(
+            "Embedding", "embedding", input_dim=4, output_dim=2, mask_zero=True
+        )),
+        UnsupportedError,
+        "layer 'a': Embedding 'embedding' inside TimeDistributed makes a mask; expected a layer that makes none.",
+    ),
+    "an argument that is not known": (
+        old("Flatten", "a", on("x", scale=2.0, bias=1.0)),
+        UnsupportedError,
+        "layer 'a': it is called with bias, scale, which rnncheck does not know; expected only inputs.",
+    ),
+    "an array of words": (
+        old("GRU", "a", on("x", initial_state={
+            "class_name": "__numpy__", "config": {"value": ["a"], "dtype": "string"}
+        }), **RNN),
+        InputError, "model: got an array with dtype 'string'; expected numbers.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED_AS_WRITTEN)
+def test_call_that_no_keras_runs_is_refused(name):
+    layer, kind, said = REFUSED_AS_WRITTEN[name]
+    inputs = [old_input("x"), old_input("y"), old_input("h", (None, 2)), old_input("v", (None, 5, 4, 3))]
+    model = old_functional(*inputs, layer, inputs=[[each["name"], 0, 0] for each in inputs], outputs=[["a", 0, 0]])
+
+    with pytest.raises(kind) as refused:
+        read(model, Given(3), "2.12.0")
+
+    assert str(refused.value) == said
+
+
+def test_model_inside_that_is_called_with_more_than_its_inputs_is_refused():
+    inner = keras.Sequential([keras.Input((4, 3)), layers.Flatten()])
+    model = functional(keras.Model(inner.inputs, inner.outputs, name="a"))
+    described = copy.deepcopy(keras.saving.serialize_keras_object(model))
+    (node,) = described["config"]["layers"][1]["inbound_nodes"]
+    node["args"] = [[node["args"][0], node["args"][0]]]
+
+    with pytest.raises(InputError) as refused:
+        read(described, LiveStore(model), "3.15.1")
+
+    assert str(refused.value) == "model 'a': got 2 inputs; expected 1."
+
+
+@pytest.mark.parametrize("written", [3, [["x", 0, 0], 3], {"a": 3}], ids=str)
+def test_end_of_a_model_in_no_form_of_keras_is_refused(written):
+    model, described = changed()
+    described["config"]["output_layers"] = written
+
+    with pytest.raises(InputError) as refused:
+        read(described, LiveStore(model), "3.15.1")
+
+    assert str(refused.value) == "model: got an input or output written as 3; expected [layer, node, tensor]."
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("args", 0), "x", "it reads a constant; expected tensors of the model."),
+        (("args",), ["the tensor", None, None, None, None], "got a call with 5 arguments; expected 4."),
+        (("args", 0), ["the tensor", "the tensor"], "it reads a list of tensors; expected one sequence."),
+        (("kwargs", "constants"), 3, (
+            "it is called with constants, which rnncheck does not know; expected only sequences, initial_state, "
+            "mask, training."
+        )),
+    ],
+    ids=["constant", "arguments", "sequences", "unknown"],
+)  # fmt: skip
+def test_call_that_keras_3_does_not_write_is_refused(path, value, said):
+    model, described = changed()
+    (node,) = described["config"]["layers"][1]["inbound_nodes"]
+    (tensor,) = node["args"] = list(node["args"])
+    target = functools.reduce(lambda found, step: found[step], path[:-1], node)
+    target[path[-1]] = (
+        [tensor if each == "the tensor" else each for each in value] if isinstance(value, list) else value
+    )
+
+    with pytest.raises((InputError, UnsupportedError)) as refused:
+        read(described, LiveStore(model), "3.15.1")
+
+    assert str(refused.value) == f"layer 'a': {said}"
+
+
+def test_sequential_model_without_an_input_layer_is_refused():
+    described = {"class_name": "Sequential", "config": {"name": "m", "layers": [old("Flatten", "flatten")]}}
+
+    with pytest.raises(UnsupportedError) as refused:
+        read(described, Given(3), "3.15.1")
+
+    assert str(refused.value) == (
+        "model 'm': got Sequential without a graph of layers; expected a built Sequential or functional model. Build "
+        "it by giving it an Input."
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("Any", {"axis": 0}, "axis=0 is not replayed for the operation Any; expected axis=-1."),
+        ("Any", {"keepdims": True}, "keepdims=True is not replayed for the operation Any; expected keepdims=False."),
+        ("All", {"axis": 0}, "axis=0 is not replayed for the operation All; expected axis=-1."),
+        ("All", {"keepdims": True}, "keepdims=True is not replayed for the operation All; expected keepdims=False."),
+    ],
+)
+def test_operation_of_another_form_is_refused(kind, options, said):
+    described = {"class_name": kind, "name": "a", "config": {"name": "a", **options}}
+    call = Call([Value(Tensor("x"))], {})
+
+    with pytest.raises(UnsupportedError) as refused:
+        operation("a", described, call, call)
+
+    assert str(refused.value) == f"layer 'a': {said}"
+
+
+def test_operations_of_masks_are_read_with_their_options_and_the_format_of_what_they_read():
+    x = Value(Tensor("x"))
+
+    def read_as(kind, *others, dtypes=("float16",), **options):
+        described = {"class_name": kind, "name": "a", "config": {"name": "a", **options}}
+        written = Call([Reference("x", 0, 0, dtype) for dtype in dtypes], {})
+        layer = operation("inner/a", described, written, Call([x, *others], {}))
+        assert (layer.name, layer.kind, layer.inputs) == ("inner/a", kind, (Tensor("x"),))
+        return layer.dtype, dict(layer.options)
+
+    assert read_as("NotEqual", 0.5) == ("float16", {"value": 0.5})
+    assert read_as("NotEqual", 0, dtypes=("int32",)) == ("float64", {"value": 0})
+    assert read_as("NotEqual", 0, dtypes=("float16", "float32")) == ("float64", {"value": 0})
+    assert read_as("Cast", dtype="bfloat16") == ("bfloat16", {})
+    assert read_as("ExpandDims", axis=2, dtypes=("bool",)) == ("float64", {"axis": 2})
+    assert read_as("Any", dtypes=("bool",)) == ("float64", {})
 
 
 def test_name_of_keras_2_hard_sigmoid_is_no_activation_of_keras_3():
