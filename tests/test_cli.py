@@ -1,5 +1,6 @@
 """The command line, as a user meets it: what it prints, where, what it writes and how it ends."""
 
+import builtins
 import contextlib
 import csv
 import json
@@ -738,6 +739,56 @@ def test_backend_of_the_configuration_file_is_known(monkeypatch, tmp_path, writt
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
 
     assert session.configured_backend() == backend
+
+
+@pytest.mark.parametrize("backend", ["jax", None])
+def test_keras_that_cannot_be_loaded_is_an_error_in_words(rnncheck_command, monkeypatch, backend):
+    imported = builtins.__import__
+
+    def broken(name, *rest):
+        if name == "keras":
+            raise RuntimeError("no such library\nand more")
+        return imported(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    if backend:
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+    else:
+        monkeypatch.delenv("KERAS_BACKEND", raising=False)
+
+    done = rnncheck_command("verify", "-N", "2")
+
+    told = f" with KERAS_BACKEND={backend}" if backend else ""
+    refused(
+        done,
+        f"Keras: it cannot be loaded{told} (RuntimeError: no such library); expected a backend that works. Set "
+        "KERAS_BACKEND to one of tensorflow, jax, torch.",
+    )
+
+
+def test_what_is_held_back_on_stderr_is_shown_where_something_fails(capfd):
+    def start(fails):
+        with session.quiet_stderr():
+            os.write(2, b"from a library\n")
+            if fails:
+                raise ZeroDivisionError
+
+    start(fails=False)
+    assert capfd.readouterr().err == ""
+
+    with pytest.raises(ZeroDivisionError):
+        start(fails=True)
+    assert capfd.readouterr().err == "from a library\n"
+    os.write(2, b"behind it\n")
+    assert capfd.readouterr().err == "behind it\n"
+
+
+def test_option_of_one_file_is_refused_twice(rnncheck_command):
+    inputs = FIXTURES / "sine_inputs.npy"
+
+    done = rnncheck_command("verify", FIXTURES / "sine.keras", "--inputs", inputs, "--inputs", inputs)
+
+    refused(done, "--inputs: got 2 of them; expected one. Calls in a row are for compare.")
 
 
 def test_temporary_folder_that_is_missing_is_an_error_in_words(rnncheck_command, monkeypatch):

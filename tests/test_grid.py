@@ -271,6 +271,14 @@ def test_product_of_nothing_is_the_default_case():
     assert product_of({}, seed=3) == [Case(seed=3)]
 
 
+def test_product_refuses_an_option_that_no_case_has():
+    with pytest.raises(InputError) as refused:
+        product_of({"N": [1], "units": [3]}, seed=0)
+
+    names = ", ".join(field.name for field in fields(Case))
+    assert str(refused.value) == f"case: got 'units'; expected one of {names}."
+
+
 def test_product_refuses_a_combination_that_cannot_be_built():
     with pytest.raises(InputError) as refused:
         product_of({"K": [2, 3], "dense_activation": ["glu"]}, seed=0)

@@ -1234,6 +1234,34 @@ def test_files_that_take_more_than_they_have_are_refused_at_once(tmp_path):
     assert seconds < 5
 
 
+def longer(path, size):
+    """A file that ends in a hole."""
+    with path.open("r+b") as file:
+        file.truncate(size)
+    return path
+
+
+def test_h5_larger_than_memory_is_refused(tmp_path):
+    two_dense().save(tmp_path / "a.h5")
+    path = longer(tmp_path / "a.h5", (4 << 30) + 1)
+
+    assert message(open_model, path, error=UnsupportedError) == (
+        f"{path}: it has 4294967297 bytes; expected no more than 4294967296. Save the model without its optimizer: "
+        "model.save(..., include_optimizer=False)."
+    )
+
+
+def test_description_of_the_length_of_a_book_is_refused(tmp_path):
+    two_dense().save_weights(tmp_path / "a.weights.h5")
+    (tmp_path / "a.json").write_text("{}")
+    path = longer(tmp_path / "a.json", (16 << 20) + 1)
+
+    assert message(open_model, tmp_path / "a.weights.h5", path) == (
+        f"{path}: it has 16777217 bytes; expected JSON of 16777216 at most. {SAVE}"
+    )
+    assert "it is no JSON" in message(open_model, tmp_path / "a.weights.h5", longer(path, 16 << 20))
+
+
 def test_every_option_that_is_checked_has_a_form():
     from rnncheck.frameworks.keras.config.entries import ENTRIES
     from rnncheck.frameworks.keras.config.values import check_form

@@ -1227,6 +1227,42 @@ def test_merged_masks_all_count_in_keras_2():
     assert (mask.kind, [str(tensor) for tensor in mask.inputs]) == ("LogicalAnd", ["of_x/mask", "of_y/mask"])
 
 
+def test_concatenated_masks_all_count_in_keras_2():
+    model = old_functional(
+        *[old_input(name) for name in "xyz"],
+        *[old("Masking", f"of_{name}", [[[name, 0, 0, {}]]], mask_value=0.0) for name in "xy"],
+        old("Concatenate", "join", [[["of_x", 0, 0, {}], ["of_y", 0, 0, {}], ["z", 0, 0, {}]]], axis=1),
+        old("GRU", "gru", [[["join", 0, 0, {}]]], **RNN, reset_after=False),
+        inputs=[[name, 0, 0] for name in "xyz"],
+        outputs=[["gru", 0, 0]],
+    )
+
+    network = read(model, Given(3), "2.15.0")
+
+    assert [line for line in lines(network) if line.startswith("join/")] == [
+        "join/expand_0: ExpandDims(of_x/mask)",
+        "join/expand_1: ExpandDims(of_y/mask)",
+        "join/ones_2: OnesLike(z)",
+        "join/masks: Concatenate(join/expand_0, join/expand_1, join/ones_2)",
+        "join/mask: All(join/masks)",
+    ]
+    assert network.layer("join/masks").options["axis"] == 1
+    assert {network.layer(f"join/expand_{k}").options["axis"] for k in (0, 1)} == {-1}
+    assert str(network.layer("gru").mask) == "join/mask"
+
+
+def test_concatenation_without_masks_has_none():
+    model = old_functional(
+        *[old_input(name) for name in "xy"],
+        old("Concatenate", "join", [[["x", 0, 0, {}], ["y", 0, 0, {}]]], axis=1),
+        old("GRU", "gru", [[["join", 0, 0, {}]]], **RNN, reset_after=False),
+        inputs=[[name, 0, 0] for name in "xy"],
+        outputs=[["gru", 0, 0]],
+    )
+
+    assert lines(read(model, Given(3), "2.15.0")) == ["join: Concatenate(x, y)", "gru: GRU(join)", "-> gru"]
+
+
 def test_old_model_inside_a_model_counts_its_own_graph_as_its_first_call():
     inner = old_functional(
         old_input("i"),
