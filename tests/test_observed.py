@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from reference import make_bidirectional, make_inputs, make_network
 
+import rnncheck
 from rnncheck.checks.check import check
+from rnncheck.checks.lining_up import lined_up
 from rnncheck.checks.observed import disagreements, observe
+from rnncheck.checks.relations import Related
 from rnncheck.checks.verdicts import Verdict
+from rnncheck.equations.formats import FORMATS
+from rnncheck.equations.replay import replay
 from rnncheck.faults.emulation import emulate
 from rnncheck.network import InputSpec, Layer, Network, Tensor
 
@@ -95,3 +100,75 @@ def test_number_that_is_off_behind_a_merge_is_found_where_it_is(merged):
     failed = [row for row in rows if row.verdict is Verdict.MISMATCH]
     assert failed[0].layer == "both"
     assert all(row.first == {"n": 3, "t": 4, "unit": 1} for row in failed)
+
+
+def a_flatten():
+    """A network that copies."""
+    layer = Layer("flat", "Flatten", (Tensor("x"),), {"data_format": "channels_last"})
+    return Network("flat", (InputSpec("x", (5, 2), "float32"),), (layer,), (Tensor("flat"),))
+
+
+def test_copy_that_is_stored_coarsely_may_be_off_by_half_a_unit():
+    network = a_flatten()
+    (x,) = make_inputs(network, 30)
+    stored = np.round(x.astype(np.float64), 3).reshape(30, 10)
+
+    right = rnncheck.compare(network, x, stored)
+    stored[4, 7] += 0.002
+    wrong = rnncheck.compare(network, x, stored)
+
+    assert (right.verdict, wrong.verdict) == (Verdict.MATCH, Verdict.MISMATCH)
+    assert wrong.rows[0].first == {"n": 4, "unit": 7}
+
+
+def test_another_run_of_what_copies_must_give_the_same_numbers():
+    network = a_flatten()
+    (recording,) = emulate(network, [make_inputs(network, 3)])
+
+    def verdict_of(outputs):
+        rows, _ = check(network, [recording], related=[Related("again", [[outputs]])])
+        return next(row.verdict for row in rows if row.check == "again")
+
+    assert verdict_of(recording.outputs[0]) is Verdict.MATCH
+    assert verdict_of(np.nextafter(recording.outputs[0], np.float32(9.0))) is Verdict.MISMATCH
+
+
+def test_another_run_of_another_form_is_an_error():
+    network = make_network(T=5, D=2, M=4, K=1)
+    recordings = emulate(network, [make_inputs(network, 3)] * 2)
+    outputs = [each.outputs for each in recordings]
+
+    rows, notes = check(network, recordings, related=[
+        Related("same", outputs),
+        Related("other", [outputs[0], [outputs[1][0][:2]]]),
+        Related("failed", error="ValueError: no"),
+        Related("left_out", not_applicable="there is nothing to do"),
+    ])  # fmt: skip
+
+    found = {str(row.check): (row.verdict, row.detail) for row in rows}
+    assert found["same"] == (Verdict.MATCH, "")
+    assert found["other"] == (
+        Verdict.ERROR, "got outputs of shapes [(2, 1)]; expected [(3, 1)], as in the plain run"
+    )  # fmt: skip
+    assert found["failed"] == (Verdict.ERROR, "ValueError: no")
+    assert "left_out" not in found
+    assert notes == ("`left_out` was not tried: there is nothing to do",)
+
+
+def test_layers_that_copy_lean_nowhere():
+    network = a_flatten()
+    recordings = emulate(network, [make_inputs(network, 3)])
+
+    (sizes,) = lined_up(network, recordings, slice(None))
+
+    assert not sizes[0].any()
+
+
+@pytest.mark.parametrize("name", ["tf32", "bfloat16_products"])
+def test_plain_replay_in_a_format_of_products_is_that_of_the_network(name):
+    network = make_network(T=5, D=2, M=4, K=1, kind="GRU")
+    inputs = make_inputs(network, 3)
+
+    np.testing.assert_array_equal(
+        replay(FORMATS[name].change(network), inputs).outputs[0], replay(network, inputs).outputs[0]
+    )
