@@ -111,3 +111,22 @@ def test_limit_is_on_an_input():
         "input 'x0': got shape (2, 8193, 8192); expected at most 134,217,728 numbers."
     )
     assert refusal([TURNED], (2**13, 2**13)) == said(2**26, 0)
+
+
+@pytest.mark.parametrize(("window", "features"), [(10, 2**19), (100, 2**15), (2000, 2**11), (20_000, 2**7)])
+def test_open_length_is_guessed_no_longer_than_windows_need(window, features):
+    """With these features, any longer guess would have more numbers than a layer may."""
+    sizes = {**CONVOLUTION, "kernel_size": (window,), "strides": (window,), "activation": Activation("linear")}
+
+    network = network_of([("Conv1D", sizes, {"kernel": zeros(window, features, 1)})], (None, features))
+
+    assert rehearse(network) is network
+
+
+def test_window_longer_than_any_guess_is_refused_with_the_first():
+    sizes = {**POOLING, "pool_size": (2**18 + 1,)}
+
+    said = refusal([("MaxPooling1D", sizes, {})], (None, 2))
+
+    assert said.startswith("layer 'l0': got ")
+    assert "64 places along an axis, of which a window reads 262145" in said
