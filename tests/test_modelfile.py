@@ -1295,6 +1295,63 @@ def test_option_of_another_form_is_refused(option, value, expected):
     )
 
 
+A_SIZE, A_FLAG, A_NUMBER = "a positive integer up to 16777216", "True or False", "a finite number"
+ALONG_ONE = "1 positive integers whose product is 1048576 at most"
+ALONG_TWO = "2 positive integers whose product is 1048576 at most"
+PAIRS = "2 pairs of integers from 0 to 16777216"
+LARGEST = sys.float_info.max
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "accepted", "refused", "expected"),
+    [
+        ("LSTM", "units", [1, 2**24], [0, 2**24 + 1, True, 3.0, "3", None], A_SIZE),
+        ("Conv1D", "filters", [1, 2**24], [0, 2**24 + 1, False], A_SIZE),
+        ("RepeatVector", "n", [1], [0, -1], A_SIZE),
+        ("GroupNormalization", "groups", [1], [-1, 0], A_SIZE),
+        ("Conv1D", "kernel_size", [(1,), (2**20,)], [(), (0,), (2**20 + 1,), (1, 1), 3, [3], (True,)], ALONG_ONE),
+        ("Conv2D", "strides", [(2**10, 2**10)], [(1,), (2**10, 2**10 + 1), (1, 1, 1)], ALONG_TWO),
+        ("MaxPooling1D", "pool_size", [(2**20,)], [(2**20 + 1,)], ALONG_ONE),
+        ("UpSampling2D", "size", [(1, 2)], [(0, 2)], ALONG_TWO),
+        ("Conv1D", "padding", ["valid", "same", "causal"], ["full", None], "valid, same or causal"),
+        ("SeparableConv1D", "padding", ["causal"], ["Same"], "valid, same or causal"),
+        ("Conv2D", "padding", ["valid", "same"], ["causal"], "valid or same"),
+        ("DepthwiseConv1D", "padding", ["valid", "same"], ["causal"], "valid or same"),
+        ("ZeroPadding2D", "padding", [((0, 2**24), (1, 2))], [
+            ((0, 2**24 + 1), (1, 2)), ((-1, 0), (0, 0)), ((0, 0),), ((0,), (0, 0)), ((0, 0, 0), (0, 0)), 1,
+            ((0, 0.0), (0, 0)),
+        ], PAIRS),
+        ("Cropping2D", "cropping", [((0, 0), (0, 1))], [((0, 0), (0, -1)), (1, 1)], PAIRS),
+        ("Conv1D", "data_format", ["channels_last", "channels_first"], ["channels", None],
+         "channels_last or channels_first"),
+        ("Attention", "score_mode", ["dot", "concat"], ["sum"], "dot or concat"),
+        ("Bidirectional", "merge_mode", [None, "sum"], [3, []], "a word or None"),
+        ("Reshape", "target_shape", [(), (-1, 2)], [(1.0,), 3, [3], (True,)], "integers"),
+        ("Permute", "dims", [(2, 1)], ["21"], "integers"),
+        ("Softmax", "axis", [-1, (1, 2)], [(), None, True, 1.0, (1, None)], "an integer or several"),
+        ("Dot", "axes", [1, (1, 2)], [()], "an integer or several"),
+        ("GroupNormalization", "axis", [-1], [(1,), True, None], "an integer"),
+        ("PReLU", "shared_axes", [None, (1,)], [(), "1"], "integers or None"),
+        ("ReLU", "max_value", [None, 6, LARGEST], [float("inf"), "6", True], "a finite number or None"),
+        ("LSTM", "stateful", [True, False], [0, 1, None, "no"], A_FLAG),
+        ("LayerNormalization", "epsilon", [0, 1e-3, -LARGEST], [float("nan"), -float("inf"), None, False], A_NUMBER),
+        ("Masking", "mask_value", [0.0], ["0"], A_NUMBER),
+        ("LSTM", "activation", [rnncheck.Activation("tanh")], ["tanh", None], "an activation"),
+        ("", "value", [True, 0.5], [None, "x", float("inf")], A_NUMBER),
+        ("", "dtype", ["int8", "bfloat16", "bool"], ["string", None, 3], "a format of numbers"),
+    ],
+)  # fmt: skip
+def test_option_has_the_form_that_it_has_to_have(kind, option, accepted, refused, expected):
+    from rnncheck.frameworks.keras.config.values import check_form
+
+    for value in accepted:
+        check_form("a", option, value, kind)
+    for value in refused:
+        assert message(check_form, "a", option, value, kind) == (
+            f"layer 'a': got {option}={value!r}; expected {expected}."
+        )
+
+
 @pytest.mark.parametrize("shape", [[None, -1], [None, 0], [None, 2.0], [None, True], [], "ab", {"a": 1}], ids=str)
 def test_shape_of_an_input_that_is_none(shape, tmp_path):
     path = sized(tmp_path, "a.keras", shape, ("Flatten", {}))
