@@ -1262,6 +1262,19 @@ def test_description_of_the_length_of_a_book_is_refused(tmp_path):
     assert "it is no JSON" in message(open_model, tmp_path / "a.weights.h5", longer(path, 16 << 20))
 
 
+def test_description_that_is_nested_without_end_is_refused(tmp_path):
+    two_dense().save_weights(tmp_path / "a.weights.h5")
+    path = tmp_path / "a.json"
+
+    def said(lists):
+        path.write_text('{"a": ' + "[" * lists + "]" * lists + "}")
+        return message(open_model, tmp_path / "a.weights.h5", path)
+
+    assert said(100) == f"{path}: it has no class_name and config; expected the description of a model. {SAVE}"
+    for lists in (200, 100_000):
+        assert said(lists) == f"{path}: it is nested more than 200 deep; expected a description of a model. {SAVE}"
+
+
 def test_every_option_that_is_checked_has_a_form():
     from rnncheck.frameworks.keras.config.entries import ENTRIES
     from rnncheck.frameworks.keras.config.values import check_form

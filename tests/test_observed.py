@@ -15,7 +15,7 @@ from rnncheck.checks.verdicts import Verdict
 from rnncheck.equations.formats import FORMATS
 from rnncheck.equations.replay import replay
 from rnncheck.faults.emulation import emulate
-from rnncheck.network import InputSpec, Layer, Network, Tensor
+from rnncheck.network import InputSpec, Layer, Network, Recording, Tensor
 
 
 def test_nan_in_both_runs_is_no_disagreement():
@@ -172,3 +172,17 @@ def test_plain_replay_in_a_format_of_products_is_that_of_the_network(name):
     np.testing.assert_array_equal(
         replay(FORMATS[name].change(network), inputs).outputs[0], replay(network, inputs).outputs[0]
     )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_place_names_the_call_where_there_are_several(count):
+    network = make_network(T=5, D=2, M=4, K=1)
+    recordings = list(emulate(network, [make_inputs(network, 3, seed) for seed in range(count)]))
+    wrong = recordings[-1].outputs[0].copy()
+    wrong[2] += 1.0
+    recordings[-1] = Recording(recordings[-1].inputs, (wrong,))
+    recordings[:-1] = [Recording(each.inputs, each.outputs) for each in recordings[:-1]]
+
+    (row,), _ = check(network, recordings)
+
+    assert row.first == ({"n": 2, "unit": 0} if count == 1 else {"call": count - 1, "n": 2, "unit": 0})
