@@ -534,6 +534,25 @@ def test_names_can_neither_forge_a_line_nor_drive_the_terminal():
     assert "x\\n1 case" in " ".join(text.split())
 
 
+@pytest.mark.parametrize(
+    ("score", "shown"),
+    [
+        (0.0, "0"),
+        (0.0999, "1.0e-01"),
+        (0.1, "0.10"),
+        (0.5, "0.50"),
+        (12.345, "12.35"),
+        (999.99, "999.99"),
+        (1000.0, "1.0e+03"),
+        (math.inf, "inf"),
+    ],
+)
+def test_number_in_a_table_has_few_digits(score, shown):
+    row = next(line for line in lines(report_of(replace(MATCH, score_max=score))) if line.startswith("simple_rnn"))
+
+    assert row.split()[6] == shown
+
+
 def test_blind_spots_are_told_of_the_first_backend_and_path_alone():
     ways = itertools.product(("jax", "torch"), ("eager", "graph"))
     entries = tuple(
