@@ -349,6 +349,21 @@ def test_wrong_weight_is_said_in_words():
     assert str(replace(wrong, weight="bias", index=(3,), difference=-0.5)) == "lstm: bias[3] differs by -0.5"
 
 
+def test_units_as_noisy_as_rounding_are_not_solved_for():
+    """One entry of a weight is wrong, and all other units have scores of about one."""
+    network, recording = without_recurrence()
+    kernel = network.layer("rnn").weights["kernel"].copy()
+    kernel[1, 3] += np.float32(0.01)
+    (wrong,) = emulate(replaced(network, "rnn", kernel=kernel), [recording.inputs])
+    (seen,) = differences(network.layers[0], observe(network, [recording]))
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], seen.noise.shape)
+    h = wrong.states["rnn"] + signs * seen.noise
+
+    report = rnncheck.compare(network, recording.inputs, h.astype(np.float32), states={"rnn": h.astype(np.float32)})
+
+    assert [(each.weight, each.index) for each in report.entries[0].diagnosis.weights] == [("kernel", (1, 3))]
+
+
 def test_weights_of_a_convolution_are_not_solved_for():
     network = make_network(T=T, D=2, M=3, K=None, kind="ConvLSTM1D", return_sequences=True)
     kernel = network.layer("rnn").weights["kernel"].copy()

@@ -10,7 +10,7 @@ from keras import layers
 
 from rnncheck import InputError, InputSpec, Tensor, UnsupportedError
 from rnncheck.equations.shapes import check_fit, rehearse, shapes
-from rnncheck.frameworks.keras.config.calls import Call, Reference, Value
+from rnncheck.frameworks.keras.config.calls import Call, Reference, Value, names_of_ends
 from rnncheck.frameworks.keras.config.description import read_model
 from rnncheck.frameworks.keras.config.functional import operation
 from rnncheck.frameworks.keras.config.reader import read
@@ -1076,6 +1076,22 @@ def test_model_inside_that_is_called_with_more_than_its_inputs_is_refused():
         read(described, LiveStore(model), "3.15.1")
 
     assert str(refused.value) == "model 'a': got 2 inputs; expected 1."
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ({"b": ["x", 0, 0], "a": ["y", 0, 0]}, ("a", "b")),
+        ({"b": ["x", 0, 0], "a": [["y", 0, 0]]}, ("a", "b")),
+        ({"b": ["x", 0, 0], "a": [["y", 0, 0], ["z", 0, 0]]}, ()),
+        ({"a": []}, ()),
+        ([["x", 0, 0], ["y", 0, 0]], ()),
+        (["x", 0, 0], ()),
+    ],
+    ids=str,
+)
+def test_outputs_have_names_where_a_mapping_has_one_for_each(written, names):
+    assert names_of_ends(written) == names
 
 
 @pytest.mark.parametrize("written", [3, [["x", 0, 0], 3], {"a": 3}], ids=str)
