@@ -418,6 +418,15 @@ def test_fault_computes_what_the_faulty_implementation_does(setting, name):
     assert np.abs(expected - right(given)).max() > 1e-8
 
 
+def test_gru_without_bias_resets_on_the_other_side():
+    network, other = (a_network(kind="GRU", use_bias=False, reset_after=after) for after in (True, False))
+    inputs = make_inputs(network, N)
+
+    (wrong,) = outputs_of(with_fault(network, "reset_after_flipped"), inputs)
+
+    assert_same(wrong, outputs_of(other, inputs)[0])
+
+
 def test_layer_that_returns_one_step_returns_another():
     late, inputs, given = given_to("lstm", return_sequences=False)
     backward, *_ = given_to("lstm", return_sequences=False, go_backwards=True)

@@ -17,7 +17,7 @@ from rnncheck.faults.catalogue.fault import chained, injections
 from rnncheck.faults.emulation import emulate
 from rnncheck.faults.explain import FormatFound
 from rnncheck.faults.symptoms import describe
-from rnncheck.faults.trial import blind_spots, failures, few_samples, rows_against
+from rnncheck.faults.trial import Front, blind_spots, failures, few_samples, glance_at_outputs, rows_against
 from rnncheck.faults.wrong_weights import WrongWeight
 from rnncheck.network import Recording
 
@@ -362,6 +362,31 @@ def test_units_as_noisy_as_rounding_are_not_solved_for():
     report = rnncheck.compare(network, recording.inputs, h.astype(np.float32), states={"rnn": h.astype(np.float32)})
 
     assert [(each.weight, each.index) for each in report.entries[0].diagnosis.weights] == [("kernel", (1, 3))]
+
+
+def test_weights_are_not_solved_for_where_a_number_is_not_finite():
+    network = a_stack("SimpleRNN")
+    inputs, *_ = run_with(network)
+    bias = network.layer("rnn_0").weights["bias"].copy()
+    bias[2] += np.float32(0.01)
+    (recording,) = emulate(replaced(network, "rnn_0", bias=bias), [inputs])
+    states = np.array(recording.states["rnn_0"])
+    states[1, -1, 2] = np.nan
+
+    report = rnncheck.compare(network, inputs, recording.outputs, states={"rnn_0": states})
+
+    assert report.verdict is Verdict.MISMATCH
+    assert report.entries[0].diagnosis.weights == ()
+
+
+def test_glance_at_outputs_of_another_shape_is_hopeless():
+    network = a_stack("SimpleRNN")
+    inputs, (y,), _ = run_with(network)
+    recordings = [Recording(inputs, (y,))]
+
+    assert glance_at_outputs(network, recordings, {0: 1e-7}, Front.of(network, recordings)) < 1.0
+    other = [Recording(inputs, (y[:, :-1],))]
+    assert glance_at_outputs(network, other, {0: 1e-7}, Front.of(network, recordings)) == np.inf
 
 
 def test_weights_of_a_convolution_are_not_solved_for():

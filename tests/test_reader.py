@@ -15,6 +15,7 @@ from rnncheck.frameworks.keras.config.description import read_model
 from rnncheck.frameworks.keras.config.functional import operation
 from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.config.upgrade import upgraded
+from rnncheck.frameworks.keras.config.values import constant, plain
 from rnncheck.frameworks.keras.extract import LiveStore, extract
 
 
@@ -952,6 +953,76 @@ def test_old_convolutions_have_options_that_are_dropped():
     assert [part.kind for part in read_model(upgraded(described)).parts] == [
         "DepthwiseConv1D", "SeparableConv1D", "Conv1D", "MaxPooling1D",
     ]  # fmt: skip
+
+
+def test_old_activation_may_be_written_as_an_object():
+    written = {"class_name": "function", "config": "hard_sigmoid"}
+    members = [old("GRU", "gru", batch_input_shape=[None, 4, 3], **{**RNN, "recurrent_activation": written})]
+
+    network = read({"class_name": "Sequential", "config": {"name": "m", "layers": members}}, Given(3), "2.12.0")
+
+    assert str(network.layer("gru").options["recurrent_activation"]) == "hard_sigmoid_keras2"
+
+
+def test_old_call_may_say_that_it_is_no_training():
+    model = old_functional(
+        old_input("x"),
+        old("Flatten", "flatten", [[["x", 0, 0, {}]]]),
+        old("Dropout", "dropout", [[["flatten", 0, 0, {"training": False}]]], rate=0.5),
+        inputs=[["x", 0, 0]],
+        outputs=[["dropout", 0, 0]],
+    )
+
+    assert lines(read(model, Given(1), "2.12.0")) == [
+        "flatten: Flatten(x)",
+        "dropout: Dropout(flatten)",
+        "-> dropout",
+    ]
+
+
+def test_old_sequential_model_without_a_shape_is_refused():
+    described = {"class_name": "Sequential", "config": {"name": "m", "layers": [old("Flatten", "flatten")]}}
+
+    with pytest.raises(UnsupportedError) as refused:
+        read(described, Given(1), "2.12.0")
+
+    assert str(refused.value).startswith("model 'm': got Sequential without a graph of layers; expected a built ")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        (3, 3),
+        ([1, [2, 3]], (1, (2, 3))),
+        ({"class_name": "__tuple__", "items": [1, 2]}, (1, 2)),
+        ({"class_name": "TensorShape", "items": [None, 2]}, (None, 2)),
+        ({"class_name": "TensorShape", "config": [None, 2]}, (None, 2)),
+        ({"class_name": "__numpy__", "config": {"value": 0.25, "dtype": "float32"}}, 0.25),
+        ({"class_name": "__numpy__", "config": {"value": 0.1, "dtype": "bfloat16"}}, float(np.float32(0.1))),
+        ({"class_name": "other", "items": [1]}, {"class_name": "other", "items": [1]}),
+    ],
+    ids=str,
+)
+def test_written_value_is_plain_data(written, value):
+    assert plain(written) == value
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float64", None, "bfloat16"])
+def test_written_array_is_an_array(dtype):
+    array = plain({"class_name": "__tensor__", "config": {"value": [[1, 2]], "dtype": dtype}})
+
+    assert (array.tolist(), array.dtype.name) == (
+        [[1, 2]], {"bfloat16": "float32", None: "int64"}.get(dtype, dtype)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "is_constant"),
+    [([1, 2], True), ([[True], [False]], True), (3, False), ("abc", False), (["a"], False), (None, False)],
+    ids=str,
+)
+def test_constant_is_an_array_of_numbers(written, is_constant):
+    assert (constant(written) is not None) is is_constant
 
 
 @pytest.mark.parametrize("node", [[["x", 0]], [["x", 0, 0, {}, 1]], [[0, 0, 0]]], ids=str)
