@@ -106,6 +106,16 @@ def test_limit_is_on_products():
     )
 
 
+def test_limit_on_products_may_be_reached():
+    """For a PReLU more products are counted than it has."""
+
+    def slopes(t_steps):
+        return ("PReLU", {}, {"alpha": zeros(t_steps, 2**13)})
+
+    assert rehearse(network_of([slopes(2**9)], (2**9, 2**13))).layers
+    assert refusal([slopes(2**9 + 1)], (2**9 + 1, 2**13)) == said((2**9 + 1) * 2**13, (2**9 + 1) * 2**26)
+
+
 def test_limit_is_on_an_input():
     assert refusal([TURNED], (2**13 + 1, 2**13)) == (
         "input 'x0': got shape (2, 8193, 8192); expected at most 134,217,728 numbers."
