@@ -12,6 +12,7 @@ from rnncheck.checks.lining_up import lined_up
 from rnncheck.checks.observed import disagreements, observe
 from rnncheck.checks.relations import Related
 from rnncheck.checks.verdicts import Verdict
+from rnncheck.equations.arithmetic import FREE_RUNNING
 from rnncheck.equations.formats import FORMATS
 from rnncheck.equations.replay import replay
 from rnncheck.faults.emulation import emulate
@@ -172,6 +173,22 @@ def test_plain_replay_in_a_format_of_products_is_that_of_the_network(name):
     np.testing.assert_array_equal(
         replay(FORMATS[name].change(network), inputs).outputs[0], replay(network, inputs).outputs[0]
     )
+
+
+@pytest.mark.parametrize("name", ["tf32", "bfloat16_products"])
+def test_errors_of_coarse_products_grow_in_units_of_these(name):
+    """In units of float32's, they would seem amplified thousands of times from the first step on."""
+    network = make_network(T=5, D=2, M=4, K=None, kind="GRU")
+    inputs = make_inputs(network, 3)
+
+    any_way, usual = (
+        replay(change(network), inputs, arithmetic=FREE_RUNNING).growths
+        for change in (FORMATS[name].change, FORMATS[name].usual)
+    )
+
+    assert ((any_way > 0.1) & (any_way < 20.0)).all()
+    # Where the factors are the program's own, what is left is the noise of float32.
+    assert ((usual > 1e-7) & (usual < 1.0)).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
