@@ -15,13 +15,14 @@ import sysconfig
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from conftest import Finished
 
 import rnncheck
-from rnncheck import cli
+from rnncheck import Case, cli
 from rnncheck.cases.grid import default_grid
 from rnncheck.cases.memory import readable_bytes
 from rnncheck.frameworks.keras import session
@@ -812,6 +813,33 @@ def test_options_for_files_say_that_they_take_a_path(name):
 
     assert found
     assert all(each.type.name == "path" for each in found)
+
+
+# By command: options without a value, those that may stand several times, those that must stand, and defaults.
+REPORTING = {"blind_spots", "everything", "quiet"}
+SURFACE = {
+    "verify": ({*REPORTING, "metamorphic"}, {"inputs"}, set(), {"seed": 0, "paths": "predict", "unchecked": "refuse"}),
+    "compare": (
+        REPORTING, {"inputs", "outputs", "states"}, {"model", "inputs", "outputs"}, {"unchecked": "refuse"},
+    ),
+    "show": (set(), set(), {"model"}, {"unchecked": "refuse"}),
+    "faults": ({"quiet"}, set(), set(), {"seed": 0}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SURFACE)
+def test_options_take_values_as_they_say(name):
+    flags, several, required, defaults = SURFACE[name]
+    own = {each.name: each for each in cli.cli.commands[name].params}
+    of_cases = {field.name for field in fields(Case)} - {"seed"}
+
+    assert {each for each in own if getattr(own[each], "is_flag", False)} - of_cases == flags
+    assert {each for each in own if own[each].multiple} == several
+    assert {each for each in own if own[each].required} == required
+    assert {each for each in own if getattr(own[each], "show_default", None)} == set(defaults)
+    assert {each: own[each].default for each in defaults} == defaults
+    assert all(own[each].type.name == "float" for each in own.keys() & {"rtol", "atol"})
+    assert all(own[each].type.min == 0 for each in own.keys() & {"seed"})
 
 
 def test_mistake_of_rnncheck_is_no_mismatch(monkeypatch, rnncheck_command):

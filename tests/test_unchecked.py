@@ -200,6 +200,15 @@ def test_mask_of_a_wrapper_that_is_not_checked_reaches_the_layers_behind_it():
     assert str(network.layer("gru").mask) in {layer.name for layer in network.layers}
 
 
+def test_layer_behind_a_wrapper_that_is_checked_may_go_unchecked():
+    network = extract(
+        sequential(layers.TimeDistributed(layers.Dense(3), name="td"), Scaled(name="own"), layers.GRU(2)),
+        lenient=True,
+    )
+
+    assert network.unchecked == {"own": "Scaled"}
+
+
 def test_run_that_shows_other_numbers_than_the_plain_one_is_noted():
     head = Layer("head", "Flatten", (Tensor("own"),), {"data_format": "channels_last"})
     network = Network("m", (InputSpec("x", (2,), "float32"),), (
