@@ -818,7 +818,9 @@ def test_options_for_files_say_that_they_take_a_path(name):
 # By command: options without a value, those that may stand several times, those that must stand, and defaults.
 REPORTING = {"blind_spots", "everything", "quiet"}
 SURFACE = {
-    "verify": ({*REPORTING, "metamorphic"}, {"inputs"}, set(), {"seed": 0, "paths": "predict", "unchecked": "refuse"}),
+    "verify": (
+        {*REPORTING, "metamorphic"}, {"inputs"}, set(), {"seed": 0, "paths": "predict", "unchecked": "refuse"},
+    ),
     "compare": (
         REPORTING, {"inputs", "outputs", "states"}, {"model", "inputs", "outputs"}, {"unchecked": "refuse"},
     ),
