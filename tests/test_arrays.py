@@ -748,3 +748,24 @@ def test_first_line_of_a_missing_number_is_no_header(tmp_path, word):
         read_arrays(path, [InputSpec("x", (None, 1), "float32")])
 
     assert str(refused.value).startswith(f"{path}: got {word!r} on line 1; expected a number. ")
+
+
+def test_archive_that_declares_more_than_its_size_may_have_is_refused(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, x=np.zeros(2**24 + 1))
+
+    assert refusal(path, network((1,))) == (
+        f"got {2**27 + 8 + 128} bytes of arrays; expected at most {2**27}, for a file of its size. Save them without "
+        "compression: numpy.savez."
+    )
+
+
+def test_json_larger_than_memory_is_refused(tmp_path):
+    path = tmp_path / "x.json"
+    with path.open("wb") as file:
+        file.write(b"[")
+        file.truncate((4 << 30) + 1)
+
+    assert refusal(path, network((1,))) == (
+        "got more than 4294967296 bytes; expected fewer. Save it as .npz, which is smaller."
+    )

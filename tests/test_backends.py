@@ -18,11 +18,13 @@ from rnncheck.errors import InputError
 from rnncheck.frameworks.keras import session
 from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.sources import Subject
-from rnncheck.jobs.backends import named_backends
+from rnncheck.jobs.backends import differences, have_the_same_weights, named_backends
 from rnncheck.jobs.job import Job, case_job
 from rnncheck.jobs.judge import judge, run_and_judge
+from rnncheck.jobs.perform import Run
 from rnncheck.jobs.processes import run_in_processes
-from rnncheck.network import Activation, Layer, Tensor
+from rnncheck.network import Activation, Layer, Network, Recording, Tensor
+from rnncheck.report.entry import Difference
 
 _SIZES = {"N": 3, "T": 5, "D": 2, "M": 4, "K": 1}
 
@@ -295,3 +297,55 @@ def test_layers_travel_between_processes():
 
     assert (copy.name, copy.options, copy.inputs) == (layer.name, layer.options, layer.inputs)
     np.testing.assert_array_equal(copy.weights["kernel"], layer.weights["kernel"])
+
+
+# --- from runs made by hand ---
+
+
+def a_run(path, *outputs, calls=1):
+    recording = Recording((), tuple(np.array(each) for each in outputs))
+    return Run(path, recordings=(recording,) * calls)
+
+
+def test_largest_difference_of_each_two_backends_on_each_path_that_both_ran():
+    runs = {
+        "tensorflow": [a_run("", [1.0, 2.0], [3.0]), a_run("jit", [1.0])],
+        "jax": [a_run("", [1.5, 2.0], [3.0]), a_run("jit", [1.0])],
+        "torch": [a_run("", [1.0, 2.0], [5.0]), Run("jit", not_applicable="no")],
+    }
+
+    assert list(differences("m", runs, by_path=True)) == [
+        Difference("m", ("tensorflow", "jax"), 0.5, ""),
+        Difference("m", ("tensorflow", "torch"), 2.0, ""),
+        Difference("m", ("jax", "torch"), 2.0, ""),
+        Difference("m", ("tensorflow", "jax"), 0.0, "jit"),
+    ]
+    assert [each.path for each in differences("m", runs, by_path=False)] == [""] * 4
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ([1.0, np.nan], [1.0, np.nan], 0.0),
+        ([1.0, np.inf], [1.25, np.inf], 0.25),
+        ([1.0, np.inf], [1.0, -np.inf], np.inf),
+        ([1.0, np.nan], [1.0, 1.0], np.inf),
+        ([1.0], [-1.0], 2.0),
+        ([np.float16(2.0)], [np.float16(2.0)], 0.0),
+    ],
+    ids=str,
+)
+def test_difference_of_numbers_that_are_not_finite(one, other, expected):
+    (found,) = differences("m", {"jax": [a_run("", one)], "torch": [a_run("", other)]}, by_path=True)
+
+    assert found.max_abs_diff == expected
+
+
+def test_backends_have_the_same_weights_if_every_weight_is_equal():
+    def runs(*weights):
+        layers = (Layer("a", "Flatten"), Layer("b", "Constant", weights={"value": np.array(weights, np.float32)}))
+        return [Run(network=Network("m", (), layers, ()))]
+
+    assert have_the_same_weights([runs(1.0, np.nan), [Run(error="broken")], runs(1.0, np.nan)])
+    assert not have_the_same_weights([runs(1.0, 2.0), runs(1.0, 2.0), runs(1.0, 3.0)])
+    assert have_the_same_weights([[Run(error="broken")]])

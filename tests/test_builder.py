@@ -323,6 +323,12 @@ def test_final_states_are_outputs_of_the_model(options, states):
     assert output_shapes(built)[1:] == states
 
 
+def test_final_states_follow_the_heads_of_both_directions():
+    built = build(Case(**SIZES, layer="lstm", **BIDIRECTIONAL, merge_mode="none", return_state=True))
+
+    assert output_shapes(built) == [(2,)] * 2 + [(6,)] * 4
+
+
 def test_layers_stand_on_top_of_each_other():
     model = build(Case(**SIZES, layer="gru", layers=3, return_state=True)).model
 

@@ -18,6 +18,7 @@ from test_layers import draw, drawn_weights, options_of
 
 from rnncheck.checks.observed import observe
 from rnncheck.equations.activations import activate
+from rnncheck.equations.changes import with_layer
 from rnncheck.equations.replay import replay
 from rnncheck.faults.catalogue import FAULTS, injections, masks
 from rnncheck.faults.catalogue.causes import NO_SAMPLE_PADDED, PADS_THE_END
@@ -415,6 +416,15 @@ def test_fault_computes_what_the_faulty_implementation_does(setting, name):
 
     assert_same(outputs_of(with_fault(network, name), inputs)[0], expected)
     assert np.abs(expected - right(given)).max() > 1e-8
+
+
+def test_gru_without_bias_resets_on_the_other_side():
+    network, other = (a_network(kind="GRU", use_bias=False, reset_after=after) for after in (True, False))
+    inputs = make_inputs(network, N)
+
+    (wrong,) = outputs_of(with_fault(network, "reset_after_flipped"), inputs)
+
+    assert_same(wrong, outputs_of(other, inputs)[0])
 
 
 def test_layer_that_returns_one_step_returns_another():
@@ -816,6 +826,267 @@ def test_layer_has_the_faults_that_it_can_have_and_no_others():
 )  # fmt: skip
 def test_fault_that_would_change_nothing_or_make_no_sense_is_not_made(options, layer, impossible):
     assert not impossible & possible(a_network(**options), layer)
+
+
+OF_MASKS = {
+    "mask_ignored",
+    "mask_inverted",
+    "mask_shifted_by_one",
+    "mask_of_other_sample",
+    "mask_as_length",
+    "holes_filled",
+    "fully_masked_row",
+    "last_output_from_masked_step",
+    "first_step_skipped",
+    "mask_zeroes_state",
+    "state_updates_under_mask",
+    "mask_repeats_first",
+    "mask_by_multiplication",
+    "zero_output_for_mask_flipped",
+}
+OF_A_BIAS = {"bias_doubled", "bias_dropped", "bias_off_by_0.001", "bias_off_by_1e-06"}
+OF_GATES = {"split_by_input_dim", "hard_sigmoid_of_keras2", "hard_sigmoid_of_keras3", "sigmoid_table"}
+OF_LSTM = {
+    *OF_GATES,
+    *(f"gate_order_{order}" for order in LSTM_ORDERS),
+    "input_and_forget_coupled",
+    "no_activation_on_memory",
+    "activation_misplaced",
+    "memory_not_carried",
+    "memory_recorded_as_state",
+    "forget_bias_after_sigmoid",
+}
+OF_ITS_BIAS = {
+    *OF_A_BIAS,
+    *(f"bias_gate_order_{order}" for order in LSTM_ORDERS),
+    "forget_bias_added",
+    "forget_bias_missing",
+}
+OF_GRU = {
+    *OF_GATES,
+    *OF_A_BIAS,
+    "gate_order_rzh",
+    "gate_order_hzr",
+    "bias_gate_order_rzh",
+    "bias_gate_order_hzr",
+    "reset_after_flipped",
+    "update_gate_inverted",
+}
+OF_TWO_BIASES = {"gru_biases_merged", "recurrent_bias_dropped", "input_bias_dropped", "bias_rows_swapped"}
+OF_WHAT_IS_PUT_OUT = {
+    "outputs_scaled",
+    "outputs_shifted",
+    "outputs_rescaled",
+    "outputs_negated",
+    "output_columns_in_other_order",
+    "outputs_of_other_samples",
+    "outputs_transposed",
+    "softmax_applied",
+    "largest_output_alone",
+}
+OF_COARSER_FORMATS = {
+    "tf32_products",
+    "bfloat16_products",
+    "float16_accumulation",
+    "float16_weights",
+    "bfloat16_weights",
+    "int8_weights",
+    "state_in_bfloat16",
+}
+NO_BIAS = {"use_bias": False}
+BACKWARDS = {"go_backwards": True}
+
+# (options of a network, the faults that its layer has besides those above, those that it lacks)
+POSSIBLE = {
+    "bias": ({"use_bias": True}, OF_A_BIAS, set()),
+    "masked": ({"mask": True}, OF_MASKS, set()),
+    "masked zero": ({"mask": True, "zero_output_for_mask": True}, OF_MASKS - {"mask_repeats_first"}, set()),
+    "masked backward": (
+        {"mask": True, **BACKWARDS},
+        {*OF_MASKS, "go_backwards_ignored", "backward_last_step_for_first", "reverse_over_padding"},
+        {"time_reversed"},
+    ),
+    "backward sequences": (
+        {"return_sequences": True, **BACKWARDS}, {"go_backwards_ignored", "output_turned_round"}, {"time_reversed"},
+    ),
+    "sequences": ({"return_sequences": True}, set(), set()),
+    "state": ({"return_state": True}, set(), set()),
+    "stateful": (
+        {"stateful": True}, {"state_lost_between_calls"}, {"state_kept_between_calls", "state_left_by_earlier_run"},
+    ),
+    "started": ({"initial_state": True}, {"initial_state_ignored"}, {"state_left_by_earlier_run"}),
+    "relu": (
+        {"activation": "relu"}, {"activation_lost"}, {"sigmoid_for_tanh", "tanh_pade", "tanh_polynomial"},
+    ),
+    "linear": (
+        {"activation": "linear"}, {"activation_lost"},
+        {"activation_missing", "sigmoid_for_tanh", "tanh_pade", "tanh_polynomial"},
+    ),
+    "float16": ({"dtype": "float16"}, set(), OF_COARSER_FORMATS),
+    "bfloat16": ({"dtype": "bfloat16"}, set(), OF_COARSER_FORMATS),
+    "one unit and feature": (
+        {"D": 1, "M": 1}, set(),
+        {
+            "features_reversed", "kernel_reshaped", "kernel_rows_rotated", "output_columns_in_other_order",
+            "outputs_transposed", "recurrent_kernel_reshaped", "recurrent_rows_rotated", "units_cut_at_block",
+            "units_rotated",
+        },
+    ),
+    "inside": ({"K": 2}, set(), OF_WHAT_IS_PUT_OUT),
+    "lstm": ({"kind": "LSTM", "use_bias": True}, OF_LSTM | OF_ITS_BIAS, set()),
+    "lstm without bias": ({"kind": "LSTM"}, OF_LSTM, set()),
+    "lstm as wide as its inputs": ({"kind": "LSTM", "M": D}, OF_LSTM - {"split_by_input_dim"}, set()),
+    "lstm of keras 3": (
+        {"kind": "LSTM", "recurrent_activation": "hard_sigmoid"},
+        OF_LSTM - {"hard_sigmoid_of_keras3", "sigmoid_table"} | {"recurrent_activation_lost"}, set(),
+    ),
+    "lstm of keras 2": (
+        {"kind": "LSTM", "recurrent_activation": "hard_sigmoid_keras2"},
+        OF_LSTM - {"hard_sigmoid_of_keras2", "sigmoid_table"} | {"recurrent_activation_lost"}, set(),
+    ),
+    "lstm of tanh": (
+        {"kind": "LSTM", "recurrent_activation": "tanh"},
+        OF_LSTM - {"hard_sigmoid_of_keras2", "hard_sigmoid_of_keras3", "sigmoid_table", "input_and_forget_coupled"}
+        | {"recurrent_activation_lost"}, set(),
+    ),
+    "lstm with its states": (
+        {"kind": "LSTM", "return_state": True, "initial_state": True},
+        {*OF_LSTM, "final_states_swapped", "initial_state_ignored", "initial_states_swapped"},
+        {"state_left_by_earlier_run"},
+    ),
+    "gru": ({"kind": "GRU", "use_bias": True}, OF_GRU | OF_TWO_BIASES, set()),
+    "gru with one bias": ({"kind": "GRU", "use_bias": True, "reset_after": False}, OF_GRU, set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POSSIBLE)
+def test_options_add_and_take_away_faults(name):
+    options, more, fewer = POSSIBLE[name]
+
+    found, others = possible(a_network(**{**NO_BIAS, **options})), possible(a_network(**NO_BIAS))
+
+    assert (found - others, others - found) == (more, fewer)
+
+
+OF_WEIGHTS = {
+    "weights_not_loaded", "kernel_rows_rotated", "last_column_missing", "kernel_reshaped",
+    *(f"kernel_off_by_{amount}" for amount in AMOUNTS), "bias_off_by_0.001", "bias_off_by_1e-06",
+    "float16_weights", "bfloat16_weights", "int8_weights", *(f"weights_of_{k}_decimals" for k in range(2, 7)),
+}  # fmt: skip
+
+
+def test_dense_has_the_faults_of_weights_and_outputs():
+    network = a_network(K=2)
+
+    assert possible(network, "dense") == OF_WEIGHTS | OF_WHAT_IS_PUT_OUT | {"dense_bias_dropped"}
+    assert possible(a_network(K=2, dense_activation="relu"), "dense") - possible(network, "dense") == {
+        "dense_activation_lost"
+    }
+
+
+def test_layers_of_bidirectional_have_faults_of_their_own():
+    both = make_bidirectional(T=T, D=D, M=M, merge_mode="concat")
+    other = make_bidirectional(T=T, D=D, M=M, merge_mode="ave", backward="gru")
+    alone = possible(a_network(kind="LSTM", return_sequences=True)) - OF_WHAT_IS_PUT_OUT
+
+    assert possible(both, FORWARD) - alone == {
+        "bidirectional_states_reordered", "final_states_swapped", "weights_of_other_layer",
+    }  # fmt: skip
+    assert possible(both, BACKWARD_HALF) - alone == {
+        "backward_uses_forward_weights", "final_states_swapped", "weights_of_other_layer", "go_backwards_ignored",
+        "output_turned_round",
+    }  # fmt: skip
+    assert possible(other, FORWARD) - alone == {"bidirectional_states_reordered", "final_states_swapped"}
+    assert not possible(other, BACKWARD_HALF) & {"backward_uses_forward_weights", "weights_of_other_layer"}
+    assert possible(both, "both/reverse") == possible(other, "both/reverse") == {"output_not_turned_round"}
+    assert possible(both, "both") == {"halves_swapped"}
+    assert possible(other, "both") == {"merge_mode_confused"}
+
+
+def test_halves_of_different_size_keep_their_states_and_weights():
+    network = make_bidirectional(T=T, D=D, M=M, merge_mode=None)
+    smaller = make_bidirectional(T=T, D=D, M=M - 1, merge_mode=None).layer(BACKWARD_HALF)
+
+    found = possible(with_layer(network, smaller), FORWARD) | possible(with_layer(network, smaller), BACKWARD_HALF)
+
+    assert not found & {
+        "bidirectional_states_reordered", "backward_uses_forward_weights", "weights_of_other_layer",
+    }  # fmt: skip
+
+
+def test_layers_that_merge_what_is_no_half_have_no_faults_of_bidirectional():
+    rng = np.random.default_rng(0)
+    rnn = [make_recurrent(name, rng, D=D, M=M) for name in ("a", "b", "c")]
+
+    def merged(kind, name, *inputs):
+        layer = Layer(name, kind, tuple(map(Tensor, inputs)), {"axis": -1})
+        return possible(Network("merged", (), (*rnn, layer), (Tensor(name),)), name)
+
+    assert merged("Concatenate", "merge", "a", "b") == merged("Add", "merge", "a", "b") == set()
+    assert merged("Concatenate", "merge", "merge/a", "merge/b", "merge/c") == set()
+    assert merged("Concatenate", "merge", "merge/a", "merge/b") == {"halves_swapped"}
+    assert merged("Multiply", "merge", "merge/a", "merge/b") == {"merge_mode_confused"}
+
+
+def test_mask_that_is_turned_round_for_a_backward_half_stays_so():
+    turned = Layer("both/reverse_mask", "Reverse", (Tensor("mask"),))
+
+    assert possible(Network("m", (), (turned,), ()), "both/reverse_mask") == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "units", "started", "is_possible"),
+    [("LSTM", M, True, True), ("LSTM", M, False, False), ("GRU", M, True, False), ("LSTM", M + 1, True, False)],
+    ids=["alike", "not started", "another kind", "another size"],
+)
+def test_initial_states_are_those_of_another_layer_that_is_alike(kind, units, started, is_possible):
+    rng = np.random.default_rng(0)
+    first = make_recurrent("a", rng, D=D, M=M, kind="LSTM", initial_state=(Tensor("h"), Tensor("c")))
+    starts = (Tensor("h1"), Tensor("c1"))[: 2 if kind == "LSTM" else 1] if started else ()
+    second = make_recurrent("b", rng, D=D, M=units, kind=kind, initial_state=starts)
+    network = Network("two", (), (first, second), ())
+
+    assert ("initial_state_of_other_layer" in possible(network, "a")) is is_possible
+    if is_possible:
+        assert with_fault(network, "initial_state_of_other_layer", "a").layer("a").initial_state == starts
+
+
+@pytest.mark.parametrize(("units", "whole"), [(2, 1), (3, 2), (4, 2), (5, 4), (8, 4), (9, 8)])
+def test_units_after_the_last_whole_block_are_left_out(units, whole):
+    network = a_network(M=units)
+    right = network.layer("rnn").weights["recurrent_kernel"]
+
+    kernel = with_fault(network, "units_cut_at_block").layer("rnn").weights["recurrent_kernel"]
+
+    np.testing.assert_array_equal(kernel[:whole], right[:whole])
+    assert not kernel[whole:].any()
+
+
+def test_flatten_of_channels_first_is_flattened_as_channels_last(rng):
+    layer = Layer("flatten", "Flatten", (Tensor("x"),), {"data_format": "channels_first"}, dtype="float64")
+    network = Network("one", (InputSpec("x", IMAGES, "float64"),), (layer,), (Tensor("flatten"),))
+    x = rng.normal(size=(N, *IMAGES))
+
+    (flat,) = outputs_of(with_fault(network, "flatten_in_other_order", "flatten"), (x,))
+
+    assert_same(flat, x.reshape(N, -1))
+
+
+def numbers_tried(t_steps):
+    network = a_network(T=t_steps, D=1, M=1)
+    recordings = emulate(network, [make_inputs(network, 1)])
+    fitted = NAMES["only_first_steps"].fitted(network, network.layer("rnn"), recordings)
+    return [detail for _, detail in fitted]
+
+
+def test_numbers_of_steps_that_are_tried():
+    """All where there are few, else those that buffers and loops have."""
+    assert numbers_tried(3) == ["the first of 3", "the first 2 of 3"]
+    assert numbers_tried(24) == ["the first of 24", *(f"the first {count} of 24" for count in range(2, 24))]
+    assert numbers_tried(30) == [
+        "the first of 30", *(f"the first {count} of 30" for count in (2, 4, 5, 8, 10, 16, 20, 28, 29)),
+    ]  # fmt: skip
+    assert numbers_tried(1030)[-5:] == [f"the first {count} of 1030" for count in (512, 1000, 1024, 1028, 1029)]
 
 
 def test_decorator_keeps_what_it_is_told():

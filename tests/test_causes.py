@@ -1,16 +1,25 @@
 """Causes in more than one layer, in what is done to outputs, and in what was recorded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from reference import make_dense, make_inputs, make_recurrent
+from reference import make_bidirectional, make_dense, make_inputs, make_network, make_recurrent, replaced
 
 import rnncheck
 from rnncheck import InputSpec, Network, Tensor, Verdict
+from rnncheck.checks.observed import observe
+from rnncheck.checks.steps import differences
 from rnncheck.equations.changes import with_layer, with_weights
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.causes import ONE_CALL
-from rnncheck.faults.catalogue.fault import chained
+from rnncheck.faults.catalogue.fault import chained, injections
 from rnncheck.faults.emulation import emulate
+from rnncheck.faults.explain import FormatFound
+from rnncheck.faults.symptoms import describe
+from rnncheck.faults.trial import Front, blind_spots, failures, few_samples, glance_at_outputs, rows_against
+from rnncheck.faults.wrong_weights import WrongWeight
+from rnncheck.network import Recording
 
 NAMES = {fault.name: fault for fault in FAULTS}
 N, T, D, M, K = 4, 12, 3, 8, 4
@@ -216,3 +225,198 @@ def test_larger_inputs_are_no_advice_where_gates_are_saturated(kind, factor, sat
     remedies = {spot.remedy for spot in entry.blind_spots if spot.layer == "rnn_0" and spot.reason != ONE_CALL.reason}
     assert ("Use smaller weights or inputs." in remedies) == saturated
     assert any("larger weights or inputs" in remedy for remedy in remedies) == (not saturated)
+
+
+def without_recurrence(N=4, T=12):
+    """A run of a layer in which no step depends on the one before it, so that a wrong number stands alone."""
+    network = make_network(T=T, D=D, M=M, K=None, return_sequences=True)
+    network = replaced(network, "rnn", recurrent_kernel=np.zeros((M, M), np.float32))
+    (recording,) = emulate(network, [make_inputs(network, N)])
+    return network, recording
+
+
+def described(network, recording):
+    return describe(network, [recording], failures(rows_against(network, [recording])))
+
+
+def add(*place, amount=1e-3):
+    def change(h):
+        h[place] += np.float32(amount)
+
+    return change
+
+
+def grown_by(factor, *, start=4):
+    def change(h):
+        sizes = np.where(np.arange(T) < (start + T) // 2, 1e-3, factor * 1e-3) * (np.arange(T) >= start)
+        h += sizes.astype(np.float32)[:, np.newaxis]
+
+    return change
+
+
+FIRST = "wrong from the first step on: look at what is done with the inputs"
+SECOND = "right at the first step, wrong from the second on: look at what is done with the states"
+ALL = slice(None)
+
+
+@pytest.mark.parametrize(
+    ("change", "shape"),
+    [
+        (add(0, 3, 2), "wrong at step t=3 alone; only sample 0 of 4; only unit 2 of 8"),
+        (add(ALL, 0), "wrong at step t=0 alone"),
+        (add(ALL, 11), "wrong at step t=11 alone"),
+        (add([0, 2], slice(5, None), slice(7)), (
+            "wrong from step t=5 on; only samples 0, 2 of 4; only units 0, 1, 2, 3, 4, 5, ... of 8"
+        )),
+        (add(ALL, ALL, slice(6)), f"{FIRST}; only units 0, 1, 2, 3, 4, 5 of 8"),
+        (add(ALL, slice(1, None)), SECOND),
+        # What is no number makes no numbers.
+        (add(1, 4, 0, amount=np.nan), "NaN or infinity on one side only; wrong from step t=4 on; only sample 1 of 4"),
+        (add(1, ALL, 0, amount=np.inf), f"NaN or infinity on one side only; {FIRST}; only sample 1 of 4"),
+        (grown_by(3.0), "wrong from step t=4 on"),
+        (grown_by(6.0), "wrong from step t=4 on; it grows with time"),
+        (grown_by(6.0, start=9), "wrong from step t=9 on"),
+        (grown_by(6.0, start=8), "wrong from step t=8 on; it grows with time"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_error_is_described_by_when_it_starts_and_whom_it_concerns(change, shape):
+    network, recording = without_recurrence()
+    h = np.array(recording.states["rnn"])
+    change(h)
+
+    assert described(network, replace(recording, states={"rnn": h})) == f"layer 'rnn': {shape}"
+
+
+def test_error_of_all_numbers_together_is_described():
+    network, recording = without_recurrence(N=12)
+    (seen,) = differences(network.layers[0], observe(network, [recording]))
+    h = recording.states["rnn"] + 3.0 * seen.noise
+
+    assert described(network, replace(recording, states={"rnn": h})) == (
+        "layer 'rnn': no single number is far off, but all together are"
+    )
+
+
+def test_error_of_a_layer_without_steps_is_described():
+    network = a_stack("LSTM")
+    inputs, (y,), states = run_with(network)
+    tensors = {Tensor("rnn_0"): states["rnn_0"][:, -1]}
+
+    def said(outputs):
+        return described(network, Recording(inputs, (outputs,), states, tensors))
+
+    wrong = y.copy()
+    wrong[1] += 1.0
+    assert said(y + np.float32(1.0)) == "layer 'head': every number is far off"
+    assert said(wrong) == "layer 'head': only sample 1 of 4"
+
+
+def test_error_where_nobody_saw_a_step_is_described():
+    network = a_stack("LSTM")
+    inputs, (y,), _ = run_with(network)
+
+    assert described(network, Recording(inputs, (y + np.float32(1.0),))) == (
+        "no step was observed; record the states of every step to see where it goes wrong"
+    )
+
+
+def test_error_of_one_direction_names_both():
+    network = make_bidirectional(T=T, D=D, M=M, merge_mode="concat")
+    (recording,) = emulate(network, [make_inputs(network, N)])
+    both = ("both/forward", "both/backward")
+
+    def said(*wrong):
+        states = {name: h + 0.5 * (name in wrong) for name, h in recording.states.items()}
+        return described(network, replace(recording, states=states))
+
+    assert said(both[0]).endswith("; only 'both/forward' of 'both/forward' and 'both/backward'")
+    assert said(both[1]).endswith("; only 'both/backward' of 'both/forward' and 'both/backward'")
+    assert "of 'both/forward' and" not in said(*both)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (FormatFound("float32", None), "consistent with no known one"),
+        (FormatFound("float32", "float32"), "consistent with float32"),
+        (FormatFound("float32", "float16"), "consistent with float16; float32 was expected"),
+    ],
+    ids=["none", "stated", "another"],
+)
+def test_format_is_said_in_words(found, said):
+    assert str(found) == said
+
+
+def test_wrong_weight_is_said_in_words():
+    wrong = WrongWeight("lstm", "recurrent_kernel", (17, 200), 1.23456e-4)
+
+    assert str(wrong) == "lstm: recurrent_kernel[17, 200] differs by +0.000123"
+    assert str(replace(wrong, weight="bias", index=(3,), difference=-0.5)) == "lstm: bias[3] differs by -0.5"
+
+
+def test_units_as_noisy_as_rounding_are_not_solved_for():
+    """One entry of a weight is wrong, and all other units have scores of about one."""
+    network, recording = without_recurrence()
+    kernel = network.layer("rnn").weights["kernel"].copy()
+    kernel[1, 3] += np.float32(0.01)
+    (wrong,) = emulate(replaced(network, "rnn", kernel=kernel), [recording.inputs])
+    (seen,) = differences(network.layers[0], observe(network, [recording]))
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], seen.noise.shape)
+    h = wrong.states["rnn"] + signs * seen.noise
+
+    report = rnncheck.compare(network, recording.inputs, h.astype(np.float32), states={"rnn": h.astype(np.float32)})
+
+    assert [(each.weight, each.index) for each in report.entries[0].diagnosis.weights] == [("kernel", (1, 3))]
+
+
+def test_weights_are_not_solved_for_where_a_number_is_not_finite():
+    network = a_stack("SimpleRNN")
+    inputs, *_ = run_with(network)
+    bias = network.layer("rnn_0").weights["bias"].copy()
+    bias[2] += np.float32(0.01)
+    (recording,) = emulate(replaced(network, "rnn_0", bias=bias), [inputs])
+    states = np.array(recording.states["rnn_0"])
+    states[1, -1, 2] = np.nan
+
+    report = rnncheck.compare(network, inputs, recording.outputs, states={"rnn_0": states})
+
+    assert report.verdict is Verdict.MISMATCH
+    assert report.entries[0].diagnosis.weights == ()
+
+
+def test_glance_at_outputs_of_another_shape_is_hopeless():
+    network = a_stack("SimpleRNN")
+    inputs, (y,), _ = run_with(network)
+    recordings = [Recording(inputs, (y,))]
+
+    assert glance_at_outputs(network, recordings, {0: 1e-7}, Front.of(network, recordings)) < 1.0
+    other = [Recording(inputs, (y[:, :-1],))]
+    assert glance_at_outputs(network, other, {0: 1e-7}, Front.of(network, recordings)) == np.inf
+
+
+def test_weights_of_a_convolution_are_not_solved_for():
+    network = make_network(T=T, D=2, M=3, K=None, kind="ConvLSTM1D", return_sequences=True)
+    kernel = network.layer("rnn").weights["kernel"].copy()
+    kernel[0, 1, 2] += np.float32(0.01)
+    inputs = make_inputs(network, N)
+    (recording,) = emulate(replaced(network, "rnn", kernel=kernel), [inputs])
+
+    report = rnncheck.compare(network, inputs, recording.outputs, states=recording.states)
+
+    assert report.verdict is Verdict.MISMATCH
+    assert report.entries[0].diagnosis.weights == ()
+
+
+def test_blind_spots_of_many_samples_are_those_of_all_of_them():
+    network = make_network(T=4, D=2, M=2, K=2, mask=True)
+    inputs = make_inputs(network, 600)
+    inputs[1][:513] = True  # no padding in the first samples, which are looked at first
+    recordings = emulate(network, [inputs])
+    assert few_samples(network, recordings) is not recordings
+
+    hidden = {(spot.fault, spot.layer) for spot in blind_spots(network, recordings, FAULTS)}
+
+    for each in injections(network, FAULTS):
+        shown = bool(failures(rows_against(each.network, recordings)))
+        assert shown != ((each.fault.name, each.layer) in hidden), str(each)

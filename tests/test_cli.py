@@ -1,5 +1,6 @@
 """The command line, as a user meets it: what it prints, where, what it writes and how it ends."""
 
+import builtins
 import contextlib
 import csv
 import json
@@ -14,13 +15,14 @@ import sysconfig
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from conftest import Finished
 
 import rnncheck
-from rnncheck import cli
+from rnncheck import Case, cli
 from rnncheck.cases.grid import default_grid
 from rnncheck.cases.memory import readable_bytes
 from rnncheck.frameworks.keras import session
@@ -665,8 +667,10 @@ def test_stdout_that_takes_nothing_is_an_error_in_words(tmp_path):
         done = finished([*COMPARE, "--json", tmp_path / "r.json"], stdout=full)
 
     assert done.returncode == 2
-    assert done.stderr.startswith("rnncheck: [Errno 28]")
-    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr == (
+        "rnncheck: [Errno 28] No space left on device; expected a stdout that takes the result. Use --json or "
+        "--quiet.\n"
+    )
     assert (tmp_path / "r.json").exists()
 
 
@@ -744,6 +748,56 @@ def test_backend_of_the_configuration_file_is_known(monkeypatch, tmp_path, writt
     assert session.configured_backend() == backend
 
 
+@pytest.mark.parametrize("backend", ["jax", None])
+def test_keras_that_cannot_be_loaded_is_an_error_in_words(rnncheck_command, monkeypatch, backend):
+    imported = builtins.__import__
+
+    def broken(name, *rest):
+        if name == "keras":
+            raise RuntimeError("no such library\nand more")
+        return imported(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    if backend:
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+    else:
+        monkeypatch.delenv("KERAS_BACKEND", raising=False)
+
+    done = rnncheck_command("verify", "-N", "2")
+
+    told = f" with KERAS_BACKEND={backend}" if backend else ""
+    refused(
+        done,
+        f"Keras: it cannot be loaded{told} (RuntimeError: no such library); expected a backend that works. Set "
+        "KERAS_BACKEND to one of tensorflow, jax, torch.",
+    )
+
+
+def test_what_is_held_back_on_stderr_is_shown_where_something_fails(capfd):
+    def start(fails):
+        with session.quiet_stderr():
+            os.write(2, b"from a library\n")
+            if fails:
+                raise ZeroDivisionError
+
+    start(fails=False)
+    assert capfd.readouterr().err == ""
+
+    with pytest.raises(ZeroDivisionError):
+        start(fails=True)
+    assert capfd.readouterr().err == "from a library\n"
+    os.write(2, b"behind it\n")
+    assert capfd.readouterr().err == "behind it\n"
+
+
+def test_option_of_one_file_is_refused_twice(rnncheck_command):
+    inputs = FIXTURES / "sine_inputs.npy"
+
+    done = rnncheck_command("verify", FIXTURES / "sine.keras", "--inputs", inputs, "--inputs", inputs)
+
+    refused(done, "--inputs: got 2 of them; expected one. Calls in a row are for compare.")
+
+
 def test_temporary_folder_that_is_missing_is_an_error_in_words(rnncheck_command, monkeypatch):
     def fails():
         raise FileNotFoundError(2, "No usable temporary directory found")
@@ -757,6 +811,43 @@ def test_temporary_folder_that_is_missing_is_an_error_in_words(rnncheck_command,
         "temporary files: got no folder for them (No usable temporary directory found); expected one that can be "
         "written. Set TMPDIR to such a folder.",
     )
+
+
+@pytest.mark.parametrize("name", ["model", "inputs", "outputs", "states", "architecture", "json_path", "csv_path"])
+def test_options_for_files_say_that_they_take_a_path(name):
+    found = [each for command in cli.cli.commands.values() for each in command.params if each.name == name]
+
+    assert found
+    assert all(each.type.name == "path" for each in found)
+
+
+# By command: options without a value, those that may stand several times, those that must stand, and defaults.
+REPORTING = {"blind_spots", "everything", "quiet"}
+SURFACE = {
+    "verify": (
+        {*REPORTING, "metamorphic"}, {"inputs"}, set(), {"seed": 0, "paths": "predict", "unchecked": "refuse"},
+    ),
+    "compare": (
+        REPORTING, {"inputs", "outputs", "states"}, {"model", "inputs", "outputs"}, {"unchecked": "refuse"},
+    ),
+    "show": (set(), set(), {"model"}, {"unchecked": "refuse"}),
+    "faults": ({"quiet"}, set(), set(), {"seed": 0}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SURFACE)
+def test_options_take_values_as_they_say(name):
+    flags, several, required, defaults = SURFACE[name]
+    own = {each.name: each for each in cli.cli.commands[name].params}
+    of_cases = {field.name for field in fields(Case)} - {"seed"}
+
+    assert {each for each in own if getattr(own[each], "is_flag", False)} - of_cases == flags
+    assert {each for each in own if own[each].multiple} == several
+    assert {each for each in own if own[each].required} == required
+    assert {each for each in own if getattr(own[each], "show_default", None)} == set(defaults)
+    assert {each: own[each].default for each in defaults} == defaults
+    assert all(own[each].type.name == "float" for each in own.keys() & {"rtol", "atol"})
+    assert all(own[each].type.min == 0 for each in own.keys() & {"seed"})
 
 
 def test_mistake_of_rnncheck_is_no_mismatch(monkeypatch, rnncheck_command):

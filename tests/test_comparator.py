@@ -442,6 +442,26 @@ def test_number_that_cannot_be_judged_does_not_hide_behind_a_large_one(large):
     assert row.detail.startswith("1 of 3 numbers, the first at n=1 unit=0, cannot be judged")
 
 
+@pytest.mark.parametrize(
+    ("noises", "groups"),
+    [
+        ([2.0**-20, 1.99 * 2.0**-20, 3.99 * 2.0**-20], 1),
+        ([2.0**-20, 4.0 * 2.0**-20], 2),
+        ([2.0**-20, 16.0 * 2.0**-20, 64.0 * 2.0**-20], 3),
+        ([2.0**-20, 0.99 * 2.0**-20], 2),
+    ],
+)
+def test_noises_of_one_group_are_within_a_factor_of_four(noises, groups):
+    rounded = Rounded(
+        np.ones((len(noises), 1)), np.square([noises]).T / 2.0, None, PRECISIONS["float32"], bounds=Bounds.FREE
+    )
+
+    summary = compare(rounded.value, rounded, block((len(noises), 1)))
+
+    assert len(summary.groups) == groups
+    assert sum(group.count for group in summary.groups.values()) == len(noises)
+
+
 def test_number_near_zero_is_judged_beside_those_that_are_as_noisy():
     """A sine crosses zero: what is small there is no smaller than the noise of its neighbours makes it."""
     value = np.sin(np.linspace(0.0, np.pi, 24)).reshape(SHAPE)

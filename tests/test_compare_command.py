@@ -921,6 +921,18 @@ def test_report_says_in_words_what_the_differences_look_like(cell):
     assert "precision: consistent with TF32 products; float32 was expected" in str(report)
 
 
+@pytest.mark.parametrize("stated", ["bfloat16", "float16", "int8"])
+@pytest.mark.parametrize("cell", ["simple_rnn", "gru"], indirect=True)
+def test_run_in_a_finer_format_than_stated_is_told(cell, stated):
+    network, x = cell
+    (recording,) = emulate(network, [(x,)])
+
+    report = rnncheck.compare(network, x, recording.outputs[0], states=recording.states, precision=stated)
+
+    found = report.entries[0].precision
+    assert (found.stated, found.consistent_with) == (stated, "float32")
+
+
 @pytest.mark.parametrize("cell", ["simple_rnn"], indirect=True)
 def test_precision_from_python_is_refused_when_unknown(cell):
     network, x = cell

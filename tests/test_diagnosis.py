@@ -6,6 +6,7 @@ from experiments.diagnosis import run, standing
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import Injection
 from rnncheck.faults.diagnosis import Diagnosis, Explanation
+from rnncheck.faults.explain import _explained
 from rnncheck.faults.wrong_weights import WrongWeight
 from rnncheck.network import Network
 
@@ -50,3 +51,19 @@ def test_faults_of_a_random_model_are_named():
     assert tally.named.total() >= 6
     assert tally.share(everywhere=False) == tally.share(everywhere=True) == 1.0
     assert tally.alarms == []
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "is_explained"),
+    [
+        (Diagnosis(), False),
+        (explained("bias_dropped"), True),
+        (explained("float16_weights"), False),
+        (explained("float16_weights", "bias_dropped"), True),
+        (Diagnosis((Explanation(("float16_weights", "bias_dropped"), ("gru", "gru"), "", 100.0, 1.0),)), False),
+        (Diagnosis(weights=(WrongWeight("gru", "bias", (0,), 1e-3),)), True),
+    ],
+    ids=["nothing", "fault", "format", "either", "both at once", "weights"],
+)
+def test_run_is_explained_by_what_is_no_coarse_format(diagnosis, is_explained):
+    assert _explained(diagnosis) is is_explained

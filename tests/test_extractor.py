@@ -13,6 +13,7 @@ from rnncheck import NOTEBOOK, Activation, InputError, InputSpec, Tensor, Unsupp
 from rnncheck.equations.activations import ACTIVATIONS
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import LAYERS
+from rnncheck.frameworks.keras.config.description import read_model
 from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES
 from rnncheck.frameworks.keras.extract import constructor_arguments, find
 
@@ -274,6 +275,62 @@ def test_every_option_that_keras_writes_is_known(kind):
     described = set(EXAMPLES[kind]().get_config())
 
     assert described - entry.known - COMMON == set()
+
+
+# The only value that is accepted of an option that is not replayed, and another one.
+ONLY = {
+    "time_major": (False, True),
+    "num_constants": (None, 2),
+    "data_format": ("channels_last", "channels_first"),
+    "reverse_state_order": (False, True),
+    "lora_rank": (None, 4),
+    "lora_alpha": (None, 4),
+    "quantization_config": (None, {"class_name": "Int8QuantizationConfig"}),
+    "sparse": (False, True),
+    "renorm": (False, True),
+    "virtual_batch_size": (None, 2),
+    "adjustment": (None, 2),
+    "interpolation": ("nearest", "bilinear"),
+    "causal": (False, True),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"), [(kind, option) for kind, entry in ENTRIES.items() for option in entry.refused]
+)
+def test_option_that_is_not_replayed_has_one_value_that_is(kind, option):
+    own = EXAMPLES[kind]()
+    accepted, other = ONLY[option]
+
+    def described(value):
+        config = {**own.get_config(), option: value}
+        layer = {"class_name": kind, "config": config}
+        if kind == "StackedRNNCells":  # which is no layer
+            rnn = layers.RNN(own, name="a").get_config()
+            layer = {"class_name": "RNN", "config": {**rnn, "cell": {"class_name": kind, "config": config}}}
+        return {"class_name": "Sequential", "config": {"name": "m", "layers": [layer]}}
+
+    assert read_model(described(accepted)).parts
+    with pytest.raises(UnsupportedError) as refused:
+        read_model(described(other))
+
+    shown = other["class_name"] if isinstance(other, dict) else repr(other)
+    assert str(refused.value) == (
+        f"layer {own.name!r}: {option}={shown} is not replayed for {kind}; expected {option}={accepted!r}."
+    )
+
+
+def test_arguments_of_a_newer_keras_are_refused_before_it_is_asked_to_describe_them(monkeypatch):
+    def newer(self, units, *, novelty=None, another=None, **options):
+        keras.layers.Layer.__init__(self, **options)
+
+    model = sequential(layers.Dense(2, name="a"))
+    monkeypatch.setattr(layers.Dense, "__init__", newer)
+
+    assert refusal(model) == (
+        "layer 'a': this Keras' Dense takes another, novelty, which rnncheck does not know; expected an older Keras. "
+        "See the versions in pyproject.toml."
+    )
 
 
 @pytest.mark.parametrize("kind", sorted(ENTRIES))

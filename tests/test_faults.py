@@ -124,6 +124,45 @@ def test_saturated_sigmoid_by_tanh_matches(name):
     assert failures(rows_against(network, emulate(with_sigmoid_by_tanh(network), saturated))) == []
 
 
+def singles(numbers):
+    return [np.float32(number) for number in numbers]
+
+
+def added_in_pairs(terms):
+    while len(terms) > 1:
+        terms = [*terms, np.float32(0.0)] if len(terms) % 2 else terms
+        terms = [a + b for a, b in zip(terms[::2], terms[1::2], strict=True)]
+    return terms[0]
+
+
+def added_after_the_other(terms):
+    return functools.reduce(lambda total, term: total + term, terms)
+
+
+def added_unrounded(products):
+    return functools.reduce(lambda total, product: np.float32(np.float64(total) + product), products, np.float32(0.0))
+
+
+@pytest.mark.parametrize(
+    ("product", "added"),
+    [
+        (one_after_the_other, lambda products: added_after_the_other(singles(products))),
+        (last_to_first, lambda products: added_after_the_other(singles(products)[::-1])),
+        (in_pairs, lambda products: added_in_pairs(singles(products))),
+        (fused, added_unrounded),
+    ],
+    ids=lambda function: function.__name__,
+)
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_implementations_in_float32_add_the_terms_of_a_product_each_in_its_way(rng, product, added, n):
+    a, kernel = (rng.normal(size=shape).astype(np.float32).astype(np.float64) for shape in ((3, n), (n, 5)))
+
+    sums = product(a, kernel)
+
+    assert sums.dtype == np.float32
+    np.testing.assert_array_equal(sums, [[added(row * column) for column in kernel.T] for row in a])
+
+
 def test_flushing_takes_tiny_numbers_for_zero():
     tiny = np.array([1e-39, -1e-39, 1e-37, 0.5])
 
@@ -229,8 +268,11 @@ def test_diagnosis_says_how_far_the_fault_explains_the_scores():
 
     (explanation,) = diagnosed(network, emulate(injection.network, calls)).explanations
 
-    assert explanation.before > 1e4
-    assert explanation.after < 8.0
+    recordings = emulate(injection.network, calls)
+    before, after = (rows_against(each, recordings) for each in (network, injection.network))
+    assert explanation.before == max(row.score_max for row in failures(before)) > 1e4
+    assert explanation.after == max(row.score_max for row in after) < 8.0
+    assert min(row.score_max for row in after) < explanation.after
     assert explanation.summary == NAMES["bias_doubled"].summary
 
 

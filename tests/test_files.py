@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -261,6 +262,28 @@ def test_file_is_no_folder_for_another(tmp_path):
         f"{tmp_path}/file/a.json: got the directory {tmp_path}/file, which does not exist; expected one that does. "
         "Create it first."
     )
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["file", "folder"])
+def test_place_without_permission_is_refused(tmp_path, monkeypatch, exists):
+    path = tmp_path / "a.json"
+    if exists:
+        path.touch()
+    asked = []
+    monkeypatch.setattr(os, "access", lambda place, mode: bool(asked.append((place, mode))))
+
+    with pytest.raises(InputError) as refused:
+        check_writable(path)
+
+    assert str(refused.value) == f"{path}: got a place without write permission; expected one with it."
+    assert asked == [(path if exists else tmp_path, os.W_OK)]
+
+
+@WRITERS
+def test_device_is_written_to_and_stays_a_device(write):
+    write(REPORT, Path("/dev/null"))
+
+    assert Path("/dev/null").is_char_device()
 
 
 def test_name_that_no_file_can_have_is_refused(tmp_path):

@@ -197,6 +197,57 @@ def test_known_deviation_applies_to_its_own_example(deviation):
     assert deviation.applies(deviation.example)
 
 
+CONVOLVED = {"layer": "conv_lstm_1d"}
+ZEROED = {"mask": "left", "zero_output_for_mask": True, "return_sequences": True, "unroll": True}
+TURNED_IN_A_LOOP = {"wrapper": "bidirectional", "mask": "left", "unroll": True}
+
+
+@pytest.mark.parametrize(
+    ("number", "options", "applies"),
+    [
+        (0, {"activation": "sparsemax"}, True),
+        (0, {"layer": "lstm", "recurrent_activation": "sparsemax"}, True),
+        (0, {"activation": "softmax"}, False),
+        (1, {"activation": "leaky_relu", "dtype": "float64"}, True),
+        (1, {"activation": "leaky_relu"}, False),
+        (1, {"dtype": "float64"}, False),
+        (2, {"activation": "gelu", "dtype": "float64"}, True),
+        (2, {"activation": "gelu"}, False),
+        (2, {"dtype": "float64"}, False),
+        (3, {"front": "depthwise_conv2d", "D": 11}, False),
+        (3, {"front": "conv2d", "D": 12}, False),
+        (4, {**ZEROED, "go_backwards": True}, True),
+        (4, ZEROED, False),
+        (4, {**ZEROED, "go_backwards": True, "unroll": False}, False),
+        (4, {**ZEROED, "go_backwards": True, "mask": "none"}, False),
+        (4, {**ZEROED, "go_backwards": True, "zero_output_for_mask": False}, False),
+        (4, {**TURNED_IN_A_LOOP, "return_sequences": True}, True),
+        (4, {**TURNED_IN_A_LOOP, "layers": 2}, True),
+        (4, TURNED_IN_A_LOOP, False),
+        (4, {**TURNED_IN_A_LOOP, "return_sequences": True, "unroll": False}, False),
+        (4, {**TURNED_IN_A_LOOP, "return_sequences": True, "mask": "none"}, False),
+        (5, {"mask": "left", "initial_state": True}, True),
+        (5, {"mask": "left"}, False),
+        (5, {"initial_state": True}, False),
+        (5, {"mask": "left", "initial_state": True, "unroll": True}, False),
+        (5, {**ZEROED, "initial_state": True, "unroll": False}, False),
+        (6, ZEROED, True),
+        (6, {**ZEROED, "unroll": False}, False),
+        (6, {**ZEROED, "mask": "none"}, False),
+        (7, {"dtype": "float32"}, False),
+        (7, {**CONVOLVED, "dtype": "float64"}, False),
+        (8, {}, False),
+        (9, {**CONVOLVED, "mask": "left"}, True),
+        (9, CONVOLVED, False),
+        (9, {"mask": "left"}, False),
+        (9, {**CONVOLVED, "mask": "left", "unroll": True}, False),
+    ],
+    ids=str,
+)
+def test_known_deviation_applies_where_all_that_it_takes_is_there(number, options, applies):
+    assert bool(KNOWN_DEVIATIONS[number].applies(Case(**options))) is applies
+
+
 def test_grid_of_another_seed_differs_in_the_seeds_alone():
     other = default_grid(7)
 
@@ -218,6 +269,14 @@ def test_product_has_every_combination_in_order():
 
 def test_product_of_nothing_is_the_default_case():
     assert product_of({}, seed=3) == [Case(seed=3)]
+
+
+def test_product_refuses_an_option_that_no_case_has():
+    with pytest.raises(InputError) as refused:
+        product_of({"N": [1], "units": [3]}, seed=0)
+
+    names = ", ".join(field.name for field in fields(Case))
+    assert str(refused.value) == f"case: got 'units'; expected one of {names}."
 
 
 def test_product_refuses_a_combination_that_cannot_be_built():

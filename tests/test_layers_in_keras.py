@@ -298,6 +298,22 @@ def test_exact_layers_take_rounded_numbers_of_a_free_run(rng, kind):
         assert np.max(result.bound) == 0.5
 
 
+FIRST_OF_A_KIND = {case.kind: case for case in reversed(CASES.values())}
+
+
+@pytest.mark.parametrize("kind", FIRST_OF_A_KIND)
+def test_mask_is_handed_on_where_keras_hands_it_on(rng, kind):
+    made = make(FIRST_OF_A_KIND[kind], rng)
+    tensors = [keras.ops.convert_to_tensor(x) for x in made.inputs]
+    for tensor in tensors:
+        tensor._keras_mask = keras.ops.ones(tensor.shape if kind == "Softmax" else tensor.shape[:2], bool)
+
+    output = made.layer(tensors if len(tensors) > 1 else tensors[0], **made.case.call)
+
+    if kind not in {"Embedding", "Masking"}:  # which make one
+        assert (ENTRIES[kind].masks != "stop") == (getattr(output, "_keras_mask", None) is not None)
+
+
 WITH_WEIGHTS = (
     "Dense", "Conv1D", "Conv2D", "DepthwiseConv2D", "SeparableConv1D", "PReLU", "LayerNormalization",
     "BatchNormalization", "GroupNormalization", "Embedding",

@@ -132,3 +132,18 @@ def test_sizes_to_build_for_are_not_given_to_keras(tmp_path):
     described_anew(path, other_sizes)
 
     assert load(open_model(path)).count_params() == 3 * 6 + 2 * 6 + 2 * 6 + 3 * 2
+
+
+@FORMATS
+def test_activation_that_is_written_as_an_object_goes_by_its_name(suffix, tmp_path):
+    import keras
+
+    path = tmp_path / f"model{suffix}"
+    model = keras.Sequential([keras.Input((4, 3)), keras.layers.LSTM(2, recurrent_activation="relu")])
+    model.save(path)
+    written = {"module": "builtins", "class_name": "function", "config": "relu", "registered_name": "function"}
+    described_anew(path, lambda described: with_options(described, {"recurrent_activation": written}))
+
+    loaded = load(open_model(path))
+
+    assert loaded.layers[-1].cell.recurrent_activation is keras.activations.relu

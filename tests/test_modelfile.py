@@ -216,6 +216,29 @@ def message(action, *arguments, error=InputError):
 
 
 @FORMATS
+@pytest.mark.parametrize("frozen", [(), ("model",), ("inner",), ("dense",), ("inner", "dense")], ids="-".join)
+def test_weights_of_frozen_parts_are_read_as_those_of_others(frozen, suffix, rng, tmp_path):
+    """In an `.h5` file they stand behind those that may be trained."""
+    from keras import Input, Model, Sequential, layers
+
+    dense = layers.Dense(3, name="dense")
+    inner = Sequential([Input((4,)), layers.BatchNormalization(), dense, layers.Dense(3)], name="inner")
+    x = Input((4,))
+    model = randomised(Model(x, inner(x), name="model"), rng)
+    for part in (model, inner, dense):
+        if part.name in frozen:
+            part.trainable = False
+    model.save(tmp_path / f"model{suffix}")
+
+    read, live = (rnncheck.extract(source) for source in (tmp_path / f"model{suffix}", model))
+
+    for layer, other in zip(read.layers, live.layers, strict=True):
+        assert {name: w.tolist() for name, w in layer.weights.items()} == {
+            name: w.tolist() for name, w in other.weights.items()
+        }
+
+
+@FORMATS
 @pytest.mark.parametrize("make", MODELS, ids=[make.__name__ for make in MODELS])
 def test_weights_are_those_of_the_model(make, suffix, rng, tmp_path):
     model = randomised(make(), rng)
@@ -1211,6 +1234,47 @@ def test_files_that_take_more_than_they_have_are_refused_at_once(tmp_path):
     assert seconds < 5
 
 
+def longer(path, size):
+    """A file that ends in a hole."""
+    with path.open("r+b") as file:
+        file.truncate(size)
+    return path
+
+
+def test_h5_larger_than_memory_is_refused(tmp_path):
+    two_dense().save(tmp_path / "a.h5")
+    path = longer(tmp_path / "a.h5", (4 << 30) + 1)
+
+    assert message(open_model, path, error=UnsupportedError) == (
+        f"{path}: it has 4294967297 bytes; expected no more than 4294967296. Save the model without its optimizer: "
+        "model.save(..., include_optimizer=False)."
+    )
+
+
+def test_description_of_the_length_of_a_book_is_refused(tmp_path):
+    two_dense().save_weights(tmp_path / "a.weights.h5")
+    (tmp_path / "a.json").write_text("{}")
+    path = longer(tmp_path / "a.json", (16 << 20) + 1)
+
+    assert message(open_model, tmp_path / "a.weights.h5", path) == (
+        f"{path}: it has 16777217 bytes; expected JSON of 16777216 at most. {SAVE}"
+    )
+    assert "it is no JSON" in message(open_model, tmp_path / "a.weights.h5", longer(path, 16 << 20))
+
+
+def test_description_that_is_nested_without_end_is_refused(tmp_path):
+    two_dense().save_weights(tmp_path / "a.weights.h5")
+    path = tmp_path / "a.json"
+
+    def said(lists):
+        path.write_text('{"a": ' + "[" * lists + "]" * lists + "}")
+        return message(open_model, tmp_path / "a.weights.h5", path)
+
+    assert said(100) == f"{path}: it has no class_name and config; expected the description of a model. {SAVE}"
+    for lists in (200, 100_000):
+        assert said(lists) == f"{path}: it is nested more than 200 deep; expected a description of a model. {SAVE}"
+
+
 def test_every_option_that_is_checked_has_a_form():
     from rnncheck.frameworks.keras.config.entries import ENTRIES
     from rnncheck.frameworks.keras.config.values import check_form
@@ -1242,6 +1306,63 @@ def test_option_of_another_form_is_refused(option, value, expected):
         message(check_form, "a", option, value, "Conv1D")
         == f"layer 'a': got {option}={value!r}; expected {expected}."
     )
+
+
+A_SIZE, A_FLAG, A_NUMBER = "a positive integer up to 16777216", "True or False", "a finite number"
+ALONG_ONE = "1 positive integers whose product is 1048576 at most"
+ALONG_TWO = "2 positive integers whose product is 1048576 at most"
+PAIRS = "2 pairs of integers from 0 to 16777216"
+LARGEST = sys.float_info.max
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "accepted", "refused", "expected"),
+    [
+        ("LSTM", "units", [1, 2**24], [0, 2**24 + 1, True, 3.0, "3", None], A_SIZE),
+        ("Conv1D", "filters", [1, 2**24], [0, 2**24 + 1, False], A_SIZE),
+        ("RepeatVector", "n", [1], [0, -1], A_SIZE),
+        ("GroupNormalization", "groups", [1], [-1, 0], A_SIZE),
+        ("Conv1D", "kernel_size", [(1,), (2**20,)], [(), (0,), (2**20 + 1,), (1, 1), 3, [3], (True,)], ALONG_ONE),
+        ("Conv2D", "strides", [(2**10, 2**10)], [(1,), (2**10, 2**10 + 1), (1, 1, 1)], ALONG_TWO),
+        ("MaxPooling1D", "pool_size", [(2**20,)], [(2**20 + 1,)], ALONG_ONE),
+        ("UpSampling2D", "size", [(1, 2)], [(0, 2)], ALONG_TWO),
+        ("Conv1D", "padding", ["valid", "same", "causal"], ["full", None], "valid, same or causal"),
+        ("SeparableConv1D", "padding", ["causal"], ["Same"], "valid, same or causal"),
+        ("Conv2D", "padding", ["valid", "same"], ["causal"], "valid or same"),
+        ("DepthwiseConv1D", "padding", ["valid", "same"], ["causal"], "valid or same"),
+        ("ZeroPadding2D", "padding", [((0, 2**24), (1, 2))], [
+            ((0, 2**24 + 1), (1, 2)), ((-1, 0), (0, 0)), ((0, 0),), ((0,), (0, 0)), ((0, 0, 0), (0, 0)), 1,
+            ((0, 0.0), (0, 0)),
+        ], PAIRS),
+        ("Cropping2D", "cropping", [((0, 0), (0, 1))], [((0, 0), (0, -1)), (1, 1)], PAIRS),
+        ("Conv1D", "data_format", ["channels_last", "channels_first"], ["channels", None],
+         "channels_last or channels_first"),
+        ("Attention", "score_mode", ["dot", "concat"], ["sum"], "dot or concat"),
+        ("Bidirectional", "merge_mode", [None, "sum"], [3, []], "a word or None"),
+        ("Reshape", "target_shape", [(), (-1, 2)], [(1.0,), 3, [3], (True,)], "integers"),
+        ("Permute", "dims", [(2, 1)], ["21"], "integers"),
+        ("Softmax", "axis", [-1, (1, 2)], [(), None, True, 1.0, (1, None)], "an integer or several"),
+        ("Dot", "axes", [1, (1, 2)], [()], "an integer or several"),
+        ("GroupNormalization", "axis", [-1], [(1,), True, None], "an integer"),
+        ("PReLU", "shared_axes", [None, (1,)], [(), "1"], "integers or None"),
+        ("ReLU", "max_value", [None, 6, LARGEST], [float("inf"), "6", True], "a finite number or None"),
+        ("LSTM", "stateful", [True, False], [0, 1, None, "no"], A_FLAG),
+        ("LayerNormalization", "epsilon", [0, 1e-3, -LARGEST], [float("nan"), -float("inf"), None, False], A_NUMBER),
+        ("Masking", "mask_value", [0.0], ["0"], A_NUMBER),
+        ("LSTM", "activation", [rnncheck.Activation("tanh")], ["tanh", None], "an activation"),
+        ("", "value", [True, 0.5], [None, "x", float("inf")], A_NUMBER),
+        ("", "dtype", ["int8", "bfloat16", "bool"], ["string", None, 3], "a format of numbers"),
+    ],
+)  # fmt: skip
+def test_option_has_the_form_that_it_has_to_have(kind, option, accepted, refused, expected):
+    from rnncheck.frameworks.keras.config.values import check_form
+
+    for value in accepted:
+        check_form("a", option, value, kind)
+    for value in refused:
+        assert message(check_form, "a", option, value, kind) == (
+            f"layer 'a': got {option}={value!r}; expected {expected}."
+        )
 
 
 @pytest.mark.parametrize("shape", [[None, -1], [None, 0], [None, 2.0], [None, True], [], "ab", {"a": 1}], ids=str)

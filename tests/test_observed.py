@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 from reference import make_bidirectional, make_inputs, make_network
 
+import rnncheck
 from rnncheck.checks.check import check
+from rnncheck.checks.lining_up import lined_up
 from rnncheck.checks.observed import disagreements, observe
+from rnncheck.checks.relations import Related
 from rnncheck.checks.verdicts import Verdict
+from rnncheck.equations.arithmetic import FREE_RUNNING
+from rnncheck.equations.formats import FORMATS
+from rnncheck.equations.replay import replay
 from rnncheck.faults.emulation import emulate
-from rnncheck.network import InputSpec, Layer, Network, Tensor
+from rnncheck.network import InputSpec, Layer, Network, Recording, Tensor
 
 
 def test_nan_in_both_runs_is_no_disagreement():
@@ -95,3 +101,105 @@ def test_number_that_is_off_behind_a_merge_is_found_where_it_is(merged):
     failed = [row for row in rows if row.verdict is Verdict.MISMATCH]
     assert failed[0].layer == "both"
     assert all(row.first == {"n": 3, "t": 4, "unit": 1} for row in failed)
+
+
+def a_flatten():
+    """A network that copies."""
+    layer = Layer("flat", "Flatten", (Tensor("x"),), {"data_format": "channels_last"})
+    return Network("flat", (InputSpec("x", (5, 2), "float32"),), (layer,), (Tensor("flat"),))
+
+
+def test_copy_that_is_stored_coarsely_may_be_off_by_half_a_unit():
+    network = a_flatten()
+    (x,) = make_inputs(network, 30)
+    stored = np.round(x.astype(np.float64), 3).reshape(30, 10)
+
+    right = rnncheck.compare(network, x, stored)
+    stored[4, 7] += 0.002
+    wrong = rnncheck.compare(network, x, stored)
+
+    assert (right.verdict, wrong.verdict) == (Verdict.MATCH, Verdict.MISMATCH)
+    assert wrong.rows[0].first == {"n": 4, "unit": 7}
+
+
+def test_another_run_of_what_copies_must_give_the_same_numbers():
+    network = a_flatten()
+    (recording,) = emulate(network, [make_inputs(network, 3)])
+
+    def verdict_of(outputs):
+        rows, _ = check(network, [recording], related=[Related("again", [[outputs]])])
+        return next(row.verdict for row in rows if row.check == "again")
+
+    assert verdict_of(recording.outputs[0]) is Verdict.MATCH
+    assert verdict_of(np.nextafter(recording.outputs[0], np.float32(9.0))) is Verdict.MISMATCH
+
+
+def test_another_run_of_another_form_is_an_error():
+    network = make_network(T=5, D=2, M=4, K=1)
+    recordings = emulate(network, [make_inputs(network, 3)] * 2)
+    outputs = [each.outputs for each in recordings]
+
+    rows, notes = check(network, recordings, related=[
+        Related("same", outputs),
+        Related("other", [outputs[0], [outputs[1][0][:2]]]),
+        Related("failed", error="ValueError: no"),
+        Related("left_out", not_applicable="there is nothing to do"),
+    ])  # fmt: skip
+
+    found = {str(row.check): (row.verdict, row.detail) for row in rows}
+    assert found["same"] == (Verdict.MATCH, "")
+    assert found["other"] == (
+        Verdict.ERROR, "got outputs of shapes [(2, 1)]; expected [(3, 1)], as in the plain run"
+    )  # fmt: skip
+    assert found["failed"] == (Verdict.ERROR, "ValueError: no")
+    assert "left_out" not in found
+    assert notes == ("`left_out` was not tried: there is nothing to do",)
+
+
+def test_layers_that_copy_lean_nowhere():
+    network = a_flatten()
+    recordings = emulate(network, [make_inputs(network, 3)])
+
+    (sizes,) = lined_up(network, recordings, slice(None))
+
+    assert not sizes[0].any()
+
+
+@pytest.mark.parametrize("name", ["tf32", "bfloat16_products"])
+def test_plain_replay_in_a_format_of_products_is_that_of_the_network(name):
+    network = make_network(T=5, D=2, M=4, K=1, kind="GRU")
+    inputs = make_inputs(network, 3)
+
+    np.testing.assert_array_equal(
+        replay(FORMATS[name].change(network), inputs).outputs[0], replay(network, inputs).outputs[0]
+    )
+
+
+@pytest.mark.parametrize("name", ["tf32", "bfloat16_products"])
+def test_errors_of_coarse_products_grow_in_units_of_these(name):
+    """In units of float32's, they would seem amplified thousands of times from the first step on."""
+    network = make_network(T=5, D=2, M=4, K=None, kind="GRU")
+    inputs = make_inputs(network, 3)
+
+    any_way, usual = (
+        replay(change(network), inputs, arithmetic=FREE_RUNNING).growths
+        for change in (FORMATS[name].change, FORMATS[name].usual)
+    )
+
+    assert ((any_way > 0.1) & (any_way < 20.0)).all()
+    # Where the factors are the program's own, what is left is the noise of float32.
+    assert ((usual > 1e-7) & (usual < 1.0)).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_place_names_the_call_where_there_are_several(count):
+    network = make_network(T=5, D=2, M=4, K=1)
+    recordings = list(emulate(network, [make_inputs(network, 3, seed) for seed in range(count)]))
+    wrong = recordings[-1].outputs[0].copy()
+    wrong[2] += 1.0
+    recordings[-1] = Recording(recordings[-1].inputs, (wrong,))
+    recordings[:-1] = [Recording(each.inputs, each.outputs) for each in recordings[:-1]]
+
+    (row,), _ = check(network, recordings)
+
+    assert row.first == ({"n": 2, "unit": 0} if count == 1 else {"call": count - 1, "n": 2, "unit": 0})

@@ -146,6 +146,24 @@ def test_path_that_there_is_not_is_noted():
     assert "path `tf32` was not run: there is no GPU" in report.entries[0].notes
 
 
+def test_path_of_masks_is_for_layers_without_one():
+    case = Case(**_SIZES, layer="gru", mask="left")
+
+    (entry,) = rnncheck.verify(case, paths=["predict", "all_true_mask"]).entries
+
+    assert "path `all_true_mask` was not run: every recurrent layer has a mask already" in entry.notes
+
+
+def test_tf32_is_for_backends_that_can_be_told(monkeypatch):
+    monkeypatch.setattr("keras.backend.backend", lambda: "numpy")
+
+    with (
+        pytest.raises(NotApplicableError, match=r"^numpy does not say how it multiplies$"),
+        paths._tensor_float_32(allowed=True),
+    ):
+        pass
+
+
 def test_no_path_left_is_an_error(rnncheck_command):
     done = rnncheck_command("verify", "-N", 2, "--paths", "tf32,use_cudnn")
 

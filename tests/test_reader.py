@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from rnncheck import InputError, InputSpec, UnsupportedError
+from rnncheck import InputError, InputSpec, Tensor, UnsupportedError
 from rnncheck.equations.shapes import check_fit, rehearse, shapes
+from rnncheck.frameworks.keras.config.calls import Call, Reference, Value, names_of_ends
 from rnncheck.frameworks.keras.config.description import read_model
+from rnncheck.frameworks.keras.config.functional import operation
 from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.config.upgrade import upgraded
+from rnncheck.frameworks.keras.config.values import constant, plain
 from rnncheck.frameworks.keras.extract import LiveStore, extract
 
 
@@ -474,6 +477,30 @@ def test_next_layer_sees_a_mask_only_if_it_was_given_by_name(call, seen):
     assert [str(network.layer(name).mask) for name in ("inner/first", "second")] == ["mask", seen]
 
 
+@pytest.mark.parametrize(
+    ("wrap", "sequences"),
+    [
+        (lambda layer: layer, 1),
+        (lambda layer: layers.Bidirectional(layer, merge_mode="sum", name="both"), 1),
+        (lambda layer: layers.Bidirectional(layer, merge_mode=None, name="both"), 2),
+    ],
+    ids=["alone", "merged", "apart"],
+)
+def test_sequences_have_a_mask_and_final_states_have_none(wrap, sequences):
+    def apply(x):
+        recurrent = wrap(layers.LSTM(5, return_sequences=True, return_state=True, name="lstm"))
+        outputs = recurrent(layers.Masking(name="masking")(x))
+        read = [layers.GRU(2, name=f"gru_{k}")(h) for k, h in enumerate(outputs[:sequences])]
+        return read + [layers.Softmax(name=f"softmax_{k}")(s) for k, s in enumerate(outputs[sequences:])]
+
+    network = extract(functional(apply))
+
+    assert all(network.layer(f"gru_{k}").mask for k in range(sequences))
+    of_states = [layer for layer in network.layers if layer.kind == "Softmax"]
+    assert of_states
+    assert all(len(layer.inputs) == 1 for layer in of_states)
+
+
 def test_merged_mask_counts_what_any_input_counts():
     def merged(x, y):
         return layers.Add(name="merge")([layers.Masking(name="a")(x), layers.Masking(name="b")(y)])
@@ -928,6 +955,76 @@ def test_old_convolutions_have_options_that_are_dropped():
     ]  # fmt: skip
 
 
+def test_old_activation_may_be_written_as_an_object():
+    written = {"class_name": "function", "config": "hard_sigmoid"}
+    members = [old("GRU", "gru", batch_input_shape=[None, 4, 3], **{**RNN, "recurrent_activation": written})]
+
+    network = read({"class_name": "Sequential", "config": {"name": "m", "layers": members}}, Given(3), "2.12.0")
+
+    assert str(network.layer("gru").options["recurrent_activation"]) == "hard_sigmoid_keras2"
+
+
+def test_old_call_may_say_that_it_is_no_training():
+    model = old_functional(
+        old_input("x"),
+        old("Flatten", "flatten", [[["x", 0, 0, {}]]]),
+        old("Dropout", "dropout", [[["flatten", 0, 0, {"training": False}]]], rate=0.5),
+        inputs=[["x", 0, 0]],
+        outputs=[["dropout", 0, 0]],
+    )
+
+    assert lines(read(model, Given(1), "2.12.0")) == [
+        "flatten: Flatten(x)",
+        "dropout: Dropout(flatten)",
+        "-> dropout",
+    ]
+
+
+def test_old_sequential_model_without_a_shape_is_refused():
+    described = {"class_name": "Sequential", "config": {"name": "m", "layers": [old("Flatten", "flatten")]}}
+
+    with pytest.raises(UnsupportedError) as refused:
+        read(described, Given(1), "2.12.0")
+
+    assert str(refused.value).startswith("model 'm': got Sequential without a graph of layers; expected a built ")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        (3, 3),
+        ([1, [2, 3]], (1, (2, 3))),
+        ({"class_name": "__tuple__", "items": [1, 2]}, (1, 2)),
+        ({"class_name": "TensorShape", "items": [None, 2]}, (None, 2)),
+        ({"class_name": "TensorShape", "config": [None, 2]}, (None, 2)),
+        ({"class_name": "__numpy__", "config": {"value": 0.25, "dtype": "float32"}}, 0.25),
+        ({"class_name": "__numpy__", "config": {"value": 0.1, "dtype": "bfloat16"}}, float(np.float32(0.1))),
+        ({"class_name": "other", "items": [1]}, {"class_name": "other", "items": [1]}),
+    ],
+    ids=str,
+)
+def test_written_value_is_plain_data(written, value):
+    assert plain(written) == value
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float64", None, "bfloat16"])
+def test_written_array_is_an_array(dtype):
+    array = plain({"class_name": "__tensor__", "config": {"value": [[1, 2]], "dtype": dtype}})
+
+    assert (array.tolist(), array.dtype.name) == (
+        [[1, 2]], {"bfloat16": "float32", None: "int64"}.get(dtype, dtype)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "is_constant"),
+    [([1, 2], True), ([[True], [False]], True), (3, False), ("abc", False), (["a"], False), (None, False)],
+    ids=str,
+)
+def test_constant_is_an_array_of_numbers(written, is_constant):
+    assert (constant(written) is not None) is is_constant
+
+
 @pytest.mark.parametrize("node", [[["x", 0]], [["x", 0, 0, {}, 1]], [[0, 0, 0]]], ids=str)
 def test_old_call_in_no_form_of_keras_2_is_refused(node):
     model = old_functional(old_input("x"), old("Flatten", "a", [node]), inputs=[["x", 0, 0]], outputs=[["a", 0, 0]])
@@ -938,6 +1035,222 @@ def test_old_call_in_no_form_of_keras_2_is_refused(node):
     assert str(refused.value) == (
         f"layer 'a': got inbound_nodes with {node}; expected the calls that Keras 2 writes. Save the model again."
     )
+
+
+def on(*names, **kwargs):
+    """A call of Keras 2 on the first outputs of some layers."""
+    return [[[name, 0, 0, kwargs] for name in names]]
+
+
+DENSE = {"units": 2, "activation": "linear", "use_bias": True}
+GRU_INSIDE = old("GRU", "gru", **RNN, reset_after=False)
+INNER = old_functional(old_input("i"), old("Flatten", "f", on("i")), inputs=[["i", 0, 0]], outputs=[["f", 0, 0]])
+
+# The layer `a`, called on the inputs x, y and h; and what it is refused with.
+REFUSED_AS_WRITTEN = {
+    "a cell for a layer": (
+        old("GRUCell", "a", on("x"), **RNN),
+        UnsupportedError, "layer 'a': GRUCell is a cell; expected it inside an RNN layer.",
+    ),
+    "a state that is a word": (
+        old("GRU", "a", on("x", initial_state="zeros"), **RNN),
+        UnsupportedError, "layer 'a': initial_state is str; expected tensors or arrays.",
+    ),
+    "one state of two": (
+        old("LSTM", "a", on("x", "h"), **RNN),
+        InputError, "layer 'a': initial_state has 1 tensors; expected 2, all of its states.",
+    ),
+    "three states of two": (
+        old("LSTM", "a", on("x", "h", "h", "h"), **RNN),
+        InputError, "layer 'a': initial_state has 3 tensors; expected 2, all of its states.",
+    ),
+    "both directions of a model": (
+        old("Bidirectional", "a", on("x"), layer=INNER, merge_mode="sum"),
+        UnsupportedError, "layer 'a': it wraps Functional; expected a recurrent layer such as LSTM.",
+    ),
+    "a state of one direction": (
+        old("Bidirectional", "a", on("x", "h"), layer=GRU_INSIDE, merge_mode="sum"),
+        InputError,
+        "layer 'a': initial_state has 1 tensors; expected the forward layer's and then the backward layer's.",
+    ),
+    "a merge of another kind": (
+        old("Bidirectional", "a", on("x"), layer=GRU_INSIDE, merge_mode="max"),
+        UnsupportedError,
+        "layer 'a': merge_mode='max' is not replayed; expected one of sum, mul, ave, concat, None.",
+    ),
+    "several outputs in each step": (
+        old("TimeDistributed", "a", on("v"), layer=old("GRU", "gru", **RNN, return_state=True)),
+        UnsupportedError, "layer 'a': GRU inside it returns 2 tensors; expected one.",
+    ),
+    "several sequences step by step": (
+        old("TimeDistributed", "a", on("x", "y"), layer=old("Dense", "dense", **DENSE)),
+        UnsupportedError, "layer 'a': it reads 2 tensors; expected one sequence.",
+    ),
+    "a state in each step": (
+        old("TimeDistributed", "a", on("v"), layer=old("GRU", "gru", **RNN, stateful=True)),
+        UnsupportedError,
+        "layer 'a': GRU 'gru' inside TimeDistributed is stateful; expected a layer that is not.",
+    ),
+    "a state of a direction in each step": (
+        old("TimeDistributed", "a", on("v"), layer=old(
+            "Bidirectional", "both", layer=old("GRU", "gru", **RNN, stateful=True), merge_mode="sum"
+        )),
+        UnsupportedError,
+        "layer 'a': Bidirectional 'both' inside TimeDistributed is stateful; expected a layer that is not.",
+    ),
+    "a mask made in each step": (
+        old("TimeDistributed", "a", on("v"), layer=old("Masking", "masking", mask_value=0.0)),
+        UnsupportedError,
+        "layer 'a': Masking 'masking' inside TimeDistributed makes a mask; expected a layer that makes none.",
+    ),
+    "a mask of ids in each step": (
+        old("TimeDistributed", "a", on("x"), layer=old(
+            "Embedding", "embedding", input_dim=4, output_dim=2, mask_zero=True
+        )),
+        UnsupportedError,
+        "layer 'a': Embedding 'embedding' inside TimeDistributed makes a mask; expected a layer that makes none.",
+    ),
+    "an argument that is not known": (
+        old("Flatten", "a", on("x", scale=2.0, bias=1.0)),
+        UnsupportedError,
+        "layer 'a': it is called with bias, scale, which rnncheck does not know; expected only inputs.",
+    ),
+    "an array of words": (
+        old("GRU", "a", on("x", initial_state={
+            "class_name": "__numpy__", "config": {"value": ["a"], "dtype": "string"}
+        }), **RNN),
+        InputError, "model: got an array with dtype 'string'; expected numbers.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED_AS_WRITTEN)
+def test_call_that_no_keras_runs_is_refused(name):
+    layer, kind, said = REFUSED_AS_WRITTEN[name]
+    inputs = [old_input("x"), old_input("y"), old_input("h", (None, 2)), old_input("v", (None, 5, 4, 3))]
+    model = old_functional(*inputs, layer, inputs=[[each["name"], 0, 0] for each in inputs], outputs=[["a", 0, 0]])
+
+    with pytest.raises(kind) as refused:
+        read(model, Given(3), "2.12.0")
+
+    assert str(refused.value) == said
+
+
+def test_model_inside_that_is_called_with_more_than_its_inputs_is_refused():
+    inner = keras.Sequential([keras.Input((4, 3)), layers.Flatten()])
+    model = functional(keras.Model(inner.inputs, inner.outputs, name="a"))
+    described = copy.deepcopy(keras.saving.serialize_keras_object(model))
+    (node,) = described["config"]["layers"][1]["inbound_nodes"]
+    node["args"] = [[node["args"][0], node["args"][0]]]
+
+    with pytest.raises(InputError) as refused:
+        read(described, LiveStore(model), "3.15.1")
+
+    assert str(refused.value) == "model 'a': got 2 inputs; expected 1."
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ({"b": ["x", 0, 0], "a": ["y", 0, 0]}, ("a", "b")),
+        ({"b": ["x", 0, 0], "a": [["y", 0, 0]]}, ("a", "b")),
+        ({"b": ["x", 0, 0], "a": [["y", 0, 0], ["z", 0, 0]]}, ()),
+        ({"a": []}, ()),
+        ([["x", 0, 0], ["y", 0, 0]], ()),
+        (["x", 0, 0], ()),
+    ],
+    ids=str,
+)
+def test_outputs_have_names_where_a_mapping_has_one_for_each(written, names):
+    assert names_of_ends(written) == names
+
+
+@pytest.mark.parametrize("written", [3, [["x", 0, 0], 3], {"a": 3}], ids=str)
+def test_end_of_a_model_in_no_form_of_keras_is_refused(written):
+    model, described = changed()
+    described["config"]["output_layers"] = written
+
+    with pytest.raises(InputError) as refused:
+        read(described, LiveStore(model), "3.15.1")
+
+    assert str(refused.value) == "model: got an input or output written as 3; expected [layer, node, tensor]."
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("args", 0), "x", "it reads a constant; expected tensors of the model."),
+        (("args",), ["the tensor", None, None, None, None], "got a call with 5 arguments; expected 4."),
+        (("args", 0), ["the tensor", "the tensor"], "it reads a list of tensors; expected one sequence."),
+        (("kwargs", "constants"), 3, (
+            "it is called with constants, which rnncheck does not know; expected only sequences, initial_state, "
+            "mask, training."
+        )),
+    ],
+    ids=["constant", "arguments", "sequences", "unknown"],
+)  # fmt: skip
+def test_call_that_keras_3_does_not_write_is_refused(path, value, said):
+    model, described = changed()
+    (node,) = described["config"]["layers"][1]["inbound_nodes"]
+    (tensor,) = node["args"] = list(node["args"])
+    target = functools.reduce(lambda found, step: found[step], path[:-1], node)
+    target[path[-1]] = (
+        [tensor if each == "the tensor" else each for each in value] if isinstance(value, list) else value
+    )
+
+    with pytest.raises((InputError, UnsupportedError)) as refused:
+        read(described, LiveStore(model), "3.15.1")
+
+    assert str(refused.value) == f"layer 'a': {said}"
+
+
+def test_sequential_model_without_an_input_layer_is_refused():
+    described = {"class_name": "Sequential", "config": {"name": "m", "layers": [old("Flatten", "flatten")]}}
+
+    with pytest.raises(UnsupportedError) as refused:
+        read(described, Given(3), "3.15.1")
+
+    assert str(refused.value) == (
+        "model 'm': got Sequential without a graph of layers; expected a built Sequential or functional model. Build "
+        "it by giving it an Input."
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("Any", {"axis": 0}, "axis=0 is not replayed for the operation Any; expected axis=-1."),
+        ("Any", {"keepdims": True}, "keepdims=True is not replayed for the operation Any; expected keepdims=False."),
+        ("All", {"axis": 0}, "axis=0 is not replayed for the operation All; expected axis=-1."),
+        ("All", {"keepdims": True}, "keepdims=True is not replayed for the operation All; expected keepdims=False."),
+    ],
+)
+def test_operation_of_another_form_is_refused(kind, options, said):
+    described = {"class_name": kind, "name": "a", "config": {"name": "a", **options}}
+    call = Call([Value(Tensor("x"))], {})
+
+    with pytest.raises(UnsupportedError) as refused:
+        operation("a", described, call, call)
+
+    assert str(refused.value) == f"layer 'a': {said}"
+
+
+def test_operations_of_masks_are_read_with_their_options_and_the_format_of_what_they_read():
+    x = Value(Tensor("x"))
+
+    def read_as(kind, *others, dtypes=("float16",), **options):
+        described = {"class_name": kind, "name": "a", "config": {"name": "a", **options}}
+        written = Call([Reference("x", 0, 0, dtype) for dtype in dtypes], {})
+        layer = operation("inner/a", described, written, Call([x, *others], {}))
+        assert (layer.name, layer.kind, layer.inputs) == ("inner/a", kind, (Tensor("x"),))
+        return layer.dtype, dict(layer.options)
+
+    assert read_as("NotEqual", 0.5) == ("float16", {"value": 0.5})
+    assert read_as("NotEqual", 0, dtypes=("int32",)) == ("float64", {"value": 0})
+    assert read_as("NotEqual", 0, dtypes=("float16", "float32")) == ("float64", {"value": 0})
+    assert read_as("Cast", dtype="bfloat16") == ("bfloat16", {})
+    assert read_as("ExpandDims", axis=2, dtypes=("bool",)) == ("float64", {"axis": 2})
+    assert read_as("Any", dtypes=("bool",)) == ("float64", {})
 
 
 def test_name_of_keras_2_hard_sigmoid_is_no_activation_of_keras_3():
@@ -999,6 +1312,42 @@ def test_merged_masks_all_count_in_keras_2():
 
     mask = network.layer(network.layer("gru").mask.layer)
     assert (mask.kind, [str(tensor) for tensor in mask.inputs]) == ("LogicalAnd", ["of_x/mask", "of_y/mask"])
+
+
+def test_concatenated_masks_all_count_in_keras_2():
+    model = old_functional(
+        *[old_input(name) for name in "xyz"],
+        *[old("Masking", f"of_{name}", [[[name, 0, 0, {}]]], mask_value=0.0) for name in "xy"],
+        old("Concatenate", "join", [[["of_x", 0, 0, {}], ["of_y", 0, 0, {}], ["z", 0, 0, {}]]], axis=1),
+        old("GRU", "gru", [[["join", 0, 0, {}]]], **RNN, reset_after=False),
+        inputs=[[name, 0, 0] for name in "xyz"],
+        outputs=[["gru", 0, 0]],
+    )
+
+    network = read(model, Given(3), "2.15.0")
+
+    assert [line for line in lines(network) if line.startswith("join/")] == [
+        "join/expand_0: ExpandDims(of_x/mask)",
+        "join/expand_1: ExpandDims(of_y/mask)",
+        "join/ones_2: OnesLike(z)",
+        "join/masks: Concatenate(join/expand_0, join/expand_1, join/ones_2)",
+        "join/mask: All(join/masks)",
+    ]
+    assert network.layer("join/masks").options["axis"] == 1
+    assert {network.layer(f"join/expand_{k}").options["axis"] for k in (0, 1)} == {-1}
+    assert str(network.layer("gru").mask) == "join/mask"
+
+
+def test_concatenation_without_masks_has_none():
+    model = old_functional(
+        *[old_input(name) for name in "xy"],
+        old("Concatenate", "join", [[["x", 0, 0, {}], ["y", 0, 0, {}]]], axis=1),
+        old("GRU", "gru", [[["join", 0, 0, {}]]], **RNN, reset_after=False),
+        inputs=[[name, 0, 0] for name in "xy"],
+        outputs=[["gru", 0, 0]],
+    )
+
+    assert lines(read(model, Given(3), "2.15.0")) == ["join: Concatenate(x, y)", "gru: GRU(join)", "-> gru"]
 
 
 def test_old_model_inside_a_model_counts_its_own_graph_as_its_first_call():

@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import itertools
 import math
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from rnncheck import Entry, MismatchError, Report, Row, Verdict
 from rnncheck.checks.one_step import OneStep
 from rnncheck.checks.scores import Number
 from rnncheck.checks.verdicts import Check, failed_row
+from rnncheck.faults.trial import BlindSpot
 from rnncheck.report.console import print_result
 from rnncheck.report.entry import Difference
 from rnncheck.report.tables import MOST_LINES, print_report, to_text
@@ -632,3 +634,48 @@ def test_names_can_neither_forge_a_line_nor_drive_the_terminal():
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "x\\n1 case" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("score", "shown"),
+    [
+        (0.0, "0"),
+        (0.0999, "1.0e-01"),
+        (0.1, "0.10"),
+        (0.5, "0.50"),
+        (12.345, "12.35"),
+        (999.99, "999.99"),
+        (1000.0, "1.0e+03"),
+        (math.inf, "inf"),
+    ],
+)
+def test_number_in_a_table_has_few_digits(score, shown):
+    row = next(line for line in lines(report_of(replace(MATCH, score_max=score))) if line.startswith("simple_rnn"))
+
+    assert row.split()[6] == shown
+
+
+def test_blind_spots_are_told_of_the_first_backend_and_path_alone():
+    ways = itertools.product(("jax", "torch"), ("eager", "graph"))
+    entries = tuple(
+        Entry("a case", (MATCH,), backend=backend, path=path, blind_spots=(spot,))
+        for (backend, path), spot in zip(ways, map(a_blind_spot, range(4)), strict=True)
+    )
+
+    assert [line for line in lines(Report({}, entries)) if "fault_" in line] == [
+        "blind spots in 'lstm': `fault_0`: the bias is zero. Use random biases."
+    ]
+
+
+def test_blind_spots_of_a_layer_with_a_reason_in_common_stand_together():
+    one, two = (a_blind_spot(number) for number in (1, 2))
+    spots = (one, replace(two, reason="no", remedy="Yes."), replace(one, layer="gru"), a_blind_spot(3))
+
+    assert [line for line in lines(report_of(MATCH, blind_spots=spots)) if "fault_" in line] == [
+        "blind spots in 'lstm': `fault_1`, `fault_3`: the bias is zero. Use random biases. `fault_2`: no. Yes.",
+        "blind spots in 'gru': `fault_1`: the bias is zero. Use random biases.",
+    ]
+
+
+def a_blind_spot(number):
+    return BlindSpot(f"fault_{number}", "lstm", "the bias is zero", "Use random biases.")

@@ -1,6 +1,7 @@
 """Numbers that are stored coarsely: printed with few digits, as float16, or on a grid."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from rnncheck.cases.resolutions import stored_numbers
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import injections
 from rnncheck.faults.emulation import emulate
+from rnncheck.frameworks.recorded import told_digits
 from rnncheck.jobs.judge import judge_files
-from rnncheck.network import Resolution
+from rnncheck.network import Recording, Resolution
 from tests.reference import make_inputs, make_network
 
 TEXTS = ("%g", "%f", "%.3g", "%.4f", "%.5e", "%.7g")
@@ -277,6 +279,29 @@ def test_step_that_is_off_by_more_than_half_a_unit_is_proven_wrong():
 
     assert (report.verdict, report.proven) == (Verdict.MISMATCH, True)
     assert report.rows[0].first == {"n": 2, "t": 7, "unit": 3}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "form", "said"),
+    [
+        ("float32", "%g", "has 6 significant digits: differences below 5e-07 cannot be seen; write %.9g."),
+        ("float64", "%g", "has 6 significant digits: differences below 5e-07 cannot be seen; write %.17g."),
+        ("float64", "%.9g", "has 9 significant digits: differences below 5e-10 cannot be seen; write %.17g."),
+        ("float32", "float16", "has 11 binary digits: differences below 0.0002 cannot be seen; save float32."),
+        ("float64", "float16", "has 11 binary digits: differences below 0.0002 cannot be seen; save float64."),
+        ("float16", "float16", None),
+    ],
+)
+def test_advice_is_to_store_what_the_layer_computes(dtype, form, said):
+    network = make_network(T=30, D=3, M=8, K=None, dtype=dtype, input_dtype="float32", return_sequences=True)
+    network = replace(network, outputs=())
+    states = np.random.default_rng(0).uniform(0.25, 0.999, size=(2, 30, 8))
+    states, resolution = stored_numbers(STORED[form](states) if form in STORED else printed(states, form))
+    recording = Recording(make_inputs(network, 2), (), {"rnn": states}, resolutions={"rnn": resolution})
+
+    notes = list(told_digits(network, recording, "outputs", "h.npz"))
+
+    assert notes == ([] if said is None else [f"h.npz {said}"])
 
 
 def test_so_few_digits_that_nothing_can_be_told_are_undecidable():

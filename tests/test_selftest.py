@@ -1,13 +1,19 @@
 """The self-test: what it catches, what it must not flag, and what it says when it fails."""
 
+import io
 import json
+from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from rnncheck.checks.verdicts import Check, Verdict, failed_row
 from rnncheck.errors import InputError
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import Fault
 from rnncheck.jobs.self_test import named_faults, self_test
+from rnncheck.report.outcomes import Control, Outcome, SelfTest
+from rnncheck.report.tables import print_self_test
 
 
 @pytest.mark.long  # it runs Keras on two backends, for twenty seconds
@@ -83,3 +89,88 @@ def test_fault_that_is_caught_says_where_and_by_how_much(monkeypatch):
         ("bias_dropped", True, "step"),
     ]
     assert all(each.margin > 100.0 and each.case for each in found.outcomes)
+
+
+OUTCOMES = (
+    Outcome("one", "masks", "it does one thing", True, "step", "lstm", 123.456, "lstm N=2", 3),
+    Outcome("two", "weights", "it does another"),
+)
+CONTROLS = (Control("Keras", "Keras as it is", 2, ("lstm N=3",), 1.234), Control("call", "in a call", 3))
+
+
+def test_result_is_printed_with_what_went_wrong():
+    printed = io.StringIO()
+
+    print_self_test(SelfTest(OUTCOMES, CONTROLS), Console(file=printed, width=118))
+
+    assert [line.rstrip() for line in printed.getvalue().splitlines()] == [
+        "Faults",
+        "fault  class    caught by  margin  hidden  smallest case that shows it",
+        "one    masks    step       123.46       3  lstm N=2",
+        "two    weights  missed          -       -",
+        "Correct runs",
+        "control  runs  alarms  score max  what it is",
+        "Keras       2       1       1.23  Keras as it is",
+        "call        3       0          0  in a call",
+        "missed: two: no case shows it",
+        "false alarm: Keras: lstm N=3",
+        "1 of 2 faults caught; 1 of 5 correct runs flagged",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "controls", "code", "last"),
+    [
+        (OUTCOMES[:1], CONTROLS[1:], 0, "1 of 1 faults caught; 0 of 3 correct runs flagged"),
+        (OUTCOMES, CONTROLS[1:], 1, "1 of 2 faults caught; 0 of 3 correct runs flagged"),
+        (OUTCOMES[:1], CONTROLS, 1, "1 of 1 faults caught; 1 of 5 correct runs flagged"),
+    ],
+    ids=["passed", "missed", "alarm"],
+)
+def test_exit_code_says_whether_all_was_caught_and_nothing_flagged(
+    rnncheck_command, monkeypatch, tmp_path, outcomes, controls, code, last
+):
+    asked = []
+
+    def found(faults, seed, track):
+        asked.append((faults, seed))
+        return SelfTest(outcomes, controls)
+
+    monkeypatch.setattr("rnncheck.jobs.self_test.self_test", found)
+    path = tmp_path / "faults.json"
+
+    done = rnncheck_command("faults", "bias_dropped", "--seed", "7", "--json", path)
+    quiet = rnncheck_command("faults", "bias_dropped", "--quiet")
+
+    assert (done.code, done.out.splitlines()[-1], done.err) == (code, last, "")
+    assert quiet == (code, "", "")
+    assert asked == [(named_faults(("bias_dropped",)), 7), (named_faults(("bias_dropped",)), 0)]
+    written = json.loads(path.read_text())
+    assert written["passed"] is (code == 0)
+    assert written["environment"]["backend"] == "tensorflow"
+    assert written["faults"][0] == {
+        "fault": "one", "group": "masks", "summary": "it does one thing", "caught": True, "check": "step",
+        "layer": "lstm", "margin": 123.456, "case": "lstm N=2", "hidden": 3,
+    }  # fmt: skip
+    assert written["controls"][-1] == {
+        "name": "call", "summary": "in a call", "runs": 3, "alarms": [], "score_max": 0.0
+    }  # fmt: skip
+
+
+def test_report_that_cannot_be_written_is_refused_before_anything_runs(rnncheck_command, tmp_path):
+    done = rnncheck_command("faults", "--json", tmp_path)
+
+    assert (done.code, done.out) == (2, "")
+    assert str(tmp_path) in done.err
+
+
+def test_control_counts_runs_alarms_and_the_largest_score_of_a_step():
+    def row(check, verdict, score):
+        return replace(failed_row("lstm", ""), check=check, verdict=verdict, score_max=score)
+
+    control = Control("Keras", "as it is")
+    control = control.after("a", [row(Check.STEP, Verdict.MATCH, 2.0), row(Check.END_TO_END, Verdict.MATCH, 9.0)])
+    control = control.after("b", [row(Check.STEP, Verdict.MATCH, 1.0), row(Check.STEP, Verdict.MISMATCH, 1.5)])
+    control = control.after("c", [failed_row("lstm", "no")])
+
+    assert control == Control("Keras", "as it is", 3, ("b", "c"), 2.0)

@@ -34,6 +34,7 @@ def test_interrupt_during_start_up_ends_with_130(delay):
     code, err = interrupted(delay)
 
     assert code == INTERRUPTED
+    assert "interrupted" in err
     assert "Traceback" not in err
     assert "Error" not in err
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnncheck import InputError, InputSpec, Layer, Network, Tensor
-from rnncheck.cases.inputs import random_inputs
+from rnncheck.cases.inputs import make_mask, random_inputs
 
 
 def network(*specs, layers=()):
@@ -157,3 +157,11 @@ def test_sizes_that_are_not_open_are_refused(spec, sizes, message):
 def test_sizes_beyond_the_memory_are_refused():
     with pytest.raises(InputError, match=r"random inputs: got \(4, 1000000000000, 3\), which need 87.3 TiB; "):
         random_inputs(network(OPEN), 0, steps=10**12)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7])
+def test_mixed_masks_have_one_sample_in_which_nothing_counts(n):
+    mask = make_mask("mixed", n, 9, np.random.default_rng(0))
+
+    assert [row for row in range(n) if not mask[row].any()] == [n // 2]
+    assert make_mask("mixed", 1, 9, np.random.default_rng(0)).any()

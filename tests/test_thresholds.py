@@ -1,15 +1,28 @@
 """The constants of a verdict are where the recorded experiments put them."""
 
 import json
+import math
 
 import pytest
+from reference import make_inputs, make_network
 
+import rnncheck
 from experiments import records
 from experiments.calibrate import random_case, run, summarise
 from experiments.power import VISIBLE
 from experiments.random_case import verify_case
-from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT, SUSPICIOUS
+from rnncheck.checks.thresholds import (
+    ALARMING,
+    AVERAGE_COUNT,
+    AVERAGE_LIMIT,
+    SCORE_LIMIT,
+    SUSPICIOUS,
+    UNDECIDABLE_SHARE,
+)
 from rnncheck.checks.verdicts import Verdict
+from rnncheck.equations.arithmetic import FREE_RUNNING
+from rnncheck.equations.replay import replay
+from rnncheck.faults.emulation import emulate
 
 CALIBRATION = records.read("calibration")
 POWER = records.read("power")
@@ -27,8 +40,30 @@ def test_score_limit_stands_between_correct_code_and_what_must_be_seen():
     assert largest_of_correct_code < SCORE_LIMIT < VISIBLE
 
 
-def test_average_limit_stands_above_correct_code():
-    assert CALIBRATION["groups"]["step all"]["largest_row_rms_of_1000"] < AVERAGE_LIMIT
+def test_average_limit_stands_a_little_above_correct_code():
+    largest_of_correct_code = CALIBRATION["groups"]["step all"][f"largest_row_rms_of_{AVERAGE_COUNT}"]
+
+    assert largest_of_correct_code < AVERAGE_LIMIT < 1.25 * largest_of_correct_code
+
+
+def test_what_passes_beside_the_largest_noise_is_sixteen_per_cent():
+    assert math.isclose(SCORE_LIMIT * UNDECIDABLE_SHARE, 0.16)
+
+
+def test_samples_whose_errors_were_amplified_a_thousand_times_are_not_judged():
+    network = make_network(T=24, D=2, M=8, K=None, recurrent_scale=3.0)
+    inputs = make_inputs(network, 40)
+    growths = replay(network, inputs, arithmetic=FREE_RUNNING).growths
+    assert ((growths > 500.0) & (growths <= 1000.0)).any()
+    assert ((growths > 1000.0) & (growths <= 2000.0)).any()
+
+    (row,) = rnncheck.compare(network, inputs, emulate(network, [inputs])[0].outputs).rows
+
+    assert row.unjudged == 8 * (growths > 1000.0).sum()
+
+
+def test_rows_are_looked_at_again_before_they_fail():
+    assert SUSPICIOUS < ALARMING < SCORE_LIMIT
 
 
 def test_suspicion_begins_at_half_of_what_must_be_seen():

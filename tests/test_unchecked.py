@@ -9,9 +9,12 @@ import pytest
 from keras import layers
 
 import rnncheck
-from rnncheck import InputError, MismatchError, UnsupportedError
+from rnncheck import InputError, InputSpec, Layer, MismatchError, Network, Tensor, UnsupportedError
+from rnncheck.checks.unchecked import take_as_given
+from rnncheck.frameworks.keras.extract import extract
 from rnncheck.frameworks.keras.files.modelfile import open_model
 from rnncheck.frameworks.keras.load import load
+from rnncheck.network import Recording
 
 
 @keras.saving.register_keras_serializable("rnncheck_tests")
@@ -182,6 +185,48 @@ def test_nothing_left_to_check_is_an_error():
     report = rnncheck.verify(sequential(Scaled(name="own")), unchecked="allow")
 
     assert (report.verdict, report.rows[0].detail) == ("error", "no layer is left to check")
+
+
+def test_mask_of_a_wrapper_that_is_not_checked_reaches_the_layers_behind_it():
+    inner = keras.Sequential([keras.Input((3,)), Scaled(name="own")], name="inner")
+    stack = [layers.Masking(name="masking"), layers.TimeDistributed(inner, name="td"), layers.GRU(2, name="gru")]
+    x = np.random.default_rng(0).normal(size=(4, 6, 3)).astype(np.float32)
+    x[1, 3:] = 0.0
+
+    report = rnncheck.verify(sequential(*stack), x, unchecked="allow")
+
+    (entry,) = report.entries
+    assert {str(row.verdict) for row in entry.rows} == {"match"}, entry.rows
+    assert entry.unchecked == ("td",)
+    network = extract(sequential(*stack), lenient=True)
+    assert str(network.layer("gru").mask) in {layer.name for layer in network.layers}
+
+
+def test_layer_behind_a_wrapper_that_is_checked_may_go_unchecked():
+    network = extract(
+        sequential(layers.TimeDistributed(layers.Dense(3), name="td"), Scaled(name="own"), layers.GRU(2)),
+        lenient=True,
+    )
+
+    assert network.unchecked == {"own": "Scaled"}
+
+
+def test_run_that_shows_other_numbers_than_the_plain_one_is_noted():
+    head = Layer("head", "Flatten", (Tensor("own"),), {"data_format": "channels_last"})
+    network = Network("m", (InputSpec("x", (2,), "float32"),), (
+        Layer("own", "Unchecked", (Tensor("x"),), {"class": "Own"}), head,
+    ), (Tensor("head"),))  # fmt: skip
+    x = np.ones((3, 2), np.float32)
+
+    def notes(shown):
+        recording = Recording((x,), (x,), tensors={Tensor("own"): x, Tensor("head"): shown})
+        return take_as_given(network, [recording])[2]
+
+    taken = "layer 'own' (Own) was not checked: what it put out is taken as given."
+    assert notes(x) == (taken,)
+    assert notes(x + 1) == (
+        taken, "the run that shows the layers ends in other numbers than the plain run; the former is checked."
+    )  # fmt: skip
 
 
 def test_without_unchecked_layers_nothing_changes():

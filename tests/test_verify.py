@@ -184,6 +184,78 @@ def test_layers_inside_a_wrapper_have_rows_of_their_own(wrapper, inside):
     assert {row.layer for row in entry.rows if "/" in row.layer} == inside
 
 
+def of_recurrent_layers():
+    return [keras.layers.LSTM(5, return_sequences=True, name="lstm"), keras.layers.GRU(3, name="gru")]
+
+
+def of_a_merge():
+    x = keras.Input((6, 4))
+    h = keras.layers.Bidirectional(keras.layers.LSTM(3), merge_mode="sum", name="both")(x)
+    return [keras.Model(x, keras.layers.Dense(2, name="dense")(h), name="deeper")]
+
+
+def of_masked_steps():
+    return [keras.layers.Masking(name="masking"), keras.layers.GRU(3, name="gru")]
+
+
+@pytest.mark.parametrize(
+    ("stack", "inside"),
+    [
+        (of_recurrent_layers, {"lstm", "gru"}),
+        (of_a_merge, {"deeper/both/forward_lstm", "deeper/both/backward_lstm", "deeper/both", "deeper/dense"}),
+        (of_masked_steps, {"masking", "gru"}),
+    ],
+    ids=["recurrent", "merge", "masked"],
+)
+def test_model_inside_a_wrapper_matches_layer_by_layer(stack, inside):
+    """Keras runs it step by step, the probe all steps at once: their last digits may differ."""
+    inner = keras.Sequential([keras.Input((6, 4)), *stack()], name="inner")
+    model = keras.Sequential([keras.Input((7, 6, 4)), keras.layers.TimeDistributed(inner, name="each")])
+    randomise(model)
+    x = normal(3, 7, 6, 4)
+    x[:, :, 2:4] = 0.0
+
+    report = rnncheck.verify(model, x)
+
+    assert_matches(report)
+    assert {row.layer for row in report.rows if row.check is Check.STEP} == {
+        "each", *(f"each/inner/{name}" for name in inside)
+    }  # fmt: skip
+
+
+def test_model_inside_a_wrapper_gets_a_mask_step_by_step():
+    inner = keras.Sequential([keras.Input((6,)), keras.layers.Reshape((6, 1)), keras.layers.GRU(3)], name="inner")
+    stack = [keras.layers.Masking(), keras.layers.TimeDistributed(inner), keras.layers.LSTM(4)]
+    model = keras.Sequential([keras.Input((7, 6)), *stack])
+    randomise(model)
+    x = normal(3, 7, 6)
+    x[1, 2:] = 0.0
+
+    assert_matches(rnncheck.verify(model, x))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layer": "stacked", "cell": "gru", "mask": "mixed", "return_state": True},
+        {"layer": "stacked", "cell": "lstm", "return_sequences": True},
+        {"layer": "rnn", "cell": "lstm", "mask": "left"},
+        {"layer": "lstm", "wrapper": "bidirectional", "return_sequences": True},
+        {"layer": "gru", "wrapper": "bidirectional", "mask": "mixed", "return_state": True, "merge_mode": "sum"},
+    ],
+    ids=lambda options: " ".join(map(str, options.values())),
+)
+def test_layers_of_several_cells_or_directions_match_from_given_states(options):
+    entry = verify_case(Case(**SIZES, initial_state=True, **options))
+
+    assert_matches(entry)
+    directions = 2 if options.get("wrapper") else 1
+    cells = 2 if options["layer"] == "stacked" else 1
+    assert (
+        len({row.layer for row in entry.rows if row.check is Check.STEP and row.output == "h"}) == directions * cells
+    )
+
+
 def test_notebook_matches():
     assert_matches(verify_case(NOTEBOOK))
 

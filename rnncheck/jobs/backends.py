@@ -59,7 +59,7 @@ def differences(name: str, runs: Mapping[str, Sequence[Run]], *, by_path: bool) 
     for path in dict.fromkeys(path for path, _ in outputs):
         for pair in combinations([backend for where, backend in outputs if where == path], 2):
             first, second = (outputs[path, backend] for backend in pair)
-            largest = max(map(_largest, first, second), default=0.0)
+            largest = max(map(_largest, first, second))
             yield Difference(name, pair, largest, path if by_path else "")
 
 

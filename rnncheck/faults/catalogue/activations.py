@@ -8,7 +8,6 @@ from dataclasses import replace
 from rnncheck.equations.activations import activate
 from rnncheck.equations.cells import cell_of
 from rnncheck.equations.changes import LSTMS, with_cell, with_options
-from rnncheck.faults.catalogue.causes import ONE_STEP
 from rnncheck.faults.catalogue.fault import CONVOLUTIONS, Form, fault, layerwise, of_layer
 from rnncheck.network import Activation, Layer
 
@@ -81,7 +80,7 @@ def activation_misplaced(layer: Layer) -> Layer:
     return with_cell(layer, output=lambda gates, c, options: activate(options["activation"], gates[-1] * c))
 
 
-@fault("activations", of_layer, hidden_by=[ONE_STEP])
+@fault("activations", of_layer)
 def activated_twice(layer: Layer) -> Layer:
     """the activation is applied to h once more, outside the cell"""
     once = cell_of(layer).output

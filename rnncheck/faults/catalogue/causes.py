@@ -41,8 +41,9 @@ def _of_tensor(find: Callable[[Layer], Tensor | None], holds: Callable[[Array], 
 
 
 def _of_inputs(holds: Callable[[Array], Any]) -> Condition:
-    # (N, T, ...), which a recurrent layer reads
-    return _of_tensor(lambda layer: layer.inputs[0] if layer.kind in CELLS else None, holds)
+    # (N, T, ...), which a recurrent layer reads, or what moves its steps
+    kinds = (*CELLS, "Flatten", "Reverse")
+    return _of_tensor(lambda layer: layer.inputs[0] if layer.kind in kinds else None, holds)
 
 
 def _of_output(holds: Callable[[Array], Any]) -> Condition:
@@ -90,9 +91,6 @@ CONSTANT_WEIGHTS = Cause(
 )
 ONE_STEP = Cause("there is one step only", "Use at least four steps.", _of_inputs(lambda x: x.shape[1] < 2))
 ONE_SAMPLE = Cause("there is one sample only", "Use at least two samples.", _of_inputs(lambda x: len(x) < 2))
-TWO_SAMPLES = Cause(
-    "there are fewer than three samples", "Use at least three samples.", _of_inputs(lambda x: len(x) < 3)
-)
 EQUAL_SAMPLES = Cause(
     "all samples are equal", "Use random inputs.", _of_inputs(lambda x: len(x) > 1 and (x == x[:1]).all())
 )

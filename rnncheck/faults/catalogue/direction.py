@@ -8,7 +8,7 @@ import numpy as np
 
 from rnncheck.equations.cells import Loop
 from rnncheck.equations.changes import moving, put_out_through, redirected, with_cell, with_layer, with_options
-from rnncheck.faults.catalogue.causes import EQUAL_SAMPLES, ONE_SAMPLE, ONE_STEP, TWO_SAMPLES
+from rnncheck.faults.catalogue.causes import EQUAL_SAMPLES, ONE_SAMPLE, ONE_STEP
 from rnncheck.faults.catalogue.fault import (
     backwards,
     fault,
@@ -137,7 +137,7 @@ def only_first_sample_right(x: Array) -> Array:
     return np.concatenate([x[:1], np.zeros_like(x[1:])])
 
 
-@fault("batch", of_inputs, hidden_by=[ONE_SAMPLE, TWO_SAMPLES, EQUAL_SAMPLES])
+@fault("batch", of_inputs, hidden_by=[ONE_SAMPLE, EQUAL_SAMPLES])
 def stale_buffer(x: Array) -> Array:
     """every sample is computed from the one before it"""
     return np.roll(x, 1, axis=0)

@@ -61,7 +61,7 @@ def recurrent_kernel_transposed(kernel: Array) -> Array:
     return np.concatenate([block.swapaxes(-1, -2) for block in np.split(kernel, columns // m, axis=-1)], axis=-1)
 
 
-@fault("transposes", of_weight("kernel"), kinds=WITH_WEIGHTS, hidden_by=[CONSTANT_WEIGHTS])
+@fault("transposes", of_weight("kernel"), kinds=WITH_WEIGHTS)
 def kernel_reshaped(kernel: Array) -> Array | None:
     """the kernel is reshaped where it should be transposed"""
     # torch has (G·M, D) for Keras' (D, G·M), and (F, C, k...) for (k..., C, F): either way the shape is right.
@@ -69,7 +69,7 @@ def kernel_reshaped(kernel: Array) -> Array | None:
     return None if np.array_equal(new, kernel) else new
 
 
-@fault("transposes", of_weight("recurrent_kernel"), hidden_by=[ONE_STEP, CONSTANT_WEIGHTS])
+@fault("transposes", of_weight("recurrent_kernel"), hidden_by=[ONE_STEP])
 def recurrent_kernel_reshaped(kernel: Array) -> Array | None:
     """the recurrent kernel is reshaped where it should be transposed"""
     return kernel_reshaped(kernel)

@@ -21,7 +21,7 @@ from rnncheck.equations.changes import (
     with_state_fed,
 )
 from rnncheck.equations.shapes import on_zeros, sequence_shapes
-from rnncheck.faults.catalogue.causes import NO_SAMPLE_PADDED, ONE_CALL, ONE_SAMPLE, ONE_STEP, ZERO_STATES
+from rnncheck.faults.catalogue.causes import ONE_CALL, ONE_SAMPLE, ONE_STEP, ZERO_STATES
 from rnncheck.faults.catalogue.fault import Fit, backwards, fault, halves, of_layer, of_network
 from rnncheck.network import Array, Layer, Network, Recording, Tensor
 
@@ -49,7 +49,7 @@ def state_halved(layer: Layer) -> Layer:
     return with_state_fed(layer, lambda h: h * 0.5)
 
 
-@fault("states", of_network, hidden_by=[NO_SAMPLE_PADDED])
+@fault("states", of_network)
 def first_step_skipped(network: Network, layer: Layer) -> Network | None:
     """the first step is left out"""
 

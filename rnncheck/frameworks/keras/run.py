@@ -170,6 +170,7 @@ def _states(model: Any) -> list[Any]:
 # Notes the outputs of each layer of a Network, as symbolic tensors.
 class _Explorer(GraphRun):
     def __init__(self, path: ComputePath, network: Network) -> None:
+        self._network = network
         self._unchecked = {layer.name for layer in network.layers if layer.kind == UNCHECKED}
         super().__init__(self._call_and_note, self._unchecked)
         self.tensors: dict[Tensor, Any] = {}
@@ -257,6 +258,8 @@ class _Explorer(GraphRun):
         inner_name = f"{name}/{own_name(inner)}"
         if hasattr(inner, "layers"):
             self.nested(inner_name, inner, folded, mask)
+            # The model's output is that of the plain run; this one, of all steps at once, may round otherwise.
+            self.tensors[self._network.layer(name).inputs[0]] = _fold(output)
         else:
             self._note(inner_name, inner, _fold(output), (folded,), {} if mask is None else {"mask": mask})
 
