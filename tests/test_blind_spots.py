@@ -231,7 +231,7 @@ def spots_of(network, calls, faults):
 
 
 @pytest.mark.parametrize(
-    ("reason", "remedy", "impoverished", "names", "hidden"), CAUSES, ids=lambda value: str(value)[:40]
+    ("reason", "remedy", "impoverished", "names", "hidden"), CAUSES, ids=[case[0] for case in CAUSES]
 )
 def test_cause_hides_the_faults_that_a_richer_run_shows(reason, remedy, impoverished, names, hidden):
     concerned = [

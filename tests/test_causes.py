@@ -278,7 +278,7 @@ ALL = slice(None)
         (grown_by(6.0, start=9), "wrong from step t=9 on"),
         (grown_by(6.0, start=8), "wrong from step t=8 on; it grows with time"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_error_is_described_by_when_it_starts_and_whom_it_concerns(change, shape):
     network, recording = without_recurrence()

@@ -280,8 +280,8 @@ def test_place_without_permission_is_refused(tmp_path, monkeypatch, exists):
 
 
 @WRITERS
-def test_device_is_written_to_and_stays_a_device(write):
-    write(REPORT, Path("/dev/null"))
+def test_device_is_written_to_and_stays_a_device(write_report):
+    write_report(REPORT, Path("/dev/null"))
 
     assert Path("/dev/null").is_char_device()
 
