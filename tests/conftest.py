@@ -10,6 +10,7 @@ import pytest
 from rnncheck.cli import main
 
 os.environ.pop("GITHUB_ACTIONS", None)  # what the tests run is no job of its own
+os.environ.pop("COLUMNS", None)  # xdist sets it, and what is printed would be as wide
 
 
 def pytest_collection_modifyitems(items):

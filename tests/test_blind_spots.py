@@ -164,7 +164,7 @@ CAUSES = [
     ),
     (
         "there is one call only",
-        "Give the arrays of a second call, too, or use --metamorphic where Keras runs the model.",
+        "Give the arrays of a second call, too, or ask for metamorphic runs where Keras runs the model.",
         lambda network, calls: (network, calls[:1]), ["simple_rnn", "stateful"],
         {"state_lost_between_calls", "state_kept_between_calls"},
     ),

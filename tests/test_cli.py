@@ -190,7 +190,7 @@ def test_run_that_does_not_match_ends_with_1_and_says_where(rnncheck_command, tm
     assert (done.code, done.err) == (1, "")
     assert re.match(r"MISMATCH  simple_rnn N2 .*: Keras is known to deviate here: sparsemax sums", done.out)
     assert re.search(r"\n +first wrong at sample \d, step 0, unit \d of layer 'simple_rnn': expected ", done.out)
-    assert re.search(r"\nmismatch, proven +simple_rnn h +step +n=\d t=0 unit=\d ", done.out)
+    assert re.search(r"\nmismatch, proven +simple_rnn h +step +2x5x4 ", done.out)
     again = "again: rnncheck verify --layer simple_rnn -N 2 -T 5 -D 3 -M 4 -K 1 --seed 0 --activation sparsemax"
     assert again in done.out.splitlines()
     (case,) = read_json(tmp_path / "a.json")["cases"]
@@ -791,9 +791,9 @@ def test_what_is_held_back_on_stderr_is_shown_where_something_fails(capfd):
 
 
 def test_option_of_one_file_is_refused_twice(rnncheck_command):
-    inputs = FIXTURES / "sine_inputs.npy"
+    inputs = DEMO / "inputs.npy"
 
-    done = rnncheck_command("verify", FIXTURES / "sine.keras", "--inputs", inputs, "--inputs", inputs)
+    done = rnncheck_command("verify", DEMO / "sine.keras", "--inputs", inputs, "--inputs", inputs)
 
     refused(done, "--inputs: got 2 of them; expected one. Calls in a row are for compare.")
 
@@ -813,7 +813,7 @@ def test_temporary_folder_that_is_missing_is_an_error_in_words(rnncheck_command,
     )
 
 
-@pytest.mark.parametrize("name", ["model", "inputs", "outputs", "states", "architecture", "json_path", "csv_path"])
+@pytest.mark.parametrize("name", ["model", "inputs", "outputs", "states", "architecture"])
 def test_options_for_files_say_that_they_take_a_path(name):
     found = [each for command in cli.cli.commands.values() for each in command.params if each.name == name]
 
@@ -822,7 +822,7 @@ def test_options_for_files_say_that_they_take_a_path(name):
 
 
 # By command: options without a value, those that may stand several times, those that must stand, and defaults.
-REPORTING = {"blind_spots", "everything", "quiet"}
+REPORTING = {"blind_spots", "details", "everything", "quiet"}
 SURFACE = {
     "verify": (
         {*REPORTING, "metamorphic"}, {"inputs"}, set(), {"seed": 0, "paths": "predict", "unchecked": "refuse"},

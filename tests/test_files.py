@@ -273,7 +273,7 @@ def test_place_without_permission_is_refused(tmp_path, monkeypatch, exists):
     monkeypatch.setattr(os, "access", lambda place, mode: bool(asked.append((place, mode))))
 
     with pytest.raises(InputError) as refused:
-        check_writable(path)
+        check_targets([str(path)])
 
     assert str(refused.value) == f"{path}: got a place without write permission; expected one with it."
     assert asked == [(path if exists else tmp_path, os.W_OK)]

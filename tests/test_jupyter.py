@@ -125,5 +125,5 @@ def test_hints_speak_python():
     report = rnncheck.compare(network, inputs, outputs, blind_spots=True)
 
     for shown in (report._repr_html_(), str(report)):
-        assert "use metamorphic=True where Keras runs the model" in " ".join(shown.split())
+        assert "ask for metamorphic runs where Keras runs the model" in " ".join(shown.split())
         assert "--" not in shown

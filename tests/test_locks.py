@@ -56,7 +56,7 @@ def test_dropped_requirement_is_noticed(copy):
 
 
 def test_framework_missing_from_all_is_noticed(copy):
-    replace(copy / "pyproject.toml", 'all = ["jax>=0.6", ', "all = [")
+    replace(copy / "pyproject.toml", 'all = [\n    "jax>=0.6", ', "all = [\n    ")
 
     assert out_of_step(copy)[0] == "pyproject.toml: the extra `all` is not tensorflow, jax, torch and plot together"
 

@@ -1146,7 +1146,7 @@ def test_model_inside_that_is_called_with_more_than_its_inputs_is_refused():
     with pytest.raises(InputError) as refused:
         read(described, LiveStore(model), "3.15.1")
 
-    assert str(refused.value) == "model 'a': got 2 inputs; expected 1."
+    assert str(refused.value) == "model 'a': got 2 inputs; expected 1. Save the model again."
 
 
 @pytest.mark.parametrize(
@@ -1173,7 +1173,10 @@ def test_end_of_a_model_in_no_form_of_keras_is_refused(written):
     with pytest.raises(InputError) as refused:
         read(described, LiveStore(model), "3.15.1")
 
-    assert str(refused.value) == "model: got an input or output written as 3; expected [layer, node, tensor]."
+    assert (
+        str(refused.value)
+        == "model: got an input or output written as 3; expected [layer, node, tensor]. Save it again."
+    )
 
 
 @pytest.mark.parametrize(

@@ -402,7 +402,7 @@ def test_bias_along_the_wrong_axis_is_named_where_keras_adds_it_so(kind, options
     assert ("TensorFlow adds the bias" in known) == deviates
     assert entry.verdict is (Verdict.MISMATCH if deviates else Verdict.MATCH)
     assert [note for note in entry.notes if "no inputs given" not in note] == (
-        [f"Keras is known to deviate here: {known}."] if deviates else []
+        [f"Keras is known to deviate here: {known}"] if deviates else []
     )
 
 
