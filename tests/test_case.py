@@ -261,6 +261,14 @@ def test_memory_counts_weights_arrays_and_outputs():
     assert NOTEBOOK.bytes_needed == 8 * (8 * weights + 3 * arrays + 4 * outputs)
 
 
+def test_memory_counts_the_output_behind_flatten_once_and_others_at_every_step():
+    sizes = {"N": 2, "T": 5, "D": 3, "M": 4, "K": 7, "return_sequences": True}
+
+    rnn, arrays = 4 * (3 + 4 + 1), 2 * 5 * (3 + 2 * 4)
+    assert Case(**sizes).bytes_needed == 8 * (8 * (rnn + 7 * (4 + 1)) + 3 * arrays + 4 * 2 * 7 * 5)
+    assert Case(**sizes, flatten=True).bytes_needed == 8 * (8 * (rnn + 7 * (5 * 4 + 1)) + 3 * arrays + 4 * 2 * 7)
+
+
 def test_memory_counts_the_gates_of_an_lstm():
     weights = 4 * 5 * (3 + 5 + 1) + 2 * (5 + 1)
     arrays = 4 * 10 * (3 + 5 * 5)

@@ -50,6 +50,12 @@ def test_one_fixed_batch_is_that_of_all_inputs():
     assert [array.shape for array in found] == [(5, 12, 3), (5, 3)]
 
 
+def test_steps_are_those_of_the_inputs_that_leave_them_open():
+    arrays = random_inputs(network(InputSpec("x", (None, 3), "float32"), InputSpec("h", (5,), "float32")), 0, steps=7)
+
+    assert [array.shape for array in arrays] == [(4, 7, 3), (4, 5)]
+
+
 def test_seed_decides_the_numbers():
     a, b, c = (random_inputs(network(OPEN), seed)[0] for seed in (1, 1, 2))
 

@@ -241,6 +241,7 @@ def test_model_inside_a_wrapper_gets_a_mask_step_by_step():
         {"layer": "stacked", "cell": "lstm", "return_sequences": True},
         {"layer": "rnn", "cell": "lstm", "mask": "left"},
         {"layer": "lstm", "wrapper": "bidirectional", "return_sequences": True},
+        {"layer": "lstm", "wrapper": "bidirectional", "merge_mode": "none", "return_state": True},
         {"layer": "gru", "wrapper": "bidirectional", "mask": "mixed", "return_state": True, "merge_mode": "sum"},
     ],
     ids=lambda options: " ".join(map(str, options.values())),
