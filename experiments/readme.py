@@ -72,7 +72,7 @@ def run(command: str, status: int = 0, results: Path = records.KEPT) -> Printed:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     finished = subprocess.run(
         ["/bin/sh", "-c", f"(exit {status})\n{command}"],
-        cwd=demo().name if command.startswith(("rnncheck", "python -m pytest")) else ROOT,
+        cwd=ROOT if command.startswith(("make", "python -m experiments", "sphinx-build")) else demo().name,
         env={**inherited, "PATH": path, records.ELSEWHERE: str(results)},
         check=False,
         stdout=subprocess.PIPE,
