@@ -32,12 +32,13 @@ def is_command(words: list[str]) -> bool:
 
 
 def _leave(*_: object) -> None:
-    os.write(2, b"rnncheck: interrupted\n")
+    os.write(_STDERR, b"rnncheck: interrupted\n")
     os._exit(INTERRUPTED)
 
 
 _COMMAND = is_command(sys.orig_argv)
 if _COMMAND:
+    _STDERR = os.dup(2)  # which is held back as long as a framework is loaded
     signal.signal(signal.SIGINT, _leave)
     os.environ["PYTHONSAFEPATH"] = "1"
     _here = os.getcwd()  # noqa: PTH109 - as above
