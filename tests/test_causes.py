@@ -10,6 +10,7 @@ import rnncheck
 from rnncheck import InputSpec, Network, Tensor, Verdict
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import differences
+from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.equations.changes import with_layer, with_weights
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.causes import ONE_CALL
@@ -18,7 +19,7 @@ from rnncheck.faults.emulation import emulate
 from rnncheck.faults.explain import FormatFound
 from rnncheck.faults.symptoms import describe
 from rnncheck.faults.trial import Front, blind_spots, failures, few_samples, glance_at_outputs, rows_against
-from rnncheck.faults.wrong_weights import WrongWeight
+from rnncheck.faults.wrong_weights import WrongWeight, wrong_weights
 from rnncheck.network import Recording
 
 NAMES = {fault.name: fault for fault in FAULTS}
@@ -368,6 +369,40 @@ def test_units_as_noisy_as_rounding_are_not_solved_for():
     report = rnncheck.compare(network, recording.inputs, h.astype(np.float32), states={"rnn": h.astype(np.float32)})
 
     assert [(each.weight, each.index) for each in report.entries[0].diagnosis.weights] == [("kernel", (1, 3))]
+
+
+def test_weight_of_an_input_that_is_hardly_ever_there_is_solved_for():
+    """One number of the unit is far off, and all together are not."""
+    network, _ = without_recurrence(N=12)
+    (x,) = make_inputs(network, 12)
+    x[:, :, 1] = 0.0
+    x[3, 5, 1] = 1.0
+    kernel = network.layer("rnn").weights["kernel"].copy()
+    kernel[1, 3] += np.float32(1e-6)
+    (wrong,) = emulate(replaced(network, "rnn", kernel=kernel), [(x,)])
+
+    report = rnncheck.compare(network, x, wrong.outputs, states=wrong.states)
+
+    assert report.rows[0].score_rms < AVERAGE_LIMIT
+    assert report.rows[0].score_max > SCORE_LIMIT
+    assert [(each.weight, each.index) for each in report.entries[0].diagnosis.weights] == [("kernel", (1, 3))]
+
+
+def test_weight_that_moves_every_number_a_little_is_solved_for():
+    """No number of the unit is far off, and all together are."""
+    network = make_network(T=40, D=2, M=2, K=None, return_sequences=True)
+    network = replaced(network, "rnn", recurrent_kernel=np.zeros((2, 2), np.float32))
+    inputs = make_inputs(network, 20)
+    bias = network.layer("rnn").weights["bias"].copy()
+    bias[1] += np.float32(1e-7)
+    (wrong,) = emulate(replaced(network, "rnn", bias=bias), [inputs])
+
+    report = rnncheck.compare(network, inputs, wrong.outputs, states=wrong.states)
+
+    assert report.rows[0].score_rms > AVERAGE_LIMIT
+    assert report.rows[0].score_max < SCORE_LIMIT
+    found = wrong_weights(network.layers[0], observe(network, [wrong])[0])
+    assert [(each.weight, each.index) for each in found] == [("bias", (1,))]
 
 
 def test_weights_are_not_solved_for_where_a_number_is_not_finite():

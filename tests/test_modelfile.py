@@ -1234,6 +1234,22 @@ def test_files_that_take_more_than_they_have_are_refused_at_once(tmp_path):
     assert seconds < 5
 
 
+@pytest.mark.parametrize(
+    ("of_file", "of_weights", "found"),
+    [("2.15.0", None, "2.15.0"), (None, "2.2.4", "2.2.4"), ("3.15.1", "2.2.4", "3.15.1"), (None, None, "")],
+)
+def test_version_is_that_of_the_file_or_else_that_of_its_weights(tmp_path, of_file, of_weights, found):
+    path = tmp_path / "a.h5"
+    two_dense().save(path)
+    with h5py.File(path, "r+") as file:
+        for group, version in ((file, of_file), (file["model_weights"], of_weights)):
+            group.attrs.pop("keras_version", None)
+            if version:
+                group.attrs["keras_version"] = version
+
+    assert open_model(path).keras_version == found
+
+
 def longer(path, size):
     """A file that ends in a hole."""
     with path.open("r+b") as file:

@@ -919,6 +919,24 @@ def test_second_layer_of_an_old_bidirectional_goes_the_other_way_than_the_first(
     ]
 
 
+def test_weights_of_an_old_model_are_trained_unless_it_says_otherwise():
+    asked = []
+
+    class Store(Given):
+        def read(self, owners):
+            asked.append([owner.trainable for owner in owners])
+            return super().read(owners)
+
+    gru = old("GRU", "gru", [[["x", 0, 0, {}]]], **RNN)
+    model = old_functional(old_input("x"), gru, inputs=[["x", 0, 0]], outputs=[["gru", 0, 0]])
+    frozen = {**model, "config": {**model["config"], "trainable": False}}
+
+    for each in (model, frozen):
+        read(each, Store(3), "2.12.0")
+
+    assert asked == [[(True, True, True)], [(False, False, False)]]
+
+
 def test_old_reference_may_lack_the_arguments():
     model = old_functional(
         old_input("x"),

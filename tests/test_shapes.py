@@ -79,6 +79,14 @@ def test_layer_of_any_size_is_refused_with_what_it_would_hold(name):
     assert refusal([layer], *shapes) == said(numbers, products)
 
 
+def test_numbers_are_tried_as_numbers_and_masks_as_masks():
+    assert rehearse(network_of([("Subtract", {}, {})], (4, 3), (4, 3))).layers
+    mask = InputSpec("mask", (4, 3), "bool")
+    softmax = Layer("l0", "Softmax", (Tensor("x"), Tensor("mask")), {"axis": -1})
+    network = Network("masked", (InputSpec("x", (4, 3), "float32"), mask), (softmax,), (Tensor("l0"),))
+    assert rehearse(network) is network
+
+
 TURNED = ("Permute", {"dims": (2, 1)}, {})
 
 
