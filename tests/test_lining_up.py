@@ -41,7 +41,9 @@ ORDERS = {
 }
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    "order", ["bias last", *(pytest.param(name, marks=pytest.mark.long) for name in ORDERS if name != "bias last")]
+)
 @pytest.mark.parametrize("recurrent", [identity, leaky, orthogonal, growing])
 @pytest.mark.parametrize("activation", ["relu", "linear"])
 def test_correct_run_is_never_a_mismatch(recurrent, activation, order):
@@ -69,7 +71,7 @@ def contracting(rng):
     return orthogonal(rng) * np.float32(0.5)
 
 
-@pytest.mark.parametrize("size", [1e-5, 1e-3])
+@pytest.mark.parametrize("size", [pytest.param(1e-5, marks=pytest.mark.long), 1e-3])
 def test_wrong_run_is_still_a_mismatch(size):
     """Where a network forgets, errors that line up are no larger than those that do not."""
     rng = np.random.default_rng(0)
