@@ -222,7 +222,7 @@ def test_weights_of_frozen_parts_are_read_as_those_of_others(frozen, suffix, rng
     from keras import Input, Model, Sequential, layers
 
     dense = layers.Dense(3, name="dense")
-    inner = Sequential([Input((4,)), layers.BatchNormalization(), dense, layers.Dense(3)], name="inner")
+    inner = Sequential([Input((4,)), layers.BatchNormalization(), dense, layers.Dense(3, name="last")], name="inner")
     x = Input((4,))
     model = randomised(Model(x, inner(x), name="model"), rng)
     for part in (model, inner, dense):
