@@ -23,7 +23,7 @@ from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import Job, case_job, how_to_run, model_job
 from rnncheck.jobs.judge import judge_recording, run_and_judge
-from rnncheck.network import Network
+from rnncheck.network import Array, Network
 from rnncheck.report import notebook  # noqa: F401 - shows a Network and a Replayed
 from rnncheck.report.entry import MOST_DIAGNOSED
 from rnncheck.report.report import Report
@@ -164,11 +164,7 @@ def compare(
     related: tuple[Related, ...] = ()
     if callable(outputs):
         # The function runs first; from here on its outputs are a recording like any other.
-        if inputs is None:
-            arrays = random_inputs(of, seed)
-            subject = subject.noting(no_inputs_given(arrays, seed))
-        else:
-            arrays = check_inputs(of, inputs)
+        subject, arrays = _drawn(subject, seed) if inputs is None else (subject, check_inputs(of, inputs))
         runner = FunctionRunner(of, outputs)
         inputs, (outputs,) = arrays, runner.outputs([arrays])
         related = related_runs(runner, of, (arrays,), tuple(RELATIONS) if metamorphic else ())
@@ -187,6 +183,12 @@ def compare(
     return judge_recording(
         subject, recordings, related, precision=precision, tolerance=tolerance, blind_spots=blind_spots
     )
+
+
+def _drawn(subject: Subject, seed: int) -> tuple[Subject, tuple[Array, ...]]:
+    """Draw random inputs; return the subject with a note that says so, and them."""
+    arrays = random_inputs(subject.equations, seed)
+    return subject.noting(no_inputs_given(arrays, seed)), arrays
 
 
 def extract(model: Any, *, architecture: str | os.PathLike[str] | None = None) -> Network:
@@ -268,9 +270,10 @@ def walk(
 
     subject = Subject.of(model, architecture)
     if subject.model is None:  # a Network
-        of = subject.equations
-        arrays = random_inputs(of, seed) if inputs is None else check_inputs(of, inputs)
-        job = Job(subject, (arrays,), seed if inputs is None else None)
+        subject, arrays = (
+            _drawn(subject, seed) if inputs is None else (subject, check_inputs(subject.equations, inputs))
+        )
+        job = Job(subject, (arrays,))
     else:
         job = model_job(subject, inputs, seed=seed)
     return walk_through(job, sample=sample, steps=steps, gates=gates)

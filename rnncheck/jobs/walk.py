@@ -46,7 +46,6 @@ def walk_through(
         if layer.kind in CELLS
     )
     names = network.output_names or tuple(map(str, network.outputs))
-    drawn = f"no inputs given: {samples} random sample{'s' if samples > 1 else ''}, seed {job.seed}"
     shapes = output_shapes(network)
     return Walk(
         name=job.subject.name,
@@ -67,7 +66,7 @@ def walk_through(
         recurrent=recurrent,
         outputs=dict(zip(names, (each[sample] for each in by_hand.outputs), strict=True)),
         predicted={} if recording is None else dict(zip(names, (y[sample] for y in recording.outputs), strict=True)),
-        notes=(*([] if job.seed is None else [drawn]), *job.subject.notes, *notes),
+        notes=(*job.subject.notes, *notes),
     )
 
 
