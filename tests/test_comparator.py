@@ -6,6 +6,7 @@ from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
+from rows import number
 
 from rnncheck.checks.blocks import Block, in_time
 from rnncheck.checks.end_to_end import Tolerance
@@ -41,10 +42,6 @@ def summary_of(differences, **options):
 
 def judged(summary, check=Check.STEP, **options):
     return judge(summary, layer="rnn", output="h", check=check, shape=SHAPE, **options)
-
-
-def number(place):
-    return Number(place, expected=0.5, actual=0.75, allowed=1e-6)
 
 
 # --- compare ---

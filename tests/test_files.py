@@ -4,34 +4,17 @@ import csv
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rows import MATCH
 
-from rnncheck import Entry, InputError, Report, Row, Verdict
-from rnncheck.checks.scores import Number
-from rnncheck.checks.verdicts import Check, failed_row
+from rnncheck import Entry, InputError, Report
+from rnncheck.checks.verdicts import failed_row
 from rnncheck.report.files import as_csv, as_json, check_targets, write
 
-
-def number(place):
-    return Number(place, expected=0.5, actual=0.75, allowed=1e-06)
-
-
-ROW = Row(
-    layer="simple_rnn",
-    output="h",
-    check=Check.STEP,
-    shape=(2, 5, 4),
-    max_abs_diff=8.1e-08,
-    noise=7.2e-08,
-    score_max=1.37,
-    score_rms=0.5,
-    bound_use=None,
-    worst_number=number({"n": 0, "t": 4, "unit": 3}),
-    first_number=None,
-    verdict=Verdict.MATCH,
-)
+ROW = replace(MATCH, bound_use=None)
 REPORT = Report({"keras": "3.15"}, (Entry("a case", (ROW,), seed=7, case={"N": 2, "recurrent_scale": None}),))
 
 

@@ -5,30 +5,17 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from rows import MATCH
 
 from rnncheck import Entry, Report, Verdict
-from rnncheck.checks.scores import Number
-from rnncheck.checks.verdicts import Check, Row, failed_row
+from rnncheck.checks.verdicts import failed_row
 from rnncheck.jobs.judge import judge_files
 from rnncheck.report.github import tell_github
 from rnncheck.report.markdown import to_markdown
 
 DEMO = Path(__file__).parent.parent / "rnncheck" / "demo"
 WRONG = ["compare", DEMO / "sine.keras", "--inputs", DEMO / "inputs.npy", "--outputs", DEMO / "wrong_outputs.csv"]
-ROW = Row(
-    layer="gru",
-    output="h",
-    check=Check.STEP,
-    shape=(2, 5, 4),
-    max_abs_diff=8.1e-08,
-    noise=7.2e-08,
-    score_max=1.37,
-    score_rms=0.5,
-    bound_use=None,
-    worst_number=Number({"n": 0, "t": 4, "unit": 3}, expected=0.5, actual=0.75, allowed=1e-06),
-    first_number=None,
-    verdict=Verdict.MATCH,
-)
+ROW = replace(MATCH, layer="gru", bound_use=None)
 CANNOT_TELL = replace(ROW, verdict=Verdict.UNDECIDABLE, detail="rounding errors grow too large")
 
 
