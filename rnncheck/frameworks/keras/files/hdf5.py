@@ -78,6 +78,7 @@ def open_hdf5(content: bytes, where: str, memory: int) -> Iterator[Hdf5File]:
     import h5py
 
     with reported_damage(where):
+        _check_references(content)
         _check_texts(content)
         file = h5py.File(io.BytesIO(content), "r")
     try:
@@ -202,11 +203,9 @@ class Hdf5File:
             raise self.refusal(f"{said} It is damaged or made up:")
 
 
-# The lengths in the references to texts, for which HDF5 makes room before it looks, and those in every collection of
-# texts, over which it stumbles into endless loops and crashes.
-# Source: HDF5 File Format Specification 3.0, III.E, "Global Heap", IV.A.2.b, "Dataspace", d, "Datatype", and m,
-# "Attribute".
-def _check_texts(content: bytes) -> None:
+# The lengths in the references to texts, for which HDF5 makes room before it looks.
+# Source: HDF5 File Format Specification 3.0, IV.A.2.b, "Dataspace", d, "Datatype", and m, "Attribute".
+def _check_references(content: bytes) -> None:
     for found in _TEXT_TYPE.finditer(content):
         version, rank, limits = content[found.end() : found.end() + 3]
         first = found.end() + (8 if version == 1 else 4)
@@ -217,6 +216,11 @@ def _check_texts(content: bytes) -> None:
             # A shorter one costs little, and what follows the types of anything but attributes is below 64 MiB.
             if length > max(len(content), 4 * _ATTRIBUTE):
                 raise ValueError(f"a text in it declares {length} bytes")
+
+
+# The lengths in every collection of texts, over which HDF5 stumbles into endless loops and crashes.
+# Source: HDF5 File Format Specification 3.0, III.E, "Global Heap".
+def _check_texts(content: bytes) -> None:
     start, count = content.find(_HEAP), 0
     while start >= 0:
         (size,) = struct.unpack_from("<Q", content, start + len(_HEAP))
