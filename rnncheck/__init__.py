@@ -18,7 +18,7 @@ from rnncheck.frameworks.keras.build import Built, build
 from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
 from rnncheck.report.entry import Entry
 from rnncheck.report.report import MismatchError, Report, UndecidableError
-from rnncheck.report.walk import LayerWalk, Walk
+from rnncheck.report.walk_table import LayerWalk, Walk
 from rnncheck.version import __version__
 
 __all__ = [

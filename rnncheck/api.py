@@ -27,7 +27,7 @@ from rnncheck.network import Array, Network
 from rnncheck.report import notebook  # noqa: F401 - shows a Network and a Replayed
 from rnncheck.report.entry import MOST_DIAGNOSED
 from rnncheck.report.report import Report
-from rnncheck.report.walk import Walk
+from rnncheck.report.walk_table import Walk
 
 
 def verify(
@@ -266,7 +266,7 @@ def walk(
         InputError: the inputs do not fit the model, or have no such sample or steps.
         UnsupportedError: the model has something that rnncheck does not replay.
     """
-    from rnncheck.jobs.walk import walk_through
+    from rnncheck.jobs.walking import walk_through
 
     subject = Subject.of(model, architecture)
     if subject.model is None:  # a Network

@@ -406,8 +406,8 @@ def walk(
 def _print_walk(
     model: Path, inputs: Path | None, architecture: Path | None, *, seed: int = 0, gates: bool = False, **how: Any
 ) -> None:
-    from rnncheck.jobs.walk import walk_through
-    from rnncheck.report.walk import print_walk
+    from rnncheck.jobs.walking import walk_through
+    from rnncheck.report.walk_table import print_walk
 
     with telling(quiet=False):
         found = walk_through(file_job(model, inputs, architecture, seed=seed), gates=gates, **how)

@@ -10,10 +10,10 @@ import numpy as np
 import pandas
 import pytest
 from rich.console import Console
+from rows import MATCH, number
 
-from rnncheck import Entry, MismatchError, Report, Row, Verdict
+from rnncheck import Entry, MismatchError, Report, Verdict
 from rnncheck.checks.one_step import OneStep
-from rnncheck.checks.scores import Number
 from rnncheck.checks.verdicts import Check, failed_row
 from rnncheck.faults.trial import BlindSpot
 from rnncheck.report.console import print_result
@@ -23,24 +23,6 @@ from rnncheck.report.tables import MOST_LINES, print_report, to_text
 NUMBERS = {"expected": 0.5, "actual": 0.75, "difference": 0.25, "allowed": 1e-06}
 
 
-def number(place):
-    return Number(place, expected=0.5, actual=0.75, allowed=1e-06)
-
-
-MATCH = Row(
-    layer="simple_rnn",
-    output="h",
-    check=Check.STEP,
-    shape=(2, 5, 4),
-    max_abs_diff=8.1e-08,
-    noise=7.2e-08,
-    score_max=1.37,
-    score_rms=0.5,
-    bound_use=0.16,
-    worst_number=number({"n": 0, "t": 4, "unit": 3}),
-    first_number=None,
-    verdict=Verdict.MATCH,
-)
 MISMATCH = replace(
     MATCH,
     verdict=Verdict.MISMATCH,
@@ -346,6 +328,7 @@ def test_failures_of_several_entries_are_a_table_in_the_order_of_their_places():
 STEP = OneStep(
     "lstm",
     {"n": 1, "t": 2},
+    unit=0,
     x=np.arange(9.0),
     before={"h": np.array([0.5, 0.25]), "c": np.array([-0.0, 1.0])},
     activations={"i": (np.array([1.0, 2.0]), np.array([3.0, 4.0]))},

@@ -14,7 +14,7 @@ from keras import layers
 
 import rnncheck
 from rnncheck import InputError
-from rnncheck.report.walk import Walk
+from rnncheck.report.walk_table import Walk
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "rnncheck" / "demo"

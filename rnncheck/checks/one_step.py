@@ -22,6 +22,7 @@ class OneStep:
     Attributes:
         layer: its name.
         place: which step, by name (call, n, t).
+        unit: the one whose number is the first that is wrong.
         x: what the layer reads, (D,).
         before: its states before the step, (M,), by name: `h`, and `c` where it has one. h was observed.
         activations: name -> the sums (M,) that the activation is given, and what it gives, (M,).
@@ -31,6 +32,7 @@ class OneStep:
 
     layer: str
     place: Place
+    unit: int
     x: Array
     before: Mapping[str, Array]
     activations: Mapping[str, tuple[Array, Array]]
@@ -60,6 +62,7 @@ def first_wrong_step(network: Network, recordings: Sequence[Recording], rows: Se
     return OneStep(
         layer.name,
         {axis: index for axis, index in place.items() if axis in {"call", "n", "t"}},
+        place["unit"],
         x[0, place["t"]],
         {name: state[0] for name, state in zip(cell.states, before, strict=True)},
         {name: (sums[0], values[0]) for name, (sums, values) in activations.items()},

@@ -55,8 +55,7 @@ class Cell:
     gates: Callable[[X, X, Weights, Options], Gates]
     # (gates, h or the new c, options) -> the new h
     output: Callable[[Gates, X, Options], X]
-    # What each of its activations gives, in the order in which they are computed.
-    activations: tuple[str, ...] = ()
+    activations: tuple[str, ...]  # what each of them gives, in the order in which they are computed
     loop: Loop = Loop()  # what is done around the step
     unit: float | None = None  # the unit roundoff of its products; None for that of the layer's precision
 

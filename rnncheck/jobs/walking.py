@@ -19,7 +19,7 @@ from rnncheck.jobs.perform import perform
 from rnncheck.network import Array, Layer, Network, Recording
 from rnncheck.report.network_table import input_shape, output_shapes
 from rnncheck.report.program import weights_by_name
-from rnncheck.report.walk import LayerWalk, Walk
+from rnncheck.report.walk_table import LayerWalk, Walk
 
 
 def walk_through(

@@ -83,9 +83,9 @@ def _mismatch(entry: Entry) -> tuple[str, list[str]]:
     ((_, failed), *_) = failures_of([entry])
     what, further = next(_causes(entry, failed), (f"{_where(failed)} differs from its equations", []))
     first, worst = failed.first_number, failed.worst_number
-    told = [f"first wrong at {_at(failed, entry)}: {numbers_text(first)}"] if first else []
+    told = [f"first wrong at {_at(failed, entry)}: {_numbers(first)}"] if first else []
     if worst and worst != first:
-        told.append(f"worst at {place_in_words(worst.place)}: {numbers_text(worst)}")
+        told.append(f"worst at {place_in_words(worst.place)}: {_numbers(worst)}")
     told += [failed.detail] if failed.detail else []
     return what, [*told, *further]
 
@@ -155,8 +155,7 @@ def place_in_words(place: Place | None) -> str:
     return ", ".join(f"{_AXES.get(axis, axis.replace('_', ' '))} {index}" for axis, index in (place or {}).items())
 
 
-def numbers_text(number: Number) -> str:
-    """Return `expected 0.5, got 0.75; rounding allows 1e-07`."""
+def _numbers(number: Number) -> str:
     expected, got = apart(number.expected, number.actual)
     return f"expected {expected}, got {got}; rounding allows {number.allowed:.2g}"
 

@@ -104,7 +104,21 @@ def with_progress(items: Sequence[Any], results: Iterable[_Item] | None = None) 
     yield from track(results, "checking", len(items), auto_refresh=False, console=console, transient=True)
 
 
-def print_result(show: Callable[[Console], None], width: int = 118) -> None:
+# As wide as a README's code block.
+_WIDTH = 118
+
+
+def as_text(show: Callable[[Console], None]) -> str:
+    """Return what is shown on a console, as plain text."""
+    from rich.console import Console
+
+    buffer = io.StringIO()
+    # In a notebook Rich would write past the buffer.
+    show(Console(file=buffer, width=_WIDTH, color_system=None, force_jupyter=False))
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+
+
+def print_result(show: Callable[[Console], None], width: int = _WIDTH) -> None:
     """Print to stdout.
 
     It is as wide as $COLUMNS or the terminal says, else `width`.

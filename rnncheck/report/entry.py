@@ -99,6 +99,16 @@ class Entry:
         """Whether some mismatch is proven."""
         return any(row.proven for row in self.rows)
 
+    @property
+    def further_notes(self) -> tuple[str, ...]:
+        """The notes that the answer does not say."""
+        return tuple(note for note in self.notes if not note.startswith(DEVIATES))
+
+    @property
+    def again(self) -> str:
+        """The command that produces this entry again, on its backend; empty for a model."""
+        return self.reproduce + (f" --backend {self.backend}" if self.reproduce and self.backend else "")
+
     def to_dict(self) -> dict[str, Any]:
         """Return the entry as JSON has it."""
         found = {
@@ -157,6 +167,11 @@ def named(entry: Entry) -> str:
     """Return the name of what ran, with its path and its backend where there are several."""
     by, on = (f" by {entry.path}" if entry.path else ""), (f" on {entry.backend}" if entry.backend else "")
     return f"{entry.name}{by}{on}"
+
+
+def verdict_text(of: Row | Entry) -> str:
+    """Return a verdict as tables have it: `mismatch, proven`."""
+    return f"{of.verdict}, proven" if of.proven else str(of.verdict)
 
 
 def frame_of(entries: Iterable[Entry]) -> pandas.DataFrame:

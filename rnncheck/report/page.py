@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rnncheck.checks.blocks import place_text
 from rnncheck.checks.verdicts import FAILED, Row
 from rnncheck.errors import escaped
-from rnncheck.report.answer import Answer, answers, apart, place_in_words
+from rnncheck.report.answer import Answer, answers, apart
 from rnncheck.report.curves import curves_of
 from rnncheck.report.entry import (
-    DEVIATES,
     MOST_PICTURED,
     Difference,
     Entry,
-    failures_of,
     named,
     shape_text,
+    verdict_text,
     worst_of,
 )
 from rnncheck.report.tables import (
@@ -29,6 +28,7 @@ from rnncheck.report.tables import (
     number_text,
     score_text,
     step_lines,
+    step_title,
     to_text,
 )
 
@@ -70,12 +70,6 @@ class _Picture(NamedTuple):
     caption: str
 
 
-class _Step(NamedTuple):
-    # The first wrong number: where it is, and what leads to it.
-    where: str
-    lines: list[tuple[str, str, str]]
-
-
 @dataclass(frozen=True)
 class _Section:
     """What a page says of an entry."""
@@ -85,7 +79,7 @@ class _Section:
     answer: Answer
     rows: list[tuple[str, ...]]  # the cells of `COLUMNS`
     pictures: list[_Picture]
-    step: _Step | None
+    step: tuple[str, list[tuple[str, str, str]]] | None  # what its lines lead to, and they
     notes: list[str]
     blind_spots: list[str]
     again: str  # the command
@@ -157,7 +151,7 @@ def _values(entries: Sequence[Entry], differences: Sequence[Difference], *, inte
 
 
 def _section(entry: Entry, key: str = "", *, with_pictures: bool = False) -> _Section:
-    notes = [note for note in entry.notes if not note.startswith(DEVIATES)]  # which the answer says
+    notes = list(entry.further_notes)
     if entry.precision and entry.precision.consistent_with:
         notes.append(f"precision: {entry.precision}")
     return _Section(
@@ -166,17 +160,17 @@ def _section(entry: Entry, key: str = "", *, with_pictures: bool = False) -> _Se
         answer=answers([entry])[0],
         rows=[_cells(row) for row in entry.rows],
         pictures=_pictures(entry, key) if with_pictures else [],
-        step=_step(entry),
+        step=None if entry.step is None else (step_title(entry.step), list(step_lines(entry.step))),
         notes=notes,
         blind_spots=[f"{spot.fault} in {spot.layer!r}: {spot.reason}. {spot.remedy}" for spot in entry.blind_spots],
-        again=entry.reproduce + (f" --backend {entry.backend}" if entry.reproduce and entry.backend else ""),
+        again=entry.again,
     )
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     number = row.first_number or row.worst_number
     return (
-        f"{row.verdict}, proven" if row.proven else str(row.verdict),
+        verdict_text(row),
         f"{row.layer} {row.output}",
         row.check,
         place_text(number.place) if number else row.detail,
@@ -188,15 +182,6 @@ def _cells(row: Row) -> tuple[str, ...]:
         number_text(row.bound_use),
         shape_text(row.shape) or "-",
     )
-
-
-def _step(entry: Entry) -> _Step | None:
-    if entry.step is None:
-        return None
-    ((_, row), *_) = failures_of([entry])
-    unit = (row.first or {})["unit"]
-    where = place_in_words({**entry.step.place, "unit": unit})
-    return _Step(f"{where} of layer {entry.step.layer!r}, by the equations", list(step_lines(entry.step, unit)))
 
 
 def _pictures(entry: Entry, key: str) -> list[_Picture]:

@@ -1,8 +1,7 @@
-"""How a report looks: on a console, as text, in a notebook."""
+"""How a report looks on a console and as text."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -18,9 +17,9 @@ from rnncheck.checks.thresholds import SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict
 from rnncheck.errors import escaped
 from rnncheck.report.answer import Answer, answers, apart, compared, place_in_words
+from rnncheck.report.console import as_text
 from rnncheck.report.curves import curves_of
 from rnncheck.report.entry import (
-    DEVIATES,
     MOST_DIAGNOSED,
     Difference,
     Entry,
@@ -28,6 +27,7 @@ from rnncheck.report.entry import (
     failures_of,
     named,
     shape_text,
+    verdict_text,
     ways_of,
     worst_of,
 )
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 # Longer tables are cut here; --json and --csv have everything.
 MOST_LINES = 24
 
-# As wide as a README's code block.
-_WIDTH = 118
-
 _STYLES = {
     Verdict.MATCH: "green",
     Verdict.MISMATCH: "bold red",
@@ -53,11 +50,7 @@ _STYLES = {
 
 def to_text(entries: Sequence[Entry], differences: Sequence[Difference] = (), *, interrupted: bool = False) -> str:
     """Return a report as plain text."""
-    buffer = io.StringIO()
-    # In a notebook Rich would write past the buffer.
-    console = Console(file=buffer, width=_WIDTH, color_system=None, force_jupyter=False)
-    print_report(entries, console, differences, interrupted=interrupted)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+    return as_text(lambda console: print_report(entries, console, differences, interrupted=interrupted))
 
 
 def print_report(
@@ -86,8 +79,7 @@ def print_report(
         console.print(Text(_LEGEND, "dim"))
     for entry in entries if details else entries[:1]:
         if entry.step is not None:
-            ((_, row), *_) = failures_of([entry])
-            _print_step(entry.step, (row.first or {})["unit"], console)
+            _print_step(entry.step, console)
         if details and (curves := curves_of(entry)) is not None and curves.has_steps:
             print_score_map(curves, console)
     for note in notes_of(entries):
@@ -143,13 +135,12 @@ def _fitting(table: Table, console: Console) -> Table:
     return table
 
 
-def _print_step(step: OneStep, unit: int, console: Console) -> None:
+def _print_step(step: OneStep, console: Console) -> None:
     # What leads to the first wrong number, and the arrays that it comes from.
     columns = ("", *STEP_COLUMNS)
-    place = place_in_words({**step.place, "unit": unit})
-    console.print(shown(f"{place} of layer {step.layer!r}, by the equations:"))
+    console.print(shown(f"{step_title(step)}:"))
     table = new_table("", columns, columns[1:])
-    for line in step_lines(step, unit):
+    for line in step_lines(step):
         table.add_row(*line)
     console.print(table)
     for name, array in {"x": step.x, "h before": step.before["h"]}.items():
@@ -160,8 +151,15 @@ def _print_step(step: OneStep, unit: int, console: Console) -> None:
 STEP_COLUMNS = ("before the activation", "after it")
 
 
-def step_lines(step: OneStep, unit: int) -> Iterator[tuple[str, str, str]]:
-    """Yield what leads to one number of a step: a name, and what it is before its activation and after."""
+def step_title(step: OneStep) -> str:
+    """Return which number the lines of a step lead to."""
+    place = place_in_words({**step.place, "unit": step.unit})
+    return f"{place} of layer {step.layer!r}, by the equations"
+
+
+def step_lines(step: OneStep) -> Iterator[tuple[str, str, str]]:
+    """Yield what leads to the first wrong number: a name, and what it is before its activation and after."""
+    unit = step.unit
     for name, state in step.before.items():
         yield f"{name} before", "", _digits(state[unit])
     for name, (sums, values) in step.activations.items():
@@ -268,7 +266,7 @@ def number_text(value: float | None) -> str:
 
 
 def _verdict(of: Row | Entry) -> Text:
-    return Text(f"{of.verdict}, proven" if of.proven else str(of.verdict), _STYLES[of.verdict])
+    return Text(verdict_text(of), _STYLES[of.verdict])
 
 
 def notes_of(entries: Sequence[Entry]) -> list[str]:
@@ -283,8 +281,7 @@ def notes_of(entries: Sequence[Entry]) -> list[str]:
     for entry in entries:
         if entry.backend in backends and entry.path in paths:
             notes += _blind_spots(entry)
-    again = [entry for entry in entries if entry.verdict in FAILED and entry.reproduce]
-    commands = [each.reproduce + (f" --backend {each.backend}" if each.backend else "") for each in again]
+    commands = [entry.again for entry in entries if entry.verdict in FAILED and entry.again]
     # Without repetition, in order.
     return list(dict.fromkeys(notes)) + [f"again: {command}" for command in commands[:3]]
 
@@ -293,7 +290,7 @@ def _noted(entries: Iterable[Entry]) -> list[str]:
     # A note that several entries of a case share names only the case.
     having: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
-        for note in (each for each in entry.notes if not each.startswith(DEVIATES)):  # which the answer says
+        for note in entry.further_notes:
             having.setdefault((entry.name, note), []).append(entry)
     return [f"note: {named(own[0]) if len(own) == 1 else name}: {note}" for (name, note), own in having.items()]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,9 +20,6 @@ _MOST_STEPS = 12
 
 # How many units are shown at most, and on a page.
 _MOST_UNITS = 8
-
-# As wide as a README's code block.
-_WIDTH = 118
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +84,9 @@ class Walk:
 
     # Rich is loaded only when somebody looks.
     def __str__(self) -> str:
-        from rich.console import Console
+        from rnncheck.report.console import as_text
 
-        buffer = io.StringIO()
-        # In a notebook Rich would write past the buffer.
-        console = Console(file=buffer, width=_WIDTH, color_system=None, force_jupyter=False)
-        print_walk(self, console, option=_IN_PYTHON)
-        return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+        return as_text(lambda console: print_walk(self, console, option=_IN_PYTHON))
 
     def _repr_html_(self) -> str:
         parts = []
