@@ -38,7 +38,7 @@ from rnncheck.report.console import (
 )
 from rnncheck.report.entry import MOST_DIAGNOSED, count_cases
 from rnncheck.report.files import STDOUT, as_csv, as_json, as_npz, check_targets, write
-from rnncheck.report.github import is_github, tell_github
+from rnncheck.report.github import annotation, is_github, tell_github
 from rnncheck.report.markdown import to_markdown
 from rnncheck.report.report import Report, require_plot
 from rnncheck.startup import INTERRUPTED, interruptible
@@ -520,9 +520,11 @@ def main() -> None:
         raise
     except click.ClickException as error:
         error.show()
+        _annotate(error.format_message())
         raise SystemExit(2) from None
     except RnncheckError as error:
         click.echo(f"rnncheck: {escaped(str(error))}", err=True)
+        _annotate(escaped(str(error)))
         raise SystemExit(2) from None
     except (click.Abort, KeyboardInterrupt):
         click.echo("rnncheck: interrupted", err=True)
@@ -537,3 +539,8 @@ def main() -> None:
         traceback.print_exc()
         click.echo("rnncheck: this is a bug in rnncheck; please report it with the lines above.", err=True)
         raise SystemExit(2) from None
+
+
+def _annotate(mistake: str) -> None:
+    if is_github():
+        click.echo(annotation("error", mistake), err=True)

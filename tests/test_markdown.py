@@ -148,6 +148,20 @@ def test_summary_that_cannot_be_written_leaves_the_verdict(github, rnncheck_comm
     assert done.err.endswith("\n::warning title=rnncheck::GITHUB_STEP_SUMMARY: Is a directory\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["show", "100%.keras"], "100%25.keras: there is no such file"),
+        (["show"], "Missing argument 'MODEL'."),
+    ],
+)
+def test_mistake_is_annotated_too(github, rnncheck_command, words, said):
+    done = rnncheck_command(*words)
+
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith(f"::error title=rnncheck::{said}")
+
+
 def test_outside_of_github_there_is_neither(github, rnncheck_command, monkeypatch):
     monkeypatch.delenv("GITHUB_ACTIONS")
 

@@ -352,6 +352,17 @@ def test_first_wrong_step_is_shown_in_numbers():
     assert text[start + 8 : start + 10] == ["x: [0. 1. 2. 3. ... 5. 6. 7. 8.]", "h before: [0.5  0.25]"]
 
 
+def test_first_wrong_step_among_several_cases_is_that_of_the_first_which_has_one():
+    wrong = replace(MISMATCH, layer="lstm")
+    text = lines(
+        Report({}, (Entry("one", (MATCH,)), *(Entry(name, (wrong,), step=STEP) for name in ("two", "three"))))
+    )
+
+    assert [line for line in text if line.endswith("by the equations:")] == [
+        "two: sample 1, step 2, unit 0 of layer 'lstm', by the equations:"
+    ]
+
+
 def test_first_wrong_step_is_in_the_dictionary():
     (case,) = report_of(replace(MISMATCH, layer="lstm"), step=STEP).to_dict()["cases"]
 

@@ -32,7 +32,7 @@ def tell_github(report: Report, *, with_summary: bool, quiet: bool) -> None:
             with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(to_markdown(report) + "\n")
         except OSError as error:  # nobody asked for it: the verdict stays what it is
-            lines.append(f"::warning title=rnncheck::GITHUB_STEP_SUMMARY: {error.strerror}")
+            lines.append(annotation("warning", f"GITHUB_STEP_SUMMARY: {error.strerror}"))
     sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
@@ -40,6 +40,10 @@ def annotated(report: Report) -> Iterator[str]:
     """Yield a line for each answer that is no match, as GitHub Actions shows it beside the job."""
     for answer in answers(report.entries):
         if answer.verdict in _LEVELS:
-            text = "\n".join((f"{answer.label}  {answer.first}", *answer.further))
-            text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-            yield f"::{_LEVELS[answer.verdict]} title=rnncheck::{text}"
+            yield annotation(_LEVELS[answer.verdict], "\n".join((f"{answer.label}  {answer.first}", *answer.further)))
+
+
+def annotation(level: str, text: str) -> str:
+    """Return a text as the runner takes it for an annotation: an "error" or a "warning"."""
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return f"::{level} title=rnncheck::{text}"

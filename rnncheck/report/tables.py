@@ -77,8 +77,10 @@ def print_report(
             console.print(f"... and {cut} {what}; {hint}")
     if any(row.shape for entry in entries for row in entry.rows):
         console.print(Text(_LEGEND, "dim"))
-    for entry in entries if details else entries[:1]:
+    for entry in entries if details else [entry for entry in entries if entry.step is not None][:1]:
         if entry.step is not None:
+            case = f"{named(entry)}: " if len(entries) > 1 else ""
+            console.print(shown(f"{case}{step_title(entry.step)}:"))
             _print_step(entry.step, console)
         if details and (curves := curves_of(entry)) is not None and curves.has_steps:
             print_score_map(curves, console)
@@ -138,7 +140,6 @@ def _fitting(table: Table, console: Console) -> Table:
 def _print_step(step: OneStep, console: Console) -> None:
     # What leads to the first wrong number, and the arrays that it comes from.
     columns = ("", *STEP_COLUMNS)
-    console.print(shown(f"{step_title(step)}:"))
     table = new_table("", columns, columns[1:])
     for line in step_lines(step):
         table.add_row(*line)
