@@ -213,10 +213,19 @@ class _Search:
             if seen and all(seen):
                 return max(map(_excess, seen))
             # No step failed, or with the fault nobody sees what steps start from.
-            front = self._front_of_few if recordings is self._few else self._front
-            return glance_at_outputs(injection.network, recordings, self._noise, front)
+            glance = self._glance_at_outputs(injection.network, recordings)
         except OutsideTableError:  # ids that the fault made of something else
             return math.inf
+        # What hides the steps that fail must at least bring the numbers nearer.
+        return math.inf if layers and glance >= self._unchanged else glance
+
+    def _glance_at_outputs(self, network: Network, recordings: Recordings) -> float:
+        front = self._front_of_few if recordings is self._few else self._front
+        return glance_at_outputs(network, recordings, self._noise, front)
+
+    @cached_property
+    def _unchanged(self) -> float:
+        return self._glance_at_outputs(self.network, self.recordings)
 
 
 def _excess(seen: Sequence[Differences]) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from rnncheck.checks.end_to_end import end_to_end_rows, output_name
 from rnncheck.checks.observed import disagreements, largest_layer, observe
+from rnncheck.checks.scores import alike
 from rnncheck.checks.steps import all_steps_match, sees, step_rows, unseen
 from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.checks.verdicts import FAILED, Check, Row, Verdict, worst
@@ -121,9 +122,13 @@ def glance_at_outputs(
         for key, (actual, expected) in pairs.items():
             if actual.shape != expected.shape:
                 return math.inf
-            allowed = max(SCORE_LIMIT * noise.get(key, math.inf), np.finfo(float).tiny)
-            largest = max(largest, float(np.max(np.abs(actual - expected))) / allowed)
-    return largest if math.isfinite(largest) else math.inf
+            if key not in noise:
+                continue
+            difference = float(np.max(np.where(alike(actual, expected), 0.0, np.abs(actual - expected))))
+            if not math.isfinite(difference):
+                return math.inf
+            largest = max(largest, difference / max(SCORE_LIMIT * noise[key], np.finfo(float).tiny))
+    return largest
 
 
 @np.errstate(all="ignore")  # a wrong network may have any numbers
