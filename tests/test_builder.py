@@ -197,7 +197,7 @@ def output_shapes(built):
 
 
 LAYERS_AND_WRAPPERS = [
-    pytest.param(layer, wrapper, marks=[pytest.mark.long] if layer[-2:] in {"2d", "3d"} and wrapper != "none" else [])
+    pytest.param(layer, wrapper, marks=[pytest.mark.long] if "conv" in layer and wrapper != "none" else [])
     for layer in LAYERS
     for wrapper in ("none", "bidirectional", "time_distributed")
 ]

@@ -16,7 +16,7 @@ SINE = Path(__file__).parent.parent / "rnncheck" / "demo" / "sine.keras"
 
 def test_mismatches_after_the_first_few_are_not_diagnosed():
     subject = Subject.of(SINE)
-    faults = [fault for fault in FAULTS if fault.name == "gate_order_iofc"]
+    faults = [fault for fault in FAULTS if fault.name == "recurrent_kernel_transposed"]
     (injection,) = injections(subject.equations, faults)
     calls = ((np.load(SINE.with_name("inputs.npy"))[:2],),)
     right, wrong = Job(subject, calls), Job(replace(subject, network=injection.network), calls)

@@ -12,8 +12,8 @@ from rnncheck.network import Recording
 T, D = 1000, 3
 
 
-def network(kernel, recurrent, bias, activation):
-    made = make_network(T=T, D=D, M=len(recurrent), K=None, activation=activation)
+def network(kernel, recurrent, bias, activation, t_steps=T):
+    made = make_network(T=t_steps, D=D, M=len(recurrent), K=None, activation=activation)
     return replaced(made, "rnn", kernel=kernel, recurrent_kernel=recurrent, bias=bias)
 
 
@@ -42,14 +42,14 @@ ORDERS = {
 
 
 @pytest.mark.parametrize(
-    "order", ["bias last", *(pytest.param(name, marks=pytest.mark.long) for name in ORDERS if name != "bias last")]
+    ("order", "seeds"), [("bias last", 1), *(pytest.param(name, 5, marks=pytest.mark.long) for name in ORDERS)]
 )
 @pytest.mark.parametrize("recurrent", [identity, leaky, orthogonal, growing])
 @pytest.mark.parametrize("activation", ["relu", "linear"])
-def test_correct_run_is_never_a_mismatch(recurrent, activation, order):
+def test_correct_run_is_never_a_mismatch(recurrent, activation, order, seeds):
     function = {"relu": lambda h: np.maximum(h, np.float32(0.0)), "linear": lambda h: h}[activation]
     found = []
-    for seed in range(5):
+    for seed in range(seeds):
         rng = np.random.default_rng(seed)
         u = recurrent(rng)
         kernel = (rng.normal(size=(D, len(u))) / np.sqrt(D)).astype(np.float32)
@@ -74,17 +74,18 @@ def contracting(rng):
 @pytest.mark.parametrize("size", [pytest.param(1e-5, marks=pytest.mark.long), 1e-3])
 def test_wrong_run_is_still_a_mismatch(size):
     """Where a network forgets, errors that line up are no larger than those that do not."""
+    t_steps = 200
     rng = np.random.default_rng(0)
     u = contracting(rng)
     kernel, bias = rng.normal(size=(D, 8)).astype(np.float32), rng.normal(size=8).astype(np.float32)
-    x = rng.normal(size=(2, T, D)).astype(np.float32)
+    x = rng.normal(size=(2, t_steps, D)).astype(np.float32)
     h = np.zeros((2, 8), np.float32)
-    for t in range(T):
+    for t in range(t_steps):
         h = np.maximum(x[:, t] @ kernel + h @ u + bias, np.float32(0.0))
 
     h[1, 2] += np.float32(size)
 
-    assert rnncheck.compare(network(kernel, u, bias, "relu"), x, h).verdict is Verdict.MISMATCH
+    assert rnncheck.compare(network(kernel, u, bias, "relu", t_steps), x, h).verdict is Verdict.MISMATCH
 
 
 def test_undecidable_row_says_that_errors_may_have_lined_up():

@@ -309,7 +309,10 @@ MISFIT = "output 'next_value': got shape (8, 1); expected (3, 1). Give one for e
 ANSWER = "MISMATCH  sine.keras: in layer 'lstm', the gates are read in the order i, o, f, c: ONNX's"
 
 
-@pytest.mark.parametrize("words", [("-p", "no:xdist"), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "words",
+    [pytest.param(("-p", "no:xdist"), id="alone"), pytest.param(("-n", "2"), id="xdist", marks=pytest.mark.long)],
+)
 def test_session_ends_with_what_failed_and_how_much_was_checked(pytester, monkeypatch, words):
     monkeypatch.setenv("CI", "true")  # where pytest cuts no line
     pytester.makepyfile(test_it=SESSION)

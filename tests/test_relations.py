@@ -36,8 +36,16 @@ CASES = [
         marks=pytest.mark.long,
     ),
     (Case(**_SIZES, layer="gru", mask="holes", return_sequences=True, seed=46), _OF_SAMPLES | _OF_MASKS),
-    (Case(**_SIZES, layer="lstm", mask="left", mask_from="masking", seed=47), _OF_SAMPLES | _OF_MASKS),
-    (Case(**_SIZES, layer="lstm", mask="right", mask_from="embedding", seed=48), _OF_SAMPLES | _OF_MASKS),
+    pytest.param(
+        Case(**_SIZES, layer="lstm", mask="left", mask_from="masking", seed=47),
+        _OF_SAMPLES | _OF_MASKS,
+        marks=pytest.mark.long,
+    ),
+    pytest.param(
+        Case(**_SIZES, layer="lstm", mask="right", mask_from="embedding", seed=48),
+        _OF_SAMPLES | _OF_MASKS,
+        marks=pytest.mark.long,
+    ),
     pytest.param(
         Case(**_SIZES, layer="gru", wrapper="bidirectional", mask="both", seed=49),
         _OF_SAMPLES | _OF_MASKS,
