@@ -11,13 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncheck.checks.blocks import in_threads
+from rnncheck.checks.blocks import in_threads, shares
 from rnncheck.rounding import products
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 8])
 def test_threads_give_results_in_the_order_of_the_parts(count):
     assert in_threads(lambda part: part * part, iter(range(count))) == [part * part for part in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "expected"),
+    [(1, [[0, 1, 2, 3, 4]]), (2, [[0, 2, 4], [1, 3]]), (8, [[0], [1], [2], [3], [4]]), (None, [[0, 1, 2, 3, 4]])],
+)
+def test_parts_are_shared_out_to_the_cores(monkeypatch, cores, expected):
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+
+    assert shares(iter(range(5))) == expected
+    assert shares([]) == []
 
 
 @pytest.mark.skipif("(os.cpu_count() or 1) < 2", reason="one core has one thread")

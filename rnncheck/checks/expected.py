@@ -9,7 +9,15 @@ from functools import cached_property
 
 import numpy as np
 
-from rnncheck.checks.blocks import Block, axis_names, cut_in_blocks, rows_of, sample_parts, whole_block
+from rnncheck.checks.blocks import (
+    Block,
+    axis_names,
+    cut_in_blocks,
+    rows_of,
+    sample_parts,
+    shares,
+    whole_block,
+)
 from rnncheck.checks.observed import Call, Samples, Steps
 from rnncheck.checks.scores import Comparison, Summary, compare
 from rnncheck.checks.thresholds import ALARMING
@@ -128,11 +136,14 @@ class Recurrent:
         return self._cell.remembers
 
     def strands(self) -> Iterator[list[Block]]:
-        """Yield the blocks through which a memory runs, in order; those of other strands do not depend on them."""
+        """Yield blocks that are checked one after the other, such as those through which a memory runs.
+
+        Those of other strands do not depend on them.
+        """
         h = self.steps.h
         width = math.prod(h.shape[2:-1]) * self.layer.weights["recurrent_kernel"].shape[-1]
         if not self.remembers:
-            yield from ([block] for block in cut_in_blocks(h.shape, width, self.call))
+            yield from shares(cut_in_blocks(h.shape, width, self.call))
             return
         # A block can only be checked when the one before is: many samples at once are worth more than many steps.
         samples = max(part.stop - part.start for part in sample_parts(h.shape[0], width))
@@ -253,16 +264,18 @@ class Stateless:
         return self._operation.rowwise and not self._operation.exact and len(self.inputs) == 1
 
     def strands(self) -> Iterator[list[Block]]:
-        """Yield the blocks, each by itself."""
+        """Yield blocks that are checked one after the other."""
         shape = self.actual.shape
         if self.by_row:
-            yield from ([block] for block in cut_in_blocks(shape, math.prod(shape[2:] or shape[1:]), self.call))
+            yield from shares(cut_in_blocks(shape, math.prod(shape[2:] or shape[1:]), self.call))
         elif self._operation.exact:
             yield [whole_block(shape, self.call)]
         else:
             samples = rows_of(max(x[0].size for x in (self.actual, *self.inputs)))
-            for first in range(0, shape[0], samples):
-                yield [whole_block((min(samples, shape[0] - first), *shape[1:]), self.call, first)]
+            starts = range(0, shape[0], samples)
+            yield from shares(
+                whole_block((min(samples, shape[0] - first), *shape[1:]), self.call, first) for first in starts
+            )
 
     def piece(
         self, block: Block, look: Look, memory: X | None = None, picked: Array | None = None
@@ -347,7 +360,7 @@ def _checked_in(layer: Layer, call: Call) -> Checked | None:
     return Stateless(layer, known, output, call.index, stored if any(stored) else (), own)
 
 
-# Blocks in the order in which memory runs through them, from call to call; strands can be checked side by side.
+# Blocks in the order in which they are checked, from call to call; strands can be checked side by side.
 Strand = list[tuple[Checked, Block]]
 
 
