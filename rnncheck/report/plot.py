@@ -132,7 +132,9 @@ def _scores(figure: FigureBase, curves: Curves) -> None:
     lines = curves.actual.shape[0 if what == "sample" else 2]
     t_steps = curves.actual.shape[1]
     finite = scores[np.isfinite(scores)]
-    norm = LogNorm(SCORE_LIMIT / 100.0, max(SCORE_LIMIT, finite.max(initial=0.0)), clip=True)
+    # Far above the limit one number would leave all others dark.
+    highest = min(max(SCORE_LIMIT, finite.max(initial=0.0)), 100.0 * SCORE_LIMIT)
+    norm = LogNorm(SCORE_LIMIT / 100.0, highest, clip=True)
     image = axes.imshow(
         scores, norm=norm, cmap="cividis", aspect="auto", interpolation="nearest",
         extent=(-0.5, t_steps - 0.5, lines - 0.5, -0.5),
