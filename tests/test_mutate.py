@@ -78,6 +78,7 @@ def test_quickest_tests_that_reach_a_line_come_first():
     reached = Reach({("a.py", 3): frozenset({"slow", "quick", "long"}), ("a.py", 4): frozenset({"other"})}, seconds)
 
     assert reached.first(mutant) == ["quick", "slow"]
+    assert reached.all(mutant) == ["quick", "slow", "long"]
     assert reached.first(replace(mutant, line=1)) == ["other", "quick", "slow"]  # runs when the file is imported
 
 
