@@ -230,6 +230,7 @@ def spots_of(network, calls, faults):
     return blind_spots(network, emulate(network, calls), faults)
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     ("reason", "remedy", "impoverished", "names", "hidden"), CAUSES, ids=[case[0] for case in CAUSES]
 )

@@ -203,6 +203,7 @@ LAYERS_AND_WRAPPERS = [
 ]
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(("layer", "wrapper"), LAYERS_AND_WRAPPERS)
 def test_model_of_every_layer_and_wrapper_predicts_what_it_says(layer, wrapper):
     built = build(Case(**SIZES, layer=layer, wrapper=wrapper, mask="mixed", return_sequences=True, flatten=True))

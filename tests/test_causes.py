@@ -56,6 +56,7 @@ def explanations(network, run, *, states):
 with_states_and_without = pytest.mark.parametrize("states", [True, False], ids=["states", "outputs"])
 
 
+@pytest.mark.few(3)
 @with_states_and_without
 @pytest.mark.parametrize(
     ("kinds", "fault"),
@@ -108,6 +109,7 @@ def test_layer_is_diagnosed_alone_where_another_is_wrong_in_a_way_that_nobody_kn
     assert "that does not explain the whole run: layer 'rnn_0': " in text
 
 
+@pytest.mark.few(8)
 @with_states_and_without
 @pytest.mark.parametrize(
     ("fault", "layer", "said"),

@@ -209,6 +209,7 @@ def test_replay_of_images_gives_the_reference_at_every_size(cell, sizes):
     assert_all_same(replay_calls(network, calls), reference.run(network, calls))
 
 
+@pytest.mark.few(75)
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("mask", [False, True], ids=["unmasked", "masked"])
 @pytest.mark.parametrize(

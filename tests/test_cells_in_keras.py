@@ -66,6 +66,7 @@ def as_arrays(tensors):
     return [keras.ops.convert_to_numpy(tensor) for tensor in keras.tree.flatten(tensors)]
 
 
+@pytest.mark.few(16)
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(
     "options",
@@ -109,6 +110,7 @@ def test_reference_gives_what_keras_computes_with_other_activations(cell, activa
     assert_all_same(reference.run(network, calls), keras_calls(network, calls))
 
 
+@pytest.mark.few(9)
 @pytest.mark.parametrize("cell", IMAGES)
 @pytest.mark.parametrize("options", CONVOLUTIONS, ids=named)
 def test_reference_convolves_as_keras_does(cell, options):
@@ -144,6 +146,7 @@ def stackable_by_keras(stack, options):
     return len(STACKS[stack]) > 1 or "mask" not in options
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     ("stack", "options"),
     [(stack, options) for stack, options in product(STACKS, STACK_OPTIONS) if stackable_by_keras(stack, options)],
@@ -172,6 +175,7 @@ def keras_bidirectional(network, call, merge_mode):
     return as_arrays(both(x, mask=given.get("mask"), initial_state=starts or None))
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("merge_mode", MERGE_MODES)
 @pytest.mark.parametrize("options", BIDIRECTIONAL_OPTIONS, ids=named)
 def test_reference_runs_both_directions_as_keras_does(merge_mode, options):

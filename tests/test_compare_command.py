@@ -61,6 +61,7 @@ def test_port_to_c_matches_by_its_output_alone(tmp_path, rnncheck_command):
 MISTAKES = {"GATE_ORDER": "gate_order_iofc", "TRANSPOSED": "recurrent_kernel_transposed", "NO_BIAS": "bias_dropped"}
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("with_states", [True, False], ids=["states", "outputs_alone"])
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_broken_port_is_caught_and_diagnosed(tmp_path, rnncheck_command, mistake, with_states):
@@ -610,6 +611,7 @@ def lower_and_upper():
     return network, recording
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("change", "verdict", "first"),
     [
@@ -870,6 +872,7 @@ def cells_and_runs(*, states):
     ]
 
 
+@pytest.mark.few(7)
 @pytest.mark.parametrize(("cell", "name"), cells_and_runs(states=True), indirect=["cell"])
 def test_precision_is_recognised_with_states(cell, name):
     recognise_precision(cell, name, with_states=True)

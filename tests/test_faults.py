@@ -98,6 +98,7 @@ def test_summaries_are_one_line_without_a_stop():
         assert not fault.summary.endswith("."), fault.name
 
 
+@pytest.mark.few(22)
 @pytest.mark.parametrize(
     "arithmetic",
     [None, Summing(one_after_the_other), Summing(last_to_first), Summing(in_pairs), Summing(fused), Flushing()],
@@ -180,7 +181,7 @@ def test_run_with_a_fault_is_caught(name):
     )
 
 
-@pytest.mark.parametrize("most", [2, pytest.param(None, id="all", marks=pytest.mark.long)])
+@pytest.mark.parametrize("most", [1, pytest.param(None, id="all", marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", NAMES)
 def test_fault_explains_its_own_run(name, most):
     for _, calls, injection in itertools.islice(made(NAMES[name]), most):
@@ -237,9 +238,8 @@ def same_numbers(first, second, calls):
     ) and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(runs[0].outputs, runs[1].outputs, strict=True))
 
 
-@pytest.mark.parametrize(
-    "name", [name if at % 3 == 0 else pytest.param(name, marks=pytest.mark.long) for at, name in enumerate(NAMES)]
-)
+@pytest.mark.few(30)
+@pytest.mark.parametrize("name", NAMES)
 def test_diagnosis_names_the_fault_and_its_layer(name):
     """First, or after faults that make the same numbers."""
     network, calls, injection = next(
@@ -420,6 +420,7 @@ def test_blind_spots_of_the_notebook_are_its_zero_biases_and_its_one_sample():
     assert "recurrent_kernel_transposed" not in reasons
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", ["simple_rnn", "gru", "reset_before", "notebook"])
 def test_blind_spots_are_what_no_verdict_shows_and_nothing_else(name):
     if name == "notebook":
@@ -536,6 +537,7 @@ def test_fault_that_hides_the_steps_which_fail_must_bring_the_numbers_nearer(fau
     assert glance(in_format(network, "bfloat16")) == np.inf
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("states", [True, False], ids=["states", "outputs"])
 def test_glance_is_the_same_with_what_is_known_of_the_front(name, states):

@@ -48,6 +48,7 @@ def network_of(T, D, M, *, activation="tanh", K=None, **weights):
     return network
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("activation", ["linear", "relu"])
 @pytest.mark.parametrize("order", [blas, in_order])
 @pytest.mark.parametrize("scale", [3.0, 10.0])
@@ -97,6 +98,7 @@ def test_where_zero_is_expected_only_zero_matches(bias, off, verdict):
     assert report.verdict == verdict
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(("weight", "outlier"), [(0.0, 1e6), (1e-6, 1e6), (1e-3, 1e3)])
 def test_outlier_makes_no_other_number_wrong_and_hides_none(activation, weight, outlier):

@@ -186,6 +186,7 @@ def test_both_versions_wrote_the_same_model(model):
 # --- the files under today's Keras ---
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "file",
     [

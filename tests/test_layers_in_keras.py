@@ -173,6 +173,7 @@ def test_value_is_the_same_with_and_without_bounds_and_over_plain_arrays(rng, ca
         np.testing.assert_allclose(value, made.plain(), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.few(260)
 @in_policies(COMPUTED)
 def test_keras_lies_within_the_bound(rng, case, policy):
     made = make(case, rng, policy)
@@ -190,6 +191,7 @@ def test_keras_gives_the_same_numbers_where_none_is_computed(rng, case, policy):
     np.testing.assert_array_equal(made(), np.asarray(made.rounded(), np.float64))
 
 
+@pytest.mark.few(120)
 @in_policies(COMPUTED, ("float32", "float64", "mixed_float16", "bfloat16"))
 def test_noise_is_typical_of_keras(rng, case, policy):
     made = make(case, rng, policy, samples=150)

@@ -41,6 +41,7 @@ ORDERS = {
 }
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("order", "seeds"), [("bias last", 1), *(pytest.param(name, 5, marks=pytest.mark.long) for name in ORDERS)]
 )

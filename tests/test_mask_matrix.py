@@ -169,6 +169,7 @@ def test_output_of_a_hole_repeats_the_one_before_or_is_zero(cell, flags):
         assert np.all(output[counts] != before[counts])
 
 
+@pytest.mark.few(112)
 @over_cells
 @over_flags
 @pytest.mark.parametrize("hidden", HIDDEN_VALUES, ids=str)

@@ -96,6 +96,7 @@ def rows(path):
 # --- what works ---
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "doubled_ids"])
 def test_model_file_matches_on_random_inputs(rnncheck_command, folder, name):
     done = rnncheck_command("verify", folder / f"{name}.keras")

@@ -53,6 +53,7 @@ def test_paths_compute_in_ways_of_their_own():
     np.testing.assert_allclose(found["predict"], found["jit"], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", ["unroll", "no_use_cudnn", "all_true_mask", "jit"])
 def test_path_leaves_the_model_as_it_was(name):
     built = build(Case(**_SIZES, layer="lstm"))

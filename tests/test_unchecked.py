@@ -142,6 +142,7 @@ MODELS = {
 QUICK = {"first", "lambda", "several_outputs", "nested", "time_distributed", "makes_a_mask"}
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("make", "unchecked", "rows"),
     [pytest.param(*each, id=k, marks=[] if k in QUICK else pytest.mark.long) for k, each in MODELS.items()],

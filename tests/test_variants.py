@@ -52,6 +52,7 @@ def faulty(network):
 # --- what runs at once ---
 
 
+@pytest.mark.few(4)
 @over_networks
 def test_rows_are_those_of_each_network_alone(network):
     recordings, wrongs = outputs_alone(network), faulty(network)
@@ -71,6 +72,7 @@ def test_rows_are_those_of_each_network_alone(network):
     assert compared > 20
 
 
+@pytest.mark.few(3)
 @over_networks
 def test_what_shows_is_what_shows_alone(network):
     recordings, wrongs = outputs_alone(network), faulty(network)

@@ -273,6 +273,7 @@ def test_notebook_matches():
     assert_matches(verify_case(NOTEBOOK))
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     "options",
     [
@@ -312,6 +313,7 @@ def test_keras_matches_under_mask_that_zeroes_outputs(mask):
     assert_matches(verify_case(Case(**SIZES, mask=mask, **options)))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("dtype", POLICIES)
 @pytest.mark.parametrize(
     "options",
@@ -397,6 +399,7 @@ def test_known_deviation_of_keras_is_still_there(deviation):
     assert entry.verdict is Verdict.MISMATCH, mended
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("kind", "options", "shape", "deviates"),
     [
@@ -457,6 +460,7 @@ def test_entry_of_a_case_says_what_it_was():
 # --- the probe ---
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "options",
     [
@@ -652,6 +656,7 @@ def read_only(x):
     return x
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     "change",
     [
@@ -669,17 +674,17 @@ def read_only(x):
         lambda x: x.tolist(),
     ],
     ids=[
-        pytest.param("fortran", marks=pytest.mark.long),
-        pytest.param("strided", marks=pytest.mark.long),
+        "fortran",
+        "strided",
         "reversed",
         "big-endian float32",
-        pytest.param("big-endian float64", marks=pytest.mark.long),
+        "big-endian float64",
         "read-only",
-        pytest.param("float64", marks=pytest.mark.long),
+        "float64",
         "float16",
         "int64",
-        pytest.param("int8", marks=pytest.mark.long),
-        pytest.param("bool", marks=pytest.mark.long),
+        "int8",
+        "bool",
         "list",
     ],
 )
@@ -811,6 +816,7 @@ def test_inputs_that_are_not_finite_are_refused_by_place(wrong, shared_model):
     )
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", [keras.layers.LayerNormalization, keras.layers.GroupNormalization])
 @pytest.mark.parametrize("narrow", ["mixed_float16", "mixed_bfloat16"])
 def test_normalization_keeps_the_format_of_what_it_reads(kind, narrow):
