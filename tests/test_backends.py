@@ -109,6 +109,7 @@ def test_report_says_which_backend_an_entry_is_from(found):
     assert lines[-1].startswith(f"{3 * len(CASES)} cases, ")
 
 
+@pytest.mark.long
 def test_command_runs_a_file_on_another_backend(tmp_path, rnncheck_command):
     path = tmp_path / "report.json"
 

@@ -611,7 +611,7 @@ def lower_and_upper():
     return network, recording
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("change", "verdict", "first"),
     [
@@ -878,6 +878,7 @@ def test_precision_is_recognised_with_states(cell, name):
     recognise_precision(cell, name, with_states=True)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(("cell", "name"), cells_and_runs(states=False), indirect=["cell"])
 def test_precision_is_recognised_by_outputs_alone(cell, name):
     recognise_precision(cell, name, with_states=False)

@@ -45,6 +45,7 @@ def test_fault_of_all_layers_is_named_in_all_that_show_it(layers, where):
     assert standing(explained("bias_dropped", layers=layers), chain) == where
 
 
+@pytest.mark.long
 def test_faults_of_a_random_model_are_named():
     tally = run([200_001], 4)
 

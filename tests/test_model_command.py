@@ -135,6 +135,7 @@ def with_names_that_tensorflow_refuses():
     return keras.Model(x, layers.Dense(2, name="_kopf\n")(h), name="日本")
 
 
+@pytest.mark.few(1)
 @pytest.mark.filterwarnings("ignore:You are saving")
 @pytest.mark.parametrize("suffix", [".keras", pytest.param(".h5", marks=pytest.mark.long), ""])
 def test_names_that_tensorflow_refuses_are_the_users_in_every_row(tmp_path, suffix):

@@ -75,6 +75,7 @@ def test_page_of_a_match_folds_its_blind_spots(match):
     assert "The command" not in page
 
 
+@pytest.mark.long
 def test_page_is_the_same_each_time(mismatch):
     assert mismatch.to_html() == mismatch.to_html()
 

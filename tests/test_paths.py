@@ -29,7 +29,8 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", [pytest.param(c, marks=pytest.mark.long) for c in CASES[:-1]] + CASES[-1:], ids=str)
+@pytest.mark.long
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_path_matches(case):
     entries = rnncheck.verify(case, paths=["all"]).entries
 

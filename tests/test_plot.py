@@ -213,6 +213,7 @@ def test_gates_stand_above_the_state_that_came_of_them(wrong):
     np.testing.assert_array_equal(axes.images[0].get_array()[-1], step.observed)
 
 
+@pytest.mark.long
 def test_long_and_wide_runs_are_thinned():
     report = compared(T=1000, M=80, n=60)
 

@@ -207,6 +207,7 @@ WRONG_MARKS = {
 }
 
 
+@pytest.mark.long
 def test_mark_that_cannot_be_used_is_an_error_of_collection(run, pytester):
     header = "import pytest\n@pytest.mark.rnncheck"
     marked = [f"{header}({mark})\ndef test_it(rnncheck_case): pass" for mark in WRONG_MARKS]
@@ -236,6 +237,7 @@ def test_{number}(N, K, layer):
     done.assert_outcomes(passed=2 * len(values) - 1)
 
 
+@pytest.mark.long
 def test_marks_of_a_class_hold_for_its_tests_and_their_own_go_first(run):
     done = run("""
         import pytest
@@ -261,6 +263,7 @@ def test_marks_of_a_class_hold_for_its_tests_and_their_own_go_first(run):
     done.assert_outcomes(passed=4 + 1 + 1 + 2)
 
 
+@pytest.mark.long
 def test_case_without_a_mark_fails(run):
     done = run("def test_it(rnncheck_case): pass")
 

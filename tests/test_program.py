@@ -71,6 +71,7 @@ def agrees(case, folder):
                 np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("case", QUICK, ids=str)
 def test_program_agrees_with_keras(case, tmp_path):
     agrees(case, tmp_path)

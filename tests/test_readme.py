@@ -89,6 +89,7 @@ def fenced(language: str) -> list[object]:
     ]
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("session", by_speed(SESSIONS))
 def test_commands_print_what_is_shown(session: str, tmp_path: Path) -> None:
     shown, status = commands(session), 0

@@ -33,6 +33,7 @@ def test_search_draws_every_field_of_a_case_and_its_default():
     assert set(CHOICES) | {"seed"} == {field.name for field in fields(Case)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("property_", "expected", "command"),
     [

@@ -104,6 +104,7 @@ BESIDE = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", BESIDE)
 def test_layers_beside_recurrent_ones_match(name):
     model = keras.Sequential(BESIDE[name](keras.layers))
@@ -232,6 +233,7 @@ def test_model_inside_a_wrapper_matches_layer_by_layer(stack, inside):
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_model_inside_a_wrapper_gets_a_mask_step_by_step():
     inner = keras.Sequential([keras.Input((6,)), keras.layers.Reshape((6, 1)), keras.layers.GRU(3)], name="inner")
     stack = [keras.layers.Masking(), keras.layers.TimeDistributed(inner), keras.layers.LSTM(4)]
@@ -387,6 +389,7 @@ def test_memory_that_repeats_the_same_step_matches():
     assert max(row.score_max for row in report.rows if row.check is Check.STEP) < 4.0
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "deviation", [d for d in KNOWN_DEVIATIONS if "tensorflow" in d.backends], ids=lambda deviation: deviation.reason
 )
@@ -712,6 +715,7 @@ def test_float64_inputs_reach_every_precision_as_keras_casts_them(dtype):
 # --- what is wrong is a mismatch ---
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["kernel", "recurrent_kernel", "bias"])
 def test_model_with_a_changed_weight_does_not_match_the_network_it_had(name):
     model, x = small_model(return_sequences=True), normal(3, 6, 4)
