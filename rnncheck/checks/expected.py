@@ -9,15 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from rnncheck.checks.blocks import (
-    Block,
-    axis_names,
-    cut_in_blocks,
-    rows_of,
-    sample_parts,
-    shares,
-    whole_block,
-)
+from rnncheck.checks.blocks import Block, axis_names, cut_in_blocks, rows_of, sample_parts, shares, whole_block
 from rnncheck.checks.observed import Call, Samples, Steps
 from rnncheck.checks.scores import Comparison, Summary, compare
 from rnncheck.checks.thresholds import ALARMING
