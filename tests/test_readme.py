@@ -25,7 +25,7 @@ WITHOUT_A_FRAMEWORK = {
 }
 MOST_BYTES = 8192
 
-_NUMBER = re.compile(r"(?<![\d.])\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?![\d.]*\.\d)")
+_NUMBER = re.compile(r"(?<![\d.])\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?%?(?![\d.]*\.\d)")
 # Which of the smallest faults rounding hides depends on a run's last digits.
 _HIDDEN = re.compile(
     r"(?:blind spots in '[^']*':\s+)?(?:`[^`]*`,\s+)*`[^`]*`:\s+no\s+number\s+here\s.*?samples\s+and\s+steps\.",
@@ -38,9 +38,9 @@ def same_size(shown: str, printed: str) -> bool:
 
     What is huge or tiny, as the score of a fault or the noise of a chaotic run, may be off by a tenth of its digits.
     """
-    if not {".", "e"} & {*shown, *printed}:
+    if not {".", "e", "%"} & {*shown, *printed}:
         return shown == printed
-    a, b = (float(number.replace(",", "")) for number in (shown, printed))
+    a, b = (float(number.replace(",", "").rstrip("%")) for number in (shown, printed))
     return a == b or (a > 0 and b > 0 and abs(log10(a) - log10(b)) < max(1.0, 0.1 * abs(log10(a))))
 
 
@@ -106,6 +106,8 @@ def test_commands_print_what_is_shown(session: str, tmp_path: Path) -> None:
         ("noise 1.3e-07", "noise   2.9e-07", True),
         ("noise 1.3e-07", "noise 1.3e-05", False),
         ("score 1.72", "score 0", False),
+        ("is 69% of", "is 61% of", True),
+        ("is 69% of", "is 2% of", False),
         ("8 numbers compared", "9 numbers compared", False),
         ("1 match", "1 mismatch", False),
         ("8x24x16", "8x24x17", False),
