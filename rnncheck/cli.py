@@ -523,8 +523,9 @@ def main() -> None:
         _annotate(error.format_message())
         raise SystemExit(2) from None
     except RnncheckError as error:
-        click.echo(f"rnncheck: {escaped(str(error))}", err=True)
-        _annotate(escaped(str(error)))
+        mistake = escaped(str(error))
+        click.echo(f"rnncheck: {mistake}", err=True)
+        _annotate(mistake)
         raise SystemExit(2) from None
     except (click.Abort, KeyboardInterrupt):
         click.echo("rnncheck: interrupted", err=True)

@@ -63,8 +63,8 @@ with_states_and_without = pytest.mark.parametrize("states", [True, False], ids=[
     [
         (("LSTM", "LSTM"), "gate_order_iofc"),
         (("GRU", "GRU"), "gate_order_rzh"),
-        pytest.param(("GRU", "GRU"), "reset_after_flipped", marks=pytest.mark.long),
-        pytest.param(("LSTM", "LSTM", "LSTM"), "bias_dropped", marks=pytest.mark.long),
+        (("GRU", "GRU"), "reset_after_flipped"),
+        (("LSTM", "LSTM", "LSTM"), "bias_dropped"),
         (("SimpleRNN", "SimpleRNN"), "recurrent_kernel_transposed"),
         (("LSTM", "GRU"), "hard_sigmoid_of_keras2"),
     ],
@@ -127,7 +127,7 @@ def test_layer_is_diagnosed_alone_where_another_is_wrong_in_a_way_that_nobody_kn
         ("weights_of_3_decimals", "rnn_0", ""),
     ],
 )
-@pytest.mark.parametrize("kind", [pytest.param("LSTM", marks=pytest.mark.long), "GRU"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_fault_of_outputs_or_states_is_found(kind, fault, layer, said, states):
     network = a_stack(kind)
 

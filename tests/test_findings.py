@@ -122,16 +122,17 @@ def test_outlier_makes_no_other_number_wrong_and_hides_none(activation, weight, 
     assert report.entries[0].rows[0].first["n"] == 11
 
 
-def test_wrong_step_at_the_peak_of_a_heavy_tailed_feature_is_seen():
+@pytest.mark.parametrize("samples", [100, pytest.param(400, marks=pytest.mark.long)])
+def test_wrong_step_at_the_peak_of_a_heavy_tailed_feature_is_seen(samples):
     rng = np.random.default_rng(0)
     T, D, M = 40, 10, 16
     kernel = (rng.normal(size=(D, M)) / np.sqrt(D)).astype(F)
     kernel[0] *= F(1e-4)
     recurrent = (np.linalg.qr(rng.normal(size=(M, M)))[0] * 0.5).astype(F)
     network = network_of(T, D, M, rnn_kernel=kernel, rnn_recurrent_kernel=recurrent)
-    x = rng.normal(size=(100, T, D)).astype(F)
-    x[:, :, 0] = np.exp(2 * rng.normal(size=(100, T)))
-    n, t = np.unravel_index(np.argmax(x[:, :, 0]), (100, T))
+    x = rng.normal(size=(samples, T, D)).astype(F)
+    x[:, :, 0] = np.exp(2 * rng.normal(size=(samples, T)))
+    n, t = np.unravel_index(np.argmax(x[:, :, 0]), (samples, T))
     h = simple_rnn(network.layers[0].weights, x)
     wrong = h.copy()
     wrong[n, t] += F(1e-5) * (np.abs(h[n, t]) < 0.8)

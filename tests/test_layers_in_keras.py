@@ -19,6 +19,7 @@ from rnncheck.rounding.products import Matrix
 from rnncheck.rounding.rounded import Bounds, Rounded
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
+NOT_ON_THIS_PROCESSOR = "TensorFlow convolves channels_first with oneDNN alone, which it uses on some processors"
 # Keras policies, and the precision in which the layers' numbers come out.
 POLICIES = {name: name for name in DTYPES} | {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -73,7 +74,7 @@ class Made:
             result = self.layer(tensors if len(tensors) > 1 else tensors[0], **arguments)
         except tf.errors.UnimplementedError:
             if convolves_channels_first(self.case):
-                pytest.skip("TensorFlow convolves channels_first with oneDNN alone, which it uses on some processors")
+                pytest.skip(NOT_ON_THIS_PROCESSOR)
             raise
         return keras.ops.convert_to_numpy(result).astype(np.float64)
 

@@ -73,9 +73,9 @@ def contracting(rng):
 
 
 @pytest.mark.parametrize("size", [pytest.param(1e-5, marks=pytest.mark.long), 1e-3])
-def test_wrong_run_is_still_a_mismatch(size):
+@pytest.mark.parametrize("t_steps", [200, pytest.param(T, marks=pytest.mark.long)])
+def test_wrong_run_is_still_a_mismatch(t_steps, size):
     """Where a network forgets, errors that line up are no larger than those that do not."""
-    t_steps = 200
     rng = np.random.default_rng(0)
     u = contracting(rng)
     kernel, bias = rng.normal(size=(D, 8)).astype(np.float32), rng.normal(size=8).astype(np.float32)

@@ -28,7 +28,9 @@ QUICK = (
     rnncheck.NOTEBOOK,
     Case(layer="lstm", mask="mixed", go_backwards=True, return_sequences=True, zero_output_for_mask=True),
     Case(layer="gru", reset_after=False, use_bias=False, stateful=True, mask="right", return_state=True),
-    Case(layer="lstm", wrapper="time_distributed", N=2, dtype="mixed_float16"),
+    Case(layer="gru", wrapper="bidirectional", merge_mode="none", initial_state=True, return_state=True),
+    Case(layer="lstm", wrapper="time_distributed", N=9, dtype="mixed_float16"),
+    Case(layer="gru", mask="right", mask_from="embedding"),
     Case(layer="conv_lstm_2d", N=4, D=2, M=8, K=1, padding="same", strides=2, initial_state=True),
     Case(layer="stacked", front="conv2d", dtype="mixed_bfloat16", mask="mixed"),
 )

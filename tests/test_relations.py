@@ -24,38 +24,14 @@ _OF_MASKS = {"nan_under_mask", "huge_under_mask"}
 CASES = [
     (Case(**_SIZES, layer="lstm", return_sequences=True, return_state=True, seed=41), {*_OF_SAMPLES, "sequence_cut"}),
     (Case(**_SIZES, layer="gru", go_backwards=True, return_sequences=True, seed=42), {*_OF_SAMPLES, "sequence_cut"}),
-    pytest.param(
-        Case(**_SIZES, layer="stacked", initial_state=True, seed=43),
-        {*_OF_SAMPLES, "sequence_cut"},
-        marks=pytest.mark.long,
-    ),
+    (Case(**_SIZES, layer="stacked", initial_state=True, seed=43), {*_OF_SAMPLES, "sequence_cut"}),
     (Case(**_SIZES, layer="simple_rnn", stateful=True, seed=44), {*_OF_SAMPLES, "sequence_cut"} - {"one_by_one"}),
-    pytest.param(
-        Case(**_SIZES, layer="conv_lstm_1d", return_state=True, seed=45),
-        {*_OF_SAMPLES, "sequence_cut"},
-        marks=pytest.mark.long,
-    ),
+    (Case(**_SIZES, layer="conv_lstm_1d", return_state=True, seed=45), {*_OF_SAMPLES, "sequence_cut"}),
     (Case(**_SIZES, layer="gru", mask="holes", return_sequences=True, seed=46), _OF_SAMPLES | _OF_MASKS),
-    pytest.param(
-        Case(**_SIZES, layer="lstm", mask="left", mask_from="masking", seed=47),
-        _OF_SAMPLES | _OF_MASKS,
-        marks=pytest.mark.long,
-    ),
-    pytest.param(
-        Case(**_SIZES, layer="lstm", mask="right", mask_from="embedding", seed=48),
-        _OF_SAMPLES | _OF_MASKS,
-        marks=pytest.mark.long,
-    ),
-    pytest.param(
-        Case(**_SIZES, layer="gru", wrapper="bidirectional", mask="both", seed=49),
-        _OF_SAMPLES | _OF_MASKS,
-        marks=pytest.mark.long,
-    ),
-    pytest.param(
-        Case(**_SIZES, layer="lstm", wrapper="time_distributed", mask="left", seed=50),
-        _OF_SAMPLES | _OF_MASKS,
-        marks=pytest.mark.long,
-    ),
+    (Case(**_SIZES, layer="lstm", mask="left", mask_from="masking", seed=47), _OF_SAMPLES | _OF_MASKS),
+    (Case(**_SIZES, layer="lstm", mask="right", mask_from="embedding", seed=48), _OF_SAMPLES | _OF_MASKS),
+    (Case(**_SIZES, layer="gru", wrapper="bidirectional", mask="both", seed=49), _OF_SAMPLES | _OF_MASKS),
+    (Case(**_SIZES, layer="lstm", wrapper="time_distributed", mask="left", seed=50), _OF_SAMPLES | _OF_MASKS),
 ]
 
 

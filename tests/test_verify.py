@@ -6,6 +6,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from test_layers_in_keras import NOT_ON_THIS_PROCESSOR
 
 import rnncheck
 from experiments.random_case import random_case, verify_case
@@ -165,16 +166,10 @@ def test_exception_of_keras_is_told_by_what_was_wrong(said, expected):
 # --- verify_case: sizes, options, precisions, activations ---
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "sizes",
-    [
-        (1, 1, 1, 1, 1),
-        (33, 5, 16, 8, 1),
-        *(
-            pytest.param(sizes, marks=pytest.mark.long)
-            for sizes in ((1, 10, 3, 5, 2), (2, 4, 1, 3, 5), (4, 50, 3, 32, 2), (2, 3, 2, 256, 4))
-        ),
-    ],
+    [(1, 1, 1, 1, 1), (1, 10, 3, 5, 2), (2, 4, 1, 3, 5), (4, 50, 3, 32, 2), (33, 5, 16, 8, 1), (2, 3, 2, 256, 4)],
     ids=lambda sizes: " ".join(f"{name}{size}" for name, size in zip("NTDMK", sizes, strict=True)),
 )
 def test_keras_matches_at_every_size(sizes):
@@ -208,12 +203,13 @@ def of_masked_steps():
     return [keras.layers.Masking(name="masking"), keras.layers.GRU(3, name="gru")]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("stack", "inside"),
     [
-        pytest.param(of_recurrent_layers, {"lstm", "gru"}, marks=pytest.mark.long),
+        (of_recurrent_layers, {"lstm", "gru"}),
         (of_a_merge, {"deeper/both/forward_lstm", "deeper/both/backward_lstm", "deeper/both", "deeper/dense"}),
-        pytest.param(of_masked_steps, {"masking", "gru"}, marks=pytest.mark.long),
+        (of_masked_steps, {"masking", "gru"}),
     ],
     ids=["recurrent", "merge", "masked"],
 )
@@ -245,17 +241,15 @@ def test_model_inside_a_wrapper_gets_a_mask_step_by_step():
     assert_matches(rnncheck.verify(model, x))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "options",
     [
         {"layer": "stacked", "cell": "gru", "mask": "mixed", "return_state": True},
-        pytest.param({"layer": "stacked", "cell": "lstm", "return_sequences": True}, marks=pytest.mark.long),
-        pytest.param({"layer": "rnn", "cell": "lstm", "mask": "left"}, marks=pytest.mark.long),
-        pytest.param({"layer": "lstm", "wrapper": "bidirectional", "return_sequences": True}, marks=pytest.mark.long),
-        pytest.param(
-            {"layer": "lstm", "wrapper": "bidirectional", "merge_mode": "none", "return_state": True},
-            marks=pytest.mark.long,
-        ),
+        {"layer": "stacked", "cell": "lstm", "return_sequences": True},
+        {"layer": "rnn", "cell": "lstm", "mask": "left"},
+        {"layer": "lstm", "wrapper": "bidirectional", "return_sequences": True},
+        {"layer": "lstm", "wrapper": "bidirectional", "merge_mode": "none", "return_state": True},
         {"layer": "gru", "wrapper": "bidirectional", "mask": "mixed", "return_state": True, "merge_mode": "sum"},
     ],
     ids=lambda options: " ".join(map(str, options.values())),
@@ -280,17 +274,17 @@ def test_notebook_matches():
     "options",
     [
         {"use_bias": False},
-        pytest.param({"return_sequences": True}, marks=pytest.mark.long),
-        pytest.param({"return_state": True}, marks=pytest.mark.long),
+        {"return_sequences": True},
+        {"return_state": True},
         {"go_backwards": True},
-        pytest.param({"stateful": True}, marks=pytest.mark.long),
-        pytest.param({"unroll": True}, marks=pytest.mark.long),
-        pytest.param({"initial_state": True}, marks=pytest.mark.long),
-        pytest.param({"zero_output_for_mask": True}, marks=pytest.mark.long),
-        pytest.param({"flatten": True, "return_sequences": True}, marks=pytest.mark.long),
+        {"stateful": True},
+        {"unroll": True},
+        {"initial_state": True},
+        {"zero_output_for_mask": True},
+        {"flatten": True, "return_sequences": True},
         {"weights": "keras"},
         {"recurrent_scale": 1.5},
-        pytest.param({"stateful": True, "initial_state": True, "return_state": True}, marks=pytest.mark.long),
+        {"stateful": True, "initial_state": True, "return_state": True},
         {"stateful": True, "mask": "mixed", "return_sequences": True, "go_backwards": True},
         {"unroll": True, "mask": "mixed", "zero_output_for_mask": True, "return_state": True},
         {"mask": "mixed", "initial_state": True, "return_sequences": True, "return_state": True},
@@ -301,7 +295,8 @@ def test_keras_matches_with_option(options):
     assert_matches(verify_case(Case(**SIZES, **options)))
 
 
-@pytest.mark.parametrize("mask", ["mixed", *(pytest.param(m, marks=pytest.mark.long) for m in MASKS if m != "mixed")])
+@pytest.mark.few(1)
+@pytest.mark.parametrize("mask", MASKS)
 def test_keras_matches_under_mask(mask):
     options = {"return_sequences": True, "return_state": True, "initial_state": True}
 
@@ -317,13 +312,7 @@ def test_keras_matches_under_mask_that_zeroes_outputs(mask):
 
 @pytest.mark.few(3)
 @pytest.mark.parametrize("dtype", POLICIES)
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({}, id="plain", marks=pytest.mark.long),
-        pytest.param({"activation": "relu", "initial_state": True, "mask": "mixed"}, id="mixed"),
-    ],
-)
+@pytest.mark.parametrize("options", [{}, {"activation": "relu", "initial_state": True, "mask": "mixed"}], ids=str)
 def test_keras_matches_in_precision(dtype, options):
     assert_matches(verify_case(Case(**SIZES, dtype=dtype, return_sequences=True, **options)))
 
@@ -423,7 +412,7 @@ def test_bias_along_the_wrong_axis_is_named_where_keras_adds_it_so(kind, options
 
     (entry,) = rnncheck.verify(model).entries
     if kind in {"Conv1D", "Conv2D"} and "NHWC" in entry.rows[0].detail:
-        pytest.skip("TensorFlow convolves channels_first with oneDNN alone, which it uses on some processors")
+        pytest.skip(NOT_ON_THIS_PROCESSOR)
 
     (known,) = deviations_of(rnncheck.extract(model), "tensorflow") or [""]
     assert ("TensorFlow adds the bias" in known) == deviates
