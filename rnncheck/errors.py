@@ -36,13 +36,16 @@ class NotApplicableError(Exception):
 # How Keras makes a message bold.
 _COLOUR = re.compile(r"\x1b\[\d*m")
 
+# TensorFlow says so of convolutions with channels_first, which it does by oneDNN alone: never in float64, and in
+# float32 not on older processors, where it leaves oneDNN off.
+_CHANNELS_LAST, _ONEDNN = "NHWC", "for float32, set TF_ENABLE_ONEDNN_OPTS=1 in the environment"
 
 # How Keras begins what was wrong behind a description of what it was loading; the last one says most.
 _CAUSE = "Exception encountered: "
 
 
 def described(error: Exception) -> str:
-    """Return an exception's type and its first line, with the line that says what was wrong where that is another."""
+    """Return an exception's type and what it says was wrong, on one line, with what helps where that is known."""
     lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
     said = lines[:1]
     # Keras tells which layer was called before it tells what was wrong, TensorFlow the stack of the calls.
@@ -53,7 +56,8 @@ def described(error: Exception) -> str:
         said += lines[places[-1] + 1 :][:1] if places else []
     elif cause := [line for line in lines if line.startswith(_CAUSE)]:
         said = [cause[-1].removeprefix(_CAUSE)]
-    return f"{type(error).__name__}: {' '.join(said)}"
+    text = f"{type(error).__name__}: {' '.join(said)}"
+    return f"{text}; {_ONEDNN}" if _CHANNELS_LAST in text else text
 
 
 def escaped(text: str) -> str:
