@@ -76,6 +76,7 @@ def test_replay_refuses_what_does_not_fit(network, inputs, message):
 # --- compare ---
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("scale", [0.5, 0.0])
 def test_function_that_writes_over_its_input_is_held_against_what_it_was_given(network, scale):
     def port(x):
@@ -195,6 +196,7 @@ def named():
     return keras.Model(x, outputs)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["model", "file"])
 def test_outputs_go_by_the_names_that_the_model_has_for_them(tmp_path, named, kind):
     x = np.random.default_rng(0).normal(size=(4, 5, 2)).astype(np.float32)

@@ -76,6 +76,7 @@ def assert_same_noise(without, full):
     assert ((known < 2.0**-99) | (known > 2.0**100))[~told].all()
 
 
+@pytest.mark.few(152)
 @every_format
 @pytest.mark.parametrize("disturbed", [True, False], ids=["disturbed", "exact"])
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
@@ -136,6 +137,7 @@ SUMS = {
 }
 
 
+@pytest.mark.few(80)
 @every_format
 @pytest.mark.parametrize("scale", [1e-10, 1.0, 1e10])
 @pytest.mark.parametrize("build", SUMS.values(), ids=SUMS)

@@ -98,6 +98,7 @@ def test_recurrent_scale_is_the_largest_singular_value(scale):
     np.testing.assert_allclose(np.linalg.svd(kernel, compute_uv=False)[0], scale, rtol=1e-6)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("activation", ["tanh", "relu", "linear", "exponential", "softmax", "squareplus"])
 def test_states_stay_moderate_with_every_kind_of_activation(activation):
     built = build(Case(N=2, T=40, D=3, M=16, K=2, activation=activation, return_sequences=True, return_state=True))
@@ -203,7 +204,7 @@ LAYERS_AND_WRAPPERS = [
 ]
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(4)
 @pytest.mark.parametrize(("layer", "wrapper"), LAYERS_AND_WRAPPERS)
 def test_model_of_every_layer_and_wrapper_predicts_what_it_says(layer, wrapper):
     built = build(Case(**SIZES, layer=layer, wrapper=wrapper, mask="mixed", return_sequences=True, flatten=True))
@@ -235,6 +236,7 @@ def test_gru_that_resets_before_the_product_has_one_bias():
     assert weights_of(built, "gru")["bias"].shape == (18,)
 
 
+@pytest.mark.few(10)
 @pytest.mark.parametrize(
     "options",
     [

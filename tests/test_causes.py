@@ -56,7 +56,7 @@ def explanations(network, run, *, states):
 with_states_and_without = pytest.mark.parametrize("states", [True, False], ids=["states", "outputs"])
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @with_states_and_without
 @pytest.mark.parametrize(
     ("kinds", "fault"),
@@ -109,7 +109,7 @@ def test_layer_is_diagnosed_alone_where_another_is_wrong_in_a_way_that_nobody_kn
     assert "that does not explain the whole run: layer 'rnn_0': " in text
 
 
-@pytest.mark.few(8)
+@pytest.mark.few(4)
 @with_states_and_without
 @pytest.mark.parametrize(
     ("fault", "layer", "said"),
@@ -140,6 +140,7 @@ def test_fault_of_outputs_or_states_is_found(kind, fault, layer, said, states):
     assert next(iter(found)) in {fault, "reversed_along_batch"}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [
@@ -198,6 +199,7 @@ def test_small_fault_is_not_taken_for_a_coarse_format():
     assert report.entries[0].precision.consistent_with is None
 
 
+@pytest.mark.long
 def test_more_units_than_a_slip_of_the_pen_changes_are_not_solved_for():
     inputs, *_ = run_with(a_stack("SimpleRNN"))
     wide = make_recurrent("rnn_0", np.random.default_rng(1), D=D, M=12, kind="SimpleRNN", source="x")

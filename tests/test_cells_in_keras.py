@@ -66,7 +66,7 @@ def as_arrays(tensors):
     return [keras.ops.convert_to_numpy(tensor) for tensor in keras.tree.flatten(tensors)]
 
 
-@pytest.mark.few(16)
+@pytest.mark.few(8)
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(
     "options",
@@ -175,7 +175,7 @@ def keras_bidirectional(network, call, merge_mode):
     return as_arrays(both(x, mask=given.get("mask"), initial_state=starts or None))
 
 
-@pytest.mark.few(8)
+@pytest.mark.few(4)
 @pytest.mark.parametrize("merge_mode", MERGE_MODES)
 @pytest.mark.parametrize("options", BIDIRECTIONAL_OPTIONS, ids=named)
 def test_reference_runs_both_directions_as_keras_does(merge_mode, options):

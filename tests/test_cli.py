@@ -215,6 +215,7 @@ def test_run_that_overflows_ends_without_a_traceback(rnncheck_command, tmp_path,
     assert read_json(tmp_path / "a.json")["cases"][0]["verdict"] in ("match", "mismatch", "error", "undecidable")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("rtol", "atol", "code", "verdict"),
     [("0", "1", 0, "match"), ("1e-3", "1e-3", 0, "match"), ("0", "1e-30", 1, "mismatch"), ("0", "0", 1, "mismatch")],

@@ -750,6 +750,7 @@ def a_stateful_run(calls=2):
     return model, rnncheck.extract(model), [(rng.normal(size=(2, 5, 3)).astype(np.float32),) for _ in range(calls)]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("states", [True, False], ids=["states", "outputs"])
 def test_calls_in_a_row_show_what_a_stateful_model_keeps(states):
     _, network, calls = a_stateful_run(3)
@@ -872,13 +873,13 @@ def cells_and_runs(*, states):
     ]
 
 
-@pytest.mark.few(7)
+@pytest.mark.few(4)
 @pytest.mark.parametrize(("cell", "name"), cells_and_runs(states=True), indirect=["cell"])
 def test_precision_is_recognised_with_states(cell, name):
     recognise_precision(cell, name, with_states=True)
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("cell", "name"), cells_and_runs(states=False), indirect=["cell"])
 def test_precision_is_recognised_by_outputs_alone(cell, name):
     recognise_precision(cell, name, with_states=False)
@@ -925,6 +926,7 @@ def test_report_says_in_words_what_the_differences_look_like(cell):
     assert "precision: consistent with TF32 products; float32 was expected" in str(report)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("stated", ["bfloat16", "float16", "int8"])
 @pytest.mark.parametrize("cell", ["simple_rnn", "gru"], indirect=True)
 def test_run_in_a_finer_format_than_stated_is_told(cell, stated):

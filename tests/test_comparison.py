@@ -53,6 +53,7 @@ def injected(setting: Setting, name: str):
     return network, injection, emulate(injection.network, [inputs])
 
 
+@pytest.mark.long
 def test_rnncheck_has_no_false_alarm_and_no_miss(found):
     wrong = [run.name for run in found.runs if run.is_wrong(RNNCHECK)]
 

@@ -238,7 +238,7 @@ def same_numbers(first, second, calls):
     ) and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(runs[0].outputs, runs[1].outputs, strict=True))
 
 
-@pytest.mark.few(30)
+@pytest.mark.few(20)
 @pytest.mark.parametrize("name", NAMES)
 def test_diagnosis_names_the_fault_and_its_layer(name):
     """First, or after faults that make the same numbers."""
@@ -332,6 +332,7 @@ def test_wrong_weight_of_an_lstm_is_named_with_its_size(wide_lstm, weight, index
     assert wrong.difference == pytest.approx(amount, rel=0.1)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", ["simple_rnn", "gru", "reset_before", "bidirectional"])
 def test_two_wrong_weights_of_one_unit_are_named(name):
     network, calls = found(name)
@@ -356,6 +357,7 @@ def test_wrong_weight_of_dense_is_named():
     assert (wrong.layer, wrong.weight, wrong.index) == ("dense", "kernel", (2, 1))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("cell", range(3))
 def test_diagnosis_finds_the_layer_of_a_stack(cell):
     built = build(Case(layer="stacked", cell="gru", cells=3, N=4, T=6, D=5, M=7, K=2, seed=9))

@@ -48,7 +48,7 @@ def network_of(T, D, M, *, activation="tanh", K=None, **weights):
     return network
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("activation", ["linear", "relu"])
 @pytest.mark.parametrize("order", [blas, in_order])
 @pytest.mark.parametrize("scale", [3.0, 10.0])
@@ -84,6 +84,7 @@ def test_wrong_number_under_the_noise_does_not_hide_behind_a_large_sample(large)
     assert row.unjudged == 1
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("bias", [0.0, -100.0], ids=["no weight", "dead relu"])
 @pytest.mark.parametrize(
     ("off", "verdict"), [(0.0, "match"), (1e-30, "mismatch"), (1e-3, "mismatch"), (1.0, "mismatch")]

@@ -91,7 +91,7 @@ def test_any_difference_from_what_is_exact_is_proven(monkeypatch, wrong, few):
     assert row.first == {"n": 7, "t": 4, "unit": 2}
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM"])
 @pytest.mark.parametrize("few", [0, 2**14], ids=["without bounds", "with bounds"])
 def test_every_number_is_compared_in_the_windows_of_a_block(monkeypatch, kind, few):

@@ -288,6 +288,7 @@ def test_product_refuses_a_combination_that_cannot_be_built():
     )
 
 
+@pytest.mark.few(100)
 @pytest.mark.parametrize("case", GRID, ids=str)
 def test_reproduce_command_gives_the_same_case_again(case):
     assert parsed(reproduce_command(case)) == [case]

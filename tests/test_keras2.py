@@ -186,7 +186,7 @@ def test_both_versions_wrote_the_same_model(model):
 # --- the files under today's Keras ---
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "file",
     [
@@ -213,6 +213,7 @@ def test_keras_3_computes_what_keras_2_meant(file):
     assert steps >= set(RECORDED[file[:6]][Path(file).stem]["states"])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("file", "version"), [("2.12.1/gru_hard_sigmoid.h5", "2.12.0"), ("2.15.1/conv_lstm1d.keras", "2.15.0")]
 )
@@ -232,6 +233,7 @@ def test_what_keras_3_refuses_in_todays_form_too_is_an_error_row():
     assert (row.verdict, row.detail) == (Verdict.ERROR, "IndexError: list index out of range")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["Functional", "Sequential"])
 def test_calls_of_a_model_in_a_model_are_counted_from_its_own_graph(kind, tmp_path):
     def edit(config):
@@ -253,6 +255,7 @@ def test_calls_of_a_model_in_a_model_are_counted_from_its_own_graph(kind, tmp_pa
     ]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("file", ["2.12.1/bidirectional_concat.h5", "2.15.1/bidirectional_concat.keras"])
 def test_second_layer_of_a_bidirectional_that_begins_backwards_goes_forwards(file, tmp_path):
     def edit(config):
@@ -347,6 +350,7 @@ def test_lambda_is_refused_by_name(file, tmp_path):
         rnncheck.verify(path)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("file", ["2.12.1/lstm.h5", "2.15.1/lstm.keras"])
 def test_nothing_that_a_file_names_is_called(file, tmp_path):
     made = tmp_path / "made"

@@ -167,7 +167,7 @@ def test_value_is_the_same_with_and_without_bounds_and_over_plain_arrays(rng, ca
         np.testing.assert_allclose(value, made.plain(), rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.few(260)
+@pytest.mark.few(130)
 @in_policies(COMPUTED)
 def test_keras_lies_within_the_bound(rng, case, policy):
     made = make(case, rng, policy)
@@ -178,6 +178,7 @@ def test_keras_lies_within_the_bound(rng, case, policy):
     assert (np.abs(made() - result.value) <= result.bound).all()
 
 
+@pytest.mark.few(120)
 @in_policies(EXACT)
 def test_keras_gives_the_same_numbers_where_none_is_computed(rng, case, policy):
     made = make(case, rng, policy)
@@ -185,7 +186,7 @@ def test_keras_gives_the_same_numbers_where_none_is_computed(rng, case, policy):
     np.testing.assert_array_equal(made(), np.asarray(made.rounded(), np.float64))
 
 
-@pytest.mark.few(120)
+@pytest.mark.few(60)
 @in_policies(COMPUTED, ("float32", "float64", "mixed_float16", "bfloat16"))
 def test_noise_is_typical_of_keras(rng, case, policy):
     made = make(case, rng, policy, samples=150)
@@ -196,6 +197,7 @@ def test_noise_is_typical_of_keras(rng, case, policy):
     assert np.sqrt(np.mean(np.square(score))) < 1.5
 
 
+@pytest.mark.few(60)
 @pytest.mark.parametrize("size", [1e-6, 1e-3])
 @every_computed_case
 def test_keras_lies_within_the_bound_of_inputs_that_are_off(rng, case, size):

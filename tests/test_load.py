@@ -63,6 +63,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.few(2)
 @FORMATS
 @pytest.mark.parametrize("options", HOSTILE.values(), ids=HOSTILE)
 def test_options_that_change_no_number_are_not_given_to_keras(options, suffix, tmp_path):

@@ -111,6 +111,7 @@ def padding_mask(padding):
     return mask
 
 
+@pytest.mark.few(56)
 @over_cells
 @over_flags
 @over_paddings
@@ -136,6 +137,7 @@ HOLES = np.array([
 OTHER_HOLES = HOLES[:, ::-1]
 
 
+@pytest.mark.few(56)
 @over_cells
 @over_flags
 def test_sequence_with_holes_equals_the_run_of_the_steps_that_count(cell, flags):
@@ -154,6 +156,7 @@ def test_sequence_with_holes_equals_the_run_of_the_steps_that_count(cell, flags)
                 assert_close(state[n : n + 1], dense_state)
 
 
+@pytest.mark.few(56)
 @over_cells
 @over_flags
 def test_output_of_a_hole_repeats_the_one_before_or_is_zero(cell, flags):
@@ -169,7 +172,7 @@ def test_output_of_a_hole_repeats_the_one_before_or_is_zero(cell, flags):
         assert np.all(output[counts] != before[counts])
 
 
-@pytest.mark.few(112)
+@pytest.mark.few(56)
 @over_cells
 @over_flags
 @pytest.mark.parametrize("hidden", HIDDEN_VALUES, ids=str)
@@ -201,6 +204,7 @@ def test_values_under_a_mask_never_matter_to_the_noise(cell, hidden):
     assert actual.growths.tolist() == expected.growths.tolist()
 
 
+@pytest.mark.few(56)
 @over_cells
 @over_flags
 def test_fully_masked_row_puts_out_zero_and_keeps_the_states(cell, flags):
@@ -218,6 +222,7 @@ def test_fully_masked_row_puts_out_zero_and_keeps_the_states(cell, flags):
             assert np.all(state[~masked] != start[~masked])
 
 
+@pytest.mark.few(56)
 @over_cells
 @over_flags
 def test_mask_in_which_every_step_counts_equals_no_mask(cell, flags):
@@ -227,6 +232,7 @@ def test_mask_in_which_every_step_counts_equals_no_mask(cell, flags):
     assert_same_numbers(run(network, calls), run(without_mask(network), calls))
 
 
+@pytest.mark.few(56)
 @over_cells
 @over_flags
 def test_mask_of_a_sample_does_not_matter_to_the_others(cell, flags):

@@ -96,7 +96,7 @@ def rows(path):
 # --- what works ---
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "doubled_ids"])
 def test_model_file_matches_on_random_inputs(rnncheck_command, folder, name):
     done = rnncheck_command("verify", folder / f"{name}.keras")
@@ -106,6 +106,7 @@ def test_model_file_matches_on_random_inputs(rnncheck_command, folder, name):
     assert f"\nnote: {name}.keras: no inputs given: " in done.out
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_report_of_a_model_file_names_the_file_and_its_layers(rnncheck_command, folder, tmp_path, suffix, x):
     path = tmp_path / f"my model ünïcode 模型{suffix}"
@@ -220,6 +221,7 @@ def test_tolerance_is_checked_besides(rnncheck_command, folder, tmp_path):
     assert "tolerance" in (tmp_path / "a.csv").read_text()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("as_given", [Path, str], ids=["path", "text"])
 def test_python_function_takes_a_path(folder, x, as_given):
     report = rnncheck.verify(as_given(folder / "gru.keras"), x)

@@ -238,6 +238,7 @@ def test_weights_of_frozen_parts_are_read_as_those_of_others(frozen, suffix, rng
         }
 
 
+@pytest.mark.few(12)
 @FORMATS
 @pytest.mark.parametrize("make", MODELS, ids=[make.__name__ for make in MODELS])
 def test_weights_are_those_of_the_model(make, suffix, rng, tmp_path):
@@ -1007,6 +1008,7 @@ def called_twice(depth, dense):
     return inner
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("depth", [14, 30])
 def test_nested_models_that_stand_for_too_many_layers(tmp_path, saved, depth):
     members = rewritten(saved[0][".keras"], lambda name: name)

@@ -104,6 +104,7 @@ def test_whatever_users_name_is_escaped(mismatch):
         assert "&lt;script&gt;alert(1)&lt;/script&gt; `rm` | a|b &#34; &#39; &amp; " in shown
 
 
+@pytest.mark.long
 def test_no_two_pictures_have_an_id_in_common(mismatch):
     page = many(mismatch, 2).to_html()
     ids = [part.split('"')[0] for part in page.split(' id="')[1:]]
@@ -228,6 +229,7 @@ def opened(browser, page, path, width=1400, scheme="light"):
     return browser.get_log("browser"), [url for url in asked if url != path.as_uri() and not url.startswith("data:")]
 
 
+@pytest.mark.long
 def test_page_is_whole_on_a_phone_and_on_a_desk_without_anything_from_outside(browser, mismatch, tmp_path):
     page = mismatch.to_html("rnncheck compare model.keras --inputs x.npy")
     for width in (380, 1400):

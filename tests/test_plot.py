@@ -231,6 +231,7 @@ def test_picture_of_the_readme_is_small_and_has_no_date():
     assert "<dc:date>" not in picture
 
 
+@pytest.mark.long
 def test_svg_is_the_same_each_time(wrong):
     (entry,) = wrong.entries
 

@@ -73,7 +73,7 @@ def agrees(case, folder):
                 np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("case", QUICK, ids=str)
 def test_program_agrees_with_keras(case, tmp_path):
     agrees(case, tmp_path)
@@ -91,6 +91,7 @@ def network_of(layer, arrays):
     return Network("alone", tuple(specs), (layer,), (Tensor("layer"),))
 
 
+@pytest.mark.few(66)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_every_layer_becomes_numpy_that_gives_its_numbers(case, rng, tmp_path):
     arrays = draw(case, rng)

@@ -369,6 +369,7 @@ LOWERINGS = {
 }
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize("name", LOWERINGS)
 def test_model_is_lowered_to_known_layers(name):
     keras.utils.clear_session(free_memory=False)
@@ -379,6 +380,7 @@ def test_model_is_lowered_to_known_layers(name):
     assert lines(network) == expected
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize("name", LOWERINGS)
 def test_weights_are_those_of_the_objects(name, rng):
     model = LOWERINGS[name][0]()
@@ -442,6 +444,7 @@ TWINS = {
 }
 
 
+@pytest.mark.few(12)
 @pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning")
 @pytest.mark.parametrize("name", TWINS)
 def test_masks_of_a_sequential_model_are_those_that_its_functional_twin_records(name):

@@ -35,7 +35,7 @@ CASES = [
 ]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("case", "expected"), CASES, ids=lambda value: str(value) if isinstance(value, Case) else "")
 def test_relations_hold_in_keras(case, expected):
     (entry,) = rnncheck.verify(case, metamorphic=True).entries

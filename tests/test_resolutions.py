@@ -221,7 +221,7 @@ def test_correct_run_that_is_stored_coarsely_matches(kind, form, states):
     assert [note.partition(" ")[0] for note in notes] == (["outputs", "states"] if states else ["outputs"])
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("states", [True, False], ids=["states", "outputs"])
 @pytest.mark.parametrize("form", ["%g", "%f", "%.5e", "float16"])
 @pytest.mark.parametrize(("kind", "fault"), [("LSTM", "gate_order_iofc"), ("GRU", "gate_order_rzh")])
@@ -239,7 +239,7 @@ def test_wrong_run_that_is_stored_coarsely_is_caught_and_diagnosed(kind, fault, 
 MIXED = {"3-6-9": ("%.3f", "%.6g", "%.9g"), "3-among-9": ("%.9g", "%.3f", "%.9g", "%.9g")}
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("states", [True, False], ids=["states", "outputs"])
 @pytest.mark.parametrize("forms", MIXED.values(), ids=MIXED)
 @pytest.mark.parametrize(("kind", "fault"), [("LSTM", "gate_order_iofc"), ("GRU", "gate_order_rzh")])

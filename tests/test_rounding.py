@@ -297,6 +297,7 @@ EXPRESSIONS = {
 }
 
 
+@pytest.mark.few(96)
 @every_format
 @every_disturbance
 @pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS)
@@ -410,6 +411,7 @@ CONSTANTS = {
 every_constant = pytest.mark.parametrize("constant", CONSTANTS.values(), ids=CONSTANTS)
 
 
+@pytest.mark.few(40)
 @every_format
 @every_constant
 @pytest.mark.parametrize("operation", ["+", "-", "*"])
@@ -423,6 +425,7 @@ def test_bound_covers_a_constant_that_the_format_cannot_hold(rng, operation, con
     assert_within(result, apply(Computed(x, machine), constant).array, apply(fractions(x), Fraction(constant)))
 
 
+@pytest.mark.few(20)
 @every_format
 @every_constant
 def test_bound_of_division_by_a_constant_covers_the_rounded_reciprocal(rng, constant, name):
@@ -515,6 +518,7 @@ def trees(items):
             yield order[0] + (order[1] + (order[2] + order[3]))
 
 
+@pytest.mark.few(18)
 @every_format
 @every_disturbance
 @pytest.mark.parametrize("terms", [2, 3, 4])
@@ -644,6 +648,7 @@ def test_noise_of_the_sum_over_any_axes_is_typical(rng, name):
     assert 0.5 < rms_score(result, actual) < 1.5
 
 
+@pytest.mark.few(48)
 @every_format
 @pytest.mark.parametrize("n", [1, 2, 5, 13])
 @every_order
@@ -681,6 +686,7 @@ def test_sum_of_one_unit_rounds_nothing():
 # --- dot products ---
 
 
+@pytest.mark.few(48)
 @every_matrix
 @every_format
 @pytest.mark.parametrize("flushing", [False, True], ids=["", "flushing"])
@@ -798,6 +804,7 @@ def affine_terms(machine, x, h, w, u, b):
     return np.concatenate([products(machine, x, w), products(machine, h, u), bias])
 
 
+@pytest.mark.few(48)
 @every_matrix
 @every_format
 @pytest.mark.parametrize("flushing", [False, True], ids=["", "flushing"])

@@ -67,6 +67,7 @@ def fails_for_several_units_under_a_mask(case: Case) -> Entry:
     return Entry(str(case), (replace(row, verdict=verdict),), seed=case.seed, reproduce=reproduce_command(case))
 
 
+@pytest.mark.long
 def test_search_fails_with_the_smallest_case_its_command_and_its_table():
     with pytest.raises(AssertionError) as raised:
         search(examples=200, verify=fails_for_several_units_under_a_mask)

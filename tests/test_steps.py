@@ -492,6 +492,7 @@ def assert_same_rows(rows, expected):
         assert row.score_max == pytest.approx(other.score_max, rel=0.5)
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize("fault", [Implementation, OneWeightOff, StateNotCarried], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("block", [1, 40, 333])
 @pytest.mark.parametrize("options", [{}, {"mask": True}, {"flatten": True}, {"return_sequences": True}], ids=str)
@@ -523,6 +524,7 @@ def test_memory_does_not_grow_with_the_number_of_blocks(monkeypatch):
     assert peak(8) < 1.5 * peak(2)
 
 
+@pytest.mark.long
 def test_comparing_a_long_sequence_takes_little_memory(monkeypatch):
     monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", 10_000)
     network = make_network(T=4_000, D=2, M=256, K=2)

@@ -175,6 +175,7 @@ def test_keras_matches_at_every_size(sizes):
     assert_matches(verify_case(Case(**dict(zip("NTDMK", sizes, strict=True)))))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("wrapper", "inside"),
     [
@@ -240,7 +241,7 @@ def test_model_inside_a_wrapper_gets_a_mask_step_by_step():
     assert_matches(rnncheck.verify(model, x))
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "options",
     [
@@ -268,7 +269,7 @@ def test_notebook_matches():
     assert_matches(verify_case(NOTEBOOK))
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "options",
     [
@@ -316,18 +317,13 @@ def test_keras_matches_in_precision(dtype, options):
     assert_matches(verify_case(Case(**SIZES, dtype=dtype, return_sequences=True, **options)))
 
 
+@pytest.mark.few(2)  # test_activations_in_keras has them alone
 @pytest.mark.parametrize(
     "activation",
     [
-        "relu",
-        "softmax",
-        "threshold",
-        *(
-            pytest.param(name, marks=pytest.mark.long)  # test_activations_in_keras has them alone
-            for name in ("sigmoid", "elu", "gelu", "hard_sigmoid", "hard_shrink", "linear", "softplus")
-        ),
+        "relu", "softmax", "threshold", "sigmoid", "elu", "gelu", "hard_sigmoid", "hard_shrink", "linear", "softplus",
     ],
-)
+)  # fmt: skip
 def test_keras_matches_with_activation(activation):
     assert_matches(verify_case(Case(**SIZES, activation=activation, dense_activation=activation)))
 
@@ -336,6 +332,7 @@ def test_glu_matches_as_the_activation_of_dense():
     assert_matches(verify_case(Case(**SIZES, dense_activation="glu", return_sequences=True)))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("unroll", [False, True], ids=["loop", "unrolled"])
 def test_dropout_changes_nothing_at_inference(unroll):
     case = {**SIZES, "unroll": unroll, "return_sequences": True}
@@ -377,7 +374,7 @@ def test_memory_that_repeats_the_same_step_matches():
     assert max(row.score_max for row in report.rows if row.check is Check.STEP) < 4.0
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "deviation", [d for d in KNOWN_DEVIATIONS if "tensorflow" in d.backends], ids=lambda deviation: deviation.reason
 )
@@ -390,7 +387,7 @@ def test_known_deviation_of_keras_is_still_there(deviation):
     assert entry.verdict is Verdict.MISMATCH, mended
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("kind", "options", "shape", "deviates"),
     [
@@ -449,7 +446,7 @@ def test_entry_of_a_case_says_what_it_was():
 # --- the probe ---
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "options",
     [
@@ -550,6 +547,7 @@ def test_model_of_open_length_matches():
     assert_matches(rnncheck.verify(model, normal(2, 9, 4)))
 
 
+@pytest.mark.long
 def test_layers_that_two_models_share_are_checked_in_each():
     layers = keras.layers.SimpleRNN(5, return_sequences=True), keras.layers.SimpleRNN(3), keras.layers.Dense(2)
     models = []
@@ -566,6 +564,7 @@ def by_name(pair):
     return dict(zip("ba", pair, strict=True))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("structure", [list, tuple, by_name], ids=["list", "tuple", "mapping"])
 def test_outputs_of_any_structure_match(structure):
     x = keras.Input((6, 4))
@@ -645,7 +644,7 @@ def read_only(x):
     return x
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "change",
     [
@@ -690,6 +689,7 @@ def shared_model():
     return small_model()
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
 def test_float64_inputs_reach_every_precision_as_keras_casts_them(dtype):
     x = keras.Input((6, 4), dtype=dtype)
@@ -806,7 +806,7 @@ def test_inputs_that_are_not_finite_are_refused_by_place(wrong, shared_model):
     )
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", [keras.layers.LayerNormalization, keras.layers.GroupNormalization])
 @pytest.mark.parametrize("narrow", ["mixed_float16", "mixed_bfloat16"])
 def test_normalization_keeps_the_format_of_what_it_reads(kind, narrow):

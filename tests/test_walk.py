@@ -202,6 +202,7 @@ def test_walk_takes_what_its_documentation_says(notebook):
 # --- what is refused ---
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
