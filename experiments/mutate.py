@@ -17,14 +17,18 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import multiprocessing
 import os
 import random
 import re
+import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -40,7 +44,7 @@ from experiments import records
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "rnncheck"
-QUICK = 60.0  # seconds of tests that are tried before all others
+QUICK = 30.0  # seconds of tests that are tried before all others
 QUICK_PATIENCE = 300.0  # seconds after which a run of those counts as hanging
 PATIENCE = 1800.0  # the same of a run of all tests
 WORKERS = 2
@@ -256,6 +260,28 @@ def mutants(paths: Iterable[Path]) -> list[Mutant]:
     return found
 
 
+# Processes that have Keras at hand, which takes long to import. They begin anew otherwise, with each change.
+READY = multiprocessing.get_context("forkserver")
+READY.set_forkserver_preload(["keras"])
+
+
+def _run(module: str, words: Sequence[str], folder: str, output: str) -> None:
+    # What such a process does.
+    os.setsid()  # whoever kills it kills what it started, too
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = sys.path[0] = folder
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.dont_write_bytecode = True
+    for name in [name for name in sys.modules if name.partition(".")[0] == "experiments"]:
+        del sys.modules[name]  # those of the copy count
+    warnings.resetwarnings()
+    sys.argv = [module, *words]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
 class Copy:
     """A copy of the checkout in which the tests run; nothing is written to the checkout itself."""
 
@@ -273,24 +299,18 @@ class Copy:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
 
-    def run(self, words: Sequence[str], timeout: float = PATIENCE) -> tuple[int, str]:
-        """Run Python in the copy; a run that hangs is killed and gives -1."""
-        env = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        with subprocess.Popen(
-            [sys.executable, *words],
-            cwd=self.folder,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                output, _ = process.communicate(timeout=timeout)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
-                return -1, ""
-        return process.returncode, output
+    def run(self, module: str, words: Sequence[str], timeout: float = PATIENCE) -> tuple[int, str]:
+        """Run a module in the copy; a run that hangs is killed and gives -1."""
+        output = self.folder / "output.txt"
+        process = READY.Process(target=_run, args=(module, words, str(self.folder), str(output)))
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            assert process.pid is not None
+            os.killpg(process.pid, signal.SIGKILL)
+            process.join()
+            return -1, ""
+        return process.exitcode, output.read_text(errors="replace")
 
     def probe(self) -> str:
         """Return everything that PROBE prints and writes; all digits are in what it writes."""
@@ -298,7 +318,7 @@ class Copy:
         found = []
         for words in PROBE:
             report.unlink(missing_ok=True)
-            code, output = self.run(["-W", "ignore", "-m", PACKAGE, *words.split(), "--json", str(report)])
+            code, output = self.run(PACKAGE, [*words.split(), "--json", str(report)])
             found.append(f"{code}\n{output}\n{report.read_text() if report.exists() else ''}")
         return "\n".join(found)
 
@@ -346,8 +366,8 @@ def reach(copies: Sequence[Copy], tests: Sequence[str]) -> Reach:
 def _reach_of_share(copy: Copy, tests: Sequence[str]) -> Reach:
     settings = copy.folder / "coverage.toml"
     settings.write_text(f'[tool.coverage.run]\nsource_pkgs = ["{PACKAGE}"]\ndynamic_context = "test_function"\n')
-    words = ["-m", "coverage", "run", f"--rcfile={settings}", "-m", "pytest", "-q", "--junitxml=times.xml", *tests]
-    code, output = copy.run(words, timeout=6 * PATIENCE)
+    words = ["run", f"--rcfile={settings}", "-m", "pytest", "-q", "--junitxml=times.xml", *tests]
+    code, output = copy.run("coverage", words, timeout=6 * PATIENCE)
     if code:
         raise SystemExit(f"the tests fail without any change:\n{output[-2000:]}")
     seconds: dict[str, float] = {}
@@ -397,7 +417,7 @@ def _outcome(mutant: Mutant, copy: Copy, tests: Sequence[str], reached: Reach, e
 
 def _failure(copy: Copy, tests: Sequence[str], patience: float = PATIENCE) -> str:
     # The first of the tests that fails; empty where none does.
-    code, output = copy.run(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests], patience)
+    code, output = copy.run("pytest", ["-q", "-x", "-p", "no:cacheprovider", *tests], patience)
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
     return failed[1] if failed else "a run that hangs" if code == -1 else "a crash" if code else ""
 

@@ -74,7 +74,7 @@ def test_every_change_of_the_package_can_be_read():
 
 def test_quickest_tests_that_reach_a_line_come_first():
     mutant = Mutant("a.py", 3, "constant", 0, 1, "2")
-    seconds = {"slow": 50.0, "quick": 1.0, "other": 0.5, "long": 70.0}
+    seconds = {"slow": 20.0, "quick": 1.0, "other": 0.5, "long": 70.0}
     reached = Reach({("a.py", 3): frozenset({"slow", "quick", "long"}), ("a.py", 4): frozenset({"other"})}, seconds)
 
     assert reached.first(mutant) == ["quick", "slow"]
