@@ -11,8 +11,9 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV) rnncheck pyte
 LOCK := $(BIN)/pip-compile --quiet --upgrade --allow-unsafe --strip-extras --annotation-style line --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host --build-deps-for editable --constraint .ci/constraints.txt
 
-# Two processes of tests have a core each: threads of a matrix product would only be in each other's way.
-ONE_THREAD := OPENBLAS_NUM_THREADS=1
+# Two processes of tests have a core each: threads of a matrix product would only be in each other's way. Convolutions
+# with channels_first need oneDNN, which TensorFlow leaves off on older processors.
+FOR_TESTS := OPENBLAS_NUM_THREADS=1 TF_ENABLE_ONEDNN_OPTS=1
 
 .DEFAULT_GOAL := help
 .PHONY: help install verify test test-long check docs lock fixtures figures bench calibrate power compare diagnose \
@@ -44,12 +45,12 @@ verify: $(MAIN)  ## The main job: run the built-in grid and print the table.
 
 test: $(DEV)  ## Run the tests and print which lines of the package they reach (five minutes).
 	@rm -f .coverage .coverage.*
-	@$(ONE_THREAD) $(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(FOR_TESTS) $(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
 test-long: $(DEV)  ## Run what takes long: random models, the documentation's commands, environments (a quarter of an hour).
-	@$(ONE_THREAD) $(BIN)/python -m pytest -m long -n 2 --dist load
+	@$(FOR_TESTS) $(BIN)/python -m pytest -m long -n 2 --dist load
 
 check: $(DEV)  ## Lint, type-check, and compare the lock files with pyproject.toml; edits nothing.
 	@$(BIN)/ruff check
@@ -107,7 +108,7 @@ fuzz: $(DEV)  ## Read a million mutated files; nothing but a refusal may come of
 	@$(BIN)/python -m experiments.fuzz
 
 mutate: $(DEV)  ## Change the package at random, 150 times: the tests must notice (hours).
-	@$(BIN)/python -m experiments.mutate --count 150 --seed 0
+	@$(FOR_TESTS) $(BIN)/python -m experiments.mutate --count 150 --seed 0
 
 clean:  ## Remove what was installed, built and cached.
 	@rm -rf $(VENV) .venv-keras2 .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* \

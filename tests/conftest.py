@@ -11,7 +11,6 @@ import pytest
 from rnncheck.cli import main
 
 os.environ.pop("GITHUB_ACTIONS", None)  # what the tests run is no job of its own
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # on every processor, for convolutions with channels_first
 os.environ.pop("COLUMNS", None)  # xdist sets it, and what is printed would be as wide
 
 
