@@ -367,3 +367,12 @@ def test_saturation_is_looked_for_in_the_first_steps_of_a_recurrent_layer_whose_
     network, calls = rich("simple_rnn")
     recordings = [replace(each, states={}) for each in emulate(network, calls)]
     assert not causes.SATURATED.holds(network.layers[0], observe(network, recordings)[0])
+
+
+def test_nothing_is_said_of_states_that_nobody_recorded():
+    network = NETWORKS["lstm"](T)
+    recordings = [replace(recording, states={}) for recording in emulate(network, calls_of(network))]
+    of_recording = [fault for fault in FAULTS if fault.group == "recording"]
+
+    assert len(of_recording) > 2
+    assert blind_spots(network, recordings, of_recording) == ()

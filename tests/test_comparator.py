@@ -311,6 +311,14 @@ def all_summaries():
     ]
 
 
+def test_of_two_equal_scores_the_earlier_stays():
+    one, other = (summary_of({(0, 1, 2): 0.5}) for _ in range(2))
+    other = replace(other, worst=replace(other.worst, place={"n": 1, "t": 1, "unit": 2}))
+
+    assert (one + other).worst == one.worst
+    assert (Summary() + other).worst == (other + Summary()).worst == other.worst
+
+
 def test_sum_of_blocks_is_the_comparison_of_the_whole():
     rng = np.random.default_rng(0)
     rounded = expected()

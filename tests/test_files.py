@@ -269,6 +269,18 @@ def test_device_is_written_to_and_stays_a_device(write_report):
     assert Path("/dev/null").is_char_device()
 
 
+@WRITERS
+def test_pipe_is_written_to_and_stays_a_pipe(tmp_path, write_report):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+
+    write_report(REPORT, tmp_path / "pipe")
+
+    assert b"simple_rnn" in os.read(reader, 2**16)
+    assert (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+
+
 def test_name_that_no_file_can_have_is_refused(tmp_path):
     path = tmp_path / ("a" * 300)
 

@@ -89,6 +89,15 @@ def test_gates_of_a_gru_are_those_of_its_equations():
     np.testing.assert_allclose(step.after["h"], z * h + (1.0 - z) * g, rtol=1e-12)
 
 
+def test_of_two_layers_that_fail_at_the_same_place_the_first_is_shown():
+    network, layer, recordings = recorded("lstm")
+    (row,) = [row for row in step_rows(network, observe(network, recordings)) if row.layer == layer.name]
+
+    step = first_wrong_step(network, recordings, [row, replace(row, layer="another")])
+
+    assert step.layer == layer.name
+
+
 def test_nothing_is_shown_where_no_step_of_a_recurrent_layer_is_the_first_to_fail():
     network, _, (recording,) = recorded("lstm")
     right = emulate(network, [recording.inputs])

@@ -6,6 +6,8 @@ import sys
 
 import numpy as np
 import pytest
+from ml_dtypes import bfloat16
+from reference import make_inputs, make_network
 from test_layers import CASES, draw, drawn_weights, options_of
 
 import rnncheck
@@ -20,6 +22,7 @@ from rnncheck.frameworks.keras.session import quiet_framework
 from rnncheck.jobs.job import case_job
 from rnncheck.jobs.perform import perform
 from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
+from rnncheck.report import textbook
 from rnncheck.report.files import as_npz
 from rnncheck.report.program import STEPS, numpy_program, weights_by_name
 
@@ -91,7 +94,6 @@ def network_of(layer, arrays):
     return Network("alone", tuple(specs), (layer,), (Tensor("layer"),))
 
 
-@pytest.mark.few(66)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_every_layer_becomes_numpy_that_gives_its_numbers(case, rng, tmp_path):
     arrays = draw(case, rng)
@@ -102,6 +104,41 @@ def test_every_layer_becomes_numpy_that_gives_its_numbers(case, rng, tmp_path):
     (output,) = outputs_of(emitted(network, tmp_path), arrays)
 
     np.testing.assert_allclose(output, replay(network, arrays).outputs[0], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("mask", [False, True], ids=["plain", "masked"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kind": "SimpleRNN"},
+        {"kind": "LSTM", "zero_output_for_mask": True},
+        {"kind": "GRU", "reset_after": True, "go_backwards": True},
+        {"kind": "GRU", "reset_after": True, "use_bias": False},
+        {"kind": "GRU", "reset_after": False, "initial_state": True},
+        {"kind": "GRU", "reset_after": False, "use_bias": False},
+        {"kind": "ConvLSTM1D"},
+    ],
+    ids=lambda options: " ".join(map(str, options.values())),
+)
+def test_every_cell_becomes_numpy_that_gives_its_numbers(options, mask, dtype, tmp_path):
+    network = make_network(T=6, D=3, M=4, K=None, dtype=dtype, mask=mask, return_sequences=True, **options)
+    inputs = make_inputs(network, 3)
+
+    (output,) = outputs_of(emitted(network, tmp_path), inputs)
+
+    np.testing.assert_allclose(output, replay(network, inputs).outputs[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("function", "dtype"), [(textbook.float16, np.float16), (textbook.bfloat16, bfloat16)])
+def test_program_rounds_to_half_formats_with_ties_to_even(function, dtype):
+    with np.errstate(invalid="ignore"):  # NaN among them
+        every = np.arange(2**16, dtype=np.uint16).view(dtype).astype(np.float64)
+    below = np.sort(every[np.isfinite(every) & (np.abs(every) < 60_000.0)])
+    numbers = np.concatenate([below, (below[:-1] + below[1:]) / 2])  # each between two neighbours is a tie
+    numbers = numbers[numbers == numbers.astype(np.float32)]
+
+    np.testing.assert_array_equal(function(numbers), numbers.astype(dtype).astype(np.float64))
 
 
 HELPED = {

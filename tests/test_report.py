@@ -608,6 +608,16 @@ def test_backends_of_a_case_share_a_line():
     assert sum(line.startswith("another ") for line in text) == 1
 
 
+def test_cases_differ_each_by_its_own_largest_difference():
+    entries = [Entry(name, (MATCH,), backend=backend) for name in "ab" for backend in ("tensorflow", "jax", "torch")]
+    by = {("a", "jax"): 1e-7, ("a", "torch"): 2e-7, ("b", "jax"): 3e-7, ("b", "torch"): 1e-8}
+    differences = tuple(Difference(case, ("tensorflow", other), size) for (case, other), size in by.items())
+
+    text = lines(Report({}, tuple(entries), differences=differences))
+
+    assert [line.split()[-1] for line in text if line.startswith(("a ", "b "))] == ["2.0e-07", "3.0e-07"]
+
+
 @pytest.mark.parametrize("path", ["", "unroll"])
 def test_difference_says_its_path_if_it_has_one(path):
     found = Difference("a case", ("jax", "torch"), 0.0, path).to_dict()

@@ -102,6 +102,13 @@ def test_nothing_is_broken_at_any_width(rnncheck_command, monkeypatch, width):
     assert f"the first {numbers} of 16 numbers" in done.out
 
 
+def test_eight_numbers_are_shown_where_there_is_room_for_more(rnncheck_command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+
+    assert "the first 8 of 16 numbers" in rnncheck_command("walk", SINE, "--inputs", SINE_INPUTS).out
+    assert "the first 8 of 16 numbers" in rnncheck.walk(rnncheck.extract(SINE), np.load(SINE_INPUTS))._repr_html_()
+
+
 def test_of_many_steps_the_first_and_last_are_shown(rnncheck_command):
     done = rnncheck_command("walk", SINE, "--inputs", SINE_INPUTS)
 
