@@ -1115,3 +1115,17 @@ def test_mask_that_pads_the_end_only_is_told_from_others(mask, holds):
     (call, *_) = observe(network, emulate(network, [inputs]))
 
     assert PADS_THE_END.holds(network.layers[0], call) is holds
+
+
+def test_recurrent_kernel_of_a_convolution_is_transposed_block_by_block(rng):
+    kernel = rng.normal(size=(3, 2, 8))  # (size, M, 4M)
+    (fault,) = [fault for fault in FAULTS if fault.name == "recurrent_kernel_transposed"]
+    network = make_network(kind="ConvLSTM1D", T=3, D=2, M=2, K=None)
+    layer = replace(network.layers[0], weights={**network.layers[0].weights, "recurrent_kernel": kernel})
+    network = replace(network, layers=(layer,))
+
+    (injection,) = injections(network, [fault])
+
+    transposed = injection.network.layers[0].weights["recurrent_kernel"]
+    for size, gate, row, column in np.ndindex(3, 4, 2, 2):
+        assert transposed[size, row, 2 * gate + column] == kernel[size, column, 2 * gate + row]

@@ -459,3 +459,15 @@ def test_blind_spots_of_many_samples_are_those_of_all_of_them():
     for each in injections(network, FAULTS):
         shown = bool(failures(rows_against(each.network, recordings)))
         assert shown != ((each.fault.name, each.layer) in hidden), str(each)
+
+
+@pytest.mark.parametrize(("samples", "named"), [(7, False), (8, True)])
+def test_a_factor_is_named_where_enough_numbers_have_it(samples, named):
+    network = make_network(T=T, D=D, M=M, K=1)
+    (recording,) = emulate(network, [make_inputs(network, samples)])
+    (y,) = recording.outputs
+
+    (entry,) = rnncheck.compare(network, recording.inputs, y * np.float32(0.5)).entries
+
+    names = [name for each in entry.diagnosis.explanations for name in each.faults]
+    assert ("outputs_scaled" in names) == named

@@ -4,13 +4,16 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 
 import rnncheck
 from rnncheck import Report
 from rnncheck.checks.verdicts import failed_row
+from rnncheck.equations.replay import Replayed
 from rnncheck.report.entry import MOST_PICTURED
+from rnncheck.report.notebook import replayed_html
 
 ROOT = Path(__file__).parent.parent
 BEFORE = """
@@ -127,3 +130,8 @@ def test_hints_speak_python():
     for shown in (report._repr_html_(), str(report)):
         assert "ask for metamorphic runs where Keras runs the model" in " ".join(shown.split())
         assert "--" not in shown
+
+
+@pytest.mark.parametrize(("size", "shown"), [(4, "0, 1, 2, 3<"), (5, "0, 1, 2, 3, ...<")])
+def test_numbers_that_are_left_out_are_said_to_be(size, shown):
+    assert shown in replayed_html(Replayed((np.arange(size),)))

@@ -11,12 +11,16 @@ from rnncheck.checks.check import check
 from rnncheck.checks.lining_up import lined_up
 from rnncheck.checks.observed import disagreements, observe
 from rnncheck.checks.relations import Related
+from rnncheck.checks.steps import differences
 from rnncheck.checks.verdicts import Verdict
 from rnncheck.equations.arithmetic import FREE_RUNNING
-from rnncheck.equations.formats import FORMATS
+from rnncheck.equations.cells import cell_of
+from rnncheck.equations.formats import FORMATS, in_format
 from rnncheck.equations.replay import replay
+from rnncheck.faults.catalogue import FAULTS
+from rnncheck.faults.catalogue.fault import injections
 from rnncheck.faults.emulation import emulate
-from rnncheck.network import InputSpec, Layer, Network, Recording, Tensor
+from rnncheck.network import Activation, InputSpec, Layer, Network, Recording, Tensor
 
 
 def test_nan_in_both_runs_is_no_disagreement():
@@ -203,3 +207,35 @@ def test_place_names_the_call_where_there_are_several(count):
     (row,), _ = check(network, recordings)
 
     assert row.first == ({"n": 2, "unit": 0} if count == 1 else {"call": count - 1, "n": 2, "unit": 0})
+
+
+@pytest.mark.parametrize("what", ["recorded", "across_samples"])
+def test_states_that_change_where_nobody_sees_it_are_not_followed(what):
+    network = make_network(kind="LSTM", T=5, D=2, M=4, K=None, return_sequences=True)
+    recordings = emulate(network, [make_inputs(network, 3)])
+    hidden = [
+        each.network
+        for each in injections(network, FAULTS)
+        if each.fault.group in {"recording", "batch"} and getattr(cell_of(each.network.layer("rnn")).loop, what)
+    ]
+
+    assert hidden
+    for each in hidden:
+        assert observe(each, recordings)[0].steps(each.layer("rnn")) is None
+
+
+@pytest.mark.parametrize(("name", "digits"), [("tf32", 11), ("bfloat16_products", 8)])
+def test_noise_of_coarse_products_is_that_of_both_factors(name, digits):
+    """A factor that is off by anything within ±size has the variance size²/3; float32's own is far below."""
+    x, kernel = np.float32(5.0), np.float32(3.0)
+    dense = Layer(
+        "dense", "Dense", (Tensor("x"),), {"activation": Activation("linear")}, {"kernel": kernel.reshape(1, 1)}
+    )
+    network = Network("one", (InputSpec("x", (1,), "float32"),), (dense,), (Tensor("dense"),))
+    coarse = in_format(network, name)
+    recording = Recording((x.reshape(1, 1),), (np.float32([[15.0]]),))
+
+    (found,) = differences(coarse.layers[0], observe(coarse, [recording]))
+
+    size = 2.0**-digits * 15.0
+    assert found.noise.item() == pytest.approx(np.sqrt(2.0 * size**2 / 3.0), rel=1e-3)
