@@ -1119,13 +1119,25 @@ def test_mask_that_pads_the_end_only_is_told_from_others(mask, holds):
 
 def test_recurrent_kernel_of_a_convolution_is_transposed_block_by_block(rng):
     kernel = rng.normal(size=(3, 2, 8))  # (size, M, 4M)
-    (fault,) = [fault for fault in FAULTS if fault.name == "recurrent_kernel_transposed"]
     network = make_network(kind="ConvLSTM1D", T=3, D=2, M=2, K=None)
     layer = replace(network.layers[0], weights={**network.layers[0].weights, "recurrent_kernel": kernel})
     network = replace(network, layers=(layer,))
 
-    (injection,) = injections(network, [fault])
+    (injection,) = injections(network, [NAMES["recurrent_kernel_transposed"]])
 
     transposed = injection.network.layers[0].weights["recurrent_kernel"]
     for size, gate, row, column in np.ndindex(3, 4, 2, 2):
         assert transposed[size, row, 2 * gate + column] == kernel[size, column, 2 * gate + row]
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("place", ["", "Global"])
+def test_poolings_are_exchanged_along_every_number_of_axes(place, rank):
+    kinds = [f"{place}{pool}Pooling{rank}D" for pool in ("Max", "Average")]
+    for kind, other in (kinds, kinds[::-1]):
+        layer = Layer("pool", kind, (Tensor("x"),), {"padding": "valid"})
+        network = Network("one", (InputSpec("x", (4,) * rank + (2,), "float32"),), (layer,), (Tensor("pool"),))
+
+        (injection,) = injections(network, [NAMES["pooling_confused"]])
+
+        assert injection.network.layers[0].kind == other

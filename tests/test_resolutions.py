@@ -69,6 +69,17 @@ def test_resolution_is_seen_in_the_numbers(form, described):
     assert str(resolution) == described
 
 
+@pytest.mark.parametrize(
+    ("few", "described"),
+    [
+        (np.arange(1, 9) / 16.0, "multiples of 1/16"),  # eight different numbers, coarse as they are
+        ([1.0 + 2**-10, 2.0 + 3 * 2**-10, 5 * 2**-10], "multiples of 1/1024"),  # three that are not
+    ],
+)
+def test_few_numbers_on_a_grid_tell_by_how_many_or_how_fine_they_are(few, described):
+    assert str(stored_numbers(np.array([few], np.float32))[1]) == described
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_digits_are_seen_behind_padding_and_beside_numbers_that_overflow(dtype):
     array = printed(numbers(), "%g").astype(dtype)
