@@ -72,7 +72,7 @@ def test_resolution_is_seen_in_the_numbers(form, described):
 @pytest.mark.parametrize(
     ("few", "described"),
     [
-        (np.arange(1, 9) / 16.0, "multiples of 1/16"),  # eight different numbers, coarse as they are
+        (300.0 * np.arange(1, 9) + 1 / 16, "multiples of 1/16"),  # eight different numbers, coarse as they are
         ([1.0 + 2**-10, 2.0 + 3 * 2**-10, 5 * 2**-10], "multiples of 1/1024"),  # three that are not
     ],
 )
