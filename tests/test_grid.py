@@ -4,6 +4,7 @@ import shlex
 from dataclasses import fields
 
 import pytest
+from reference import make_network
 
 from rnncheck import NOTEBOOK, Case, InputError
 from rnncheck.cases.case import (
@@ -22,7 +23,7 @@ from rnncheck.cases.case import (
     WRAPPERS,
     reproduce_command,
 )
-from rnncheck.cases.deviations import KNOWN_DEVIATIONS, deviates
+from rnncheck.cases.deviations import KNOWN_DEVIATIONS, deviates, deviations_of
 from rnncheck.cases.grid import default_grid, product_of
 from rnncheck.cli import _cases, cli
 from rnncheck.equations.activations import ACTIVATIONS
@@ -246,6 +247,13 @@ TURNED_IN_A_LOOP = {"wrapper": "bidirectional", "mask": "left", "unroll": True}
 )
 def test_known_deviation_applies_where_all_that_it_takes_is_there(number, options, applies):
     assert bool(KNOWN_DEVIATIONS[number].applies(Case(**options))) is applies
+
+
+@pytest.mark.parametrize(("dtype", "concerns"), [("float64", True), ("float32", False)])
+def test_products_in_float64_are_known_to_deviate_in_models_that_have_them(dtype, concerns):
+    network = make_network(T=3, D=2, M=4, K=1, dtype=dtype)
+
+    assert any("float64" in reason for reason in deviations_of(network, "jax")) == concerns
 
 
 def test_grid_of_another_seed_differs_in_the_seeds_alone():

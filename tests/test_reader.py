@@ -813,6 +813,18 @@ def test_damaged_description_is_refused(path, value, said):
     assert str(refused.value) == said
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_stack_that_hands_on_its_states_in_reverse_is_refused(reverse):
+    model = functional(layers.RNN([layers.GRUCell(2), layers.GRUCell(3)], name="a"))
+    described = spoiled(model, ("config", "cell", "config", "reverse_state_order"), reverse)
+
+    if not reverse:
+        assert read(described, LiveStore(model), "3.15.1").layers
+        return
+    with pytest.raises(UnsupportedError, match="reverse_state_order=True is not replayed for StackedRNNCells"):
+        read(described, LiveStore(model), "3.15.1")
+
+
 # --- what Keras 2 writes ---
 
 
