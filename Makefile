@@ -49,7 +49,7 @@ test: $(DEV)  ## Run the tests and print which lines of the package they reach (
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-test-long: $(DEV)  ## Run what takes long: random models, the documentation's commands, environments (a quarter of an hour).
+test-long: $(DEV)  ## Run what takes long: random models, the documentation's commands, environments (up to an hour).
 	@$(FOR_TESTS) $(BIN)/python -m pytest -m long -n 2 --dist load
 
 check: $(DEV)  ## Lint, type-check, and compare the lock files with pyproject.toml; edits nothing.
@@ -107,7 +107,7 @@ memory: $(DEV)  ## Measure memory and time of checking a million steps.
 fuzz: $(DEV)  ## Read a million mutated files; nothing but a refusal may come of them (an hour).
 	@$(BIN)/python -m experiments.fuzz
 
-mutate: $(DEV)  ## Change the package at random, 150 times: the tests must notice (hours).
+mutate: $(DEV)  ## Change the package at random, 150 times: the tests must notice (an hour).
 	@$(FOR_TESTS) $(BIN)/python -m experiments.mutate --count 150 --seed 0
 
 clean:  ## Remove what was installed, built and cached.
