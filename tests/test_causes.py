@@ -376,11 +376,11 @@ def test_units_as_noisy_as_rounding_are_not_solved_for():
 
 
 def test_weight_of_an_input_that_is_hardly_ever_there_is_solved_for():
-    """One number of the unit is far off, and all together are not."""
-    network, _ = without_recurrence(N=12)
-    (x,) = make_inputs(network, 12)
+    """Eight numbers of the unit are far off, and all together are not."""
+    network, _ = without_recurrence(N=40)
+    (x,) = make_inputs(network, 40)
     x[:, :, 1] = 0.0
-    x[3, 5, 1] = 1.0
+    x[:8, 5, 1] = 1.0
     kernel = network.layer("rnn").weights["kernel"].copy()
     kernel[1, 3] += np.float32(1e-6)
     (wrong,) = emulate(replaced(network, "rnn", kernel=kernel), [(x,)])
@@ -390,6 +390,22 @@ def test_weight_of_an_input_that_is_hardly_ever_there_is_solved_for():
     assert report.rows[0].score_rms < AVERAGE_LIMIT
     assert report.rows[0].score_max > SCORE_LIMIT
     assert [(each.weight, each.index) for each in report.entries[0].diagnosis.weights] == [("kernel", (1, 3))]
+
+
+@pytest.mark.parametrize(("samples", "named"), [(2, False), (12, True)])
+def test_weights_are_not_solved_for_where_any_would_fit(samples, named):
+    """Two errors can make any two numbers fit."""
+    network = make_network(T=1, D=4, M=3, K=None, return_sequences=True)
+    inputs = make_inputs(network, samples)
+    bias, kernel = (network.layer("rnn").weights[name].copy() for name in ("bias", "kernel"))
+    bias[1] += np.float32(0.01)
+    kernel[2, 1] += np.float32(0.01)
+    (wrong,) = emulate(replaced(network, "rnn", bias=bias, kernel=kernel), [inputs])
+
+    found = wrong_weights(network.layers[0], observe(network, [wrong])[0])
+
+    expected = [("bias", (1,)), ("kernel", (2, 1))] if named else []
+    assert sorted((each.weight, each.index) for each in found) == expected
 
 
 def test_weight_that_moves_every_number_a_little_is_solved_for():

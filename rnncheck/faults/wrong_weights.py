@@ -3,13 +3,15 @@
 Near the right weights a layer's numbers are linear in the weights' errors: difference = Σ_k J_k·δ_k, where J_k is how
 the layer's numbers move with entry k. Each step is computed from the implementation's own previous state, so that an
 error in a column of the weights shows in the unit of that column alone. For each unit that fails, the entries that
-explain most are taken, then those that explain most of the rest, until only rounding is left.
+explain most are taken, then those that explain most of the rest, until only rounding is left. As many errors as there
+are numbers fit anything: the numbers that are left over must be more than would fit by chance.
 
 Source: Pati, Rezaiifar and Krishnaprasad, Orthogonal matching pursuit, Asilomar Conference 1993.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -32,6 +34,8 @@ _MOST_ENTRIES, _MOST_UNITS = 4, 8
 _REFINED = 4
 # How many sets of entries are carried on.
 _BRANCHES = 12
+# How likely it may be that some errors fit by chance.
+_BY_CHANCE = 1e-3
 # So many numbers of a layer are enough to solve for weights.
 _ENOUGH = 2**14
 # The most pairs of an entry and a number that are computed: some seconds.
@@ -127,8 +131,16 @@ def _pursued(layer: Layer, call: Call, seen: Differences, unit: int, entries: Se
             if not np.isfinite(left).all():
                 break
             if np.abs(left).max() < SCORE_LIMIT and np.sqrt(np.mean(left**2)) < AVERAGE_LIMIT:
-                return wrong
+                moved = np.abs(slopes) @ np.abs(errors)
+                return wrong if _chance(moved, len(tried), len(entries)) < _BY_CHANCE else []
     return []
+
+
+def _chance(moved: Array, taken: int, entries: int) -> float:
+    # How likely it is that errors of some of the entries leave rounding alone of numbers that they move so far, in
+    # units of noise, (R,): each can make one number fit, the others do by chance, and there are many to choose from.
+    fits = np.sort(AVERAGE_LIMIT / np.maximum(moved, AVERAGE_LIMIT))
+    return math.comb(entries, taken) * float(np.prod(fits[taken:]))
 
 
 def _fewest(moves: Array, target: Array) -> Iterator[tuple[int, ...]]:
