@@ -156,6 +156,7 @@ def test_all_pictures_stand_in_one_figure(wrong):
     figure = wrong.plot()
 
     assert len(figure.subfigs) == len(PICTURES)
+    assert figure.get_layout_engine() is not None  # which keeps titles and labels apart
     assert figure._repr_svg_().startswith("<?xml")
 
 

@@ -158,6 +158,7 @@ def test_sequences_inside_time_distributed_are_told():
     walk = rnncheck.walk(model, sample=1)
 
     (gru,) = walk.recurrent
+    assert [kind for _, kind, *_ in walk.layers] == ["Input", "GRU", "UnfoldTime"]
     assert (gru.sequences, gru.by_hand.shape) == (2, (5, 4))
     np.testing.assert_allclose(gru.by_hand[-1], walk.outputs[next(iter(walk.outputs))][0])
     assert "; of 2 sequences the first" in words(str(walk))
