@@ -43,7 +43,7 @@ install: $(DEV)  ## Create .venv with everything pinned; does nothing when nothi
 verify: $(MAIN)  ## The main job: run the built-in grid and print the table.
 	@$(BIN)/rnncheck verify
 
-test: $(DEV)  ## Run the tests and print which lines of the package they reach (five minutes).
+test: $(DEV)  ## Run the tests and print which lines of the package they reach (five to twelve minutes).
 	@rm -f .coverage .coverage.*
 	@$(FOR_TESTS) $(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/coverage combine --quiet
