@@ -1119,9 +1119,7 @@ def test_mask_that_pads_the_end_only_is_told_from_others(mask, holds):
 
 def test_recurrent_kernel_of_a_convolution_is_transposed_block_by_block(rng):
     kernel = rng.normal(size=(3, 2, 8))  # (size, M, 4M)
-    network = make_network(kind="ConvLSTM1D", T=3, D=2, M=2, K=None)
-    layer = replace(network.layers[0], weights={**network.layers[0].weights, "recurrent_kernel": kernel})
-    network = replace(network, layers=(layer,))
+    network = replaced(make_network(kind="ConvLSTM1D", T=3, D=2, M=2, K=None), "rnn", recurrent_kernel=kernel)
 
     (injection,) = injections(network, [NAMES["recurrent_kernel_transposed"]])
 
