@@ -122,6 +122,20 @@ def test_a_network_is_what_is_extracted_from_it(network):
     assert rnncheck.extract(network) is network
 
 
+def test_model_may_put_out_what_it_was_given():
+    ids, x = keras.Input((5,), dtype="int32"), keras.Input((5, 2), name="x")
+    h = layers.LSTM(3)(layers.concatenate([layers.Embedding(7, 2)(ids), x]))
+    model = keras.Model([ids, x], [ids, h, x])
+    inputs = [np.arange(10).reshape(2, 5) % 7, np.linspace(-1.0, 1.0, 20).reshape(2, 5, 2).astype(np.float32)]
+    wrong = [inputs[0], model.predict(inputs, verbose=0)[1], inputs[1] + np.float32(0.5)]
+
+    assert rnncheck.verify(model, inputs, blind_spots=True).verdict == "match"
+    report = rnncheck.compare(model, inputs, wrong)
+
+    assert [row.verdict for row in report.rows] == ["match", "match", "mismatch"]
+    assert "layer 'x' differs from its equations" in str(report)
+
+
 def test_report_is_data(network, recording):
     (entry,) = rnncheck.compare(network, X, recording.outputs).entries
 

@@ -111,14 +111,15 @@ def _recording(
 def told_digits(network: Network, recording: Recording, outputs: str, states: str) -> Iterator[str]:
     """Say what cannot be seen since numbers are stored so coarsely; `outputs` and `states` are where they are."""
     layers = [tensor.layer for tensor in network.outputs]
+    dtypes = {each.name: each.dtype for each in (*network.inputs, *network.layers)}
     of_outputs = zip(range(len(layers)), layers, recording.outputs, strict=True)
     of_states = ((name, name, h) for name, h in recording.states.items())
     for where, given in ((outputs, of_outputs), (states, of_states)):
         coarse = []
         for name, layer, array in given:
-            precision = PRECISIONS[network.layer(layer).dtype]
+            precision = PRECISIONS.get(dtypes[layer])  # ids have none
             stored = recording.resolutions.get(name)
-            if stored and stored.is_coarser_than(precision.digits):
+            if precision and stored and stored.is_coarser_than(precision.digits):
                 finite = np.abs(array[np.isfinite(array)])
                 half = float(stored.half_unit(finite).max())
                 if half > 0.5 * precision.unit * float(finite.max()):
