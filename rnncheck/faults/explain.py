@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from rnncheck.checks.verdicts import Row, Verdict, worst
@@ -59,6 +59,10 @@ def explain(
         changed = unchanged is not None and unchanged is not network
         known = {stated: rows} if changed or all(layer.dtype == stated for layer in network.layers) else {}
         precision = FormatFound(stated, likely_format(unchanged or network, recordings, stated, known))
+        if diagnosis is not None and precision.consistent_with not in {None, stated}:
+            # A format of its own is simpler than two faults.
+            simple = tuple(each for each in diagnosis.explanations if len(set(each.faults)) == 1)
+            diagnosis = replace(diagnosis, explanations=simple)
     return Reasons(diagnosis, spots, precision)
 
 

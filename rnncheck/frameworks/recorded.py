@@ -111,7 +111,7 @@ def _recording(
 def told_digits(network: Network, recording: Recording, outputs: str, states: str) -> Iterator[str]:
     """Say what cannot be seen since numbers are stored so coarsely; `outputs` and `states` are where they are."""
     layers = [tensor.layer for tensor in network.outputs]
-    dtypes = {each.name: each.dtype for each in (*network.inputs, *network.layers)}
+    dtypes = {spec.name: spec.dtype for spec in network.inputs} | {each.name: each.dtype for each in network.layers}
     of_outputs = zip(range(len(layers)), layers, recording.outputs, strict=True)
     of_states = ((name, name, h) for name, h in recording.states.items())
     for where, given in ((outputs, of_outputs), (states, of_states)):

@@ -84,7 +84,7 @@ def _mismatch(entry: Entry) -> tuple[str, list[str]]:
     what, further = next(_causes(entry, failed), (f"{_where(failed)} differs from its equations", []))
     first, worst = failed.first_number, failed.worst_number
     told = [f"first wrong at {_at(failed, entry)}: {_numbers(first)}"] if first else []
-    if worst and worst != first:
+    if worst and not (first and worst.place == first.place):
         told.append(f"worst at {place_in_words(worst.place)}: {_numbers(worst)}")
     told += [failed.detail] if failed.detail else []
     return what, [*told, *further]

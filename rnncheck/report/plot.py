@@ -32,6 +32,8 @@ _DPI = 130  # of what is an image: heat maps and clouds of points
 _MOST_POINTS = 200
 _MOST_CELLS = (48, 120)  # of a heat map
 _MOST_UNITS = 48
+# A limit below this is that of numbers which are only copied; an axis down to it would show little else.
+_COPIED = 1e-30
 
 # Without $ for formulas: names come from users. Text stays text, and what is written has no random names.
 _STYLE: Any = {
@@ -122,7 +124,7 @@ def _errors(figure: FigureBase, curves: Curves) -> None:
 
 
 def _positive(numbers: Array) -> Array:
-    return np.where(np.isfinite(numbers) & (numbers > 0.0), numbers, np.nan)
+    return np.where(np.isfinite(numbers) & (numbers > _COPIED), numbers, np.nan)
 
 
 def _scores(figure: FigureBase, curves: Curves) -> None:
@@ -173,7 +175,7 @@ def _numbers(figure: FigureBase, curves: Curves) -> None:
             axes.plot(expected[those], actual[those], "o", ms=3, color=color, label=label, rasterized=True)
     axes.axline((0.0, 0.0), slope=1.0, color=_LIMIT, lw=0.8, zorder=0)
     axes.set(xlabel="expected", ylabel="got", title="Expected and got")
-    if wrong.any():
+    if axes.get_legend_handles_labels()[1]:  # of wrong numbers none may be finite
         axes.legend()
 
 

@@ -125,7 +125,9 @@ def _print_answer(answer: Answer, console: Console) -> None:
 
 
 # Columns that are left out first where a table is too wide, the later ones sooner.
-_LEFT_OUT = ("bound use", "rms", "shape", "typical rounding", "got", "expected", "difference", "check", "score")
+_LEFT_OUT = (
+    "bound use", "rms", "shape", "typical rounding", "difference", "end to end", "score", "check", "got", "expected"
+)  # fmt: skip
 
 
 def _fitting(table: Table, console: Console) -> Table:
@@ -133,8 +135,19 @@ def _fitting(table: Table, console: Console) -> Table:
     for name in _LEFT_OUT:
         if console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width:
             break
-        table.columns = [column for column in table.columns if str(column.header) != name]
+        table = _without(table, name)
     return table
+
+
+def _without(table: Table, name: str) -> Table:
+    columns = [column for column in table.columns if str(column.header) != name]
+    rest = new_table("", ())
+    rest.title = table.title
+    for column in columns:
+        rest.add_column(column.header, justify=column.justify, overflow=column.overflow, no_wrap=column.no_wrap)
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        rest.add_row(*cells)
+    return rest
 
 
 def _print_step(step: OneStep, console: Console) -> None:
@@ -282,9 +295,9 @@ def notes_of(entries: Sequence[Entry]) -> list[str]:
     for entry in entries:
         if entry.backend in backends and entry.path in paths:
             notes += _blind_spots(entry)
-    commands = [entry.again for entry in entries if entry.verdict in FAILED and entry.again]
+    commands = dict.fromkeys(entry.again for entry in entries if entry.verdict in FAILED and entry.again)
     # Without repetition, in order.
-    return list(dict.fromkeys(notes)) + [f"again: {command}" for command in commands[:3]]
+    return list(dict.fromkeys(notes)) + [f"again: {command}" for command in list(commands)[:3]]
 
 
 def _noted(entries: Iterable[Entry]) -> list[str]:

@@ -129,7 +129,8 @@ def print_walk(walk: Walk, console: Console, option: str = "--steps {}:{}") -> N
             continue
         if place:
             console.print()
-        table = new_table(block.title, block.columns, block.columns[block.texts :])
+        console.print(shown(block.title, "bold"))
+        table = new_table("", block.columns, block.columns[block.texts :])
         for row in block.rows:
             table.add_row(*map(shown, row))
         console.print(table)
