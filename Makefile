@@ -70,9 +70,10 @@ lock: $(DEV)  ## Renew the pins in both lock files.
 fixtures: $(DEV)  ## Write the fixtures; the only thing that does.
 	@$(BIN)/python -m experiments.fixtures
 
-figures: $(DEV)  ## Keep anew what every kind of number, fault and judgement is; the tests hold them.
+figures: $(DEV)  ## Keep anew what numbers, faults, judgements and screens are; the tests hold them.
 	@PYTHONPATH=tests $(BIN)/python tests/figures.py
 	@PYTHONPATH=tests $(BIN)/python tests/judgements.py
+	@PYTHONPATH=tests $(BIN)/python tests/screens.py
 
 bench: $(DEV)  ## Print speed as ratios, measured in one run.
 	@$(BIN)/python -m experiments.bench
