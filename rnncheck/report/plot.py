@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure, FigureBase
@@ -120,6 +121,7 @@ def _errors(figure: FigureBase, curves: Curves) -> None:
         axes.axvline(curves.step, color=_WRONG, ls=":", label="first wrong")
     axes.set(yscale="log", xlabel="step", ylabel="error", title=f"Error of sample {curves.sample}")
     axes.minorticks_off()
+    _in_whole_numbers(axes.xaxis)
     axes.legend()
 
 
@@ -149,7 +151,11 @@ def _scores(figure: FigureBase, curves: Curves) -> None:
         axes.plot(curves.step, line, "s", mfc="none", mec=_WRONG, mew=2, ms=10)
     title = f"Scores: right up to {SCORE_LIMIT:g}{'; square: first wrong' if curves.wrong else ''}"
     axes.set(xlabel="step", ylabel=what, title=title)
-    for axis in (axes.xaxis, axes.yaxis):
+    _in_whole_numbers(axes.xaxis, axes.yaxis)
+
+
+def _in_whole_numbers(*axes: Axis) -> None:
+    for axis in axes:
         axis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -189,6 +195,7 @@ def _states(figure: FigureBase, curves: Curves) -> None:
     below.plot(t, (curves.actual[one] - curves.of_run[one])[t], color=_LIMIT)
     above.set(ylabel="h", title=f"Sample {curves.sample}, unit {curves.unit}")
     below.set(xlabel="step", ylabel="difference")
+    _in_whole_numbers(below.xaxis)
     above.legend()
 
 
@@ -209,7 +216,7 @@ def _gates(figure: FigureBase, curves: Curves) -> None:
     axes.axvspan(curves.unit - 0.5, curves.unit + 0.5, fill=False, ec=_WRONG, lw=2)
     axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel="unit", title=f"Gates of sample {curves.sample} at step {curves.step}")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _in_whole_numbers(axes.xaxis)
 
 
 # By name; the docstring of each says what it shows.
