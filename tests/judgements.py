@@ -15,6 +15,7 @@ from reference import CELLS, make_bidirectional, make_inputs, make_network
 from test_layers import CASES, draw, drawn_weights, options_of
 
 from rnncheck.checks.verdicts import worst
+from rnncheck.equations.formats import FORMATS, in_format
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, injections
 from rnncheck.faults.emulation import emulate
@@ -68,6 +69,9 @@ def judgements(network, inputs):
         "right": _told(run, rows_against(network, run)),
         "hidden": [f"{spot.fault} in {spot.layer}: {spot.reason}" for spot in spots],
     }
+    for name in FORMATS:
+        coarse = emulate(in_format(network, name), [inputs])
+        found[f"in {name}"] = _told(coarse, rows_against(network, coarse))
     for number, each in enumerate(injections(network, FAULTS)):
         wrong = emulate(each.network, [inputs])
         rows = rows_against(network, wrong)

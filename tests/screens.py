@@ -15,6 +15,7 @@ from reference import make_bidirectional, make_inputs, make_network
 from rich.console import Console
 
 import rnncheck
+from rnncheck.cases.grid import default_grid
 from rnncheck.equations.formats import in_format
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import chained
@@ -111,13 +112,17 @@ def report_of(name):
 OF_SEVERAL = {"several": of_everything, "backends and paths": of_backends_and_paths}
 NETWORKS = {"lstm": LSTM, "both directions": BOTH, "many steps": LONG}
 
-SCREENS = (*REPORTS, *OF_SEVERAL, *(f"network of {name}" for name in NETWORKS), "self-test")
+SCREENS = (*REPORTS, *OF_SEVERAL, *(f"network of {name}" for name in NETWORKS), "lists")
 
 
 def screen(name):
     """Return all that is shown of something."""
-    if name == "self-test":
-        views = {"text": _printed(print_self_test, SELF_TEST)}
+    if name == "lists":
+        views = {
+            "self-test": _printed(print_self_test, SELF_TEST),
+            "grid": "\n".join(map(str, default_grid())),
+            "faults": "\n".join(f"{each.name} ({each.group}): {each.summary}" for each in FAULTS),
+        }
     elif name.startswith("network of "):
         views = dict(_of_network(NETWORKS[name.removeprefix("network of ")]))
     else:

@@ -1,7 +1,9 @@
 """The pictures of a report: what each shows, in numbers, and that nothing is drawn unless somebody asks."""
 
+import base64
 import io
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from reference import make_inputs, make_network
 from rich.console import Console
 from test_steps import Implementation, RecurrentKernelTransposed
@@ -348,3 +351,12 @@ def test_details_of_an_entry_without_numbers_have_no_blocks(wrong):
     entries = [replace(entry, network=None, recordings=()) for entry in wrong.entries]
 
     assert not any("▁" in line for line in printed(lambda console: print_report(entries, console, details=True)))
+
+
+def test_images_of_a_picture_have_130_dots_per_inch(wrong):
+    svg = to_svg(wrong.plot("numbers"))
+    shown = re.search(r'<image xlink:href="data:image/png;base64,([^"]*)"[^>]* width="([\d.]*)"', svg, re.DOTALL)
+
+    pixels = imread(io.BytesIO(base64.b64decode(shown[1]))).shape[1]
+
+    assert pixels / float(shown[2]) * 72 == pytest.approx(130, rel=0.02)

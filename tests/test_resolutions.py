@@ -142,6 +142,12 @@ def test_column_of_smaller_numbers_has_as_many_decimals():
     assert str(stored_numbers(array)[1]) == "9 decimals"
 
 
+def test_column_of_two_numbers_may_have_a_decimal_less_by_chance():
+    array = np.array([[12.345678, 0.00034], [98.765432, 0.00012], [0.5, 0.00034]])
+
+    assert str(stored_numbers(array)[1]) == "6 decimals"
+
+
 @pytest.mark.parametrize("form", ["%.9g", "%.17g"])
 def test_column_of_one_number_may_be_exact(form):
     """A bias alone, or padding."""
