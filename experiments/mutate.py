@@ -3,10 +3,11 @@
     python -m experiments.mutate [--count 150] [--seed 0] [--only rnncheck/equations] [--tests tests/test_cells.py]
 
 The tests first run once unchanged, to learn which of them reach which line and how long each takes. Every change is
-then made in a copy of the checkout, and the quickest tests that reach its line run, or its file, where the line runs
-when the file is imported. If they pass, PROBE runs: where that prints the same as before, to the last digit, the
-change looks equivalent, and a person must judge it; else the slower tests that reach the line run, or all if none is
-known. A change in a line that only other processes run may survive that and be noticed by `make test` all the same.
+then made in a copy of the checkout, and tests that reach its line run, the quickest of each file first; where the
+line runs when the file is imported, those that reach the file. If they pass, PROBE runs: where that prints the same
+as before, to the last digit, the change looks equivalent, and a person must judge it; else the slower tests that
+reach the line run, or all if none is known. A change in a line that only other processes run, or only the first test
+that needs it, may survive that and be noticed by `make test` all the same.
 
 Each result is kept at once, and a run that was interrupted goes on where it ended, unless the package or the tests
 have changed since.
@@ -29,6 +30,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -44,8 +46,8 @@ from experiments import records
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "rnncheck"
-QUICK = 30.0  # seconds of tests that are tried before all others
-QUICK_PATIENCE = 300.0  # seconds after which a run of those counts as hanging
+QUICK = 90.0  # seconds of tests that are tried before all others
+QUICK_PATIENCE = 600.0  # seconds after which a run of those counts as hanging
 PATIENCE = 1800.0  # the same of a run of all tests
 WORKERS = 2
 
@@ -331,16 +333,22 @@ class Reach:
     seconds: Mapping[str, float]
 
     def first(self, mutant: Mutant) -> list[str]:
-        """Return the quickest tests that reach a mutant's line, as many as QUICK seconds allow."""
+        """Return the first of the tests that reach a mutant's line, as many as QUICK seconds allow."""
         known = self.all(mutant)
         total = accumulate(self.seconds.get(test, 0.0) for test in known)
         return [test for test, seconds in zip(known, total, strict=True) if seconds <= QUICK]
 
     def all(self, mutant: Mutant) -> list[str]:
-        """Return the tests that reach a mutant's line, quickest first."""
+        """Return the tests that reach a mutant's line: the quickest of each file, then the next of each."""
         # What runs when a file is imported belongs to no test: those that reach any of its lines count.
         reaching = self.tests.get((mutant.path, mutant.line)) or self._reaching_file(mutant.path)
-        return sorted(reaching, key=lambda test: (self.seconds.get(test, 0.0), test))
+        ranks: Counter[str] = Counter()
+        ordered = []
+        for seconds, test in sorted((self.seconds.get(test, 0.0), test) for test in reaching):
+            file = test.partition("::")[0]
+            ordered.append((ranks[file], seconds, test))
+            ranks[file] += 1
+        return [test for *_, test in sorted(ordered)]
 
     def _reaching_file(self, path: str) -> frozenset[str]:
         return frozenset().union(*(tests for (reached, _), tests in self.tests.items() if reached == path))

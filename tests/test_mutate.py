@@ -72,14 +72,18 @@ def test_every_change_of_the_package_can_be_read():
     assert {mutant.operator for mutant in found} >= {"comparison", "arithmetic", "constant", "condition"}
 
 
-def test_quickest_tests_that_reach_a_line_come_first():
+def test_quickest_tests_of_each_file_that_reach_a_line_come_first():
     mutant = Mutant("a.py", 3, "constant", 0, 1, "2")
-    seconds = {"slow": 20.0, "quick": 1.0, "other": 0.5, "long": 70.0}
-    reached = Reach({("a.py", 3): frozenset({"slow", "quick", "long"}), ("a.py", 4): frozenset({"other"})}, seconds)
+    seconds = {"a::quick": 1.0, "a::next": 2.0, "b::slow": 20.0, "b::other": 0.5, "c::long": 80.0}
+    tests = {
+        ("a.py", 3): frozenset({"a::quick", "a::next", "b::slow", "c::long"}),
+        ("a.py", 4): frozenset({"b::other"}),
+    }
+    reached = Reach(tests, seconds)
 
-    assert reached.first(mutant) == ["quick", "slow"]
-    assert reached.all(mutant) == ["quick", "slow", "long"]
-    assert reached.first(replace(mutant, line=1)) == ["other", "quick", "slow"]  # runs when the file is imported
+    assert reached.all(mutant) == ["a::quick", "b::slow", "c::long", "a::next"]
+    assert reached.first(mutant) == ["a::quick", "b::slow"]
+    assert reached.all(replace(mutant, line=1))[:2] == ["b::other", "a::quick"]  # runs when the file is imported
 
 
 def test_results_are_kept_for_the_same_package(tmp_path: Path, monkeypatch):

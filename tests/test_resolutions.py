@@ -142,6 +142,13 @@ def test_column_of_smaller_numbers_has_as_many_decimals():
     assert str(stored_numbers(array)[1]) == "9 decimals"
 
 
+@pytest.mark.parametrize(("count", "described"), [(7, "None"), (8, "13 significant digits")])
+def test_long_numbers_tell_of_digits_where_they_are_several(count, described):
+    array = np.round(np.random.default_rng(0).uniform(0.1, 0.9, (count, 1)), 13)
+
+    assert str(stored_numbers(array)[1]) == described
+
+
 def test_column_of_two_numbers_may_have_a_decimal_less_by_chance():
     array = np.array([[12.345678, 0.00034], [98.765432, 0.00012], [0.5, 0.00034]])
 
