@@ -16,6 +16,7 @@ from rich.console import Console
 
 import rnncheck
 from rnncheck.cases.grid import default_grid
+from rnncheck.cases.inputs import random_inputs
 from rnncheck.equations.formats import in_format
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import chained
@@ -24,7 +25,7 @@ from rnncheck.frameworks.keras.config.entries import keras_defaults
 from rnncheck.report.curves import curves_of
 from rnncheck.report.entry import Difference
 from rnncheck.report.markdown import to_markdown
-from rnncheck.report.network_table import print_network
+from rnncheck.report.network_table import layer_lines, print_network
 from rnncheck.report.notebook import network_html, replayed_html
 from rnncheck.report.outcomes import Control, Outcome, SelfTest
 from rnncheck.report.plot import picture_names, plot
@@ -34,6 +35,8 @@ from rnncheck.report.tables import print_report, print_self_test
 from rnncheck.report.walk_table import print_walk
 
 KEPT = Path(__file__).parent / "screens"
+ROOT = Path(__file__).parent.parent
+FILES = sorted(file for kind in ("h5", "keras") for file in (ROOT / "fixtures").rglob(f"*.{kind}"))
 NAMES = {fault.name: fault for fault in FAULTS}
 
 LSTM = make_network(T=4, D=2, M=3, K=2, kind="LSTM")
@@ -112,7 +115,7 @@ def report_of(name):
 OF_SEVERAL = {"several": of_everything, "backends and paths": of_backends_and_paths}
 NETWORKS = {"lstm": LSTM, "both directions": BOTH, "many steps": LONG}
 
-SCREENS = (*REPORTS, *OF_SEVERAL, *(f"network of {name}" for name in NETWORKS), "lists")
+SCREENS = (*REPORTS, *OF_SEVERAL, *(f"network of {name}" for name in NETWORKS), "lists", "files")
 
 
 def screen(name):
@@ -123,6 +126,8 @@ def screen(name):
             "grid": "\n".join(map(str, default_grid())),
             "faults": "\n".join(f"{each.name} ({each.group}): {each.summary}" for each in FAULTS),
         }
+    elif name == "files":
+        views = {file.relative_to(ROOT).as_posix(): "\n".join(_of_file(file)) for file in FILES}
     elif name.startswith("network of "):
         views = dict(_of_network(NETWORKS[name.removeprefix("network of ")]))
     else:
@@ -149,6 +154,17 @@ def _of_report(report):
     if len(report.entries) == 4 or len(report.rows) > 5:
         plain = replace(report, entries=tuple(map(without_pictures, report.entries)))
         yield "page", plain.to_html("rnncheck verify").partition("<body")[2]
+
+
+def _of_file(file):
+    """What is read from a model file, and what the equations make of random inputs."""
+    network = rnncheck.extract(file)
+    for line in layer_lines(network, keras_defaults):
+        yield "  ".join(filter(None, line))
+    inputs = random_inputs(network, seed=0)
+    yield f"inputs {', '.join(f'{x.shape} {_few([np.abs(x).sum()])}' for x in inputs)}"
+    outputs = rnncheck.replay(network, inputs).outputs
+    yield f"outputs {', '.join(f'{y.shape} {_few([np.abs(y).sum()])}' for y in outputs)}"
 
 
 def _of_network(network):
