@@ -15,8 +15,9 @@ from reference import make_bidirectional, make_inputs, make_network
 from rich.console import Console
 
 import rnncheck
+from rnncheck.cases.case import MASKS
 from rnncheck.cases.grid import default_grid
-from rnncheck.cases.inputs import random_inputs
+from rnncheck.cases.inputs import make_mask, random_inputs
 from rnncheck.equations.formats import in_format
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import chained
@@ -124,6 +125,7 @@ def screen(name):
         views = {
             "self-test": _printed(print_self_test, SELF_TEST),
             "grid": "\n".join(map(str, default_grid())),
+            "masks": "\n".join(f"{kind}\n{make_mask(kind, 6, 9, np.random.default_rng(0)) * 1}" for kind in MASKS),
             "faults": "\n".join(f"{each.name} ({each.group}): {each.summary}" for each in FAULTS),
         }
     elif name == "files":

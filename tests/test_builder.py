@@ -170,6 +170,15 @@ def test_options_reach_the_keras_layer():
     assert model.get_layer("dense").activation.__name__ == "sigmoid"
 
 
+@pytest.mark.parametrize("kind", ["rnn", "stacked"])
+def test_options_reach_the_layer_around_a_cell(kind):
+    names = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll", "zero_output_for_mask")
+    model = build(Case(**{**SIZES, "layer": kind}, mask="mixed", **dict.fromkeys(names, True))).model
+
+    (layer,) = (each for each in model.layers if type(each).__name__ == "RNN")
+    assert all(getattr(layer, name) is True for name in names)
+
+
 @pytest.mark.parametrize("dtype", POLICIES)
 def test_dtype_policy_reaches_both_layers(dtype):
     model = build(Case(**SIZES, dtype=dtype)).model

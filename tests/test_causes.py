@@ -487,3 +487,12 @@ def test_a_factor_is_named_where_enough_numbers_have_it(samples, named):
 
     names = [name for each in entry.diagnosis.explanations for name in each.faults]
     assert ("outputs_scaled" in names) == named
+
+
+def test_negated_outputs_are_not_scaled_besides():
+    network = make_network(T=T, D=D, M=M, K=2)
+    (recording,) = emulate(network, [make_inputs(network, 8)])
+
+    (entry,) = rnncheck.compare(network, recording.inputs, -recording.outputs[0]).entries
+
+    assert [each.faults for each in entry.diagnosis.explanations] == [("outputs_negated",)]

@@ -675,6 +675,15 @@ def test_stdout_that_takes_nothing_is_an_error_in_words(tmp_path):
     assert (tmp_path / "r.json").exists()
 
 
+def test_reader_of_the_help_may_have_left():
+    path = Path(sys.executable).with_name("rnncheck")
+    script = '{ "$0" --help; echo "exit code $?" >&2; } | true'
+
+    done = subprocess.run(["sh", "-c", script, path], check=False, stderr=subprocess.PIPE, text=True)
+
+    assert done.stderr == "exit code 0\n"
+
+
 def test_closed_stdout_leaves_the_exit_code():
     path = Path(sys.executable).with_name("rnncheck")
     command = ["sh", "-c", 'exec "$@" >&-', "sh", path, *COMPARE[1:]]

@@ -217,6 +217,17 @@ def test_gates_stand_above_the_state_that_came_of_them(wrong):
     np.testing.assert_array_equal(axes.images[0].get_array()[-1], step.observed)
 
 
+def test_gates_of_many_units_are_those_around_the_wrong_one():
+    network = make_network(**SIZES | {"M": 60})
+    (recording,) = Implementation(network).record(make_inputs(network, 2))
+    states = recording.states["rnn"].copy()
+    states[0, 3, 50] += 0.5
+
+    report = rnncheck.compare(network, recording.inputs, recording.outputs, states=states)
+
+    assert axes_of(report, "gates")[0].images[0].get_extent()[:2] == [25.5, 59.5]
+
+
 @pytest.mark.long
 def test_long_and_wide_runs_are_thinned():
     report = compared(T=1000, M=80, n=60)
