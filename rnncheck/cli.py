@@ -333,7 +333,7 @@ Then your own model: rnncheck compare MODEL --inputs FILE --outputs FILE
     "--into", "folder", type=_FILE, default="rnncheck-demo", show_default=True, help="The folder that it writes."
 )
 def demo(folder: Path) -> None:
-    """Show a match and a mismatch: a model of Keras, and what a right and a wrong port of it computed.
+    """Show a match and a mismatch, of a right and a wrong port of a small model.
 
     It writes their files into a folder, so that you can go on from there. It needs no framework.
     """
@@ -515,7 +515,6 @@ def main() -> None:
         # click replaced stdout if a reader of the help, such as `head`, has left.
         if sys.stdout is not stdout:
             sys.stdout = stdout
-            silence_stdout()
             raise SystemExit(0) from None
         raise
     except click.ClickException as error:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from click.testing import CliRunner
 from reference import make_bidirectional, make_inputs, make_network
 from rich.console import Console
 
@@ -18,6 +19,7 @@ import rnncheck
 from rnncheck.cases.case import MASKS
 from rnncheck.cases.grid import default_grid
 from rnncheck.cases.inputs import make_mask, random_inputs
+from rnncheck.cli import cli
 from rnncheck.equations.formats import in_format
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import chained
@@ -125,6 +127,7 @@ def screen(name):
         views = {
             "self-test": _printed(print_self_test, SELF_TEST),
             "grid": "\n".join(map(str, default_grid())),
+            "help": "\n\n".join(_help(command) for command in ([], *([name] for name in cli.commands))),
             "masks": "\n".join(f"{kind}\n{make_mask(kind, 6, 9, np.random.default_rng(0)) * 1}" for kind in MASKS),
             "faults": "\n".join(f"{each.name} ({each.group}): {each.summary}" for each in FAULTS),
         }
@@ -156,6 +159,10 @@ def _of_report(report):
     if len(report.entries) == 4 or len(report.rows) > 5:
         plain = replace(report, entries=tuple(map(without_pictures, report.entries)))
         yield "page", plain.to_html("rnncheck verify").partition("<body")[2]
+
+
+def _help(command):
+    return CliRunner().invoke(cli, [*command, "--help"], prog_name="rnncheck", terminal_width=100).output
 
 
 def _of_file(file):

@@ -20,7 +20,7 @@ from rnncheck.checks.observed import observe
 from rnncheck.equations.activations import activate
 from rnncheck.equations.changes import with_layer
 from rnncheck.equations.replay import replay
-from rnncheck.faults.catalogue import FAULTS, injections, masks
+from rnncheck.faults.catalogue import FAULTS, injections, masks, precision
 from rnncheck.faults.catalogue.causes import NO_SAMPLE_PADDED, PADS_THE_END
 from rnncheck.faults.emulation import emulate
 from rnncheck.network import InputSpec, Layer, Network, Tensor
@@ -416,6 +416,18 @@ def test_fault_computes_what_the_faulty_implementation_does(setting, name):
 
     assert_same(outputs_of(with_fault(network, name), inputs)[0], expected)
     assert np.abs(expected - right(given)).max() > 1e-8
+
+
+@pytest.mark.parametrize(
+    ("function", "end"),
+    [
+        (precision.sigmoid_table, sigmoid(np.array([-8.0, 8.0]))),
+        (precision.tanh_polynomial, np.array([-1.0, 1.0])),
+        (precision.tanh_pade, np.array([-1.0, 1.0])),
+    ],
+)
+def test_approximations_keep_to_the_ends_of_their_range(function, end):
+    np.testing.assert_allclose(function(np.array([-30.0, 30.0])), end, rtol=1e-4)
 
 
 def test_gru_without_bias_resets_on_the_other_side():
