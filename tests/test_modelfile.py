@@ -611,6 +611,14 @@ def test_archive_whose_members_together_declare_too_much(tmp_path):
     )
 
 
+def test_archive_may_be_as_large_as_it_can_be(tmp_path, monkeypatch):
+    path = archive(tmp_path / "a.keras", {**members(), "config.json": CONFIG})
+    declaring(path, 1100 * len(json.dumps(CONFIG)))
+    monkeypatch.setattr("rnncheck.frameworks.keras.files.modelfile._MEMBERS", 3)
+
+    assert open_model(path).config == CONFIG
+
+
 def test_archive_packed_in_an_unusual_way(tmp_path):
     path = archive(tmp_path / "a.keras", members(), compression=zipfile.ZIP_BZIP2)
 

@@ -11,7 +11,7 @@ from rnncheck.cases.case import Case
 from rnncheck.cases.deviations import deviates
 from rnncheck.checks.verdicts import Verdict
 from rnncheck.errors import InputError, NotApplicableError
-from rnncheck.frameworks.keras import paths
+from rnncheck.frameworks.keras import environment, paths
 from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.keras.extract import extract
 from rnncheck.frameworks.keras.paths import PATHS, named_paths, recurrent_layers
@@ -215,6 +215,15 @@ def _tf32(backend):
     import torch
 
     return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(
+    ("devices", "kinds"), [(["gpu:0", "cpu:0", "gpu:1"], "cpu, gpu"), (["cpu:0"], "cpu"), ([], "cpu")]
+)
+def test_report_says_which_kinds_of_devices_there_are(monkeypatch, devices, kinds):
+    monkeypatch.setattr(environment, "_devices", lambda: devices)
+
+    assert environment.environment()["device"] == kinds
 
 
 def test_tf32_path_expects_coarse_products(monkeypatch):

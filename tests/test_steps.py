@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from judgements import networks
 from reference import make_inputs, make_network, replaced
 
 import rnncheck
@@ -14,6 +15,7 @@ from rnncheck.checks.end_to_end import Tolerance, end_to_end_rows
 from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import all_steps_match, step_rows
 from rnncheck.checks.verdicts import Check, Verdict
+from rnncheck.faults.emulation import emulate
 from rnncheck.network import InputSpec, Layer, Network, Recording, Tensor
 from rnncheck.rounding.products import OrderedMatrix
 
@@ -502,6 +504,21 @@ def test_rows_do_not_depend_on_the_blocks(monkeypatch, fault, block, options):
     expected = step_rows(network, observe(network, recordings))
 
     monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", block)
+    rows = step_rows(network, observe(network, recordings))
+
+    assert_same_rows(rows, expected)
+
+
+ALONE = {label: pair for label, pair in networks().items() if pair[0].name == "alone"}
+
+
+@pytest.mark.parametrize("label", ALONE)
+def test_rows_of_other_layers_do_not_depend_on_the_blocks_either(monkeypatch, label):
+    network, inputs = ALONE[label]
+    recordings = emulate(network, [inputs])
+    expected = step_rows(network, observe(network, recordings))
+
+    monkeypatch.setattr("rnncheck.checks.blocks.LARGEST", 8)
     rows = step_rows(network, observe(network, recordings))
 
     assert_same_rows(rows, expected)
