@@ -17,17 +17,27 @@ from test_layers import CASES, draw, drawn_weights, options_of
 from rnncheck.checks.verdicts import worst
 from rnncheck.equations.formats import FORMATS, in_format
 from rnncheck.faults.catalogue import FAULTS
-from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, injections
+from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, chained, injections
 from rnncheck.faults.emulation import emulate
 from rnncheck.faults.explain import explain
 from rnncheck.faults.trial import blind_spots, rows_against
 from rnncheck.network import InputSpec, Layer, Network, Tensor
 
 KEPT = Path(__file__).with_suffix(".json")
+NAMES = {fault.name: fault for fault in FAULTS}
 
+# What the kinds of other layers end with that a fault may be in.
+OTHERS = ("Pooling1D", "Pooling2D", "Pooling3D", "Normalization")
 
 # Every how many-th fault is diagnosed, which takes a search.
 EVERY = 29
+
+
+def with_faults(network, *faults):
+    """The network with some faults in it, each (name, layer)."""
+    chain = chained(network, [(NAMES[name], layer) for name, layer in faults])
+    assert len(chain) == len(faults)
+    return chain[-1].network if chain else network
 
 
 def networks():
@@ -43,12 +53,8 @@ def networks():
         T=4, D=2, M=3, merge_mode="concat", backward="gru", mask=True, dtype="float32"
     )
     found = {label: (network, make_inputs(network, N=3)) for label, network in made.items()}
-    faulty = [name for name, case in CASES.items() if case.kind in WITH_WEIGHTS or case.kind.endswith(WITHOUT)]
+    faulty = [name for name, case in CASES.items() if case.kind in WITH_WEIGHTS or case.kind.endswith(OTHERS)]
     return found | {name: _alone(CASES[name]) for name in faulty}
-
-
-# What the kinds of other layers end with that a fault may be in.
-WITHOUT = ("Pooling1D", "Pooling2D", "Pooling3D", "Normalization")
 
 
 def _alone(case):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from click.testing import CliRunner
+from judgements import with_faults
 from reference import make_bidirectional, make_inputs, make_network
 from rich.console import Console
 
@@ -22,7 +23,6 @@ from rnncheck.cases.inputs import make_mask, random_inputs
 from rnncheck.cli import cli
 from rnncheck.equations.formats import in_format
 from rnncheck.faults.catalogue import FAULTS
-from rnncheck.faults.catalogue.fault import chained
 from rnncheck.faults.emulation import emulate
 from rnncheck.frameworks.keras.config.entries import keras_defaults
 from rnncheck.report.curves import curves_of
@@ -40,7 +40,6 @@ from rnncheck.report.walk_table import print_walk
 KEPT = Path(__file__).parent / "screens"
 ROOT = Path(__file__).parent.parent
 FILES = sorted(file for kind in ("h5", "keras") for file in (ROOT / "fixtures").rglob(f"*.{kind}"))
-NAMES = {fault.name: fault for fault in FAULTS}
 
 LSTM = make_network(T=4, D=2, M=3, K=2, kind="LSTM")
 BOTH = make_bidirectional(T=4, D=2, M=3, merge_mode="concat", backward="gru", mask=True, dtype="float32")
@@ -52,10 +51,8 @@ STATEFUL = make_network(T=3, D=2, M=2, K=1, kind="GRU", stateful=True, mask=True
 def compared(network, *faults, N=3, states=True, change=lambda array: array, calls=1, stated=None, **options):
     """The report of a run that has faults, each (name, layer), and whose outputs were changed at the end."""
     inputs = [make_inputs(network, N, seed=seed) for seed in range(calls)]
-    chain = chained(network, [(NAMES[name], layer) for name, layer in faults])
-    assert len(chain) == len(faults)
     told = []
-    for run in emulate(chain[-1].network if chain else network, inputs):
+    for run in emulate(with_faults(network, *faults), inputs):
         shown = {name: change(h) for name, h in run.states.items()} if states else {}
         told.append((run.inputs, tuple(map(change, run.outputs)), shown))
     (given, outputs, shown), *further = told
@@ -115,6 +112,9 @@ def report_of(name):
     return replace({**REPORTS, **OF_SEVERAL}[name](), environment={"numpy": "2"})
 
 
+# Those that are kept as a page, too.
+PAGES = ("two layers", "several", "backends and paths")
+
 OF_SEVERAL = {"several": of_everything, "backends and paths": of_backends_and_paths}
 NETWORKS = {"lstm": LSTM, "both directions": BOTH, "many steps": LONG}
 
@@ -136,7 +136,7 @@ def screen(name):
     elif name.startswith("network of "):
         views = dict(_of_network(NETWORKS[name.removeprefix("network of ")]))
     else:
-        views = dict(_of_report(report_of(name)))
+        views = dict(_of_report(report_of(name), with_page=name in PAGES))
     return "".join(f"=== {view}\n{text.strip()}\n\n" for view, text in views.items())
 
 
@@ -149,14 +149,14 @@ SELF_TEST = SelfTest(
 )
 
 
-def _of_report(report):
+def _of_report(report, *, with_page):
     options = {"differences": report.differences, "interrupted": report.interrupted}
     yield "text", str(report)
     yield "details, everything", _printed(print_report, report.entries, details=True, everything=True, **options)
     yield "narrow", _printed(print_report, report.entries, width=64, **options)
     yield "markdown", to_markdown(report)
     yield "pictures", "\n".join(_pictures(report))
-    if len(report.entries) == 4 or len(report.rows) > 5:
+    if with_page:
         plain = replace(report, entries=tuple(map(without_pictures, report.entries)))
         yield "page", plain.to_html("rnncheck verify").partition("<body")[2]
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from judgements import with_faults
 from reference import make_bidirectional, make_dense, make_inputs, make_network, make_recurrent, replaced
 
 import rnncheck
@@ -14,7 +15,7 @@ from rnncheck.checks.thresholds import AVERAGE_LIMIT, SCORE_LIMIT
 from rnncheck.equations.changes import with_layer, with_weights
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.causes import ONE_CALL
-from rnncheck.faults.catalogue.fault import chained, injections
+from rnncheck.faults.catalogue.fault import injections
 from rnncheck.faults.emulation import emulate
 from rnncheck.faults.explain import FormatFound
 from rnncheck.faults.symptoms import describe
@@ -22,7 +23,6 @@ from rnncheck.faults.trial import Front, blind_spots, failures, few_samples, gla
 from rnncheck.faults.wrong_weights import WrongWeight, wrong_weights
 from rnncheck.network import Recording
 
-NAMES = {fault.name: fault for fault in FAULTS}
 N, T, D, M, K = 4, 12, 3, 8, 4
 
 
@@ -39,9 +39,7 @@ def a_stack(*kinds):
 
 def run_with(network, *faults):
     """What an implementation with some faults records, each in the layer of a name."""
-    chain = chained(network, [(NAMES[fault], layer) for fault, layer in faults])
-    assert len(chain) == len(faults)
-    (recording,) = emulate(chain[-1].network if chain else network, [make_inputs(network, N)])
+    (recording,) = emulate(with_faults(network, *faults), [make_inputs(network, N)])
     own = {layer.name for layer in network.layers}
     return recording.inputs, recording.outputs, {k: h for k, h in recording.states.items() if k in own}
 

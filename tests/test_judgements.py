@@ -1,22 +1,12 @@
 """What faults do, and what the judge says of them, is what it was."""
 
 import json
-import math
 
 import pytest
 from judgements import KEPT, judgements, networks
+from test_figures import alike
 
 NETWORKS = networks()
-
-# Other machines sum products in another order.
-SAME = 1e-4
-
-
-def alike(kept, told):
-    return len(kept) == len(told) and all(
-        math.isclose(one, other, rel_tol=SAME, abs_tol=SAME * 1e-6) if isinstance(one, float) else one == other
-        for one, other in zip(kept, told, strict=True)
-    )
 
 
 @pytest.mark.parametrize("label", NETWORKS)
