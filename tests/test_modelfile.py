@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import rnncheck
 from rnncheck import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config.owners import Owner, container_names
+from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.files.modelfile import open_model
 
 h5py = pytest.importorskip("h5py")
@@ -277,6 +279,22 @@ def test_type_of_the_file_is_told_by_its_first_bytes(saved, tmp_path):
     path.write_bytes(saved[0][".h5"])
 
     assert open_model(path).config["class_name"] == "Sequential"
+
+
+@FORMATS
+def test_opened_file_can_be_sent_to_another_process(suffix, saved, tmp_path):
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(saved[0][suffix])
+    file = open_model(path)
+
+    sent = pickle.loads(pickle.dumps(file))  # noqa: S301 - our own
+
+    assert (sent.path, sent.config, sent.keras_version) == (file.path, file.config, file.keras_version)
+    here, there = (read(each.config, each.weights, each.keras_version) for each in (file, sent))
+    for before, after in zip(here.layers, there.layers, strict=True):
+        assert before.weights.keys() == after.weights.keys()
+        for name, weight in before.weights.items():
+            np.testing.assert_array_equal(weight, after.weights[name])
 
 
 def test_import_is_cheap():

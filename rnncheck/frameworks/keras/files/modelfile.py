@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rnncheck.cases.memory import MEMORY, most_unpacked
 from rnncheck.errors import InputError, UnsupportedError
 from rnncheck.frameworks.keras.config.owners import WeightStore
 from rnncheck.frameworks.keras.files.hdf5 import EXPANSION, Hdf5File, open_hdf5, reported_damage
-from rnncheck.frameworks.keras.files.stored import ArchiveWeights, LegacyWeights, Opener
+from rnncheck.frameworks.keras.files.stored import ArchiveWeights, LegacyWeights
 
 # How the two kinds of files begin, the first with an entry or as an empty archive.
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -113,12 +114,14 @@ def _open_archive(path: Path) -> ModelFile:
         version = _version(metadata.get("keras_version", ""), f"{path}: {METADATA}")
         _member(path, archive, WEIGHTS, MEMORY)
 
-    def opener() -> AbstractContextManager[Hdf5File]:
-        with _archive(path) as archive:
-            return open_hdf5(_read(path, archive, WEIGHTS, MEMORY), f"{path}: {WEIGHTS}", _unpacked(path))
-
+    opener = partial(_archived_weights, path)
     with opener():
         return ModelFile(path, config, version, ArchiveWeights(opener, numbered_anew=version.startswith("2.")))
+
+
+def _archived_weights(path: Path) -> AbstractContextManager[Hdf5File]:
+    with _archive(path) as archive:
+        return open_hdf5(_read(path, archive, WEIGHTS, MEMORY), f"{path}: {WEIGHTS}", _unpacked(path))
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
@@ -172,20 +175,17 @@ def _read(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
         return file.read(info.file_size + 1)
 
 
-def _hdf5_opener(path: Path) -> Opener:
-    def opener() -> AbstractContextManager[Hdf5File]:
-        if path.stat().st_size > MEMORY:
-            todo = "Save the model without its optimizer: model.save(..., include_optimizer=False)."
-            got = f"it has {path.stat().st_size} bytes"
-            raise UnsupportedError(f"{path}: {got}; expected no more than {MEMORY}. {todo}")
-        with reported_damage(str(path)):
-            return open_hdf5(path.read_bytes(), str(path), _unpacked(path))
-
-    return opener
+def _hdf5(path: Path) -> AbstractContextManager[Hdf5File]:
+    if path.stat().st_size > MEMORY:
+        todo = "Save the model without its optimizer: model.save(..., include_optimizer=False)."
+        got = f"it has {path.stat().st_size} bytes"
+        raise UnsupportedError(f"{path}: {got}; expected no more than {MEMORY}. {todo}")
+    with reported_damage(str(path)):
+        return open_hdf5(path.read_bytes(), str(path), _unpacked(path))
 
 
 def _open_legacy(path: Path) -> ModelFile:
-    opener = _hdf5_opener(path)
+    opener = partial(_hdf5, path)
     with opener() as file:
         text = file.attribute(file.root, "model_config")
         if text is None:
@@ -214,7 +214,7 @@ def _open_apart(path: Path, head: bytes, architecture: Path) -> ModelFile:
     expected = "expected HDF5 with weights alone, as model.save_weights(...) writes it, beside an architecture"
     if not head.startswith((*_ZIP, _HDF5)):
         raise InputError(f"{path}: it is no HDF5; {expected}.")
-    opener = _hdf5_opener(path)
+    opener = partial(_hdf5, path)
     whole = head.startswith(_ZIP)
     if not whole:
         with opener() as file:
