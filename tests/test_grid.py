@@ -40,7 +40,7 @@ def parsed(command):
     """Return the cases that the command line makes of a command, without running them."""
     program, name, *words = shlex.split(command)
     assert program == "rnncheck"
-    parameters = cli.commands[name].make_context(name, words).params
+    parameters = cli.commands[name].make_context(name, words, **cli.context_settings).params
     names = [field.name for field in fields(Case) if field.name != "seed" and parameters[field.name] is not None]
     return _cases({name: parameters[name] for name in names}, parameters["seed"], ())
 
