@@ -110,15 +110,26 @@ class Cell(NamedTuple):
     zero_output: list
 
 
-def simple_rnn_step(x, states, weights, activation):
-    """h_t = activation(Σ_i x_i·kernel_ij + Σ_i h_i·recurrent_kernel_ij + bias_j)."""
-    (h,) = states
-    biases = weights.get("bias") or [0.0] * len(h)
-    sums = [
-        math.fsum([*_products(x, weights["kernel"], j), *_products(h, weights["recurrent_kernel"], j), bias])
-        for j, bias in enumerate(biases)
+def _sums(x, h, weights):
+    """Σ_i x_i·kernel_ij + Σ_i h_i·recurrent_kernel_ij + bias_j for every j, or with both rows of a bias of two."""
+    bias = weights.get("bias", [])
+    rows = bias if bias and isinstance(bias[0], list) else [bias] if bias else []
+    return [
+        math.fsum(
+            [
+                *_products(x, weights["kernel"], j),
+                *_products(h, weights["recurrent_kernel"], j),
+                *(row[j] for row in rows),
+            ]
+        )
+        for j in range(len(weights["kernel"][0]))
     ]
-    return (ACTIVATIONS[activation](sums),)
+
+
+def simple_rnn_step(x, states, weights, activation):
+    """h_t = activation of the sums."""
+    (h,) = states
+    return (ACTIVATIONS[activation](_sums(x, h, weights)),)
 
 
 def lstm_units(sums, c, activation, recurrent_activation):
@@ -134,14 +145,9 @@ def lstm_units(sums, c, activation, recurrent_activation):
 
 
 def lstm_step(x, states, weights, activation, recurrent_activation):
-    """Every gate's sum is Σ_i x_i·kernel_ij + Σ_i h_i·recurrent_kernel_ij + bias_j."""
+    """The sums are those of the gates i, f, c, o."""
     h, c = states
-    biases = weights.get("bias") or [0.0] * (4 * len(h))
-    sums = [
-        math.fsum([*_products(x, weights["kernel"], j), *_products(h, weights["recurrent_kernel"], j), bias])
-        for j, bias in enumerate(biases)
-    ]
-    return lstm_units(sums, c, activation, recurrent_activation)
+    return lstm_units(_sums(x, h, weights), c, activation, recurrent_activation)
 
 
 def gru_step(x, states, weights, activation, recurrent_activation, *, reset_after):

@@ -242,7 +242,12 @@ def test_outputs_go_by_the_names_that_the_model_has_for_them(tmp_path, named, ki
         pytest.param((SINE,), {"paths": []}, "paths: got ''; expected predict, call,", id="no path"),
         pytest.param((SINE,), {"paths": "fast"}, "paths: got 'fast'; expected predict, call,", id="path"),
         pytest.param((SINE,), {"backends": "theano"}, "backend: got 'theano'; expected tensorflow", id="backend"),
-        pytest.param((open_network(SINE)[1],), {}, "got a Network; expected a Keras model, a file or", id="network"),
+        pytest.param(
+            (open_network(SINE)[1],),
+            {},
+            "got a Network; expected a model of Keras or PyTorch",
+            id="network",
+        ),
     ],
 )
 def test_verify_refuses_in_words(arguments, options, message):

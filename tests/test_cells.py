@@ -253,6 +253,20 @@ def test_replay_gives_the_reference_without_biases(cell):
     assert_all_same(replay_calls(network, calls), reference.run(network, calls))
 
 
+@pytest.mark.parametrize(("cell", "gates"), [("simple_rnn", 1), ("lstm", 4)])
+def test_replay_gives_the_reference_with_a_second_bias(cell, gates, rng):
+    one = make(cell, M=3, return_sequences=True)
+    network = reference.replaced(one, "rnn", bias=rng.normal(size=(2, gates * 3)))
+    calls = [make_inputs(network, 3)]
+
+    results = replay_calls(network, calls)
+
+    assert_all_same(results, reference.run(network, calls))
+    for row in (0, 1):  # either counts
+        other = reference.replaced(network, "rnn", bias=network.layer("rnn").weights["bias"] * [[row], [1 - row]])
+        assert not np.allclose(replay_calls(other, calls)[0][0], results[0][0])
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(
     "options",

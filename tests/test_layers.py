@@ -488,6 +488,11 @@ def test_reverse_turns_the_steps_round(x):
     np.testing.assert_array_equal(apply("Reverse", x), x[:, [3, 2, 1, 0]])
 
 
+def test_a_step_is_taken_from_a_sequence(x):
+    np.testing.assert_array_equal(apply("Step", x, options={"index": 2}), x[:, 2])
+    np.testing.assert_array_equal(apply("Step", x, options={"index": -1}), x[:, 3])
+
+
 def test_fold_time_makes_a_sample_of_every_step_and_unfold_time_undoes_it(x):
     folded = apply("FoldTime", x)
 

@@ -39,7 +39,7 @@ class Loop:
     recorded: Callable[[Sequence[tuple[X, ...]], tuple[X, ...]], Sequence[X]] | None = None
 
 
-# The order of the gates' blocks in Keras' kernels (D, G·M) and biases (G·M,); bias is (2, 3M) with reset_after.
+# The order of the gates' blocks in Keras' kernels (D, G·M) and biases (G·M,), or (2, G·M) with a row for h·U.
 LSTM_GATES = ("i", "f", "c", "o")
 GRU_GATES = ("z", "r", "h")
 
@@ -135,14 +135,27 @@ def split(z: X, names: tuple[str, ...]) -> Gates:
     return tuple(z[..., k * m : (k + 1) * m] for k in range(len(names)))
 
 
-def simple_rnn_gates(projected: X, h: X, *, recurrent_kernel: Any, activation: Activation) -> Gates:
+def project(x: X, *, kernel: Any, bias: Any = None) -> X:
+    """x·kernel + b: x (R, D), kernel (D, G·M) -> (R, G·M); b is bias (G·M,), or the first row of bias (2, G·M)."""
+    return affine(x, kernel=kernel, bias=bias if bias is None or len(bias.shape) == 1 else bias[0])
+
+
+# h·recurrent_kernel + b_r: h (R, M) -> (R, G·M); b_r is the second row of bias (2, G·M), where it has one.
+def _from_state(h: X, recurrent_kernel: Any, bias: Any) -> X:
+    product = h @ recurrent_kernel
+    return product if bias is None or len(bias.shape) == 1 else product + bias[1]
+
+
+def simple_rnn_gates(projected: X, h: X, *, recurrent_kernel: Any, bias: Any = None, activation: Activation) -> Gates:
     """a_t = activation(x_t·kernel + bias + h_{t-1}·recurrent_kernel).
 
-    projected (R, M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, M) -> (R, M).
+    projected (R, M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, M) -> (R, M). With bias (2, M), as PyTorch
+    has it, the second row is added to h_{t-1}·recurrent_kernel.
 
-    Source: Elman, Finding Structure in Time, Cognitive Science 14 (1990); Keras 3.15, SimpleRNNCell.call.
+    Source: Elman, Finding Structure in Time, Cognitive Science 14 (1990); Keras 3.15, SimpleRNNCell.call; PyTorch
+    2.13, torch.nn.RNN.
     """
-    return (activate(activation, projected + h @ recurrent_kernel),)
+    return (activate(activation, projected + _from_state(h, recurrent_kernel, bias)),)
 
 
 def simple_rnn_output(gates: Gates, h: X) -> X:  # noqa: ARG001 - the h before counts in a GRU
@@ -153,24 +166,25 @@ def simple_rnn_output(gates: Gates, h: X) -> X:  # noqa: ARG001 - the h before c
 
 register(
     "SimpleRNN", states=("h",), activations=("h",),
-    project=affine, gates=simple_rnn_gates, output=simple_rnn_output,
+    project=project, gates=simple_rnn_gates, output=simple_rnn_output,
 )  # fmt: skip
 
 
 def lstm_gates(
-    projected: X, h: X, *, recurrent_kernel: Any, activation: Activation, recurrent_activation: Activation
-) -> Gates:
+    projected: X, h: X, *, recurrent_kernel: Any, bias: Any = None,
+    activation: Activation, recurrent_activation: Activation,
+) -> Gates:  # fmt: skip
     """f_t, i_t, o_t = recurrent_activation(x_t·W + b + h_{t-1}·U), g_t = activation(x_t·W_c + b_c + h_{t-1}·U_c).
 
     c_t = f_t*c_{t-1} + i_t*g_t.
 
     projected (R, 4M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, 4M), blocks i f c o -> f_t, i_t*g_t and
-    o_t, each (R, M).
+    o_t, each (R, M). With bias (2, 4M), as PyTorch has it, the second row is added to h_{t-1}·U.
 
     Source: Hochreiter and Schmidhuber, Long Short-Term Memory, Neural Computation 9 (1997); Gers, Schmidhuber and
-    Cummins (2000) for f; Keras 3.15, LSTMCell.call.
+    Cummins (2000) for f; Keras 3.15, LSTMCell.call; PyTorch 2.13, torch.nn.LSTM.
     """
-    return _lstm_activations(projected + h @ recurrent_kernel, activation, recurrent_activation)
+    return _lstm_activations(projected + _from_state(h, recurrent_kernel, bias), activation, recurrent_activation)
 
 
 def _lstm_activations(z: X, activation: Activation, recurrent_activation: Activation) -> Gates:
@@ -188,13 +202,8 @@ def lstm_output(gates: Gates, c: X, *, activation: Activation) -> X:
 _OF_LSTM = ("i", "f", "o", "g", "activation(c)")
 register(
     "LSTM", states=("h", "c"), activations=_OF_LSTM,
-    project=affine, gates=lstm_gates, output=lstm_output,
+    project=project, gates=lstm_gates, output=lstm_output,
 )  # fmt: skip
-
-
-def gru_project(x: X, *, kernel: Any, bias: Any = None, reset_after: bool) -> X:
-    """x·kernel + bias, with the first of the two rows of bias (2, 3M) where reset_after has two: -> (R, 3M)."""
-    return affine(x, kernel=kernel, bias=bias[0] if reset_after and bias is not None else bias)
 
 
 def gru_gates(
@@ -215,7 +224,7 @@ def gru_gates(
     # Without reset_after, U_h waits for r, and its product is one of its own.
     x_zr, x_h = projected[..., : 2 * m], projected[..., 2 * m :]
     if reset_after:
-        inner = h @ recurrent_kernel if bias is None else h @ recurrent_kernel + bias[1]
+        inner = _from_state(h, recurrent_kernel, bias)
         z, r = (activate(recurrent_activation, a) for a in split(x_zr + inner[..., : 2 * m], GRU_GATES[:2]))
         s = r * inner[..., 2 * m :]
     else:
@@ -233,7 +242,7 @@ def gru_output(gates: Gates, h: X) -> X:
 
 register(
     "GRU", states=("h",), activations=("z", "r", "g"),
-    project=gru_project, gates=gru_gates, output=gru_output,
+    project=project, gates=gru_gates, output=gru_output,
 )  # fmt: skip
 
 

@@ -83,6 +83,12 @@ def reverse(x: X) -> X:
     return x[:, ::-1]
 
 
+@layer("Step", exact=True, helper=True)
+def step(x: X, *, index: int) -> X:
+    """One step of a sequence: x (N, T, ...) -> (N, ...)."""
+    return x[:, index]
+
+
 @layer("FoldTime", exact=True, helper=True)
 def fold_time(x: X) -> X:
     """Every step of every sample as a sample of its own: x (N, T, ...) -> (N·T, ...)."""

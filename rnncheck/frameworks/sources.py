@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,17 +28,18 @@ class Subject:
 
     name: str  # in a report
     network: Network | None  # its equations; None for a case, which is built when it runs
-    model: Any = None  # a Case, a ModelFile or a Keras model; None for equations alone, which do not run
+    # A Case, a ModelFile, a Keras model or a PyTorch module; None for equations alone, which do not run.
+    model: Any = None
     notes: tuple[str, ...] = ()  # what a reader of the report must know about it
 
     @staticmethod
     def of(
         model: Any, architecture: str | os.PathLike[str] | None = None, *, unchecked: str | None = None
     ) -> Subject:
-        """Open a Case, a Network, a Keras model, or a model file by its path; see `open_model` for an architecture.
+        """Open a Case, a Network, a Keras model, a PyTorch module, or a model file by its path.
 
-        With unchecked="allow", a layer that is not replayed becomes one of the kind `UNCHECKED`; with "refuse", the
-        refusal of one names that option.
+        See `open_model` for an architecture. With unchecked="allow", a layer of Keras that is not replayed becomes
+        one of the kind `UNCHECKED`; with "refuse", the refusal of one names that option.
 
         Raises:
             InputError: the file cannot be read.
@@ -74,6 +76,14 @@ class Subject:
             )
         return self.network
 
+    @property
+    def in_torch(self) -> bool:
+        """Whether it is a PyTorch module. Those of Keras are modules too where Keras runs on PyTorch."""
+        torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
+        if torch is None or not isinstance(self.model, torch.nn.Module):
+            return False
+        return keras is None or not isinstance(self.model, keras.Layer)
+
     def noting(self, note: str) -> Subject:
         """Return the same with one more note, if there is one."""
         return replace(self, notes=(*self.notes, note)) if note else self
@@ -82,6 +92,8 @@ class Subject:
         """Return a subject that other processes can load: a model in this process becomes a file."""
         if self.model is None or isinstance(self.model, Case | ModelFile):
             return self
+        if self.in_torch:
+            raise InputError("backends: got them with a PyTorch module; expected none: these are Keras' backends.")
         path = folder / "model.keras"
         try:
             self.model.save(path)
@@ -116,9 +128,14 @@ def _opened(model: Any, architecture: str | os.PathLike[str] | None, *, lenient:
         path = Path(model)
         file, network = open_network(path, None if architecture is None else Path(architecture), lenient=lenient)
         return Subject(escaped(path.name), network, file, notes_on(network, file.keras_version))
-    from rnncheck.frameworks.keras.extract import extract
+    if Subject("", None, model).in_torch:
+        from rnncheck.frameworks.torch.extract import read as read_module
 
-    network = rehearse(extract(model, lenient=lenient))
+        network = read_module(model).network
+    else:
+        from rnncheck.frameworks.keras.extract import extract
+
+        network = rehearse(extract(model, lenient=lenient))
     return Subject(network.name, network, model)
 
 

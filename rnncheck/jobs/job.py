@@ -56,8 +56,15 @@ def model_job(
             f"metamorphic: got it with layer {next(iter(network.unchecked))!r}, which is not checked; expected none, "
             "since nobody knows how far rounding carries what such a layer puts out."
         )
+    if subject.in_torch and how.get("paths", DEFAULT_PATHS) != DEFAULT_PATHS:
+        paths = ", ".join(how["paths"])
+        raise InputError(
+            f"paths: got {paths} with a PyTorch module; expected none: these are Keras' ways to compute."
+        )
     if subject.model is None:
-        raise InputError(f"{subject.name}: got a Network; expected a Keras model, a file or a Case, which run.")
+        raise InputError(
+            f"{subject.name}: got a Network; expected a model of Keras or PyTorch, a file or a Case, which run."
+        )
     if inputs is None:
         arrays = random_inputs(network, seed, samples, steps)
         subject = subject.noting(no_inputs_given(arrays, seed))

@@ -80,6 +80,10 @@ def _without_pictures(entry: Entry) -> Entry:
 def _runs(jobs: Sequence[Job], backends: Sequence[str]) -> Generator[dict[str, Answer]]:
     """Yield what became of each job on each backend: few jobs run in this process, many in several."""
     processes = min(_MOST_PROCESSES, os.cpu_count() or 1) if len(jobs) > _FEW else 1
+    if all(job.subject.in_torch for job in jobs):
+        for job in jobs:
+            yield {"": (perform(job), environment())}
+        return
     require_keras(backends)
     tell("loading Keras")
     if backends or processes > 1:

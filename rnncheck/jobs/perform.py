@@ -20,7 +20,7 @@ from rnncheck.report.console import tell
 class Run:
     """What became of a job on one compute path."""
 
-    path: str = ""  # empty for what another program recorded, and for a model that did not open
+    path: str = ""  # empty for what runs outside of Keras, and for a model that did not open
     network: Network | None = None  # the equations; None for a model that did not open
     recordings: tuple[Recording, ...] = ()  # one for each call; empty if it failed or was not run
     related: tuple[Related, ...] = ()  # what became of the relations
@@ -30,6 +30,8 @@ class Run:
 
 def perform(job: Job) -> tuple[Run, ...]:
     """Run a job in this process, on each of its paths; an exception of the framework becomes an error of the run."""
+    if job.subject.in_torch:
+        return (_in_torch(job),)
     tell("loading the model in Keras")
     try:
         with quiet_framework(), job.subject.in_keras(job.calls) as (model, network, calls):
@@ -38,6 +40,20 @@ def perform(job: Job) -> tuple[Run, ...]:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
         return (Run(error=described(error)),)
+
+
+def _in_torch(job: Job) -> Run:
+    from rnncheck.frameworks.torch.run import TorchRunner
+
+    tell("running the module in PyTorch")
+    network = job.subject.equations
+    try:
+        runner = TorchRunner.of(job.subject.model)
+        return Run("", network, runner.record(job.calls), related_runs(runner, network, job.calls, job.relations))
+    except RnncheckError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
+        return Run("", network, error=described(error))
 
 
 def _on_path(path: str, model: Any, network: Network, calls: Calls, relations: Sequence[str]) -> Run:

@@ -1,4 +1,4 @@
-"""Walk through a network for one sample: by the equations, and in Keras where the model can be run."""
+"""Walk through a network for one sample: by the equations, and in its framework where the model can be run."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ def walk_through(
         outputs=dict(zip(names, (each[sample] for each in by_hand.outputs), strict=True)),
         predicted={} if recording is None else dict(zip(names, (y[sample] for y in recording.outputs), strict=True)),
         notes=(*job.subject.notes, *notes),
+        framework="PyTorch" if job.subject.in_torch else "Keras",
     )
 
 
@@ -83,18 +84,17 @@ def _chosen(steps: tuple[int | None, int | None] | None, t_steps: int) -> tuple[
 
 
 def _run(job: Job) -> tuple[Recording | None, list[str]]:
-    # What Keras computes, or why it computed nothing.
+    # What the framework computes, or why it computed nothing.
     if job.subject.model is None:
         return None, ["a Network does not run: the numbers are by hand alone"]
     try:
-        load_keras()
+        if not job.subject.in_torch:
+            load_keras()
         (run,) = perform(job)
     except InputError as reason:
         return None, [f"the numbers are by hand alone. {reason}"]
     if run.error or run.not_applicable:
-        return None, [
-            f"Keras could not run the model, the numbers are by hand alone: {run.error or run.not_applicable}"
-        ]
+        return None, [f"the model could not be run, the numbers are by hand alone: {run.error or run.not_applicable}"]
     return run.recordings[0], []
 
 

@@ -31,7 +31,7 @@ class LayerWalk:
         kind: its Keras class.
         by_hand: the state h after every step by the equations, which run from their own states, (T, ..., M); at a
             step that does not count, what the layer puts out.
-        observed: the same as Keras has it; None where the model did not run.
+        observed: the same as the framework has it; None where the model did not run.
         counts: which steps a mask lets count, (T,); None without a mask.
         gates: what each activation gave at every step, (T, ..., M), by name, and the memory c; empty unless asked
             for. A SimpleRNN has no gates: `sum` is what its activation was given.
@@ -51,7 +51,7 @@ class LayerWalk:
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """A network and what it makes of one sample, step by step: by the equations, and by Keras where it could run.
+    """A network and what it makes of one sample, step by step: by the equations, and by the framework if it ran.
 
     Attributes:
         name: the model's name.
@@ -65,8 +65,9 @@ class Walk:
         inputs: the sample's inputs by name, (T, D).
         recurrent: the recurrent layers.
         outputs: the sample's outputs by the equations, by name.
-        predicted: the same as `predict` returns them; empty where the model did not run.
+        predicted: the same as the model returns them; empty where it did not run.
         notes: what else a reader must know.
+        framework: what the model runs in, `Keras` or `PyTorch`.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Walk:
     outputs: Mapping[str, Array]
     predicted: Mapping[str, Array]
     notes: tuple[str, ...] = ()
+    framework: str = "Keras"
 
     # Rich is loaded only when somebody looks.
     def __str__(self) -> str:
@@ -144,23 +146,22 @@ def _blocks(walk: Walk, units: int, option: str) -> Iterator[str | _Table]:
     yield _Table("Weights", ("weight", "shape"), shapes, 2)
     for layer in walk.recurrent:
         title = f"Sample {walk.sample} of {walk.samples}, layer {layer.name!r}: h after each step"
-        yield from _steps(title, layer, walk.steps, units, option)
+        yield from _steps(walk, title, layer, units, option)
     lines: list[_Line] = []
+    returned = "predict" if walk.framework == "Keras" else walk.framework
     for name, by_hand in walk.outputs.items():
-        lines += _compared(name, by_hand, walk.predicted.get(name), "predict")
+        lines += _compared(name, by_hand, walk.predicted.get(name), returned)
     yield from _numbers(f"Output of sample {walk.sample}", "output", lines, units)
 
 
-def _steps(
-    title: str, layer: LayerWalk, steps: tuple[int, int] | None, units: int, option: str
-) -> Iterator[str | _Table]:
+def _steps(walk: Walk, title: str, layer: LayerWalk, units: int, option: str) -> Iterator[str | _Table]:
     from rnncheck.report.network_table import equations
 
     t_steps = len(layer.by_hand)
-    first, end = steps or (0, t_steps)
+    first, end = walk.steps or (0, t_steps)
     chosen = list(range(first, min(end, t_steps)))
     left_out = range(_MOST_STEPS // 2, t_steps - _MOST_STEPS // 2)
-    if steps is None and left_out:
+    if walk.steps is None and left_out:
         chosen = [t for t in chosen if t not in left_out]
     title += ", the last step first" * layer.backwards
     title += f"; of {layer.sequences} sequences the first" * (layer.sequences > 1)
@@ -169,10 +170,10 @@ def _steps(
         counts = layer.counts is None or layer.counts[t]
         gates = [(name, gate[t]) for name, gate in layer.gates.items() if counts]
         observed = None if layer.observed is None else layer.observed[t]
-        lines += _compared(f"{t}{'' if counts else ' masked'}", layer.by_hand[t], observed, "Keras", gates)
+        lines += _compared(f"{t}{'' if counts else ' masked'}", layer.by_hand[t], observed, walk.framework, gates)
     yield from _numbers(title, "step", lines, units)
     yield " ".join(equations(layer.kind))
-    if steps is None and left_out:
+    if walk.steps is None and left_out:
         told = option.format(left_out.start, left_out.stop)
         yield f"steps {left_out.start} to {left_out.stop - 1} are left out; {told} shows them"
 

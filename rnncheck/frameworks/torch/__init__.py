@@ -1,0 +1,1 @@
+"""PyTorch: a module becomes a Network, and runs."""
