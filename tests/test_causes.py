@@ -461,15 +461,17 @@ def test_weights_of_a_convolution_are_not_solved_for():
     assert report.entries[0].diagnosis.weights == ()
 
 
-def test_blind_spots_of_many_samples_are_those_of_all_of_them():
+@pytest.mark.parametrize("padded", [True, False], ids=["padded", "whole"])
+def test_blind_spots_of_many_samples_are_those_of_all_of_them(padded):
     network = make_network(T=4, D=2, M=2, K=2, mask=True)
     inputs = make_inputs(network, 600)
-    inputs[1][:513] = True  # no padding in the first samples, which are looked at first
+    inputs[1][: 513 if padded else None] = True  # no padding in the first samples, which are looked at first
     recordings = emulate(network, [inputs])
     assert few_samples(network, recordings) is not recordings
 
     hidden = {(spot.fault, spot.layer) for spot in blind_spots(network, recordings, FAULTS)}
 
+    assert (("mask_ignored", "rnn") in hidden) == (not padded)
     for each in injections(network, FAULTS):
         shown = bool(failures(rows_against(each.network, recordings)))
         assert shown != ((each.fault.name, each.layer) in hidden), str(each)

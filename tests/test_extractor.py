@@ -14,7 +14,7 @@ from rnncheck.equations.activations import ACTIVATIONS
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import LAYERS
 from rnncheck.frameworks.keras.config.description import read_model
-from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES
+from rnncheck.frameworks.keras.config.entries import COMMON, ENTRIES, keras_defaults
 from rnncheck.frameworks.keras.extract import constructor_arguments, find
 
 # One layer of every class that needs an argument or does not take a number of units.
@@ -357,6 +357,24 @@ def test_every_supported_layer_can_be_replayed(kind):
     wrappers = {"RNN", "StackedRNNCells", "Bidirectional", "TimeDistributed"}
 
     assert kind in {*LAYERS, *CELLS, *wrappers} or kind.removesuffix("Cell") in CELLS
+
+
+# What Keras' layers take where nobody says anything, if their constructors do not say it themselves.
+UNSAID = {"activation": "linear", "data_format": "channels_last"}
+
+
+@pytest.mark.parametrize("kind", sorted(ENTRIES))
+def test_options_that_nobody_gives_are_those_of_keras(kind):
+    arguments = inspect.signature(getattr(layers, kind).__init__).parameters
+    given = {name: value for name, value in keras_defaults(kind).items() if name in arguments}
+
+    for name, value in given.items():
+        default = arguments[name].default
+        if default is inspect.Parameter.empty:  # it has to be given
+            continue
+        default = UNSAID.get(name) if default is None and name in UNSAID else default
+        same = set(np.ravel(default).tolist()) if isinstance(default, tuple) else {default}  # one number for all axes
+        assert same == {value}, name
 
 
 def test_functional_model_in_its_own_class_is_read():

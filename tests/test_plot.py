@@ -21,7 +21,7 @@ from rnncheck import InputError, Report
 from rnncheck.checks.thresholds import SCORE_LIMIT
 from rnncheck.report.curves import curves_of, starts, thinned
 from rnncheck.report.heat_map import print_score_map
-from rnncheck.report.plot import PICTURES, picture_names, plot, to_svg
+from rnncheck.report.plot import PICTURES, drawn, picture_names, plot, to_svg
 from rnncheck.report.tables import print_report
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -45,6 +45,13 @@ def curves(report):
 @pytest.fixture(scope="module")
 def wrong():
     return compared(RecurrentKernelTransposed)
+
+
+def test_picture_of_a_page_has_the_background_of_its_page(wrong):
+    svg = drawn(curves(wrong), picture_names(curves(wrong))[0], "a")
+
+    assert "fill: none" in re.search(r'id="a-[^"]*patch_1">\s*<path[^>]*>', svg).group()
+    assert "#ffffff" not in svg
 
 
 # --- the numbers ---

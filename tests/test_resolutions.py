@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rnncheck
-from rnncheck import Verdict
+from rnncheck import InputSpec, Network, Verdict
 from rnncheck.cases.resolutions import stored_numbers
 from rnncheck.faults.catalogue import FAULTS
 from rnncheck.faults.catalogue.fault import injections
@@ -18,7 +18,7 @@ from rnncheck.faults.emulation import emulate
 from rnncheck.frameworks.recorded import told_digits
 from rnncheck.jobs.judge import judge_files
 from rnncheck.network import Recording, Resolution
-from tests.reference import make_inputs, make_network
+from tests.reference import make_inputs, make_network, make_recurrent
 
 TEXTS = ("%g", "%f", "%.3g", "%.4f", "%.5e", "%.7g")
 
@@ -328,6 +328,45 @@ def test_advice_is_to_store_what_the_layer_computes(dtype, form, said):
     notes = list(told_digits(network, recording, "outputs", "h.npz"))
 
     assert notes == ([] if said is None else [f"h.npz {said}"])
+
+
+def told(states, form):
+    """Return what is said of the states of layers, printed so."""
+    h = {name: stored_numbers(printed(each, form)) for name, each in states.items()}
+    made = {name: make_recurrent(name, np.random.default_rng(0), D=3, M=8, return_sequences=True) for name in h}
+    network = Network("two", (InputSpec("inputs", (30, 3), "float32"),), tuple(made.values()), ())
+    x = (np.zeros((2, 30, 3), np.float32),)
+    shown, stored = ({name: each[place] for name, each in h.items()} for place in (0, 1))
+    return list(told_digits(network, Recording(x, (), shown, resolutions=stored), "outputs", "h.npz"))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_digits_are_told_where_they_are_fewer_than_the_layer_computes(scale):
+    states = scale * np.random.default_rng(0).uniform(0.25, 0.999, size=(2, 30, 8))
+
+    assert told({"a": states}, "%.9g") == []
+    assert len(told({"a": states}, "%.6g")) == 1
+
+
+def test_coarsest_layer_is_told():
+    fine, coarse = np.random.default_rng(0).uniform(0.25, 0.999, size=(2, 2, 30, 8))
+    said = ["h.npz has 3 significant digits: differences below 0.0005 cannot be seen; write %.9g."]
+
+    coarse = printed(coarse, "%.3g")
+    assert told({"a": printed(fine, "%.5g"), "b": coarse}, "%.5g") == said
+    assert told({"a": coarse, "b": printed(fine, "%.5g")}, "%.5g") == said
+
+
+def test_digits_of_a_memory_that_the_model_puts_out_are_seen():
+    network = make_network(kind="LSTM", T=9, D=3, M=8, K=None, return_state=True)
+    recording = emulate(network, [make_inputs(network, 4)])[0]
+    output, h, c = recording.outputs
+
+    report = rnncheck.compare(network, recording.inputs, [output, h, printed(c, "%.5g")], states=recording.states)
+
+    rows = {(row.output, row.check): row.verdict for row in report.rows}
+    assert rows["c", "step"] == rows["state", "end_to_end"] == Verdict.MATCH
+    assert report.verdict is Verdict.MATCH
 
 
 def test_so_few_digits_that_nothing_can_be_told_are_undecidable():

@@ -147,7 +147,9 @@ def test_exit_code_says_whether_all_was_caught_and_nothing_flagged(
     }  # fmt: skip
 
 
-def test_report_that_cannot_be_written_is_refused_before_anything_runs(rnncheck_command, tmp_path):
+def test_report_that_cannot_be_written_is_refused_before_anything_runs(rnncheck_command, tmp_path, monkeypatch):
+    monkeypatch.setattr("rnncheck.jobs.self_test.self_test", lambda *_: pytest.fail("it ran"))
+
     done = rnncheck_command("faults", "--json", tmp_path)
 
     assert (done.code, done.out) == (2, "")

@@ -167,6 +167,13 @@ def test_every_precision_matches(kind, dtype):
     assert report.entries[0].precision.consistent_with == str(dtype).removeprefix("torch.")
 
 
+def test_random_inputs_have_the_sizes_that_are_asked_for():
+    report = rnncheck.verify(nn.GRU(D, M), samples=2, steps=5)
+
+    assert report.rows[0].shape == (2, 5, M)
+    assert report.verdict is Verdict.MATCH
+
+
 def test_relu_in_the_recurrence_matches():
     matches(nn.RNN(D, M, nonlinearity="relu"))
     matches(nn.RNN(D, M, 2, nonlinearity="relu"))

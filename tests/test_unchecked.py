@@ -230,6 +230,22 @@ def test_run_that_shows_other_numbers_than_the_plain_one_is_noted():
     )  # fmt: skip
 
 
+def test_recording_without_what_an_unchecked_layer_put_out_is_refused():
+    network = Network("m", (InputSpec("x", (2,), "float32"),), (
+        Layer("own", "Unchecked", (Tensor("x"),), {"class": "Own"}),
+        Layer("head", "Flatten", (Tensor("own"),), {"data_format": "channels_last"}),
+    ), (Tensor("head"),))  # fmt: skip
+    x = np.ones((3, 2), np.float32)
+
+    with pytest.raises(InputError) as refusal:
+        take_as_given(network, [Recording((x,), (x,), tensors={Tensor("head"): x})])
+
+    assert str(refusal.value) == (
+        "layer 'own', which is not checked: got no output by that name when the model ran; expected 3 samples, "
+        "(N, ...)."
+    )
+
+
 def test_without_unchecked_layers_nothing_changes():
     model = sequential(layers.SimpleRNN(2))
 
