@@ -181,6 +181,15 @@ def test_helpers_become_numpy_too(kind, rng, tmp_path):
     np.testing.assert_array_equal(output, replay(network, arrays).outputs[0])
 
 
+@pytest.mark.parametrize("ids", [[[-1, 2]], [[3, 2]]], ids=["below", "above"])
+def test_id_that_the_table_lacks_is_an_error_of_the_program(ids, tmp_path):
+    embedding = Layer("layer", "Embedding", (Tensor("x0"),), {}, {"embeddings": np.eye(3)}, dtype="float64")
+    program = emitted(network_of(embedding, [np.array(ids)]), tmp_path)
+
+    with pytest.raises(IndexError):
+        outputs_of(program, [np.array(ids)])
+
+
 PARAMETERS = {"threshold": {"threshold": 0.5, "default_value": -1.0}, "leaky_relu": {"negative_slope": 0.1}}
 
 
