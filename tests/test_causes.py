@@ -81,6 +81,16 @@ def test_fault_that_is_in_every_layer_is_found(kinds, fault, states):
     assert f"numbers agree to rounding (`{fault}`)" in text
 
 
+def test_fault_that_is_in_three_layers_is_found_by_outputs_alone():
+    network = a_stack("SimpleRNN", "SimpleRNN", "SimpleRNN")
+    faults = [("recurrent_kernel_transposed", f"rnn_{number}") for number in range(3)]
+
+    _, diagnosis = explanations(network, run_with(network, *faults), states=False)
+
+    first = diagnosis.explanations[0]
+    assert list(zip(first.faults, first.layers, strict=True)) == faults
+
+
 def test_each_layer_has_a_fault_of_its_own():
     network = a_stack("LSTM", "GRU", "LSTM")
     faults = (("gate_order_iofc", "rnn_0"), ("gate_order_rzh", "rnn_1"), ("recurrent_kernel_transposed", "rnn_2"))

@@ -266,6 +266,21 @@ def test_layers_of_several_cells_or_directions_match_from_given_states(options):
     )
 
 
+def test_cells_of_several_widths_match_from_given_states():
+    cells = [keras.layers.LSTMCell(3), keras.layers.GRUCell(5), keras.layers.SimpleRNNCell(2)]
+    x, (h, c, *others) = keras.Input((6, 4)), [keras.Input((size,)) for size in (3, 3, 5, 2)]
+    y = keras.layers.RNN(cells, name="rnn")(x, initial_state=[[h, c], *([each] for each in others)])
+    model = keras.Model([x, h, c, *others], y)
+    randomise(model)
+
+    report = rnncheck.verify(model, [normal(3, 6, 4), *(normal(3, size) for size in (3, 3, 5, 2))])
+
+    assert_matches(report)
+    assert {row.shape for row in report.rows if row.check is Check.STEP and row.output == "h"} == {
+        (3, 6, 3), (3, 6, 5), (3, 6, 2),
+    }  # fmt: skip
+
+
 def test_notebook_matches():
     assert_matches(verify_case(NOTEBOOK))
 
