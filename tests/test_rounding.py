@@ -1748,3 +1748,27 @@ def test_noise_of_a_short_product_is_little_more_than_random_orders_make(rng, n,
 
     # A relative error lies anywhere in ±u, so that it is u/sqrt(3) at most; float16 has its underflow besides.
     assert least < rms_score(result, actual) < 1.0
+
+
+@pytest.mark.parametrize("bounds", Bounds)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_products_that_are_added_to_a_bias_one_by_one_are_within_their_noise(dtype, bounds, rng):
+    """They are small beside the bias, so that each addition rounds as if to the bias."""
+    precision, n = PRECISIONS[dtype], 64
+    x, w = (rng.uniform(-0.02, 0.02, shape).astype(dtype) for shape in ((500, n), (n, 8)))
+    b = rng.uniform(0.5, 1.0, 8).astype(dtype)
+    actual = np.broadcast_to(b, (500, 8))
+    for k in range(n):
+        actual = (actual + x[:, k : k + 1] * w[k]).astype(dtype)
+
+    product = x.astype(float) @ Matrix(w.astype(float), precision, bounds) + b.astype(float)
+    summed = product.summed_onto(b.astype(float), n)
+
+    np.testing.assert_array_equal(summed.value, product.value)
+    difference = actual - summed.value
+    rms, rms_otherwise = (np.sqrt(np.mean(np.square(difference / each.noise))) for each in (summed, product))
+    assert 0.4 < rms < 1.5  # from 1/2 to 1 all roundings are as large as at 1/2
+    assert rms_otherwise > 3.0 * rms
+    if bounds is Bounds.CARRIED:
+        assert (np.abs(difference) <= summed.bound).all()
+        np.testing.assert_array_equal(summed.bound, product.bound)

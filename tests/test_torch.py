@@ -107,6 +107,10 @@ FORWARDS = {
     "sum_and_product": lambda net, y, _: net.fc(y + y * y),
     "turned": lambda net, y, _: net.fc(y.transpose(0, 1)[-1]),
     "permuted": lambda net, y, _: net.fc(y.permute(1, 0, 2)[0]),
+    "mean": lambda net, y, _: net.fc(y.mean(dim=1)),
+    "mean_of_steps_first": lambda net, y, _: net.fc(torch.mean(y.transpose(0, 1), 0)),
+    "softmax": lambda net, y, _: nn.functional.softmax(net.fc(y[:, -1]), dim=-1),
+    "log_softmax": lambda net, y, _: net.fc(y).log_softmax(2),
     "several": lambda net, y, _: {"all": net.fc(y), "last": [y[:, -1]]},
 }
 
@@ -149,9 +153,11 @@ def test_ids_go_through_an_embedding(batch_first, rng):
     "activation",
     [
         nn.Tanh(), nn.Sigmoid(), nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.3), nn.ELU(0.7), nn.CELU(0.6), nn.SELU(),
-        nn.SiLU(), nn.Softsign(), nn.LogSigmoid(), nn.Identity(), nn.Dropout(0.5),
+        nn.SiLU(), nn.Softsign(), nn.LogSigmoid(), nn.Identity(), nn.Dropout(0.5), nn.Softmax(-1), nn.Softmax(1),
+        nn.LogSoftmax(dim=-1), nn.LayerNorm(M), nn.LayerNorm(M, eps=0.1, bias=False),
+        nn.LayerNorm(M, elementwise_affine=False),
     ],
-    ids=lambda each: type(each).__name__,
+    ids=str,
 )  # fmt: skip
 def test_activations_match_with_their_parameters(activation):
     report = matches(nn.Sequential(nn.Linear(D, M), activation, nn.Linear(M, K)), 3 * sequence()[:, 0])
@@ -172,6 +178,18 @@ def test_random_inputs_have_the_sizes_that_are_asked_for():
 
     assert report.rows[0].shape == (2, 5, M)
     assert report.verdict is Verdict.MATCH
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("make", [nn.Linear, nn.RNN, nn.LSTM, nn.GRU], ids=lambda each: each.__name__)
+def test_inputs_that_are_small_beside_the_bias_match(make, dtype):
+    """BLAS may add their products to the bias one by one."""
+    module = make(64, 33).to(dtype)
+    shape = (20, 64) if make is nn.Linear else (100, 20, 64)
+
+    report = matches(module, 1e-3 * np.random.default_rng(0).normal(size=shape))
+
+    assert max(row.score_max for row in report.rows) < 6.0
 
 
 def test_relu_in_the_recurrence_matches():

@@ -135,18 +135,21 @@ def split(z: X, names: tuple[str, ...]) -> Gates:
     return tuple(z[..., k * m : (k + 1) * m] for k in range(len(names)))
 
 
-def project(x: X, *, kernel: Any, bias: Any = None) -> X:
+def project(x: X, *, kernel: Any, bias: Any = None, bias_first: bool = False) -> X:
     """x·kernel + b: x (R, D), kernel (D, G·M) -> (R, G·M); b is bias (G·M,), or the first row of bias (2, G·M)."""
-    return affine(x, kernel=kernel, bias=bias if bias is None or len(bias.shape) == 1 else bias[0])
+    first = bias if bias is None or len(bias.shape) == 1 else bias[0]
+    return affine(x, kernel=kernel, bias=first, bias_first=bias_first)
 
 
 # h·recurrent_kernel + b_r: h (R, M) -> (R, G·M); b_r is the second row of bias (2, G·M), where it has one.
-def _from_state(h: X, recurrent_kernel: Any, bias: Any) -> X:
-    product = h @ recurrent_kernel
-    return product if bias is None or len(bias.shape) == 1 else product + bias[1]
+def _from_state(h: X, recurrent_kernel: Any, bias: Any, *, bias_first: bool) -> X:
+    second = None if bias is None or len(bias.shape) == 1 else bias[1]
+    return affine(h, kernel=recurrent_kernel, bias=second, bias_first=bias_first)
 
 
-def simple_rnn_gates(projected: X, h: X, *, recurrent_kernel: Any, bias: Any = None, activation: Activation) -> Gates:
+def simple_rnn_gates(
+    projected: X, h: X, *, recurrent_kernel: Any, bias: Any = None, activation: Activation, bias_first: bool = False
+) -> Gates:
     """a_t = activation(x_t·kernel + bias + h_{t-1}·recurrent_kernel).
 
     projected (R, M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, M) -> (R, M). With bias (2, M), as PyTorch
@@ -155,7 +158,7 @@ def simple_rnn_gates(projected: X, h: X, *, recurrent_kernel: Any, bias: Any = N
     Source: Elman, Finding Structure in Time, Cognitive Science 14 (1990); Keras 3.15, SimpleRNNCell.call; PyTorch
     2.13, torch.nn.RNN.
     """
-    return (activate(activation, projected + _from_state(h, recurrent_kernel, bias)),)
+    return (activate(activation, projected + _from_state(h, recurrent_kernel, bias, bias_first=bias_first)),)
 
 
 def simple_rnn_output(gates: Gates, h: X) -> X:  # noqa: ARG001 - the h before counts in a GRU
@@ -172,7 +175,7 @@ register(
 
 def lstm_gates(
     projected: X, h: X, *, recurrent_kernel: Any, bias: Any = None,
-    activation: Activation, recurrent_activation: Activation,
+    activation: Activation, recurrent_activation: Activation, bias_first: bool = False,
 ) -> Gates:  # fmt: skip
     """f_t, i_t, o_t = recurrent_activation(x_t·W + b + h_{t-1}·U), g_t = activation(x_t·W_c + b_c + h_{t-1}·U_c).
 
@@ -184,7 +187,9 @@ def lstm_gates(
     Source: Hochreiter and Schmidhuber, Long Short-Term Memory, Neural Computation 9 (1997); Gers, Schmidhuber and
     Cummins (2000) for f; Keras 3.15, LSTMCell.call; PyTorch 2.13, torch.nn.LSTM.
     """
-    return _lstm_activations(projected + _from_state(h, recurrent_kernel, bias), activation, recurrent_activation)
+    return _lstm_activations(
+        projected + _from_state(h, recurrent_kernel, bias, bias_first=bias_first), activation, recurrent_activation
+    )
 
 
 def _lstm_activations(z: X, activation: Activation, recurrent_activation: Activation) -> Gates:
@@ -208,7 +213,7 @@ register(
 
 def gru_gates(
     projected: X, h: X, *, recurrent_kernel: Any, bias: Any = None,
-    activation: Activation, recurrent_activation: Activation, reset_after: bool,
+    activation: Activation, recurrent_activation: Activation, reset_after: bool, bias_first: bool = False,
 ) -> Gates:  # fmt: skip
     """z_t, r_t = recurrent_activation(x_t·W + b + h_{t-1}·U), g_t = activation(x_t·W_h + b_h + s_t).
 
@@ -224,7 +229,7 @@ def gru_gates(
     # Without reset_after, U_h waits for r, and its product is one of its own.
     x_zr, x_h = projected[..., : 2 * m], projected[..., 2 * m :]
     if reset_after:
-        inner = _from_state(h, recurrent_kernel, bias)
+        inner = _from_state(h, recurrent_kernel, bias, bias_first=bias_first)
         z, r = (activate(recurrent_activation, a) for a in split(x_zr + inner[..., : 2 * m], GRU_GATES[:2]))
         s = r * inner[..., 2 * m :]
     else:

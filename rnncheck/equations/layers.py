@@ -80,19 +80,24 @@ def operation_of(layer: Layer) -> Operation:
     return layer.equations or LAYERS[layer.kind]
 
 
-def affine(x: X, *, kernel: Any, bias: Any = None) -> X:
-    """x·kernel + bias: x (..., D), kernel (D, M), bias (M,) -> (..., M); without a bias, x·kernel."""
+def affine(x: X, *, kernel: Any, bias: Any = None, bias_first: bool = False) -> X:
+    """x·kernel + bias: x (..., D), kernel (D, M), bias (M,) -> (..., M); without a bias, x·kernel.
+
+    With `bias_first` the products may be added to the bias one by one, as BLAS does for PyTorch.
+    """
     # A `Matrix` multiplies rows, (R, D).
     rows = x if len(x.shape) == 2 else x.reshape((-1, x.shape[-1]))
     product = rows @ kernel
     total = product if bias is None else product + bias
+    if bias_first and bias is not None and isinstance(total, Rounded):
+        total = total.summed_onto(bias, rows.shape[-1])
     return total if rows is x else total.reshape((*x.shape[:-1], total.shape[-1]))
 
 
 @layer("Dense", rowwise=True)
-def dense(x: X, *, kernel: Any, bias: Any = None, activation: Activation) -> X:
+def dense(x: X, *, kernel: Any, bias: Any = None, activation: Activation, bias_first: bool = False) -> X:
     """activation(x·kernel + bias): x (..., M), kernel (M, K), bias (K,) -> (..., K)."""
-    return activate(activation, affine(x, kernel=kernel, bias=bias))
+    return activate(activation, affine(x, kernel=kernel, bias=bias, bias_first=bias_first))
 
 
 @layer("Activation", rowwise=True)

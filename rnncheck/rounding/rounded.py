@@ -226,6 +226,19 @@ class Rounded:
             self.roundings + other.roundings + 1,
         )
 
+    def summed_onto(self, start: Operand, terms: int) -> Rounded:
+        """Return the same sums, where so many terms were added one by one to `start`, which was there first.
+
+        Each of these roundings is then about as large as one of `start`, however small the terms are. The bound holds
+        in any order already.
+        """
+        first = np.broadcast_to(self.lift(start).value, self.shape)
+        of_type = variance_type(self.precision, self.bounds)
+        variance = plus(squares(first, terms * self.precision.unit_variance, of_type), self.variance)
+        return Rounded(
+            self.value, variance, self.error, self.precision, self.magnitude, self.roundings, bounds=self.bounds
+        )
+
     def _terms(self) -> Any:
         return np.abs(self.value) if self.magnitude is None else self.magnitude
 

@@ -37,9 +37,6 @@ _ACTIVATIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "LogSigmoid": ("log_sigmoid", ()),
 }
 
-# What a module that a reader does not know is refused with.
-_EXPECTED = f"expected {', '.join([*_RECURRENT, 'Linear', 'Embedding', 'Dropout', 'Identity', *_ACTIVATIONS])}"
-
 
 @dataclass(frozen=True)
 class Value:
@@ -183,24 +180,18 @@ class _Reader:
                 f"{name!r}: got {kind} called with more than its input; expected the input alone, so that states "
                 "start from zeros."
             )
-        if kind in _RECURRENT:
+        if kind not in _MODULES:
+            raise UnsupportedError(
+                f"{name!r}: got a module of the kind {kind}, which is not replayed; expected {', '.join(_MODULES)}."
+            )
+        found = _MODULES[kind](self, name, module, x)
+        if isinstance(found, tuple):
             self.recurrences[node] = name
-            return self._recurrent(name, module, x)
-        if kind == "Linear":
-            return self._dense(name, module, x)
-        if kind == "Embedding":
-            return self._embedding(name, module, x)
-        if kind.startswith("Dropout") or kind == "Identity":
-            return self.operation(name, "Dropout", [x])
-        if kind in _ACTIVATIONS:
-            own, names = _ACTIVATIONS[kind]
-            chosen = Activation(own, {each: getattr(module, each) for each in names})
-            return self.operation(name, "Activation", [x], activation=chosen)
-        raise UnsupportedError(f"{name!r}: got a module of the kind {kind}, which is not replayed; {_EXPECTED}.")
+        return found
 
     # A tensor that a layer reads. What an input of the model is, (N, *shape), is seen from the first layer that reads
     # it; `samples` is the axis in which the layer takes the samples, None for any.
-    def _seen(
+    def seen(
         self, name: str, value: Any, shape: tuple[int | None, ...] = (), samples: int | None = None, dtype: str = ""
     ) -> Value:
         if not isinstance(value, Value):
@@ -222,86 +213,17 @@ class _Reader:
             )
         return seen
 
-    def _add(self, layer: Layer, like: Value, rank: int = 0) -> Value:
+    def add(self, layer: Layer, like: Value, rank: int = 0) -> Value:
         self.layers.append(layer)
         return replace(like, tensor=Tensor(layer.name), rank=rank or like.rank)
 
     def operation(self, name: str, kind: str, inputs: Sequence[Any], **options: Any) -> Value:
         """Add a layer without weights, which puts out what has the axes of its inputs."""
-        seen = [self._seen(name, each) for each in inputs]
+        seen = [self.seen(name, each) for each in inputs]
         if len({(each.rank, each.samples) for each in seen}) > 1:
             raise UnsupportedError(f"{name!r}: got tensors whose axes differ; expected the same axes of all.")
         tensors = tuple(each.tensor for each in seen)
-        return self._add(Layer(name, kind, tensors, options, dtype=self.dtype), seen[0])
-
-    def _dense(self, name: str, module: Any, x: Any) -> Value:
-        shape = (None, module.in_features) if self.recurrent else (module.in_features,)
-        x = self._seen(name, x, shape)
-        if x.samples == x.rank - 1:
-            raise UnsupportedError(
-                f"{name!r}: got a tensor whose last axis has the samples; expected features there."
-            )
-        weights = {"kernel": _array(name, module.weight).T}
-        if module.bias is not None:
-            weights["bias"] = _array(name, module.bias)
-        options = {"units": module.out_features, "activation": Activation("linear")}
-        return self._add(Layer(name, "Dense", (x.tensor,), options, weights, _dtype(module.weight)), x)
-
-    def _embedding(self, name: str, module: Any, x: Any) -> Value:
-        if module.max_norm is not None:
-            raise UnsupportedError(f"{name!r}: got max_norm={module.max_norm}; expected none.")
-        x = self._seen(name, x, (None,), dtype="int64")
-        table = _array(name, module.weight)
-        options = {"input_dim": len(table), "output_dim": table.shape[1], "mask_zero": False}
-        layer = Layer(name, "Embedding", (x.tensor,), options, {"embeddings": table}, _dtype(module.weight))
-        return self._add(layer, x, x.rank + 1)
-
-    # The output of the last layer, and the states of all of them, as torch has them: (y, h) or (y, (h, c)).
-    def _recurrent(self, name: str, module: Any, x: Any) -> tuple[Any, ...]:
-        kind, blocks = _RECURRENT[type(module).__name__]
-        if getattr(module, "proj_size", 0):
-            raise UnsupportedError(f"{name!r}: got proj_size={module.proj_size}; expected 0.")
-        x = self._seen(name, x, (None, module.input_size), samples=0 if module.batch_first else 1)
-        states: list[tuple[Value, ...]] = []
-        for k in range(module.num_layers):
-            base = f"{name}/{k}" if module.num_layers > 1 else name
-            if not module.bidirectional:
-                x, *after = self._direction(base, kind, blocks, module, f"l{k}", x)
-                states.append(tuple(after))
-                continue
-            forward, *after = self._direction(f"{base}/forward", kind, blocks, module, f"l{k}", x)
-            backward, *after_backward = self._direction(f"{base}/backward", kind, blocks, module, f"l{k}_reverse", x)
-            turned = self.operation(f"{base}/reverse", "Reverse", [backward])
-            x = self.operation(base, "Concatenate", [forward, turned], axis=-1)
-            states += [tuple(after), tuple(after_backward)]
-        last = tuple(States(each) for each in zip(*states, strict=True))
-        return x, last if len(last) > 1 else last[0]
-
-    # One direction of one layer: its output, and its states after the last step.
-    def _direction(
-        self, name: str, kind: str, blocks: Sequence[int], module: Any, suffix: str, x: Value
-    ) -> list[Value]:
-        def weight(part: str) -> Array:
-            rows = np.split(_array(name, getattr(module, f"{part}_{suffix}")), len(blocks))
-            return np.concatenate([rows[block] for block in blocks])
-
-        weights = {"kernel": weight("weight_ih").T, "recurrent_kernel": weight("weight_hh").T}
-        if module.bias:
-            weights["bias"] = np.stack([weight("bias_ih"), weight("bias_hh")])
-        options: dict[str, Any] = {
-            "units": module.hidden_size,
-            "activation": Activation(getattr(module, "nonlinearity", "tanh")),
-            **({} if kind == "SimpleRNN" else {"recurrent_activation": Activation("sigmoid")}),
-            **({"reset_after": True} if kind == "GRU" else {}),
-            "return_sequences": True,
-            "return_state": True,
-            "go_backwards": suffix.endswith("_reverse"),
-            "stateful": False,
-            "zero_output_for_mask": False,
-        }
-        y = self._add(Layer(name, kind, (x.tensor,), options, weights, _dtype(module.weight_ih_l0)), x)
-        count = len(CELLS[kind].states)
-        return [y, *(Value(Tensor(name, 1 + k), 2) for k in range(count))]
+        return self.add(Layer(name, kind, tensors, options, dtype=self.dtype), seen[0])
 
     def _function(self, node: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         function = _FUNCTIONS.get(name)
@@ -317,7 +239,7 @@ class _Reader:
 
     def step(self, node: str, x: Value, index: Any) -> Value:
         """Add the choice of one step: x[:, k] of a tensor with the samples first, x[k] with the steps first."""
-        x = self._seen(node, x)
+        x = self.seen(node, x)
         index = list(index) if isinstance(index, tuple) else [index]
         whole = slice(None)
         while len(index) > 1 and index[-1] == whole:
@@ -326,6 +248,134 @@ class _Reader:
         if x.rank == 3 and len(index) == len(before) + 1 and index[:-1] == before and isinstance(index[-1], int):
             return replace(self.operation(node, "Step", [x], index=index[-1]), rank=2, samples=0)
         raise UnsupportedError(f"{node!r}: got the part {index} of a tensor; expected one step of a sequence.")
+
+
+# (reader, name, module, what it is called with) -> what it gives, by the module's class.
+_MODULES: dict[str, Callable[..., Any]] = {}
+
+
+def _module(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def registered(read_module: Callable[..., Any]) -> Callable[..., Any]:
+        _MODULES.update(dict.fromkeys(kinds, read_module))
+        return read_module
+
+    return registered
+
+
+# The output of the last layer, and the states of all of them, as torch has them: (y, h) or (y, (h, c)).
+@_module(*_RECURRENT)
+def _recurrent(reader: _Reader, name: str, module: Any, x: Any) -> tuple[Any, ...]:
+    if getattr(module, "proj_size", 0):
+        raise UnsupportedError(f"{name!r}: got proj_size={module.proj_size}; expected 0.")
+    x = reader.seen(name, x, (None, module.input_size), samples=0 if module.batch_first else 1)
+    states: list[tuple[Value, ...]] = []
+    for k in range(module.num_layers):
+        base = f"{name}/{k}" if module.num_layers > 1 else name
+        if not module.bidirectional:
+            x, *after = _direction(reader, base, module, f"l{k}", x)
+            states.append(tuple(after))
+            continue
+        forward, *after = _direction(reader, f"{base}/forward", module, f"l{k}", x)
+        backward, *after_backward = _direction(reader, f"{base}/backward", module, f"l{k}_reverse", x)
+        turned = reader.operation(f"{base}/reverse", "Reverse", [backward])
+        x = reader.operation(base, "Concatenate", [forward, turned], axis=-1)
+        states += [tuple(after), tuple(after_backward)]
+    last = tuple(States(each) for each in zip(*states, strict=True))
+    return x, last if len(last) > 1 else last[0]
+
+
+# One direction of one layer: its output, and its states after the last step.
+def _direction(reader: _Reader, name: str, module: Any, suffix: str, x: Value) -> list[Value]:
+    kind, blocks = _RECURRENT[type(module).__name__]
+
+    def weight(part: str) -> Array:
+        rows = np.split(_array(name, getattr(module, f"{part}_{suffix}")), len(blocks))
+        return np.concatenate([rows[block] for block in blocks])
+
+    weights = {"kernel": weight("weight_ih").T, "recurrent_kernel": weight("weight_hh").T}
+    if module.bias:
+        weights["bias"] = np.stack([weight("bias_ih"), weight("bias_hh")])
+    options: dict[str, Any] = {
+        "units": module.hidden_size,
+        "bias_first": True,
+        "activation": Activation(getattr(module, "nonlinearity", "tanh")),
+        **({} if kind == "SimpleRNN" else {"recurrent_activation": Activation("sigmoid")}),
+        **({"reset_after": True} if kind == "GRU" else {}),
+        "return_sequences": True,
+        "return_state": True,
+        "go_backwards": suffix.endswith("_reverse"),
+        "stateful": False,
+        "zero_output_for_mask": False,
+    }
+    y = reader.add(Layer(name, kind, (x.tensor,), options, weights, _dtype(module.weight_ih_l0)), x)
+    return [y, *(Value(Tensor(name, 1 + k), 2) for k in range(len(CELLS[kind].states)))]
+
+
+@_module("Linear")
+def _dense(reader: _Reader, name: str, module: Any, x: Any) -> Value:
+    shape = (None, module.in_features) if reader.recurrent else (module.in_features,)
+    x = _with_features(name, reader.seen(name, x, shape))
+    weights = {"kernel": _array(name, module.weight).T}
+    if module.bias is not None:
+        weights["bias"] = _array(name, module.bias)
+    options = {"units": module.out_features, "activation": Activation("linear"), "bias_first": True}
+    return reader.add(Layer(name, "Dense", (x.tensor,), options, weights, _dtype(module.weight)), x)
+
+
+@_module("Embedding")
+def _embedding(reader: _Reader, name: str, module: Any, x: Any) -> Value:
+    if module.max_norm is not None:
+        raise UnsupportedError(f"{name!r}: got max_norm={module.max_norm}; expected none.")
+    x = reader.seen(name, x, (None,), dtype="int64")
+    table = _array(name, module.weight)
+    options = {"input_dim": len(table), "output_dim": table.shape[1], "mask_zero": False}
+    layer = Layer(name, "Embedding", (x.tensor,), options, {"embeddings": table}, _dtype(module.weight))
+    return reader.add(layer, x, x.rank + 1)
+
+
+@_module("LayerNorm")
+def _layer_norm(reader: _Reader, name: str, module: Any, x: Any) -> Value:
+    if len(module.normalized_shape) > 1:
+        raise UnsupportedError(f"{name!r}: got normalized_shape={module.normalized_shape}; expected one axis.")
+    x = _with_features(name, reader.seen(name, x))
+    weights = {"gamma": module.weight, "beta": module.bias}
+    given = {each: _array(name, weight) for each, weight in weights.items() if weight is not None}
+    options = {"axis": (-1,), "epsilon": module.eps, "rms_scaling": False}
+    dtype = reader.dtype if module.weight is None else _dtype(module.weight)
+    return reader.add(Layer(name, "LayerNormalization", (x.tensor,), options, given, dtype), x)
+
+
+@_module("Dropout", "Dropout1d", "AlphaDropout", "Identity")
+def _nothing(reader: _Reader, name: str, module: Any, x: Any) -> Value:  # noqa: ARG001
+    return reader.operation(name, "Dropout", [x])
+
+
+@_module(*_ACTIVATIONS)
+def _activation(reader: _Reader, name: str, module: Any, x: Any) -> Value:
+    own, names = _ACTIVATIONS[type(module).__name__]
+    activation = Activation(own, {each: getattr(module, each) for each in names})
+    return reader.operation(name, "Activation", [x], activation=activation)
+
+
+@_module("Softmax", "LogSoftmax")
+def _softmax(reader: _Reader, name: str, module: Any, x: Any) -> Value:
+    own = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}[type(module).__name__]
+    if (found := _over_features(reader, name, x, module.dim, own)) is None:
+        raise UnsupportedError(f"{name!r}: got dim={module.dim}; expected -1, the axis of the features.")
+    return found
+
+
+# An activation over the last axis; None where it is over another.
+def _over_features(reader: _Reader, name: str, x: Any, dim: Any, activation: str) -> Value | None:
+    x = _with_features(name, reader.seen(name, x))
+    over_last = isinstance(dim, int) and dim % x.rank == x.rank - 1
+    return reader.operation(name, "Activation", [x], activation=Activation(activation)) if over_last else None
+
+
+def _with_features(name: str, x: Value) -> Value:
+    if x.samples == x.rank - 1:
+        raise UnsupportedError(f"{name!r}: got a tensor whose last axis has the samples; expected features there.")
+    return x
 
 
 def _takes(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
@@ -385,6 +435,32 @@ def _activation_function(name: str) -> None:
 
 for _name in ("tanh", "sigmoid", "relu"):
     _activation_function(_name)
+
+
+def _function_over_features(name: str) -> None:
+    @_function(name)
+    def over_features(
+        reader: _Reader,
+        node: str,
+        x: Any,
+        dim: Any = None,
+        _stacklevel: int = 3,
+        dtype: Any = None,
+    ) -> Any:
+        return None if dtype is not None else _over_features(reader, node, x, dim, name)
+
+
+for _name in ("softmax", "log_softmax"):
+    _function_over_features(_name)
+
+
+# The mean over all steps.
+@_function("mean")
+def _mean(reader: _Reader, node: str, x: Any, dim: Any) -> Any:
+    if not isinstance(x, Value) or x.rank != 3 or dim != 1 - x.samples:
+        return None
+    mean = reader.operation(node, "GlobalAveragePooling1D", [x], keepdims=False)
+    return replace(mean, rank=2, samples=0)
 
 
 @_function("add")
