@@ -109,6 +109,24 @@ def test_states_stay_moderate_with_every_kind_of_activation(activation):
     assert 1e-3 < np.abs(state).max() < 100.0
 
 
+@pytest.mark.parametrize(
+    ("options", "recurrent", "other"),
+    [
+        ({}, 0.9, 1.0),
+        ({"activation": "relu"}, 0.6, 1.0),
+        ({"recurrent_activation": "relu"}, 0.3, 0.5),
+        ({"activation": "exponential"}, 0.2 / 4, 0.3),
+    ],
+    ids=["usual", "unbounded", "unbounded gates", "steep"],
+)
+def test_weights_are_smaller_where_an_activation_is_steep_or_unbounded(options, recurrent, other):
+    cell = build(Case(layer="lstm", D=40, M=16, **options)).model.layers[-2].cell
+
+    assert np.linalg.norm(to_numpy(cell.recurrent_kernel)[:, :16], 2) == pytest.approx(recurrent, rel=1e-6)
+    assert np.std(to_numpy(cell.kernel)) * np.sqrt(40) == pytest.approx(other, rel=0.1)
+    assert np.abs(to_numpy(cell.bias)).max() == pytest.approx(other * 0.5, rel=0.1)
+
+
 def test_same_seed_makes_the_same_model_and_inputs(plain):
     again = build(Case(**SIZES))
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rnncheck import InputError, InputSpec, Layer, Network, Tensor
-from rnncheck.cases.inputs import check_inputs, real_array
+from rnncheck.cases.inputs import check_inputs, random_inputs, real_array
 
 ONE = Network("one", (InputSpec("x", (4, 3), "float32"),), (), ())
 OPEN = Network("open", (InputSpec("x", (None, 3), "float32"),), (), ())
@@ -297,3 +297,13 @@ def test_shape_of_many_axes_is_refused_soon():
 
     with pytest.raises(InputError, match="Give all of it, samples first"):
         real_array("y", np.broadcast_to(0.0, shape), (*shape[:-1], 1))
+
+
+def test_random_whole_numbers_that_no_embedding_reads_are_small_and_positive():
+    flat = Layer("flat", "Flatten", (Tensor("x"),), {"data_format": "channels_last"})
+    network = Network("counts", (InputSpec("x", (None, 3), "int32"),), (flat,), (Tensor("flat"),))
+
+    (array,) = random_inputs(network, 0, samples=50)
+
+    assert array.shape == (50, 12, 3)
+    assert set(np.unique(array)) == set(range(1, 10))
