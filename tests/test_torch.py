@@ -402,7 +402,11 @@ REFUSED = {
     ),
     "steps": (lambda: Net(GRU, lambda net, y, _: y[:, 1:]), "got the part [slice(None, None, None), slice(1, None,"),
     "tuple": (lambda: nn.Sequential(GRU, nn.Linear(M, K)), "'1': got several tensors as its input; expected one"),
-    "states": (from_states, "'a': got GRU called with more than its input; expected the input alone, so that states"),
+    "states": (from_states, "'a': got GRU called with other arguments than its input; expected the input alone, in"),
+    "named": (
+        lambda: Bare(lambda net, x: net.a(input=x)[0], a=nn.GRU(D, M)),
+        "'a': got GRU called with other arguments than its input; expected the input alone, in",
+    ),
     "max_norm": (lambda: nn.Embedding(5, D, max_norm=1.0), "'embedding': got max_norm=1.0; expected none."),
     "first": (nn.Tanh, "'tanh': got the input 'input_1'; expected a layer with weights first."),
     "unread": (unread_input, "Unread: got an input 'lengths' that no layer reads; expected inputs that are read."),
@@ -434,6 +438,10 @@ REFUSED = {
     "training": (
         lambda: Net(GRU, lambda net, y, _: nn.functional.dropout(y, 0.5)),
         "'dropout': got dropout(a tensor of rnn, p=0.5, training=True, inplace=False) in forward",
+    ),
+    "weights that are computed": (
+        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(D, K)),
+        "got a module of the kind <class 'torch.nn.utils.parametrize.ParametrizedLinear'>, which is not replayed",
     ),
     "quantised": (
         lambda: torch.ao.nn.quantized.dynamic.LSTM(D, M),

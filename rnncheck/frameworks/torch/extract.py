@@ -174,11 +174,11 @@ class _Reader:
         name = target.replace(".", "/") + (f"@{self.uses[target]}" if self.uses[target] > 1 else "")
         # A quantised LSTM has its name in common with the plain one.
         kind = type(module).__name__ if type(module).__module__.startswith("torch.nn.modules.") else str(type(module))
-        x, *others = args
-        if kwargs or any(other is not None for other in others):
+        x, *others = args or [None]
+        if x is None or kwargs or any(other is not None for other in others):
             raise UnsupportedError(
-                f"{name!r}: got {kind} called with more than its input; expected the input alone, so that states "
-                "start from zeros."
+                f"{name!r}: got {kind} called with other arguments than its input; expected the input alone, "
+                "in the first place, so that states start from zeros."
             )
         if kind not in _MODULES:
             raise UnsupportedError(

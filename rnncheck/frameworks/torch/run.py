@@ -134,17 +134,18 @@ def _layer(module: Any, k: int) -> Any:
     import torch
 
     own = {
-        parameter.replace(f"_l{k}", "_l0"): weight
-        for parameter, weight in module.state_dict().items()
-        if parameter.split("_l")[-1].split("_")[0] == str(k)
+        f"{part}_l0{direction}": getattr(module, f"{part}_l{k}{direction}")
+        for part in ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if module.bias else ()))
+        for direction in ("", "_reverse")[: 1 + module.bidirectional]
     }
     options = {"nonlinearity": module.nonlinearity} if isinstance(module, torch.nn.RNN) else {}
-    single = type(module)(
-        own["weight_ih_l0"].shape[1], module.hidden_size, bias=module.bias, batch_first=module.batch_first,
+    size = own["weight_ih_l0"].shape[1]
+    layer = type(module)(
+        size, module.hidden_size, bias=module.bias, batch_first=module.batch_first,
         bidirectional=module.bidirectional, **options,
-    ).to(own["weight_ih_l0"])  # fmt: skip
-    single.load_state_dict(own)
-    return single.eval()
+    )  # fmt: skip
+    layer.to(own["weight_ih_l0"]).load_state_dict(own)
+    return layer.eval()
 
 
 def _samples_first(tensor: Any, value: Value) -> Array:
