@@ -23,6 +23,8 @@ from rnncheck.jobs.processes import Process
 
 
 class Long:
+    in_torch = False
+
     @contextmanager
     def in_keras(self, calls):
         import h5py, random
