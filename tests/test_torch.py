@@ -61,10 +61,6 @@ def matches(module, x=None):
     return report
 
 
-def last_state(states):
-    return states[0][-1] if isinstance(states, tuple) else states[-1]
-
-
 @pytest.mark.few(24)
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,8 @@ from rnncheck.errors import InputError, RnncheckError, UnsupportedError, describ
 from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.files.modelfile import ModelFile, open_model
 from rnncheck.frameworks.keras.session import forget_models
+from rnncheck.frameworks.torch.extract import is_module
+from rnncheck.frameworks.torch.run import TorchRunner
 from rnncheck.network import Activation, Array, Network
 
 Calls = tuple[tuple[Array, ...], ...]  # the inputs of each call in a row
@@ -28,7 +29,7 @@ class Subject:
 
     name: str  # in a report
     network: Network | None  # its equations; None for a case, which is built when it runs
-    # A Case, a ModelFile, a Keras model or a PyTorch module; None for equations alone, which do not run.
+    # A Case, a ModelFile, a Keras model or a PyTorch module's runner; None for equations alone, which do not run.
     model: Any = None
     notes: tuple[str, ...] = ()  # what a reader of the report must know about it
 
@@ -78,11 +79,8 @@ class Subject:
 
     @property
     def in_torch(self) -> bool:
-        """Whether it is a PyTorch module. Those of Keras are modules too where Keras runs on PyTorch."""
-        torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
-        if torch is None or not isinstance(self.model, torch.nn.Module):
-            return False
-        return keras is None or not isinstance(self.model, keras.Layer)
+        """Whether it is a PyTorch module."""
+        return isinstance(self.model, TorchRunner)
 
     def noting(self, note: str) -> Subject:
         """Return the same with one more note, if there is one."""
@@ -128,14 +126,12 @@ def _opened(model: Any, architecture: str | os.PathLike[str] | None, *, lenient:
         path = Path(model)
         file, network = open_network(path, None if architecture is None else Path(architecture), lenient=lenient)
         return Subject(escaped(path.name), network, file, notes_on(network, file.keras_version))
-    if Subject("", None, model).in_torch:
-        from rnncheck.frameworks.torch.extract import read as read_module
+    if is_module(model):
+        runner = TorchRunner.of(model)
+        return Subject(runner.reading.network.name, runner.reading.network, runner)
+    from rnncheck.frameworks.keras.extract import extract
 
-        network = read_module(model).network
-    else:
-        from rnncheck.frameworks.keras.extract import extract
-
-        network = rehearse(extract(model, lenient=lenient))
+    network = rehearse(extract(model, lenient=lenient))
     return Subject(network.name, network, model)
 
 

@@ -43,12 +43,9 @@ def perform(job: Job) -> tuple[Run, ...]:
 
 
 def _in_torch(job: Job) -> Run:
-    from rnncheck.frameworks.torch.run import TorchRunner
-
     tell("running the module in PyTorch")
-    network = job.subject.equations
+    runner, network = job.subject.model, job.subject.equations
     try:
-        runner = TorchRunner.of(job.subject.model)
         return Run("", network, runner.record(job.calls), related_runs(runner, network, job.calls, job.relations))
     except RnncheckError:
         raise

@@ -7,6 +7,7 @@ axis has the samples is kept for each tensor, and the runner turns what goes in 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -65,6 +66,14 @@ class Reading:
     outputs: tuple[Value | States, ...]  # what the module returns, in the order of its structure
     values: Mapping[str, Any]  # node of the graph -> what it is: a Value, States, a tuple of them
     layers: Mapping[str, str]  # node of the graph that calls a recurrent module -> its name in the Network
+
+
+def is_module(model: Any) -> bool:
+    """Whether a model is a PyTorch module. Those of Keras are modules too where Keras runs on PyTorch."""
+    torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
+    if torch is None or not isinstance(model, torch.nn.Module):
+        return False
+    return keras is None or not isinstance(model, keras.Layer)
 
 
 def read(module: Any) -> Reading:
@@ -250,16 +259,24 @@ class _Reader:
         raise UnsupportedError(f"{node!r}: got the part {index} of a tensor; expected one step of a sequence.")
 
 
+_Read = Callable[..., Any]  # reads a module or a function
+
+
+# Returns a decorator that enters what it is put on into a table, under some names.
+def _entering(table: dict[str, _Read]) -> Callable[..., Callable[[_Read], _Read]]:
+    def named(*names: str) -> Callable[[_Read], _Read]:
+        def entered(read: _Read) -> _Read:
+            table.update(dict.fromkeys(names, read))
+            return read
+
+        return entered
+
+    return named
+
+
 # (reader, name, module, what it is called with) -> what it gives, by the module's class.
-_MODULES: dict[str, Callable[..., Any]] = {}
-
-
-def _module(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def registered(read_module: Callable[..., Any]) -> Callable[..., Any]:
-        _MODULES.update(dict.fromkeys(kinds, read_module))
-        return read_module
-
-    return registered
+_MODULES: dict[str, _Read] = {}
+_module = _entering(_MODULES)
 
 
 # The output of the last layer, and the states of all of them, as torch has them: (y, h) or (y, (h, c)).
@@ -387,15 +404,8 @@ def _takes(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
 
 
 # (reader, node, the arguments in forward) -> what it is here; None for arguments that are not replayed.
-_FUNCTIONS: dict[str, Callable[..., Any]] = {}
-
-
-def _function(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def registered(read_function: Callable[..., Any]) -> Callable[..., Any]:
-        _FUNCTIONS.update(dict.fromkeys(names, read_function))
-        return read_function
-
-    return registered
+_FUNCTIONS: dict[str, _Read] = {}
+_function = _entering(_FUNCTIONS)
 
 
 @_function("getitem")
@@ -496,8 +506,14 @@ def _dtype(weight: Any) -> str:
     return str(weight.dtype).removeprefix("torch.")
 
 
+def to_numpy(tensor: Any) -> Array:
+    """Return a tensor as a NumPy array; bfloat16, which NumPy lacks, as float32."""
+    array: Array = (tensor.float() if _dtype(tensor) == "bfloat16" else tensor).detach().cpu().numpy()
+    return array
+
+
 def _array(name: str, weight: Any) -> Array:
-    array: Array = (weight.float() if _dtype(weight) == "bfloat16" else weight).detach().cpu().numpy()
+    array = to_numpy(weight)
     if not np.isfinite(array).all():
         raise InputError(f"layer {name!r}: got a weight that is NaN or infinite; expected finite numbers.")
     return array

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck.errors import UnsupportedError
-from rnncheck.frameworks.torch.extract import Reading, States, Value, read
+from rnncheck.frameworks.torch.extract import Reading, States, Value, read, to_numpy
 from rnncheck.network import Array, Recording, Tensor
 
 Calls = Sequence[Sequence[Array]]  # the inputs of each call
@@ -78,7 +78,7 @@ class TorchRunner:
             )
         for value, given in zip(self.reading.outputs, returned, strict=True):
             if isinstance(value, States):
-                arrays += map(_to_numpy, given)
+                arrays += map(to_numpy, given)
             else:
                 arrays.append(_samples_first(given, value))
         return arrays
@@ -120,10 +120,10 @@ def _note_layers(
         names = [f"{base}/forward", f"{base}/backward"] if directions == 2 else [base]
         for d, own in enumerate(names):
             for index, state in enumerate(last, start=1):
-                tensors[Tensor(own, index)] = _to_numpy(state[k * directions + d])
+                tensors[Tensor(own, index)] = to_numpy(state[k * directions + d])
         if sequence is None:
             continue
-        h = _to_numpy(sequence if module.batch_first else sequence.transpose(0, 1))
+        h = to_numpy(sequence if module.batch_first else sequence.transpose(0, 1))
         tensors[Tensor(base)] = h
         for own, half in zip(names, np.split(h, directions, axis=-1), strict=True):
             states[own] = half[:, ::-1] if own.endswith("/backward") else half
@@ -149,14 +149,7 @@ def _layer(module: Any, k: int) -> Any:
 
 
 def _samples_first(tensor: Any, value: Value) -> Array:
-    return _to_numpy(tensor.transpose(0, 1) if value.samples else tensor)
-
-
-def _to_numpy(tensor: Any) -> Array:
-    import torch
-
-    array: Array = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).detach().cpu().numpy()
-    return array
+    return to_numpy(tensor.transpose(0, 1) if value.samples else tensor)
 
 
 # Sets a module and those inside to evaluate, and puts each back afterwards.
