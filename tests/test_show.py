@@ -5,7 +5,7 @@ import io
 import re
 import subprocess
 import sys
-import time
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -301,14 +301,15 @@ def test_sum_of_an_open_and_a_fixed_axis_has_no_shape_and_is_shown():
     assert [row[2] for row in table[:-1]] == ["(N, T, 3)", "(N, 10, 3)", "?", "?"]
 
 
-def test_shapes_of_long_sequences_take_no_loop():
+def test_shapes_of_long_sequences_take_no_loop(monkeypatch):
     network = extract(sequential(layers.LSTM(64, return_sequences=True), layers.LSTM(64), shape=(20_000, 8)))
-    start = time.monotonic()
 
-    shapes = output_shapes(network)
+    def gates(*_):
+        raise AssertionError("a step was taken")
 
-    assert list(shapes.values()) == ["(N, 20000, 64)", "(N, 64)"]
-    assert time.monotonic() - start < 2.0
+    monkeypatch.setitem(CELLS, "LSTM", replace(CELLS["LSTM"], gates=gates))
+
+    assert list(output_shapes(network).values()) == ["(N, 20000, 64)", "(N, 64)"]
 
 
 def test_wholly_masked_average_warns_nobody():
@@ -442,7 +443,7 @@ def test_names_are_no_markup():
     assert [row[0] for row in table] == ["[bold]x[/red]", "[/]", "0 parameters; outputs: [/]"]
 
 
-def test_command_loads_no_framework_and_ends_at_once(model_file):
+def test_command_loads_no_framework(model_file):
     script = f"""
 import sys
 from rnncheck.cli import main
@@ -450,13 +451,9 @@ sys.argv = ["rnncheck", "show", {str(model_file)!r}]
 main()
 print(*{{name.split(".")[0] for name in sys.modules}}, file=sys.stderr)
 """
-    start = time.monotonic()
-
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
-    seconds = time.monotonic() - start
     loaded = set(done.stderr.split())
     assert "502 parameters" in done.stdout
     assert not {"tensorflow", "keras", "jax", "torch", "pandas"} & loaded
     assert "rnncheck" in loaded
-    assert seconds < 3.0  # about one, on a machine that does nothing else
