@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 LOCKS = {"requirements.lock": ("tensorflow",), "requirements-dev.lock": ("all", "dev", "docs")}
 _FRAMEWORKS = ("tensorflow", "jax", "torch")
+_EXPORTS = ("onnx-export", "litert")
 
 
 def project(root: Path = ROOT) -> dict[str, Any]:
@@ -42,8 +43,10 @@ def out_of_step(root: Path = ROOT) -> list[str]:
     """Say what in the lock files and the extras does not fit pyproject.toml; nothing when all fits."""
     table = project(root)
     problems = []
-    if requirements(table, ("all",)) != requirements(table, (*_FRAMEWORKS, "plot")):
-        problems.append("pyproject.toml: the extra `all` is not tensorflow, jax, torch and plot together")
+    if requirements(table, ("all",)) != requirements(table, (*_FRAMEWORKS, *_EXPORTS, "plot")):
+        problems.append(
+            f"pyproject.toml: the extra `all` is not {', '.join((*_FRAMEWORKS, *_EXPORTS))} and plot together"
+        )
     for name, extras in LOCKS.items():
         wanted = requirements(table, extras)
         pinned = pins(root / name)

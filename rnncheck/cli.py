@@ -363,7 +363,7 @@ def show(model: Path, architecture: Path | None, unchecked: str) -> None:
     from rnncheck.report.network_table import print_network
 
     subject = Subject.of(model, architecture, unchecked=unchecked)
-    title = f"{subject.name}, written by Keras {subject.model.keras_version or 'of an unknown version'}"
+    title = f"{subject.name}, written by {subject.written_by}"
     print_result(lambda console: print_network(subject.equations, console, title, keras_defaults))
 
 

@@ -39,7 +39,7 @@ class Activation:
     Attributes:
         name: Keras' name.
         parameters: those that differ.
-        function: what a fault computes instead; None for what the name says.
+        function: what is computed in its place, by a fault or by an implementation; None for what the name says.
     """
 
     name: str

@@ -46,7 +46,7 @@ def loaded_by(code):
     return set(done.stderr.split())
 
 
-HEAVY = {"tensorflow", "keras", "jax", "torch", "onnx", "pandas", "rich", "h5py", "loky"}
+HEAVY = {"tensorflow", "keras", "jax", "torch", "onnx", "onnxruntime", "pandas", "rich", "h5py", "loky"}
 
 
 def test_import_loads_nothing_heavy():

@@ -56,9 +56,14 @@ def test_dropped_requirement_is_noticed(copy):
 
 
 def test_framework_missing_from_all_is_noticed(copy):
-    replace(copy / "pyproject.toml", 'all = [\n    "jax>=0.6", ', "all = [\n    ")
+    replace(
+        copy / "pyproject.toml",
+        'all = [\n    "ai-edge-litert>=1.2", "jax>=0.6", ',
+        'all = [\n    "ai-edge-litert>=1.2", ',
+    )
 
-    assert out_of_step(copy)[0] == "pyproject.toml: the extra `all` is not tensorflow, jax, torch and plot together"
+    extras = "tensorflow, jax, torch, onnx-export, litert and plot"
+    assert out_of_step(copy)[0] == f"pyproject.toml: the extra `all` is not {extras} together"
 
 
 def test_lock_files_apart_are_noticed(copy):

@@ -144,6 +144,8 @@ def test_program_rounds_to_half_formats_with_ties_to_even(function, dtype):
 HELPED = {
     "Reverse": ({}, ((6, 4),)),
     "Step": ({"index": -2}, ((6, 4),)),
+    "Stack": ({"axis": 2}, ((6, 4),) * 2),
+    "StepsBefore": ({}, ((), (6, 4))),
     "FoldTime": ({}, ((6, 4),)),
     "UnfoldTime": ({}, ((2,), (6, 4))),
     "ExpandDims": ({"axis": 1}, ((6, 4),)),

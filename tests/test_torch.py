@@ -61,6 +61,44 @@ def matches(module, x=None):
     return report
 
 
+@pytest.mark.few(6)
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
+@pytest.mark.parametrize("batch_first", [True, False], ids=["samples_first", "steps_first"])
+def test_projected_layers_match_at_every_step(batch_first, bidirectional, count, bias):
+    module = nn.LSTM(D, M, count, bias=bias, batch_first=batch_first, bidirectional=bidirectional, proj_size=3)
+
+    report = matches(module)
+
+    network = rnncheck.extract(module)
+    recurrent = [layer.name for layer in network.layers if layer.kind == "ProjectedLSTM"]
+    assert [row.layer for row in report.rows if row.check is Check.STEP and row.output == "h"] == recurrent
+    assert len(recurrent) == count * (2 if bidirectional else 1)
+    assert network.parameters == sum(each.numel() for each in module.parameters())
+
+
+def test_projection_is_what_its_equation_says():
+    module, x = nn.LSTM(D, M, batch_first=True, proj_size=3).double(), sequence().astype(np.float64)
+    network = rnncheck.extract(module)
+
+    y, h_last, c_last = rnncheck.replay(network, x).outputs
+
+    w, u, v = (each.detach().numpy() for each in (module.weight_ih_l0, module.weight_hh_l0, module.weight_hr_l0))
+    bias = (module.bias_ih_l0 + module.bias_hh_l0).detach().numpy()
+    for n, sample in enumerate(x):
+        h, c = np.zeros(3), np.zeros(M)
+        for t, one in enumerate(sample):
+            i, f, g, o = np.split(w @ one + u @ h + bias, 4)
+            i, f, o = (1.0 / (1.0 + np.exp(-gate)) for gate in (i, f, o))
+            c = f * c + i * np.tanh(g)
+            h = v @ (o * np.tanh(c))
+            np.testing.assert_allclose(y[n, t], h, rtol=1e-12)
+        np.testing.assert_allclose(h_last[n], h, rtol=1e-12)
+        np.testing.assert_allclose(c_last[n], c, rtol=1e-12)
+
+
 @pytest.mark.few(24)
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -382,7 +420,6 @@ def mixed_orders():
 
 GRU = nn.GRU(D, M, batch_first=True)
 REFUSED = {
-    "proj_size": (lambda: nn.LSTM(D, M, proj_size=2), "'lstm': got proj_size=2; expected 0."),
     "kind": (
         lambda: nn.Sequential(nn.Conv1d(2, 3, 4)),
         "'0': got a module of the kind Conv1d, which is not replayed; expected RNN, LSTM, GRU, Linear, Embedding,",

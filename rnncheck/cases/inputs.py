@@ -283,8 +283,9 @@ def random_inputs(
     # They are drawn as float64, 8 bytes a number.
     needed = sum(8 * math.prod(shape) for shape in shapes)
     check_memory(f"random inputs: got {', '.join(map(str, shapes))}, which need", needed)
+    longest = next((shape[1] for shape in shapes if len(shape) > 2), t_steps)
     arrays = tuple(
-        _random_input(network, spec, shape, rng) for spec, shape in zip(network.inputs, shapes, strict=True)
+        _random_input(network, spec, shape, rng, longest) for spec, shape in zip(network.inputs, shapes, strict=True)
     )
     check_fit(network, arrays)
     return arrays
@@ -313,7 +314,11 @@ def _check_sizes(network: Network, samples: int | None, steps: int | None) -> No
         )
 
 
-def _random_input(network: Network, spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+def _random_input(
+    network: Network, spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator, longest: int
+) -> Array:
+    if any(layer.kind == "StepsBefore" and layer.inputs[0] == Tensor(spec.name) for layer in network.layers):
+        return rng.integers(1, longest + 1, size=shape)  # lengths of sequences
     if spec.dtype == "bool":
         return make_mask("mixed", shape[0], shape[1], rng) if len(shape) == 2 else rng.random(shape) > 0.3
     tables = [len(layer.weights["embeddings"]) for layer in embeddings_of(network, spec)]

@@ -15,9 +15,9 @@ from rnncheck.checks.scores import Comparison, Summary, compare
 from rnncheck.checks.thresholds import ALARMING
 from rnncheck.equations.activations import ACROSS_UNITS
 from rnncheck.equations.arithmetic import Analysis, received, receiving
-from rnncheck.equations.cells import CELLS, Cell, cell_of, units
+from rnncheck.equations.cells import CELLS, Cell, Gates, cell_of, units
 from rnncheck.equations.layers import Operation, operation_of
-from rnncheck.equations.operands import Weights, X, choose
+from rnncheck.equations.operands import Weights, X, choose, join
 from rnncheck.equations.replay import expanded, operate, time_major
 from rnncheck.network import Activation, Array, Layer, Resolution, Tensor
 from rnncheck.rounding.precision import PRECISIONS, Precision
@@ -91,7 +91,9 @@ class Recurrent:
         """Whether every unit has a memory of its own."""
         activations = [each for each in self.layer.options.values() if isinstance(each, Activation)]
         mixes = any(each.function or each.name in ACROSS_UNITS for each in activations)
-        return self.remembers and self.layer.equations is None and not mixes
+        return (
+            self.remembers and self.layer.equations is None and not mixes and "projection" not in self.layer.weights
+        )
 
     def only(self, unit: int) -> Recurrent:
         """Return the same for one unit, whose gates read all of h."""
@@ -196,10 +198,26 @@ class Recurrent:
         x, h = operands
         projected = self._cell.project(x, look.weights, self.layer.options)
         gates = self._cell.gates(projected, h, look.weights, self.layer.options)
-        decay, gain, *rest = (gate.reshape((-1, *memory.shape)) for gate in gates)
-        memories = recurrence(decay, gain, memory, None if counted is None else counted.swapaxes(0, 1))
-        expected = self._cell.output((decay, gain, *rest), memories[1:], self.layer.options)
-        return expected.reshape((-1, *memory.shape[1:])), memories
+        by_step = tuple(gate.reshape((-1, *memory.shape)) for gate in gates)
+        mask = None if counted is None else counted.swapaxes(0, 1)
+        if self._cell.peek is None:
+            memories = recurrence(by_step[0], by_step[1], memory, mask)
+        else:
+            by_step, memories = self._one_by_one(self._cell.peek, by_step, look, memory, mask)
+        expected = self._cell.output(by_step, memories[1:], look.weights, self.layer.options)
+        return expected.reshape((-1, *expected.shape[2:])), memories
+
+    def _one_by_one(
+        self, peek: Callable[..., Gates], gates: Gates, look: Look, memory: X, mask: Array | None
+    ) -> tuple[Gates, X]:
+        # The gates (T, N, M), which see the memory, and the memory from before the first step on.
+        memories, seen = [memory], []
+        for t in range(gates[0].shape[0]):
+            of_step = tuple(gate[t] for gate in gates)
+            seen.append(peek(of_step, memories[-1], look.weights, self.layer.options))
+            decay, gain, *_ = (gate.reshape((1, *memory.shape)) for gate in seen[-1])
+            memories.append(recurrence(decay, gain, memories[-1], None if mask is None else mask[t : t + 1])[1])
+        return tuple(join(each, np.stack) for each in zip(*seen, strict=True)), join(memories, np.stack)
 
     def _evaluate(self, operands: tuple[X, ...], look: Look) -> X:
         # What is expected of some rows, from x, the states before, and under a mask what `_settled` takes.
@@ -214,8 +232,8 @@ class Recurrent:
         is_last = block.start[1] + block.shape[1] == self.steps.h.shape[1]
         if not self.steps.final_memory or not is_last:
             return {}
-        start, shape = (block.start[0], *block.start[2:]), (block.shape[0], *block.shape[2:])
         (final,) = self.steps.final_memory
+        start, shape = (block.start[0], *block.start[2:]), (block.shape[0], *final.shape[1:])
         whole = Block(axis_names(len(shape)), start, shape, block.call)
         seen = final[block.window[0]]
         return {self._cell.states[1]: compare(seen, as_stored(memory, seen, self.steps.stored_memory), whole)}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck.equations.arithmetic import PLAIN, receive_input, received, receiving
-from rnncheck.equations.cells import CELLS, cell_of, widest
+from rnncheck.equations.cells import CELLS, cell_of, sizes, widest
 from rnncheck.equations.layers import operation_of
 from rnncheck.equations.replay import expanded, processing_order
 from rnncheck.network import Array, Layer, Network, Recording, Resolution, Tensor
@@ -136,7 +136,7 @@ class Call:
         if h is None or x is None or hidden:
             return None
         mask = None if layer.mask is None else self.tensor(layer.mask)
-        initial = self._initial_states(layer, (h.shape[0], *h.shape[2:]))
+        initial = self._initial_states(layer, (h.shape[0], *h.shape[2:-1]))
         if initial is None or (layer.mask is not None and mask is None):
             return None
         finals = [self.tensor(Tensor(layer.name, index)) for index in range(2, len(cell_of(layer).states) + 1)]
@@ -154,18 +154,20 @@ class Call:
             stored_memory=self.resolution(Tensor(layer.name, 2)),
         )
 
-    def _initial_states(self, layer: Layer, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
-        # Every state before the first step; None where one is not known.
+    def _initial_states(self, layer: Layer, leading: tuple[int, ...]) -> tuple[Any, ...] | None:
+        # Every state before the first step, with those axes before M; None where one is not known.
+        shapes = [(*leading, size) for size in sizes(layer)]
         if layer.initial_state:
             states = [self.tensor(tensor) for tensor in layer.initial_state]
             if any(state is None for state in states):
                 return None
-            return tuple(np.broadcast_to(s, shape).astype(np.float64) for s in states if s is not None)
+            pairs = zip(states, shapes, strict=True)
+            return tuple(np.broadcast_to(s, shape).astype(np.float64) for s, shape in pairs if s is not None)
         # No recording shows what an earlier call left of states other than h.
         hidden = cell_of(layer).states[1:]
         if layer.name in self._kept:
             return (self._kept[layer.name], *(None for _ in hidden))
-        return tuple(np.zeros(shape) for _ in cell_of(layer).states)
+        return tuple(map(np.zeros, shapes))
 
     def following(self, layer: Layer) -> dict[Tensor, Array]:
         """Return the outputs of a layer that follow from observed numbers without arithmetic."""

@@ -54,11 +54,12 @@ def first_wrong_step(network: Network, recordings: Sequence[Recording], rows: Se
     sample, memory = slice(n, n + 1), tuple(c[n : n + 1] for c in steps.memory if c is not None)
     x = received(steps.x[sample], receiving(layer))
     # The memory follows from the first step on.
-    for t in range(0 if memory else place["t"], place["t"] + 1):
-        before = (steps.before(sample, slice(t, t + 1))[:, 0].astype(np.float64), *memory)
-        projected = cell.project(x[:, t], weights, layer.options)
-        activations, after = cell.step_in_parts(projected, before, weights, layer.options)
-        memory = after[1:] if steps.counts is None or steps.counts[n, t] else memory
+    with np.errstate(all="ignore"):  # what overflows shows in the numbers
+        for t in range(0 if memory else place["t"], place["t"] + 1):
+            before = (steps.before(sample, slice(t, t + 1))[:, 0].astype(np.float64), *memory)
+            projected = cell.project(x[:, t], weights, layer.options)
+            activations, after = cell.step_in_parts(projected, before, weights, layer.options)
+            memory = after[1:] if steps.counts is None or steps.counts[n, t] else memory
     return OneStep(
         layer.name,
         {axis: index for axis, index in place.items() if axis in {"call", "n", "t"}},

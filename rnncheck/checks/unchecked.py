@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rnncheck.equations.shapes import on_zeros
+from rnncheck.equations.shapes import of_few_samples, on_zeros
 from rnncheck.errors import InputError
 from rnncheck.network import UNCHECKED, Array, InputSpec, Network, Recording, Tensor
 
@@ -58,7 +58,7 @@ def without_unchecked(network: Network, inputs: Sequence[Array], shown: Mapping[
     layers = (layer for layer in network.layers if layer.kind != UNCHECKED)
     opened = replace(network, inputs=(*network.inputs, *specs), layers=tuple(layers))
     problems: dict[str, str] = {}
-    on_zeros(opened, [array[:1].shape for array in (*inputs, *shown.values())], problems)
+    on_zeros(opened, of_few_samples(network, [*inputs, *shown.values()]), problems)
     for name, problem in problems.items():
         raise InputError(f"layer {name!r}: got {problem}. They follow from what an unchecked layer put out.")
     return opened

@@ -19,7 +19,7 @@ import numpy as np
 
 from rnncheck.equations.operands import X, max_over, piecewise, sum_over
 from rnncheck.network import Activation, Array
-from rnncheck.rounding.accuracy import ACCURACY
+from rnncheck.rounding.accuracy import ACCURACY, SATURATED
 from rnncheck.rounding.rounded import Elementary, Rounded
 
 # Source: Klambauer et al., Self-Normalizing Neural Networks, NIPS 2017: a fixed point at mean 0 and variance 1.
@@ -216,6 +216,68 @@ def hard_sigmoid_keras2(x: X) -> X:
     return _clip(x * 0.2 + 0.5, 0.0, 1.0)
 
 
+def hard_sigmoid_onnx(x: X, *, alpha: float, beta: float) -> X:
+    """min(max(alpha·x + beta, 0), 1), the definition of ONNX."""
+    return _clip(x * alpha + beta, 0.0, 1.0)
+
+
+def thresholded_relu(x: X, *, threshold: float) -> X:
+    """x where x > threshold, else 0, as ONNX has it; it jumps."""
+    return piecewise(x, threshold, 0.0, x, jumps=True)
+
+
+def affine(x: X, *, alpha: float, beta: float) -> X:
+    """alpha·x + beta, as ONNX has it."""
+    return x * alpha + beta
+
+
+def scaled_tanh(x: X, *, alpha: float, beta: float) -> X:
+    """alpha·tanh(beta·x), as ONNX has it, and ONNX Runtime computes it."""
+    return tanh_by_sigmoid(x * beta) * alpha
+
+
+def tanh_by_sigmoid(x: X) -> X:
+    """2·sigmoid(2x) - 1, as which ONNX Runtime computes tanh in a simple RNN.
+
+    Source: ONNX Runtime, rnn_activation_functors.h.
+    """
+    return sigmoid(x * 2.0) * 2.0 - 1.0
+
+
+def softsign_by_reciprocal(x: X) -> X:
+    """x·(1/(1 + |x|)), as which ONNX Runtime computes softsign outside of recurrent nodes."""
+    return x * (1.0 / (piecewise(x, 0.0, -x, x) + 1.0))
+
+
+def tanh_in_gru(x: X) -> X:
+    """tanh(x), as exact as ONNX Runtime is in a GRU."""
+    return _TANH_IN_GRU(x)
+
+
+def sigmoid_in_gru(x: X) -> X:
+    """1/(1 + exp(-x)), as exact as ONNX Runtime is in a GRU."""
+    return _SIGMOID_IN_GRU(x)
+
+
+class _HeldNearItsLimits(Elementary):
+    """A function that stays at a number which it does not reach, from where it is so close to its limits on."""
+
+    def size(self, value: Array) -> Array:
+        """Return what errors are in proportion to, in place of the function's value."""
+        held = is_held(self.name, value)  # before the value is overwritten
+        return super().size(value) * np.where(held, SATURATED[self.name], 1.0)
+
+
+def is_held(name: str, value: Array) -> Array:
+    """Whether a function is so close to its limits that ONNX Runtime's GRU holds it, at 9 for tanh."""
+    lower = -1.0 if name == "tanh" else 0.0
+    held: Array = np.minimum(value - lower, 1.0 - value) < 3e-8
+    return held
+
+
+_TANH_IN_GRU, _SIGMOID_IN_GRU = (_HeldNearItsLimits(**vars(each)) for each in (tanh, sigmoid))
+
+
 @activation
 def hard_silu(x: X) -> X:
     """x·hard_sigmoid(x)."""
@@ -305,9 +367,16 @@ ACROSS_UNITS = frozenset({"glu", "softmax", "log_softmax", "sparsemax"})
 # What files of Keras 2 mean by a name that has another meaning today; the reader gives these names.
 KERAS2_ACTIVATIONS: Mapping[str, Callable[..., X]] = {"hard_sigmoid_keras2": hard_sigmoid_keras2}
 
-_KNOWN = {**ACTIVATIONS, **KERAS2_ACTIVATIONS}
+# Those of ONNX that Keras does not have.
+#
+# Source: ONNX, operators RNN-22, HardSigmoid-22 and ThresholdedRelu-22.
+ONNX_ACTIVATIONS: Mapping[str, Callable[..., X]] = {
+    each.__name__: each for each in (hard_sigmoid_onnx, thresholded_relu, affine, scaled_tanh)
+}
+
+KNOWN = {**ACTIVATIONS, **KERAS2_ACTIVATIONS, **ONNX_ACTIVATIONS}
 
 
 def activate(activation: Activation, x: X) -> X:
     """Apply an activation by its name and parameters, shapes (..., M) -> (..., M)."""
-    return (activation.function or _KNOWN[activation.name])(x, **activation.parameters)
+    return (activation.function or KNOWN[activation.name])(x, **activation.parameters)

@@ -15,7 +15,7 @@ from rnncheck.rounding.products import Matrix
 from rnncheck.rounding.rounded import EXACT, Bounds, Rounded
 
 # The weights that inputs are multiplied with; a convolution's (k, ..., D, M) is flattened to (k·...·D, M).
-KERNELS = frozenset({"kernel", "recurrent_kernel", "depthwise_kernel", "pointwise_kernel"})
+KERNELS = frozenset({"kernel", "recurrent_kernel", "projection", "depthwise_kernel", "pointwise_kernel"})
 
 
 class Arithmetic:

@@ -17,9 +17,9 @@ from typing import Any
 
 from rnncheck.equations.activations import activate
 from rnncheck.equations.layers import affine
-from rnncheck.equations.operands import Options, Sizes, Weights, X, keywords
+from rnncheck.equations.operands import Options, Sizes, Weights, X, keywords, piecewise
 from rnncheck.equations.windows import convolve
-from rnncheck.network import Activation, Layer, Network
+from rnncheck.network import Activation, Array, Layer, Network
 
 Gates = tuple[X, ...]
 Part = Callable[..., Any]  # a part of a cell, which names the weights and options that it takes
@@ -42,6 +42,7 @@ class Loop:
 # The order of the gates' blocks in Keras' kernels (D, G·M) and biases (G·M,), or (2, G·M) with a row for h·U.
 LSTM_GATES = ("i", "f", "c", "o")
 GRU_GATES = ("z", "r", "h")
+PEEPHOLES = ("i", "f", "o")
 
 
 @dataclass(frozen=True)
@@ -53,24 +54,28 @@ class Cell:
     project: Callable[[X, Weights, Options], X]
     # (projected, h, weights, options) -> what is computed from the input and the previous h
     gates: Callable[[X, X, Weights, Options], Gates]
-    # (gates, h or the new c, options) -> the new h
-    output: Callable[[Gates, X, Options], X]
+    # (gates, h or the new c, weights, options) -> the new h
+    output: Callable[[Gates, X, Weights, Options], X]
     activations: tuple[str, ...]  # what each of them gives, in the order in which they are computed
+    # (gates, c, weights, options) -> the gates, where they see the c before the step; None where they do not
+    peek: Callable[[Gates, X, Weights, Options], Gates] | None = None
     loop: Loop = Loop()  # what is done around the step
     unit: float | None = None  # the unit roundoff of its products; None for that of the layer's precision
 
     @property
     def remembers(self) -> bool:
-        """Whether it has a memory c_t = gates[0]*c_{t-1} + gates[1], which can be run over many steps at once."""
+        """Whether it has a memory c_t = gates[0]*c_{t-1} + gates[1]."""
         return len(self.states) > 1
 
     def step(self, projected: X, states: tuple[X, ...], weights: Weights, options: Options) -> tuple[X, ...]:
         """Return the new states, in the order of `states`."""
         gates = self.gates(projected, states[0], weights, options)
         if not self.remembers:
-            return (self.output(gates, states[0], options),)
+            return (self.output(gates, states[0], weights, options),)
+        if self.peek:
+            gates = self.peek(gates, states[1], weights, options)
         c = gates[0] * states[1] + gates[1]
-        return self.output(gates, c, options), c
+        return self.output(gates, c, weights, options), c
 
     def step_in_parts(
         self, projected: X, states: tuple[X, ...], weights: Weights, options: Options
@@ -87,7 +92,8 @@ class Cell:
 
         own = {k: watched(each) if isinstance(each, Activation) else each for k, each in options.items()}
         after = self.step(projected, states, weights, own)
-        return dict(zip(self.activations, seen, strict=True)), after
+        names = [name for name in self.activations if name != "f" or not options.get("input_forget")]
+        return dict(zip(names, seen, strict=True)), after
 
 
 # By Keras' class name.
@@ -95,10 +101,17 @@ CELLS: dict[str, Cell] = {}
 
 
 def register(
-    *kinds: str, states: tuple[str, ...], activations: tuple[str, ...], project: Part, gates: Part, output: Part
+    *kinds: str,
+    states: tuple[str, ...],
+    activations: tuple[str, ...],
+    project: Part,
+    gates: Part,
+    output: Part,
+    peek: Part | None = None,
 ) -> None:
     """Register the step of some kinds of recurrent layers; see `Cell` for the arrays that its parts take."""
-    cell = Cell(states, _part(project, 1), _part(gates, 2), _part(output, 2), activations)
+    parts = (_part(project, 1), _part(gates, 2), _part(output, 2))
+    cell = Cell(states, *parts, activations, None if peek is None else _part(peek, 2))
     CELLS.update(dict.fromkeys(kinds, cell))
 
 
@@ -120,8 +133,19 @@ def cell_of(layer: Layer) -> Cell:
 
 
 def units(layer: Layer) -> int:
-    """Return M of a recurrent layer: recurrent_kernel is (..., M, gates·M)."""
+    """Return M of a recurrent layer, the size of h: recurrent_kernel is (..., M, gates·M)."""
     return int(layer.weights["recurrent_kernel"].shape[-2])
+
+
+def weights_of_gates(layer: Layer) -> dict[str, Array]:
+    """Return the weights whose columns are blocks of gates."""
+    return {name: weight for name, weight in layer.weights.items() if name in {"kernel", "recurrent_kernel", "bias"}}
+
+
+def sizes(layer: Layer) -> tuple[int, ...]:
+    """Return the size of each state: that of c differs from that of h in a layer with a projection."""
+    of_c = layer.weights["recurrent_kernel"].shape[-1] // len(LSTM_GATES)
+    return (units(layer), of_c)[: len(cell_of(layer).states)]
 
 
 def widest(network: Network) -> int:
@@ -147,18 +171,26 @@ def _from_state(h: X, recurrent_kernel: Any, bias: Any, *, bias_first: bool) -> 
     return affine(h, kernel=recurrent_kernel, bias=second, bias_first=bias_first)
 
 
+def _clipped(z: X, clip: float | None) -> X:
+    # What ONNX does before each activation of a gate.
+    return z if clip is None else piecewise(z, -clip, -clip, piecewise(z, clip, z, clip))
+
+
 def simple_rnn_gates(
-    projected: X, h: X, *, recurrent_kernel: Any, bias: Any = None, activation: Activation, bias_first: bool = False
-) -> Gates:
+    projected: X, h: X, *, recurrent_kernel: Any, bias: Any = None,
+    activation: Activation, bias_first: bool = False, clip: float | None = None,
+) -> Gates:  # fmt: skip
     """a_t = activation(x_t·kernel + bias + h_{t-1}·recurrent_kernel).
 
     projected (R, M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, M) -> (R, M). With bias (2, M), as PyTorch
-    has it, the second row is added to h_{t-1}·recurrent_kernel.
+    and ONNX have it, the second row is added to h_{t-1}·recurrent_kernel. With clip, as ONNX has it, what goes into
+    the activation is limited to [-clip, clip].
 
     Source: Elman, Finding Structure in Time, Cognitive Science 14 (1990); Keras 3.15, SimpleRNNCell.call; PyTorch
-    2.13, torch.nn.RNN.
+    2.13, torch.nn.RNN; ONNX, operator RNN-22.
     """
-    return (activate(activation, projected + _from_state(h, recurrent_kernel, bias, bias_first=bias_first)),)
+    z = projected + _from_state(h, recurrent_kernel, bias, bias_first=bias_first)
+    return (activate(activation, _clipped(z, clip)),)
 
 
 def simple_rnn_output(gates: Gates, h: X) -> X:  # noqa: ARG001 - the h before counts in a GRU
@@ -176,32 +208,37 @@ register(
 def lstm_gates(
     projected: X, h: X, *, recurrent_kernel: Any, bias: Any = None,
     activation: Activation, recurrent_activation: Activation, bias_first: bool = False,
+    clip: float | None = None, input_forget: bool = False,
 ) -> Gates:  # fmt: skip
     """f_t, i_t, o_t = recurrent_activation(x_t·W + b + h_{t-1}·U), g_t = activation(x_t·W_c + b_c + h_{t-1}·U_c).
 
     c_t = f_t*c_{t-1} + i_t*g_t.
 
     projected (R, 4M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, 4M), blocks i f c o -> f_t, i_t*g_t and
-    o_t, each (R, M). With bias (2, 4M), as PyTorch has it, the second row is added to h_{t-1}·U.
+    o_t, each (R, M). With bias (2, 4M), as PyTorch and ONNX have it, the second row is added to h_{t-1}·U. ONNX may
+    limit what goes into the activations to [-clip, clip], and take 1 - i_t for f_t with input_forget.
 
     Source: Hochreiter and Schmidhuber, Long Short-Term Memory, Neural Computation 9 (1997); Gers, Schmidhuber and
-    Cummins (2000) for f; Keras 3.15, LSTMCell.call; PyTorch 2.13, torch.nn.LSTM.
+    Cummins (2000) for f; Keras 3.15, LSTMCell.call; PyTorch 2.13, torch.nn.LSTM; ONNX, operator LSTM-22.
     """
-    return _lstm_activations(
-        projected + _from_state(h, recurrent_kernel, bias, bias_first=bias_first), activation, recurrent_activation
-    )
+    z = _clipped(projected + _from_state(h, recurrent_kernel, bias, bias_first=bias_first), clip)
+    return _lstm_activations(z, activation, recurrent_activation, input_forget=input_forget)
 
 
-def _lstm_activations(z: X, activation: Activation, recurrent_activation: Activation) -> Gates:
+def _lstm_activations(
+    z: X, activation: Activation, recurrent_activation: Activation, *, input_forget: bool = False
+) -> Gates:
     z_i, z_f, z_c, z_o = split(z, LSTM_GATES)
-    i, f, o = (activate(recurrent_activation, z) for z in (z_i, z_f, z_o))
+    i = activate(recurrent_activation, z_i)
+    f = 1.0 - i if input_forget else activate(recurrent_activation, z_f)
+    o = activate(recurrent_activation, z_o)
     return f, i * activate(activation, z_c), o
 
 
-def lstm_output(gates: Gates, c: X, *, activation: Activation) -> X:
+def lstm_output(gates: Gates, c: X, *, activation: Activation, output_activation: Activation | None = None) -> X:
     """h_t = o_t*activation(c_t)."""
-    *_, o = gates
-    return o * activate(activation, c)
+    *_, o = gates  # ONNX may have another activation here than in g_t
+    return o * activate(output_activation or activation, c)
 
 
 _OF_LSTM = ("i", "f", "o", "g", "activation(c)")
@@ -211,32 +248,99 @@ register(
 )  # fmt: skip
 
 
+def projected_output(gates: Gates, c: X, *, projection: Any, activation: Activation) -> X:
+    """h_t = (o_t*activation(c_t))·projection: c (R, M), projection (M, P) -> (R, P).
+
+    The gates are those of LSTM, with h (R, P) and recurrent_kernel (P, 4M).
+
+    Source: Sak, Senior and Beaufays, Long Short-Term Memory Based Recurrent Neural Network Architectures, arXiv
+    1402.1128; PyTorch 2.13, torch.nn.LSTM with proj_size.
+    """
+    return affine(lstm_output(gates, c, activation=activation), kernel=projection)
+
+
+register(
+    "ProjectedLSTM", states=("h", "c"), activations=_OF_LSTM,
+    project=project, gates=lstm_gates, output=projected_output,
+)  # fmt: skip
+
+
+def peephole_gates(projected: X, h: X, *, recurrent_kernel: Any, bias: Any = None, bias_first: bool = False) -> Gates:
+    """z_i, z_f, z_c, z_o = x_t·W + b + h_{t-1}·U.
+
+    projected (R, 4M), h (R, M), recurrent_kernel (M, 4M), blocks i f c o -> four blocks (R, M).
+    """
+    return split(projected + _from_state(h, recurrent_kernel, bias, bias_first=bias_first), LSTM_GATES)
+
+
+def peephole_peek(
+    gates: Gates, c: X, *, peephole: Any, activation: Activation, recurrent_activation: Activation,
+    clip: float | None = None, input_forget: bool = False,
+) -> Gates:  # fmt: skip
+    """i_t, f_t = recurrent_activation(z + p*c_{t-1}), g_t = activation(z_c).
+
+    c_t = f_t*c_{t-1} + i_t*g_t.
+
+    projected (R, 4M) as four blocks -> f_t, i_t*g_t and z_o. peephole (3M,) has the blocks p_i, p_f, p_o. Clip and
+    input_forget are those of LSTM.
+
+    Source: Gers and Schmidhuber, Recurrent Nets that Time and Count, IJCNN 2000; ONNX, operator LSTM-22.
+    """
+    z_i, z_f, z_c, z_o = gates
+    p_i, p_f, _ = split(peephole, PEEPHOLES)
+    i = activate(recurrent_activation, _clipped(z_i + c * p_i, clip))
+    f = 1.0 - i if input_forget else activate(recurrent_activation, _clipped(z_f + c * p_f, clip))
+    return f, i * activate(activation, _clipped(z_c, clip)), z_o
+
+
+def peephole_output(
+    gates: Gates, c: X, *, peephole: Any, activation: Activation, recurrent_activation: Activation,
+    output_activation: Activation | None = None, clip: float | None = None,
+) -> X:  # fmt: skip
+    """o_t = recurrent_activation(z_o + p_o*c_t), h_t = o_t*activation(c_t)."""
+    *_, z_o = gates
+    *_, p_o = split(peephole, PEEPHOLES)
+    o = activate(recurrent_activation, _clipped(z_o + c * p_o, clip))
+    return lstm_output((o,), c, activation=activation, output_activation=output_activation)
+
+
+register(
+    "PeepholeLSTM", states=("h", "c"), activations=("i", "f", "g", "o", "activation(c)"),
+    project=project, gates=peephole_gates, output=peephole_output, peek=peephole_peek,
+)  # fmt: skip
+
+
 def gru_gates(
     projected: X, h: X, *, recurrent_kernel: Any, bias: Any = None,
     activation: Activation, recurrent_activation: Activation, reset_after: bool, bias_first: bool = False,
+    clip: float | None = None,
 ) -> Gates:  # fmt: skip
     """z_t, r_t = recurrent_activation(x_t·W + b + h_{t-1}·U), g_t = activation(x_t·W_h + b_h + s_t).
 
     With reset_after, s_t = r_t*(h_{t-1}·U_h + b_rh), with a second bias b_r in z_t and r_t too; without,
-    s_t = (r_t*h_{t-1})·U_h.
+    s_t = (r_t*h_{t-1})·U_h, where ONNX has the second bias as well. With clip, as ONNX has it, what goes into the
+    activations is limited to [-clip, clip].
 
     projected (R, 3M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, 3M), blocks z r h -> z_t and g_t (R, M).
 
     Source: Cho et al., Learning Phrase Representations, arXiv 1406.1078, version 3 without reset_after, version 1
-    with; Keras 3.15, GRUCell.call.
+    with; Keras 3.15, GRUCell.call; ONNX, operator GRU-22.
     """
     m = h.shape[-1]
-    # Without reset_after, U_h waits for r, and its product is one of its own.
     x_zr, x_h = projected[..., : 2 * m], projected[..., 2 * m :]
-    if reset_after:
-        inner = _from_state(h, recurrent_kernel, bias, bias_first=bias_first)
-        z, r = (activate(recurrent_activation, a) for a in split(x_zr + inner[..., : 2 * m], GRU_GATES[:2]))
-        s = r * inner[..., 2 * m :]
-    else:
-        inner_zr = h @ recurrent_kernel[:, : 2 * m]
-        z, r = (activate(recurrent_activation, a) for a in split(x_zr + inner_zr, GRU_GATES[:2]))
-        s = (r * h) @ recurrent_kernel[:, 2 * m :]
-    return z, activate(activation, x_h + s)
+
+    def inner(h: X, gates: slice) -> X:
+        own = None if bias is None or len(bias.shape) == 1 else bias[:, gates]
+        return _from_state(h, recurrent_kernel[:, gates], own, bias_first=bias_first)
+
+    # Without reset_after, U_h waits for r, and its product is one of its own.
+    zr = slice(None) if reset_after else slice(2 * m)
+    of_h = inner(h, zr)
+    z, r = (
+        activate(recurrent_activation, _clipped(a, clip)) for a in split(x_zr + of_h[..., : 2 * m], GRU_GATES[:2])
+    )
+    s = r * of_h[..., 2 * m :] if reset_after else inner(r * h, slice(2 * m, None))
+    return z, activate(activation, _clipped(x_h + s, clip))
 
 
 def gru_output(gates: Gates, h: X) -> X:

@@ -47,7 +47,7 @@ def with_state_fed(layer: Layer, change: Callable[[Any], Any]) -> Layer:
     fed = with_cell(layer, gates=lambda projected, h, *given: cell.gates(projected, change(h), *given))
     if cell.remembers:  # the output reads c, not h
         return fed
-    return with_cell(fed, output=lambda gates, h, options: cell.output(gates, change(h), options))
+    return with_cell(fed, output=lambda gates, h, *given: cell.output(gates, change(h), *given))
 
 
 def with_factors(layer: Layer, change: Callable[[Any, Any], Any], **parts: Any) -> Layer:

@@ -84,9 +84,21 @@ def reverse(x: X) -> X:
 
 
 @layer("Step", exact=True, helper=True)
-def step(x: X, *, index: int) -> X:
-    """One step of a sequence: x (N, T, ...) -> (N, ...)."""
-    return x[:, index]
+def step(x: X, *, index: int, axis: int = 1) -> X:
+    """One step of a sequence, or one place of another axis: x (N, T, ...) -> (N, ...)."""
+    return x[(slice(None),) * axis + (index,)]
+
+
+@layer("Stack", exact=True, helper=True)
+def stack(*inputs: X, axis: int) -> X:
+    """The inputs side by side along a new axis."""
+    return join(inputs, lambda arrays: np.stack(arrays, axis))
+
+
+@layer("StepsBefore", exact=True, helper=True)
+def steps_before(lengths: X, x: X) -> X:
+    """Whether a step is one of the first of its sample: lengths (N,), x (N, T, ...) -> (N, T)."""
+    return np.broadcast_to(np.arange(x.shape[1]) < plain(lengths)[:, np.newaxis], x.shape[:2])
 
 
 @layer("FoldTime", exact=True, helper=True)

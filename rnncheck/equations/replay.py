@@ -17,7 +17,7 @@ from types import MappingProxyType
 import numpy as np
 
 from rnncheck.equations.arithmetic import PLAIN, Arithmetic, computing, receive_input, received, receiving
-from rnncheck.equations.cells import CELLS, cell_of, units
+from rnncheck.equations.cells import CELLS, cell_of, sizes, units
 from rnncheck.equations.layers import operation_of
 from rnncheck.equations.operands import Weights, X, choose, join
 from rnncheck.network import Array, Layer, Network, Tensor
@@ -161,7 +161,7 @@ def _scan(
     outputs: list[X] = []
     growths, scale = np.zeros(1), np.zeros(1)
     for t, projected in _projections(layer, read, weights):
-        states = states or _first_states(layer, read, kept, (*projected.shape[:-1], units(layer)))
+        states = states or _first_states(layer, read, kept, projected.shape[:-1])
         if cell.loop.recorded and every_step:
             all_states.append(states)
         after = cell.step(projected, states, weights, layer.options)
@@ -231,12 +231,14 @@ def _growths(h: Rounded, unit: float | None, scale: Array) -> Array:
     return shares / (unit or h.precision.unit)
 
 
-def _first_states(layer: Layer, read: Reader, kept: tuple[X, ...] | None, shape: tuple[int, ...]) -> tuple[X, ...]:
-    # Each is (N, ..., M), of that shape; a constant may stand for all samples.
+def _first_states(layer: Layer, read: Reader, kept: tuple[X, ...] | None, leading: tuple[int, ...]) -> tuple[X, ...]:
+    # Each is (N, ..., M), with those axes before M; a constant may stand for all samples.
+    shapes = [(*leading, size) for size in sizes(layer)]
     if layer.initial_state:
         states = tuple(read(tensor) for tensor in layer.initial_state)
-        return tuple(h if isinstance(h, Rounded) else np.broadcast_to(h, shape) for h in states)
-    return kept or tuple(np.zeros(shape) for _ in cell_of(layer).states)
+        pairs = zip(states, shapes, strict=True)
+        return tuple(h if isinstance(h, Rounded) else np.broadcast_to(h, shape) for h, shape in pairs)
+    return kept or tuple(map(np.zeros, shapes))
 
 
 def _projections(layer: Layer, read: Reader, weights: Weights) -> Iterator[tuple[int, X]]:

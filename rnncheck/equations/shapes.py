@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rnncheck.equations.arithmetic import PLAIN
-from rnncheck.equations.cells import CELLS, units
+from rnncheck.equations.cells import CELLS, sizes
 from rnncheck.equations.layers import HELPERS, LAYERS
 from rnncheck.equations.operands import TooLargeError
 from rnncheck.equations.replay import operate
@@ -74,6 +74,12 @@ def shapes(network: Network, n: int, steps: int) -> dict[str, Shape]:
 def _sizes(network: Network, n: int, steps: int) -> list[Shape]:
     specs = network.inputs
     return [(spec.samples or n, *(steps if size is None else size for size in spec.shape)) for spec in specs]
+
+
+def of_few_samples(network: Network, arrays: Sequence[Array]) -> list[Shape]:
+    """Return the shapes of arrays with one sample in place of all, or with all where they are not alike."""
+    count = None if network.knows_samples else 1
+    return [array[:count].shape for array in arrays]
 
 
 def on_zeros(
@@ -184,13 +190,14 @@ def _outputs(layer: Layer, values: Mapping[Tensor, Array]) -> dict[Tensor, Array
     if x.ndim != layer.weights["kernel"].ndim + 1:
         raise ValueError(f"an input of shape {x.shape} for a kernel of shape {layer.weights['kernel'].shape}")
     cell = CELLS[layer.kind]
-    state = np.zeros((*cell.project(x[:, 0], weights, layer.options).shape[:-1], units(layer)))
+    leading = cell.project(x[:, 0], weights, layer.options).shape[:-1]
+    state, *others = (np.zeros((*leading, size)) for size in sizes(layer))
     if layer.mask is not None and values[layer.mask].shape != x.shape[:2]:
         raise ValueError(f"a mask of shape {values[layer.mask].shape} for (N, T) = {x.shape[:2]}")
-    for given in layer.initial_state:
-        if values[given].shape[1:] != state.shape[1:] or len(values[given]) not in {1, len(state)}:
-            raise ValueError(f"an initial state of shape {values[given].shape} for {state.shape}")
-    finals = {Tensor(layer.name, 1 + k): state for k in range(len(cell.states))}
+    for given, own in zip(layer.initial_state, (state, *others), strict=False):
+        if values[given].shape[1:] != own.shape[1:] or len(values[given]) not in {1, len(own)}:
+            raise ValueError(f"an initial state of shape {values[given].shape} for {own.shape}")
+    finals = {Tensor(layer.name, index): own for index, own in enumerate((state, *others), start=1)}
     steps = (len(state), x.shape[1], *state.shape[1:])
     output = np.broadcast_to(state[:, np.newaxis], steps) if layer.options["return_sequences"] else state
     return {Tensor(layer.name): output, **finals}

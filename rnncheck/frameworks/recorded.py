@@ -17,7 +17,7 @@ from rnncheck.checks.observed import observe
 from rnncheck.checks.steps import sees
 from rnncheck.checks.unchecked import without_unchecked
 from rnncheck.equations.cells import CELLS
-from rnncheck.equations.shapes import on_zeros, sequence_shapes
+from rnncheck.equations.shapes import of_few_samples, on_zeros, sequence_shapes
 from rnncheck.errors import InputError
 from rnncheck.network import UNCHECKED, Array, InputSpec, Network, Recording, Tensor
 from rnncheck.rounding.precision import PRECISIONS
@@ -142,7 +142,8 @@ def _specs(network: Network, inputs: Sequence[Array], shown: Mapping[str, Array]
     # The outputs, and the sequences of states (T, ..., M) of the recurrent layers. An output's name is the model's
     # own for it, or else that of the layer, `layer:1` for its state.
     opened, n = without_unchecked(network, inputs, shown), len(inputs[0])
-    zeros = on_zeros(opened, [array[:1].shape for array in (*inputs, *shown.values())])
+    shapes = of_few_samples(network, [*inputs, *shown.values()])
+    zeros = on_zeros(opened, shapes)
     names = network.output_names or map(str, network.outputs)
     outputs = [
         InputSpec(name, zeros[tensor].shape[1:], "float64", n)
@@ -150,7 +151,7 @@ def _specs(network: Network, inputs: Sequence[Array], shown: Mapping[str, Array]
     ]
     # A layer inside TimeDistributed has a row for each step of a sample.
     sequences = sequence_shapes(opened, zeros).items()
-    return outputs, [InputSpec(name, h[1:], "float64", n * h[0]) for name, h in sequences]
+    return outputs, [InputSpec(name, h[1:], "float64", n // shapes[0][0] * h[0]) for name, h in sequences]
 
 
 def _outputs(network: Network, specs: Specs, given: Any) -> tuple[Array, ...]:
@@ -207,7 +208,7 @@ def worth_recording(network: Network, recording: Recording) -> list[str]:
     # Which steps can be checked depends on which states are known, whatever their values.
     known: dict[str, Array] = {
         name: np.broadcast_to(0.0, (len(recording.inputs[0]), *h[1:]))
-        for name, h in sequence_shapes(network, on_zeros(network, [x[:1].shape for x in recording.inputs])).items()
+        for name, h in sequence_shapes(network, on_zeros(network, of_few_samples(network, recording.inputs))).items()
     }
     now, then = (observe(network, [replace(recording, states=states)]) for states in (recording.states, known))
     helped = [each for each in network.layers if each.name in known and sees(each, then) and not sees(each, now)]

@@ -16,6 +16,8 @@ from rnncheck.errors import InputError, RnncheckError, UnsupportedError, describ
 from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.files.modelfile import ModelFile, open_model
 from rnncheck.frameworks.keras.session import forget_models
+from rnncheck.frameworks.onnx.file import is_onnx, open_onnx
+from rnncheck.frameworks.onnx.run import OnnxRunner
 from rnncheck.frameworks.torch.extract import is_module
 from rnncheck.frameworks.torch.run import TorchRunner
 from rnncheck.network import Activation, Array, Network
@@ -29,7 +31,7 @@ class Subject:
 
     name: str  # in a report
     network: Network | None  # its equations; None for a case, which is built when it runs
-    # A Case, a ModelFile, a Keras model or a PyTorch module's runner; None for equations alone, which do not run.
+    # A Case, a ModelFile, a Keras model, or what runs without Keras; None for equations alone, which do not run.
     model: Any = None
     notes: tuple[str, ...] = ()  # what a reader of the report must know about it
 
@@ -37,7 +39,7 @@ class Subject:
     def of(
         model: Any, architecture: str | os.PathLike[str] | None = None, *, unchecked: str | None = None
     ) -> Subject:
-        """Open a Case, a Network, a Keras model, a PyTorch module, or a model file by its path.
+        """Open a Case, a Network, a Keras model, a PyTorch module, or a file of Keras or ONNX by its path.
 
         See `open_model` for an architecture. With unchecked="allow", a layer of Keras that is not replayed becomes
         one of the kind `UNCHECKED`; with "refuse", the refusal of one names that option.
@@ -78,9 +80,18 @@ class Subject:
         return self.network
 
     @property
-    def in_torch(self) -> bool:
-        """Whether it is a PyTorch module."""
-        return isinstance(self.model, TorchRunner)
+    def runner(self) -> TorchRunner | OnnxRunner | None:
+        """What runs it without Keras; None for what Keras runs, and for equations alone."""
+        return self.model if isinstance(self.model, TorchRunner | OnnxRunner) else None
+
+    @property
+    def written_by(self) -> str:
+        """The program that wrote the file, with its version; of ONNX also what it made of recurrent layers."""
+        if isinstance(self.model, OnnxRunner):
+            file = self.model.file
+            became = ", ".join(f"{count} {kind}" for kind, count in file.recurrent.items()) or "none"
+            return f"{file.producer}; its recurrent layers: {became}"
+        return f"Keras {self.model.keras_version or 'of an unknown version'}"
 
     def noting(self, note: str) -> Subject:
         """Return the same with one more note, if there is one."""
@@ -90,8 +101,8 @@ class Subject:
         """Return a subject that other processes can load: a model in this process becomes a file."""
         if self.model is None or isinstance(self.model, Case | ModelFile):
             return self
-        if self.in_torch:
-            raise InputError("backends: got them with a PyTorch module; expected none: these are Keras' backends.")
+        if self.runner is not None:
+            raise InputError(f"backends: got them with {self.runner.what}; expected none: these are Keras' backends.")
         path = folder / "model.keras"
         try:
             self.model.save(path)
@@ -124,6 +135,11 @@ class Subject:
 def _opened(model: Any, architecture: str | os.PathLike[str] | None, *, lenient: bool = False) -> Subject:
     if isinstance(model, str | os.PathLike):
         path = Path(model)
+        if is_onnx(path):
+            if architecture is not None:
+                raise InputError("architecture: got it with an ONNX file; expected none: the file has its own.")
+            onnx_runner = OnnxRunner.of(open_onnx(path))
+            return Subject(escaped(path.name), onnx_runner.reading.network, onnx_runner, onnx_runner.file.notes)
         file, network = open_network(path, None if architecture is None else Path(architecture), lenient=lenient)
         return Subject(escaped(path.name), network, file, notes_on(network, file.keras_version))
     if is_module(model):

@@ -56,10 +56,10 @@ def model_job(
             f"metamorphic: got it with layer {next(iter(network.unchecked))!r}, which is not checked; expected none, "
             "since nobody knows how far rounding carries what such a layer puts out."
         )
-    if subject.in_torch and how.get("paths", DEFAULT_PATHS) != DEFAULT_PATHS:
+    if subject.runner is not None and how.get("paths", DEFAULT_PATHS) != DEFAULT_PATHS:
         paths = ", ".join(how["paths"])
         raise InputError(
-            f"paths: got {paths} with a PyTorch module; expected none: these are Keras' ways to compute."
+            f"paths: got {paths} with {subject.runner.what}; expected none: these are Keras' ways to compute."
         )
     if subject.model is None:
         raise InputError(

@@ -80,7 +80,9 @@ def _without_pictures(entry: Entry) -> Entry:
 def _runs(jobs: Sequence[Job], backends: Sequence[str]) -> Generator[dict[str, Answer]]:
     """Yield what became of each job on each backend: few jobs run in this process, many in several."""
     processes = min(_MOST_PROCESSES, os.cpu_count() or 1) if len(jobs) > _FEW else 1
-    if all(job.subject.in_torch for job in jobs):
+    if runner := next((job.subject.runner for job in jobs), None):
+        if backends:
+            raise InputError(f"backends: got them with {runner.what}; expected none: these are Keras' backends.")
         for job in jobs:
             yield {"": (perform(job), environment())}
         return

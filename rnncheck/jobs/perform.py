@@ -8,9 +8,12 @@ from typing import Any
 
 from rnncheck.checks.relations import Related, related_runs
 from rnncheck.errors import NotApplicableError, RnncheckError, described
+from rnncheck.frameworks.apart import RuntimeFailure
 from rnncheck.frameworks.keras.paths import PATHS
 from rnncheck.frameworks.keras.session import quiet_framework
+from rnncheck.frameworks.onnx.run import OnnxRunner
 from rnncheck.frameworks.sources import Calls
+from rnncheck.frameworks.torch.run import TorchRunner
 from rnncheck.jobs.job import Job
 from rnncheck.network import Network, Recording
 from rnncheck.report.console import tell
@@ -30,8 +33,8 @@ class Run:
 
 def perform(job: Job) -> tuple[Run, ...]:
     """Run a job in this process, on each of its paths; an exception of the framework becomes an error of the run."""
-    if job.subject.in_torch:
-        return (_in_torch(job),)
+    if (runner := job.subject.runner) is not None:
+        return (_without_keras(job, runner),)
     tell("loading the model in Keras")
     try:
         with quiet_framework(), job.subject.in_keras(job.calls) as (model, network, calls):
@@ -42,13 +45,15 @@ def perform(job: Job) -> tuple[Run, ...]:
         return (Run(error=described(error)),)
 
 
-def _in_torch(job: Job) -> Run:
-    tell("running the module in PyTorch")
-    runner, network = job.subject.model, job.subject.equations
+def _without_keras(job: Job, runner: TorchRunner | OnnxRunner) -> Run:
+    tell(f"running the model in {runner.framework}")
+    network = job.subject.equations
     try:
         return Run("", network, runner.record(job.calls), related_runs(runner, network, job.calls, job.relations))
     except RnncheckError:
         raise
+    except RuntimeFailure as failure:
+        return Run("", network, error=str(failure))
     except Exception as error:  # noqa: BLE001 - whatever the framework raises is a finding
         return Run("", network, error=described(error))
 

@@ -67,7 +67,7 @@ def walk_through(
         outputs=dict(zip(names, (each[sample] for each in by_hand.outputs), strict=True)),
         predicted={} if recording is None else dict(zip(names, (y[sample] for y in recording.outputs), strict=True)),
         notes=(*job.subject.notes, *notes),
-        framework="PyTorch" if job.subject.in_torch else "Keras",
+        framework="Keras" if job.subject.runner is None else job.subject.runner.framework,
     )
 
 
@@ -88,7 +88,7 @@ def _run(job: Job) -> tuple[Recording | None, list[str]]:
     if job.subject.model is None:
         return None, ["a Network does not run: the numbers are by hand alone"]
     try:
-        if not job.subject.in_torch:
+        if job.subject.runner is None:
             load_keras()
         (run,) = perform(job)
     except InputError as reason:

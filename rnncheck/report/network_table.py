@@ -135,11 +135,12 @@ def _times(factor: Fraction, name: str) -> str:
 
 def equations(kind: str) -> list[str]:
     """Return the equations of a kind of layer, as the docstrings of its functions have them."""
-    parts: list[Any] = [CELLS[kind].gates, CELLS[kind].output] if kind in CELLS else [LAYERS[kind].apply]
+    cell = CELLS.get(kind)
+    parts: list[Any] = [LAYERS[kind].apply] if cell is None else [cell.gates, cell.peek, cell.output]
     # A docstring up to where it describes the shapes of arguments, errors or sources.
     others = ("Source:", "Args:", "Raises:", "projected (")
     lines: list[str] = []
-    for part in parts:
+    for part in filter(None, parts):
         paragraphs = takewhile(lambda each: not each.startswith(others), (inspect.getdoc(part) or "").split("\n\n"))
         lines += [" ".join(each.split()) for each in paragraphs]
     return lines

@@ -17,9 +17,9 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from rnncheck.equations.activations import ACTIVATIONS, KERAS2_ACTIVATIONS
+from rnncheck.equations.activations import KNOWN
 from rnncheck.equations.arithmetic import computing, receiving
-from rnncheck.equations.cells import CELLS, units
+from rnncheck.equations.cells import CELLS, sizes, units
 from rnncheck.equations.layers import LAYERS
 from rnncheck.equations.moves import identity
 from rnncheck.equations.operands import keywords
@@ -47,8 +47,12 @@ _PLAIN = {
 # The step of each kind of cell.
 STEPS = {
     "SimpleRNN": textbook.simple_rnn, "LSTM": textbook.lstm, "GRU": textbook.gru,
+    **dict.fromkeys(("PeepholeLSTM", "ProjectedLSTM"), textbook.lstm_in_full),
     **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), textbook.conv_lstm),
 }  # fmt: skip
+
+# Those with what Keras does not have.
+_IN_FULL = {"SimpleRNN": textbook.rnn_in_full, "LSTM": textbook.lstm_in_full, "GRU": textbook.gru_in_full}
 
 _WIDTH = 110
 
@@ -128,8 +132,7 @@ class _Program:
                 "expected a layer that rnncheck replays as it is."
             )
         if layer.kind in CELLS:
-            before = layer.options.get("reset_after") is False
-            function = textbook.gru_reset_before if before else STEPS[layer.kind]
+            function = self._step(layer)
             self._name_of(textbook.over_time if layer.mask is None else textbook.over_masked_time)
             if function is textbook.conv_lstm:
                 self._name_of(textbook.zeros_of_image)
@@ -139,6 +142,13 @@ class _Program:
         if function is not identity:
             self._name_of(function)
         return function
+
+    def _step(self, layer: Layer) -> Any:
+        bias = layer.weights.get("bias")
+        two = bias is not None and bias.ndim == 2 and (layer.kind != "GRU" or not layer.options["reset_after"])
+        if two or {"clip", "input_forget", "output_activation"} & set(layer.options):
+            return _IN_FULL.get(layer.kind, STEPS[layer.kind])
+        return textbook.gru_reset_before if layer.options.get("reset_after") is False else STEPS[layer.kind]
 
     def _call(self, layer: Layer, function: Any) -> Iterator[str]:
         inputs = [self._read(layer, tensor) for tensor in layer.inputs]
@@ -160,6 +170,8 @@ class _Program:
         names = CELLS[layer.kind].states
         if layer.initial_state:
             start = ", ".join(self._read(layer, tensor) for tensor in layer.initial_state)
+        elif len(set(sizes(layer))) > 1:
+            start = ", ".join(f"np.zeros((len({x}), {size}))" for size in sizes(layer))
         else:
             yield f"zeros = {self._zeros(layer, x)}"
             start = ", ".join("zeros" for _ in names)
@@ -214,7 +226,7 @@ class _Program:
         name = activation.name
         if name in _PLAIN:
             return _PLAIN[name]
-        known = {**ACTIVATIONS, **KERAS2_ACTIVATIONS}[name]
+        known = KNOWN[name]
         quoted = self._name_of(getattr(textbook, name) if not inspect.isfunction(known) else known)
         if not activation.parameters:
             return quoted

@@ -74,6 +74,41 @@ def gru_reset_before(x, h, *, kernel, recurrent_kernel, bias=0.0, activation, re
     return (z * h + (1.0 - z) * activation(x_g + (r * h) @ u_g),)
 
 
+def rnn_in_full(x, h, *, kernel, recurrent_kernel, bias=0.0, activation, clip=np.inf):
+    """The step of a simple RNN as ONNX has it: with two biases, and limits of what goes into the activation."""
+    z = x @ kernel + h @ recurrent_kernel + np.sum(np.atleast_2d(bias), axis=0)
+    return (activation(np.clip(z, -clip, clip)),)
+
+
+def lstm_in_full(
+    x, h, c, *, kernel, recurrent_kernel, bias=0.0, peephole=(0.0, 0.0, 0.0), projection=None,
+    activation, recurrent_activation, output_activation=None, clip=np.inf, input_forget=False,
+):  # fmt: skip
+    """The step of an LSTM with what ONNX and PyTorch add: two biases, peepholes, clip, input_forget, a projection."""
+    z = x @ kernel + h @ recurrent_kernel + np.sum(np.atleast_2d(bias), axis=0)
+    i, f, g, o = np.split(z, 4, axis=-1)
+    p_i, p_f, p_o = np.split(np.asarray(peephole), 3)
+    i = recurrent_activation(np.clip(i + p_i * c, -clip, clip))
+    f = 1.0 - i if input_forget else recurrent_activation(np.clip(f + p_f * c, -clip, clip))
+    c = f * c + i * activation(np.clip(g, -clip, clip))
+    o = recurrent_activation(np.clip(o + p_o * c, -clip, clip))
+    h = o * (output_activation or activation)(c)
+    return h if projection is None else h @ projection, c
+
+
+def gru_in_full(
+    x, h, *, kernel, recurrent_kernel, bias=(0.0, 0.0), activation, recurrent_activation, reset_after, clip=np.inf
+):
+    """The step of a GRU as ONNX has it: with two biases, and limits of what goes into the activations."""
+    x_z, x_r, x_g = np.split(x @ kernel + bias[0], 3, axis=-1)
+    u_z, u_r, u_g = np.split(recurrent_kernel, 3, axis=-1)
+    b_z, b_r, b_g = np.split(np.broadcast_to(bias[1], recurrent_kernel.shape[1]), 3)
+    z = recurrent_activation(np.clip(x_z + h @ u_z + b_z, -clip, clip))
+    r = recurrent_activation(np.clip(x_r + h @ u_r + b_r, -clip, clip))
+    s = r * (h @ u_g + b_g) if reset_after else (r * h) @ u_g + b_g
+    return (z * h + (1.0 - z) * activation(np.clip(x_g + s, -clip, clip)),)
+
+
 def conv_lstm(
     x, h, c, *, kernel, recurrent_kernel, bias=0.0, activation, recurrent_activation, strides, padding, dilation_rate
 ):

@@ -71,20 +71,22 @@ def dense_activation_lost(_: str) -> str:
 @fault("activations", of_layer, kinds=LSTMS)
 def no_activation_on_memory(layer: Layer) -> Layer:
     """the memory's activation is left out: h = o*c"""
-    return with_cell(layer, output=lambda gates, c, options: gates[-1] * c)
+    return with_cell(layer, output=lambda gates, c, weights, options: gates[-1] * c)
 
 
 @fault("activations", of_layer, kinds=LSTMS)
 def activation_misplaced(layer: Layer) -> Layer:
     """the memory's activation is applied after the output gate: h = tanh(o*c)"""
-    return with_cell(layer, output=lambda gates, c, options: activate(options["activation"], gates[-1] * c))
+    return with_cell(layer, output=lambda gates, c, weights, options: activate(options["activation"], gates[-1] * c))
 
 
 @fault("activations", of_layer)
 def activated_twice(layer: Layer) -> Layer:
     """the activation is applied to h once more, outside the cell"""
     once = cell_of(layer).output
-    return with_cell(layer, output=lambda g, h, options: activate(options["activation"], once(g, h, options)))
+    return with_cell(
+        layer, output=lambda g, h, weights, options: activate(options["activation"], once(g, h, weights, options))
+    )
 
 
 @fault("options", of_layer)

@@ -103,4 +103,4 @@ def bias_rows_swapped(bias: Array) -> Array:
 def update_gate_inverted(layer: Layer) -> Layer:
     """z and 1 - z are exchanged"""
     # The gates are z and the candidate g. Keras has z*h + (1 - z)*g, as Cho et al. 2014; Chung et al. 2014 have this.
-    return with_cell(layer, output=lambda gates, h, options: (1.0 - gates[0]) * h + gates[0] * gates[1])
+    return with_cell(layer, output=lambda gates, h, weights, options: (1.0 - gates[0]) * h + gates[0] * gates[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnncheck.equations.cells import GRU_GATES, LSTM_GATES, split, units
+from rnncheck.equations.cells import GRU_GATES, LSTM_GATES, split, units, weights_of_gates
 from rnncheck.equations.changes import LSTMS, with_weights
 from rnncheck.faults.catalogue.causes import CONSTANT_WEIGHTS, ONE_STEP, ZERO_BIAS
 from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, fault, of_layer, of_weight
@@ -51,7 +51,7 @@ def split_by_input_dim(layer: Layer) -> Layer | None:
     if m in {d, columns}:
         return None
     taken = (np.arange(columns // m)[:, np.newaxis] * d + np.arange(m)).reshape(-1) % columns
-    return with_weights(layer, **{name: weight[..., taken] for name, weight in layer.weights.items()})
+    return with_weights(layer, **{name: weight[..., taken] for name, weight in weights_of_gates(layer).items()})
 
 
 @fault("transposes", of_weight("recurrent_kernel"), hidden_by=[ONE_STEP, CONSTANT_WEIGHTS])

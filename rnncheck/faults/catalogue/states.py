@@ -20,7 +20,7 @@ from rnncheck.equations.changes import (
     with_options,
     with_state_fed,
 )
-from rnncheck.equations.shapes import on_zeros, sequence_shapes
+from rnncheck.equations.shapes import of_few_samples, on_zeros, sequence_shapes
 from rnncheck.faults.catalogue.causes import ONE_CALL, ONE_SAMPLE, ONE_STEP, ZERO_STATES
 from rnncheck.faults.catalogue.fault import Fit, backwards, fault, halves, of_layer, of_network
 from rnncheck.network import Array, Layer, Network, Recording, Tensor
@@ -139,7 +139,7 @@ def state_kept_between_samples(network: Network, layer: Layer) -> Network | None
 def _number_of_steps(change: Callable[..., Network | None]) -> Fit:
     # All numbers of steps where there are few, else those that buffers and loops have.
     def fit(network: Network, layer: Layer, run: Sequence[Recording]) -> Iterator[tuple[Network, str]]:
-        zeros = on_zeros(network, [x[:1].shape for x in run[0].inputs])
+        zeros = on_zeros(network, of_few_samples(network, run[0].inputs))
         steps = sequence_shapes(network, zeros)[layer.name][1]
         usual = {2**k for k in range(20)} | {10**k * m for k in range(5) for m in (1, 2, 5)} | {steps - 1, steps - 2}
         for count in range(1, steps):

@@ -282,8 +282,6 @@ _module = _entering(_MODULES)
 # The output of the last layer, and the states of all of them, as torch has them: (y, h) or (y, (h, c)).
 @_module(*_RECURRENT)
 def _recurrent(reader: _Reader, name: str, module: Any, x: Any) -> tuple[Any, ...]:
-    if getattr(module, "proj_size", 0):
-        raise UnsupportedError(f"{name!r}: got proj_size={module.proj_size}; expected 0.")
     x = reader.seen(name, x, (None, module.input_size), samples=0 if module.batch_first else 1)
     states: list[tuple[Value, ...]] = []
     for k in range(module.num_layers):
@@ -310,6 +308,9 @@ def _direction(reader: _Reader, name: str, module: Any, suffix: str, x: Value) -
         return np.concatenate([rows[block] for block in blocks])
 
     weights = {"kernel": weight("weight_ih").T, "recurrent_kernel": weight("weight_hh").T}
+    if getattr(module, "proj_size", 0):
+        kind = "ProjectedLSTM"
+        weights["projection"] = _array(name, getattr(module, f"weight_hr_{suffix}")).T
     if module.bias:
         weights["bias"] = np.stack([weight("bias_ih"), weight("bias_hh")])
     options: dict[str, Any] = {
@@ -363,7 +364,7 @@ def _layer_norm(reader: _Reader, name: str, module: Any, x: Any) -> Value:
 
 
 @_module("Dropout", "Dropout1d", "AlphaDropout", "Identity")
-def _nothing(reader: _Reader, name: str, module: Any, x: Any) -> Value:  # noqa: ARG001
+def _nothing(reader: _Reader, name: str, module: Any, x: Any) -> Value:
     return reader.operation(name, "Dropout", [x])
 
 
@@ -417,18 +418,18 @@ def _part(reader: _Reader, node: str, x: Any, index: Any) -> Any:
 
 
 @_function("squeeze")
-def _only_state(reader: _Reader, node: str, x: Any, dim: int) -> Any:  # noqa: ARG001 - as all have it
+def _only_state(reader: _Reader, node: str, x: Any, dim: int) -> Any:
     return x.values[0] if isinstance(x, States) and dim == 0 and len(x.values) == 1 else None
 
 
 @_function("transpose", "swapaxes", "permute")
-def _turned(reader: _Reader, node: str, x: Any, *axes: Any) -> Any:  # noqa: ARG001
+def _turned(reader: _Reader, node: str, x: Any, *axes: Any) -> Any:
     axes = tuple(axes[0]) if len(axes) == 1 else axes
     return replace(x, samples=1 - x.samples) if isinstance(x, Value) and axes in {(0, 1), (1, 0), (1, 0, 2)} else None
 
 
 @_function("contiguous")
-def _same(reader: _Reader, node: str, x: Any) -> Any:  # noqa: ARG001
+def _same(reader: _Reader, node: str, x: Any) -> Any:
     return x
 
 
@@ -439,7 +440,7 @@ def _dropout(reader: _Reader, node: str, x: Any, *_: Any, **options: Any) -> Any
 
 def _activation_function(name: str) -> None:
     @_function(name)
-    def activation(reader: _Reader, node: str, x: Any, *, inplace: bool = False) -> Any:  # noqa: ARG001
+    def activation(reader: _Reader, node: str, x: Any, *, inplace: bool = False) -> Any:
         return reader.operation(node, "Activation", [x], activation=Activation(name))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ Calls = Sequence[Sequence[Array]]  # the inputs of each call
 @dataclass(frozen=True)
 class TorchRunner:
     """Runs a module, in evaluation mode and without gradients."""
+
+    framework: ClassVar[str] = "PyTorch"
+    what: ClassVar[str] = "a PyTorch module"
 
     module: Any
     reading: Reading
@@ -129,16 +132,20 @@ def _note_layers(
             states[own] = half[:, ::-1] if own.endswith("/backward") else half
 
 
+# Options that not all recurrent modules take.
+_OF_SOME = ("nonlinearity", "proj_size")
+
+
 # One layer of a recurrent module as a module of its own.
 def _layer(module: Any, k: int) -> Any:
-    import torch
 
     own = {
         f"{part}_l0{direction}": getattr(module, f"{part}_l{k}{direction}")
-        for part in ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if module.bias else ()))
+        for part in ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh")
         for direction in ("", "_reverse")[: 1 + module.bidirectional]
+        if hasattr(module, f"{part}_l{k}{direction}")
     }
-    options = {"nonlinearity": module.nonlinearity} if isinstance(module, torch.nn.RNN) else {}
+    options = {name: getattr(module, name) for name in _OF_SOME if getattr(module, name, 0)}
     size = own["weight_ih_l0"].shape[1]
     layer = type(module)(
         size, module.hidden_size, bias=module.bias, batch_first=module.batch_first,

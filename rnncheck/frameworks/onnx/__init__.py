@@ -1,0 +1,1 @@
+"""ONNX: a file becomes a Network, and runs in ONNX Runtime."""
