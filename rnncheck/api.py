@@ -45,6 +45,7 @@ def verify(
     blind_spots: bool = False,
     architecture: str | os.PathLike[str] | None = None,
     unchecked: str = "refuse",
+    against: Sequence[str | os.PathLike[str]] = (),
 ) -> Report:
     """Check whether a model computes what its equations say; without a model, the built-in grid of cases.
 
@@ -70,9 +71,11 @@ def verify(
         unchecked: what becomes of a layer that rnncheck does not replay, such as one of your own: "refuse" it, or
             "allow" it. Then what it puts out is taken as given, every other layer is checked from what it was given,
             and the verdict is `undecidable` at best.
+        against: files that the model was exported to, `.onnx` or `.tflite`. Each is run in a process of its own, in
+            several ways, and held against the equations of the model.
 
     Returns:
-        A report with an entry for each backend and path.
+        A report with an entry for each backend and path, and for each way in which each export was used.
 
     Raises:
         InputError: the file cannot be read, the inputs do not fit the model or are not finite, or a path or a
@@ -80,7 +83,7 @@ def verify(
         UnsupportedError: the model has something that rnncheck does not replay.
     """
     tolerance = make_tolerance(rtol, atol)
-    how = how_to_run(paths, metamorphic=metamorphic, tolerance=tolerance, blind_spots=blind_spots)
+    how = how_to_run(paths, metamorphic=metamorphic, tolerance=tolerance, blind_spots=blind_spots, against=against)
     named = named_backends(backends or ())
     with contextlib.ExitStack() as stack:
         if isinstance(model, Case) or model is ...:
@@ -91,6 +94,7 @@ def verify(
                 "steps": steps,
                 "architecture": architecture is not None,
                 "unchecked": unchecked != "refuse",
+                "against": bool(against),
             }
             if names := ", ".join(name for name, value in given.items() if value):
                 got = "without a model" if model is ... else f"with the case {model}"

@@ -220,6 +220,7 @@ def cli() -> None:
     help=f"Compute paths of Keras: {', '.join(PATHS)}, or all.",
 )
 @_UNCHECKED
+@click.option("--against", type=_FILE, multiple=True, help="An export of MODEL to hold against it: .onnx or .tflite.")
 @click.option("--metamorphic", is_flag=True, help="Also run variants that must give the same numbers.")
 @_reporting
 def verify(
@@ -230,6 +231,7 @@ def verify(
     backend: list[str] | None,
     paths: list[str],
     unchecked: str,
+    against: Sequence[Path],
     metamorphic: bool,
     tolerance: Tolerance | None,
     blind_spots: bool,
@@ -247,7 +249,9 @@ def verify(
         rnncheck verify --layer lstm,gru --activation relu,tanh --mask mixed --return-sequences
         rnncheck verify model.keras --inputs x.npy
     """  # noqa: D301 - click keeps the lines after its mark as they are
-    how = how_to_run(paths, metamorphic=metamorphic, tolerance=tolerance, blind_spots=blind_spots)
+    if against and model is None:
+        raise InputError("--against: got it without MODEL; expected the model that the file was exported from.")
+    how = how_to_run(paths, metamorphic=metamorphic, tolerance=tolerance, blind_spots=blind_spots, against=against)
     backends = named_backends(backend or ())
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:

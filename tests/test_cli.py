@@ -832,7 +832,8 @@ def test_options_for_files_say_that_they_take_a_path(name):
 REPORTING = {"blind_spots", "details", "everything", "quiet"}
 SURFACE = {
     "verify": (
-        {*REPORTING, "metamorphic"}, {"inputs"}, set(), {"seed": 0, "paths": "predict", "unchecked": "refuse"},
+        {*REPORTING, "metamorphic"}, {"against", "inputs"}, set(),
+        {"seed": 0, "paths": "predict", "unchecked": "refuse"},
     ),
     "compare": (
         REPORTING, {"inputs", "outputs", "states"}, {"model", "inputs", "outputs"}, {"unchecked": "refuse"},

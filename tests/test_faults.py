@@ -40,6 +40,7 @@ from rnncheck.faults.trial import (
 )
 from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.keras.extract import extract
+from rnncheck.jobs.self_test import _of_onnx
 from rnncheck.rounding.precision import PRECISIONS
 
 NAMES = {fault.name: fault for fault in FAULTS}
@@ -80,6 +81,9 @@ def made(fault, cases=tuple(CASES)):
     for name in cases:
         network, calls = found(name)
         for injection in injections(network, [fault]):
+            yield network, calls, injection
+    for _, network, calls in _of_onnx(0):  # what no model of Keras has
+        for injection in injections(network, [fault] if fault.group == "exports" else []):
             yield network, calls, injection
 
 

@@ -31,7 +31,9 @@ N, T, D, M, K = 3, 6, 4, 5, 2
 @pytest.fixture
 def here(monkeypatch):
     """Run ONNX Runtime in this process, which starts faster."""
-    monkeypatch.setattr(run, "run_apart", lambda name, file, *arguments: session.run(*arguments))
+    monkeypatch.setattr(
+        run, "run_apart", lambda name, file, function, *arguments: getattr(session, function)(*arguments)
+    )
 
 
 def saved(model, folder, name="model.onnx"):
@@ -140,6 +142,34 @@ def test_reference_of_the_onnx_package_ignores_attributes_and_is_told_apart(tmp_
 
         given = [y.squeeze(1).swapaxes(0, 1), *(each.squeeze(0) for each in last)]
         assert rnncheck.compare(path, x.swapaxes(0, 1), given).verdict is Verdict.MISMATCH, name
+
+
+IGNORED = {
+    "clip_ignored": ("GRU", {"clip": 0.3}),
+    "input_forget_ignored": ("LSTM", {"input_forget": 1}),
+    "peepholes_ignored": ("LSTM", {"peepholes": True}),
+    "output_activation_ignored": ("LSTM", {"activations": ["Sigmoid", "Tanh", "Softsign"]}),
+    "second_direction_has_first_activations": (
+        "RNN", {"direction": "bidirectional", "activations": ["Tanh", "Softsign"]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cause", IGNORED)
+def test_attribute_that_is_ignored_is_named(cause, tmp_path, rng):
+    kind, options = IGNORED[cause]
+    model, weights = make_node(rng, kind, **options)
+    path, x = saved(model, tmp_path), numbers(rng, T, N, D, scale=1.0)
+    others = {"P": 0.0 * weights["P"]} if "P" in weights else {}
+    usual = {name: value for name, value in options.items() if name == "direction"}
+
+    y, *last = computed(kind, {**weights, **others}, x, usual)
+
+    y = y.transpose(2, 0, 1, 3) if len(weights["W"]) > 1 else y.squeeze(1).swapaxes(0, 1)
+    last = [each.swapaxes(0, 1) if len(weights["W"]) > 1 else each.squeeze(0) for each in last]
+    report = rnncheck.compare(path, x.swapaxes(0, 1), [each.astype(np.float32) for each in (y, *last)])
+    explanations = report.entries[0].diagnosis.explanations
+    assert cause in {name for each in explanations for name in each.faults}, report
 
 
 def test_onnx_runtime_takes_another_default_for_one_activation(tmp_path, rng, here):
@@ -508,13 +538,13 @@ def test_runtime_that_fails_is_told(body, said, tmp_path, monkeypatch):
     (tmp_path / "session.py").write_text(f"def run():\n    {body}\n")
 
     with pytest.raises(RuntimeFailure, match=said):
-        run_apart("it", tmp_path / "session.py")
+        run_apart("it", tmp_path / "session.py", "run")
 
 
 def test_what_a_runtime_prints_is_no_answer(tmp_path):
     (tmp_path / "session.py").write_text("def run(a):\n    print('noise')\n    return a + 1\n")
 
-    assert run_apart("it", tmp_path / "session.py", 1) == 2
+    assert run_apart("it", tmp_path / "session.py", "run", 1) == 2
 
 
 def test_runtime_that_refuses_a_file_gives_an_error_row(tmp_path, rng):

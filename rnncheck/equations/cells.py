@@ -318,10 +318,11 @@ def gru_gates(
     """z_t, r_t = recurrent_activation(x_t·W + b + h_{t-1}·U), g_t = activation(x_t·W_h + b_h + s_t).
 
     With reset_after, s_t = r_t*(h_{t-1}·U_h + b_rh), with a second bias b_r in z_t and r_t too; without,
-    s_t = (r_t*h_{t-1})·U_h, where ONNX has the second bias as well. With clip, as ONNX has it, what goes into the
-    activations is limited to [-clip, clip].
+    s_t = (r_t*h_{t-1})·U_h.
 
     projected (R, 3M) is x_t·kernel + bias, h (R, M), recurrent_kernel (M, 3M), blocks z r h -> z_t and g_t (R, M).
+    ONNX has the second bias without reset_after as well, and may limit what goes into the activations to
+    [-clip, clip].
 
     Source: Cho et al., Learning Phrase Representations, arXiv 1406.1078, version 3 without reset_after, version 1
     with; Keras 3.15, GRUCell.call; ONNX, operator GRU-22.

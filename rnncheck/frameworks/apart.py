@@ -1,7 +1,7 @@
 """Run a function in a process of its own: runtimes crash, and take the process with them.
 
-The process gets the path of a file with a function `run`, which imports NumPy and its runtime alone, so that it
-starts fast; this file is what it executes.
+The process gets the path of a file with the function, which imports NumPy and its runtime alone, so that it starts
+fast; this file is what it executes.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ class RuntimeFailure(Exception):  # noqa: N818 - it is a runtime's, and becomes 
     """What was run apart raised an exception, took too long, or died."""
 
 
-def run_apart(name: str, file: Path, *arguments: Any) -> Any:
-    """Return what the function `run` of a file gives in a process of its own; `name` is that of its runtime.
+def run_apart(runtime: str, file: Path, function: str, *arguments: Any) -> Any:
+    """Return what a function of a file gives in a process of its own, in which a runtime runs.
 
     Raises:
         RuntimeFailure: it raised an exception, took longer than `TIME_LIMIT`, or its process died.
     """
     # -P: what lies beside the files must not be imported.
-    command = [sys.executable, "-P", __file__, str(file)]
+    command = [sys.executable, "-P", __file__, str(file), function]
     given = pickle.dumps(arguments)
     try:
         done = subprocess.run(command, input=given, capture_output=True, timeout=TIME_LIMIT, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
-        raise RuntimeFailure(f"{name} took longer than {TIME_LIMIT:g} s and was stopped") from error
+        raise RuntimeFailure(f"{runtime} took longer than {TIME_LIMIT:g} s and was stopped") from error
     if done.returncode:
-        raise RuntimeFailure(f"{name}: its process died with {_reason(done.returncode)}")
+        raise RuntimeFailure(f"{runtime}: its process died with {_reason(done.returncode)}")
     problem, result = pickle.loads(done.stdout)  # noqa: S301 - from our own process
     if problem:
-        raise RuntimeFailure(f"{name}: {problem}")
+        raise RuntimeFailure(f"{runtime}: {problem}")
     return result
 
 
@@ -48,13 +48,13 @@ def _reason(code: int) -> str:
     return f"the signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def _serve(file: str) -> None:
+def _serve(file: str, function: str) -> None:
     # Only the answer may go to stdout, whatever a runtime prints.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own process
     try:
-        answer = ("", runpy.run_path(file)["run"](*arguments))
+        answer = ("", runpy.run_path(file)[function](*arguments))
     except Exception as error:  # noqa: BLE001 - whatever a runtime raises is a finding
         said = next(filter(None, str(error).splitlines()), "")
         answer = (f"{type(error).__name__}: {said}", None)
@@ -63,4 +63,4 @@ def _serve(file: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])

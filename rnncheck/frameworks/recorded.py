@@ -138,6 +138,11 @@ _ADVICE = {
 }
 
 
+def output_specs(network: Network, inputs: Sequence[Array]) -> Specs:
+    """Return the outputs of a network for some inputs, each with its name and shape."""
+    return _specs(network, inputs, {})[0]
+
+
 def _specs(network: Network, inputs: Sequence[Array], shown: Mapping[str, Array]) -> tuple[Specs, Specs]:
     # The outputs, and the sequences of states (T, ..., M) of the recurrent layers. An output's name is the model's
     # own for it, or else that of the layer, `layer:1` for its state.

@@ -97,6 +97,10 @@ class Subject:
         """Return the same with one more note, if there is one."""
         return replace(self, notes=(*self.notes, note)) if note else self
 
+    def used_as(self, way: str) -> Subject:
+        """Return the same under the name of a way to use it, on inputs of its own."""
+        return replace(self, name=f"{self.name}, {way}", notes=())
+
     def saved_in(self, folder: Path) -> Subject:
         """Return a subject that other processes can load: a model in this process becomes a file."""
         if self.model is None or isinstance(self.model, Case | ModelFile):

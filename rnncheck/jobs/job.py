@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from rnncheck.cases.inputs import check_inputs, no_inputs_given, random_inputs
 from rnncheck.checks.end_to_end import Tolerance
 from rnncheck.checks.relations import RELATIONS
 from rnncheck.errors import InputError
+from rnncheck.frameworks.exports import Export, open_export
 from rnncheck.frameworks.keras.paths import named_paths
 from rnncheck.frameworks.sources import Calls, Subject
 
@@ -30,15 +32,27 @@ class Job:
     relations: tuple[str, ...] = ()  # of rnncheck.checks.relations.RELATIONS, to try on each path
     tolerance: Tolerance | None = None  # an extra limit to check
     precision: str | None = None  # the format that recorded arrays were computed in; None for that of the model
+    exports: tuple[Export, ...] = ()  # files that another runtime runs, to hold against the model's equations
     blind_spots: bool = False  # whether to look for the faults that a run which matches could not have shown
 
 
 def how_to_run(
-    paths: Sequence[str], *, metamorphic: bool, tolerance: Tolerance | None, blind_spots: bool
+    paths: Sequence[str],
+    *,
+    metamorphic: bool,
+    tolerance: Tolerance | None,
+    blind_spots: bool,
+    against: Sequence[str | os.PathLike[str]] = (),
 ) -> dict[str, Any]:
     """Return those fields of a Job that say how to run it, from options of `rnncheck.verify`."""
     relations = tuple(RELATIONS) if metamorphic else ()
-    return {"paths": named_paths(paths), "relations": relations, "tolerance": tolerance, "blind_spots": blind_spots}
+    return {
+        "paths": named_paths(paths),
+        "relations": relations,
+        "tolerance": tolerance,
+        "blind_spots": blind_spots,
+        "exports": tuple(open_export(Path(each)) for each in against),
+    }
 
 
 def case_job(case: Case, **how: Any) -> Job:
@@ -51,6 +65,11 @@ def model_job(
 ) -> Job:
     """Return the job of running a model or a file; the inputs and their options are those of `rnncheck.verify`."""
     network = subject.equations
+    if network.unchecked and how.get("exports"):
+        raise InputError(
+            f"against: got it with layer {next(iter(network.unchecked))!r}, which is not checked; expected none, "
+            "since an export does not show what such a layer puts out."
+        )
     if network.unchecked and how.get("relations"):
         raise InputError(
             f"metamorphic: got it with layer {next(iter(network.unchecked))!r}, which is not checked; expected none, "

@@ -24,10 +24,11 @@ from rnncheck.errors import InputError, escaped
 from rnncheck.faults.explain import Reasons, explain
 from rnncheck.frameworks.keras.environment import environment
 from rnncheck.frameworks.keras.paths import PATHS
-from rnncheck.frameworks.keras.session import load_keras, require_keras
+from rnncheck.frameworks.keras.session import configured_backend, load_keras, require_keras
 from rnncheck.frameworks.recorded import read_recording, told_digits, worth_recording
 from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import OTHER_WEIGHTS, differences, have_the_same_weights
+from rnncheck.jobs.exports import use_export
 from rnncheck.jobs.job import DEFAULT_PATHS, Job
 from rnncheck.jobs.perform import Run, perform
 from rnncheck.jobs.processes import Answer, run_in_processes
@@ -54,7 +55,7 @@ def run_and_judge(jobs: Sequence[Job], backends: Sequence[str] = (), most_diagno
         # Closing ends the processes at once, also after an interrupt.
         with contextlib.closing(_runs(jobs, backends)) as answers:
             for job, answer in zip(jobs, with_progress(jobs, answers), strict=True):
-                runs = {backend: each for backend, (each, _) in answer.items()}
+                runs = {_where(job, backend): each for backend, (each, _) in answer.items()}
                 for _, environment_there in answer.values():
                     for name, value in environment_there.items():
                         settings.setdefault(name, {})[value] = None
@@ -64,12 +65,28 @@ def run_and_judge(jobs: Sequence[Job], backends: Sequence[str] = (), most_diagno
                     diagnosed = most_diagnosed is None or failed < most_diagnosed
                     judged = judge(job, each, backend, () if alike else (OTHER_WEIGHTS,), diagnosed=diagnosed)
                     entries += judged if len(jobs) <= MOST_PICTURED else map(_without_pictures, judged)
+                for export in job.exports:
+                    used = use_export(export, job.subject.equations, job.calls, job.seed or 0)
+                    ways = next(iter(runs.values()))  # the first backend's paths, to stand beside
+                    runs[export.name] = tuple(replace(used[0].run, path=each.path) for each in ways)
+                    for way, run, notes in used:
+                        failed = sum(entry.verdict is Verdict.MISMATCH for entry in entries)
+                        diagnosed = most_diagnosed is None or failed < most_diagnosed
+                        as_used = replace(job, subject=job.subject.used_as(way)) if way else job
+                        entries += judge(as_used, [run], export.name, notes, diagnosed=diagnosed, way=way)
                 if alike:
                     found += differences(job.subject.name, runs, by_path=job.paths != DEFAULT_PATHS)
     except KeyboardInterrupt:
         interrupted = True
     where = {name: ", ".join(values) for name, values in settings.items()} or environment()
     return Report(where, tuple(entries), interrupted, tuple(found))
+
+
+def _where(job: Job, backend: str) -> str:
+    """Return where a job ran, by name where exports stand beside it."""
+    if backend or not job.exports:
+        return backend
+    return job.subject.runner.framework if job.subject.runner else configured_backend()
 
 
 def _without_pictures(entry: Entry) -> Entry:
@@ -164,11 +181,18 @@ def judge_files(
 
 
 def judge(
-    job: Job, runs: Sequence[Run], backend: str = "", notes: Sequence[str] = (), *, diagnosed: bool = True
+    job: Job,
+    runs: Sequence[Run],
+    backend: str = "",
+    notes: Sequence[str] = (),
+    *,
+    diagnosed: bool = True,
+    way: str = "",
 ) -> tuple[Entry, ...]:
     """Check what became of a job; return an entry of a report for each path that was run.
 
-    `backend` is where it ran, if there are several. Unless `diagnosed`, a mismatch is given no reason.
+    `backend` is where it ran, if there are several, and `way` how an export was used. Unless `diagnosed`, a mismatch
+    is given no reason.
     """
     missing = [f"path `{each.path}` was not run: {each.not_applicable}" for each in runs if each.not_applicable]
     done = [each for each in runs if not each.not_applicable]
@@ -196,6 +220,7 @@ def judge(
             notes=(*job.subject.notes, *missing, *said, *notes),
             backend=backend,
             path=path,
+            way=way,
             unchecked=tuple(run.network.unchecked) if run.network else (),
             step=step,
             network=network,

@@ -1,17 +1,19 @@
 """Proof that the checks can fail: every fault of the catalogue is caught somewhere, and no correct run is flagged.
 
 Keras runs cases of the built-in grid, the smallest of each kind, from the smallest on, until there is nothing left to
-catch. Each run is held against its network with every fault in it that has not been caught yet, as if the run were
-right and the network wrong: the difference is the same the other way round. The controls are correct runs of other
-kinds, which must match.
+catch; what ONNX alone has is emulated. Each run is held against its network with every fault in it that has not been
+caught yet, as if the run were right and the network wrong: the difference is the same the other way round. The
+controls are correct runs of other kinds, which must match.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
+
+import numpy as np
 
 from rnncheck.cases.case import GATES, SIZES, Case
 from rnncheck.cases.grid import default_grid
@@ -30,7 +32,7 @@ from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import named_backends
 from rnncheck.jobs.job import case_job
 from rnncheck.jobs.processes import run_in_processes
-from rnncheck.network import Network, Recording
+from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Recording, Tensor
 from rnncheck.report.outcomes import Control, Outcome, SelfTest
 
 # Correct implementations other than Keras: what is special about them, and the arithmetic that they compute in.
@@ -81,6 +83,8 @@ def self_test(
     from rnncheck.frameworks.keras.run import record
 
     progress = _Progress(faults, {fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in faults})
+    for name, of_onnx, given in _of_onnx(seed):
+        _try_faults(progress, name, of_onnx, emulate(of_onnx, given))
     controls: list[Case] = []
     for case in track(_cases(seed)):
         if not progress.pending and len(controls) == len(GATES):
@@ -109,7 +113,45 @@ def _cases(seed: int) -> list[Case]:
     return list(cases.values())
 
 
-def _try_faults(progress: _Progress, case: Case, network: Network, recordings: Sequence[Recording]) -> None:
+# What ONNX has and Keras does not: the kind of a layer and its options, by what it is.
+_FLAGS = dict.fromkeys(("go_backwards", "stateful", "return_state", "zero_output_for_mask"), False)
+_ONNX: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "an RNN of ONNX with clip": ("SimpleRNN", {"clip": 0.5}),
+    "an LSTM of ONNX with input_forget": ("LSTM", {"input_forget": True}),
+    "an LSTM of ONNX with three activations": ("LSTM", {"output_activation": Activation("softsign")}),
+    "an LSTM of ONNX with peepholes": ("PeepholeLSTM", {}),
+    "an RNN of ONNX with other activations backwards": ("SimpleRNN", {"activation": Activation("softsign")}),
+}
+
+
+_N, _T, _D, _M = 3, 6, 4, 5
+
+
+def _of_onnx(seed: int) -> Iterator[tuple[str, Network, list[list[Array]]]]:
+    # Networks of one layer, or of two directions, with inputs for two calls; Keras cannot run them.
+    usual = {"units": _M, "activation": Activation("tanh"), "recurrent_activation": Activation("sigmoid")}
+    for name, (kind, options) in _ONNX.items():
+        rng = np.random.default_rng(seed)
+        own = {**usual, **options}
+        if "backwards" in name:
+            backward = _onnx_layer("rnn/backward", kind, rng, {**own, "go_backwards": True})
+            layers = [_onnx_layer("rnn/forward", kind, rng, usual), backward]
+        else:
+            layers = [_onnx_layer("rnn", kind, rng, own)]
+        outputs = tuple(Tensor(each.name) for each in layers)
+        x = rng.normal(size=(_N, _T, _D)).astype(np.float32)
+        yield name, Network(name, (InputSpec("x", (_T, _D), "float32"),), tuple(layers), outputs), [[x], [x]]
+
+
+def _onnx_layer(name: str, kind: str, rng: np.random.Generator, options: Mapping[str, Any]) -> Layer:
+    columns = _M if kind == "SimpleRNN" else 4 * _M
+    sizes = {"kernel": (_D, columns), "recurrent_kernel": (_M, columns), "bias": (columns,)}
+    sizes |= {"peephole": (3 * _M,)} if kind == "PeepholeLSTM" else {}
+    weights = {each: rng.normal(0.0, 0.5, size).astype(np.float32) for each, size in sizes.items()}
+    return Layer(name, kind, (Tensor("x"),), {**_FLAGS, "return_sequences": True, **options}, weights)
+
+
+def _try_faults(progress: _Progress, case: Case | str, network: Network, recordings: Sequence[Recording]) -> None:
     # Nothing may last from one call to the next: the same call twice shows states that do.
     twice = recordings if len(recordings) > 1 else (*recordings, *recordings)
     for injection in injections(network, progress.pending):

@@ -46,7 +46,7 @@ def answers(entries: Sequence[Entry], *, interrupted: bool = False) -> list[Answ
         entry for entry in entries if entry.verdict is not Verdict.MATCH
     ]
     if failing:
-        found = [_of_entry(entry) for entry in failing[:MOST_DIAGNOSED]]
+        found = [_of_entry(entry) for entry in _unlike(failing)[:MOST_DIAGNOSED]]
     else:
         rows = [row for entry in entries for row in entry.rows]
         of = escaped(named(entries[0])) if len(entries) == 1 else count_cases(len(entries))
@@ -54,6 +54,12 @@ def answers(entries: Sequence[Entry], *, interrupted: bool = False) -> list[Answ
         found = [Answer(worst_of(entries), first, tuple(dict.fromkeys(_not_judged(entries))))]
     first = f"{found[0].first} (interrupted)" if interrupted else found[0].first
     return [replace(found[0], first=first), *found[1:]]
+
+
+def _unlike(failing: Sequence[Entry]) -> list[Entry]:
+    # Of several uses of one export that fail alike the first alone.
+    plain = {(entry.backend, entry.verdict) for entry in failing if not entry.way}
+    return [entry for entry in failing if not entry.way or (entry.backend, entry.verdict) not in plain]
 
 
 def _of_entry(entry: Entry) -> Answer:

@@ -57,6 +57,7 @@ class Entry:
         notes: what else a reader of the rows must know.
         backend: the Keras backend that it ran on; empty unless backends were asked for.
         path: the compute path; empty unless paths were asked for.
+        way: in which way an export was used, such as `the same again`; empty for the plain one, and for models.
         diagnosis: why it does not match; None if it does, or if nobody asked.
         blind_spots: the faults that a run which matches could not have shown; empty if nobody asked.
         precision: what it was computed in, as far as its numbers tell; None if nobody asked.
@@ -76,6 +77,7 @@ class Entry:
     notes: tuple[str, ...] = ()
     backend: str = ""
     path: str = ""
+    way: str = ""
     diagnosis: Diagnosis | None = None
     blind_spots: tuple[BlindSpot, ...] = ()
     precision: FormatFound | None = None
@@ -115,6 +117,7 @@ class Entry:
             **({"model": self.model} if self.case is None else {"case": self.case}),
             **({"backend": self.backend} if self.backend else {}),
             **({"path": self.path} if self.path else {}),
+            **({"way": self.way} if self.way else {}),
             "seed": self.seed,
             "verdict": str(self.verdict),
             "proven": self.proven,

@@ -34,6 +34,16 @@ def time_reversed(layer: Layer) -> Layer:
     return with_options(layer, go_backwards=True)
 
 
+@fault("direction", of_network, when=lambda layer: not backwards(layer), hidden_by=[ONE_STEP])
+def time_reversed_in_order(network: Network, layer: Layer) -> Network | None:
+    """the steps are taken from last to first, and put out in the order of the inputs"""
+    # As ONNX' reverse direction has it.
+    if not layer.options["return_sequences"]:
+        return None
+    turned = with_options(layer, go_backwards=True)
+    return put_out_through(with_layer(network, turned), turned, lambda h: h[:, ::-1])
+
+
 @fault("direction", of_network, when=backwards, hidden_by=[ONE_STEP])
 def output_turned_round(network: Network, layer: Layer) -> Network | None:
     """the output of a layer that goes backwards is turned round"""

@@ -159,6 +159,10 @@ def only_first_steps(network: Network, layer: Layer, count: int = 1) -> Network 
     if not layer.options["return_sequences"]:
         return with_layer(network, with_cell(layer, loop=Loop(returned=count - 1)))
 
+    readers = [each for each in network.layers if Tensor(layer.name) in each.reads]
+    if len(readers) == 1 and readers[0].kind == "Step" and readers[0].options["index"] == -1:
+        return with_layer(network, with_options(readers[0], index=count - 1))
+
     def cut(h: Array) -> Array:  # what stands after these steps is zero
         return np.concatenate([h[:, :count], np.zeros_like(h[:, count:])], axis=1)
 

@@ -19,7 +19,7 @@ RECURRENT = ("RNN", "GRU", "LSTM")
 LOOPS = ("Loop", "Scan")
 
 # Operators that an exporter writes and ONNX does not have, with what helps.
-_NO_OPERATORS = {
+NO_OPERATORS = {
     "Erfc": "Keras' exporter writes it for the activation gelu: use gelu(approximate=True), or another one",
     "Expm1": "Keras' exporter writes it for the activation celu: use elu, or another one",
 }
@@ -158,7 +158,7 @@ def _refuse_unknown_operators(path: Path, model: Any) -> None:
 
     for node in model.graph.node:
         if node.domain in _OWN_DOMAINS and not defs.has(node.op_type):
-            name, hint = escaped(node.op_type), _NO_OPERATORS.get(node.op_type, "")
+            name, hint = escaped(node.op_type), NO_OPERATORS.get(node.op_type, "")
             raise InputError(
                 f"{path}: node {escaped(node.name)!r} has the operator {name}, which ONNX does not have; expected "
                 f"one that it has, for no runtime can load this file.{f' {hint}.' if hint else ''}"

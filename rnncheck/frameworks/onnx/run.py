@@ -17,7 +17,7 @@ from rnncheck.network import Array, Recording, Tensor
 
 Calls = Sequence[Sequence[Array]]  # the inputs of each call
 
-_SESSION = Path(__file__).with_name("session.py")
+SESSION = Path(__file__).with_name("session.py")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class OnnxRunner:
 
     def _run(self, calls: Calls, models: Sequence[tuple[str | bytes, Sequence[str]]]) -> Any:
         require_onnx("onnxruntime")
-        return run_apart(self.framework, _SESSION, models, self._fed(calls))
+        return run_apart(self.framework, SESSION, "run", models, self._fed(calls))
 
     def _fed(self, calls: Calls) -> list[dict[str, Array]]:
         pairs = list(zip(self.reading.network.inputs, self.reading.inputs, strict=True))

@@ -7,15 +7,46 @@ from typing import Any
 
 import onnxruntime
 
+_DTYPES = {"float": "float32", "double": "float64"}
+
+
+def describe(path: str) -> dict[str, Any]:
+    """Return the name, shape and dtype of each input and output; open lengths are None."""
+    session = _session(path)
+    return {
+        "inputs": [_described(each) for each in session.get_inputs()],
+        "outputs": [_described(each) for each in session.get_outputs()],
+    }
+
+
+def _described(tensor: Any) -> tuple[str, list[int | None], str]:
+    shape = [size if isinstance(size, int) else None for size in tensor.shape]
+    dtype = tensor.type.removeprefix("tensor(").removesuffix(")")
+    return tensor.name, shape, _DTYPES.get(dtype, dtype)
+
+
+def use(path: str, uses: Sequence[Sequence[Mapping[str, Any]]]) -> list[Any]:
+    """Return the outputs by name of each call of each use, in a session of its own; a text where one failed."""
+    results: list[Any] = []
+    for calls in uses:
+        try:
+            session = _session(path)
+            names = [each.name for each in session.get_outputs()]
+            results.append([dict(zip(names, session.run(names, dict(given)), strict=True)) for given in calls])
+        except Exception as error:  # noqa: BLE001 - whatever the runtime refuses is a finding
+            results.append(f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}")
+    return results
+
 
 def run(
     models: Sequence[tuple[str | bytes, Sequence[str]]], calls: Sequence[Mapping[str, Any]]
 ) -> list[list[list[Any]]]:
     """Return, for each model and call, the named tensors; a model is given by its path or its bytes."""
+    sessions = [(_session(model), list(outputs)) for model, outputs in models]
+    return [[session.run(outputs, dict(inputs)) for inputs in calls] for session, outputs in sessions]
+
+
+def _session(model: str | bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    results = []
-    for model, outputs in models:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        results.append([session.run(list(outputs), dict(inputs)) for inputs in calls])
-    return results
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

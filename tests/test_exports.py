@@ -1,0 +1,336 @@
+"""Exported files, held against the model that they come from."""
+
+import re
+import subprocess
+import sys
+import warnings
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import torch
+from keras import layers
+from onnx_nodes import graph_of
+
+import rnncheck
+from rnncheck import InputError, UnsupportedError, Verdict
+from rnncheck.frameworks import exports
+from rnncheck.frameworks.exports import RUNTIMES, Slot, matched, told
+from rnncheck.frameworks.keras.session import quiet_framework
+
+T, D, M, K = 7, 4, 5, 2
+WAYS = ["", "the same again", "1 sample", "2 samples", "5 samples", "1 step", "16 steps"]
+
+
+def weights(rng, *shape):
+    return rng.normal(0.0, 0.5, shape).astype(np.float32)
+
+
+def built(*stack, shape=(None, D), batch=None):
+    model = keras.Sequential([keras.Input(shape, batch_size=batch, name="x"), *stack])
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0.0, 0.5, each.shape) for each in model.get_weights()])
+    return model
+
+
+def exported(model, path, form="onnx"):
+    with quiet_framework():
+        steps = model.input_shape[1] or T
+        model(np.zeros((model.input_shape[0] or 1, steps, D), np.float32))
+        model.export(path, format=form, verbose=False)
+    return path
+
+
+def ported(change, folder, kind="LSTM"):
+    """Return a model of Keras of one layer and a Dense, and an ONNX file of it in which something is changed."""
+    model = built(getattr(layers, kind)(M, return_sequences=True), layers.Dense(K, name="y"))
+    kernel, recurrent, bias, w, b = (each.astype(np.float32) for each in model.get_weights())
+    order = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2)}[kind]
+
+    def blocks(weight):
+        parts = np.split(weight, len(order), axis=-1)
+        return np.concatenate([parts[gate] for gate in order], axis=-1)
+
+    biases = np.concatenate([blocks(each) for each in (bias if bias.ndim == 2 else [bias, 0 * bias])])
+    held = {"W": blocks(kernel).T[None], "R": blocks(recurrent).T[None], "B": biases[None], "w": w, "b": b}
+    held |= {"one": np.array([1]), "zero": np.array([0])}
+    options = {"hidden_size": M, **({"linear_before_reset": 1} if kind == "GRU" else {})}
+    nodes = [
+        ("Transpose", "x", "turned", {"perm": [1, 0, 2]}), (kind, "turned W R B", "all", options),
+        ("Squeeze", "all one", "steps", {}), ("Transpose", "steps", "back", {"perm": [1, 0, 2]}),
+        ("MatMul", "back w", "p", {}), ("Add", "p b", "y", {}),
+    ]  # fmt: skip
+    change(nodes, held)
+    path = folder / "port.onnx"
+    onnx.save(graph_of(nodes, {"x": ["n", "t", D]}, {"y": None}, held), path)
+    return model, path
+
+
+def of(report, path):
+    return {entry.way: entry for entry in report.entries if entry.backend == path.name}
+
+
+def causes(entry):
+    return [name for each in entry.diagnosis.explanations for name in each.faults]
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_export_of_keras_matches_in_every_way(kind, tmp_path):
+    model = built(getattr(layers, kind)(M), layers.Dense(K))
+    path = exported(model, tmp_path / "model.onnx")
+
+    report = rnncheck.verify(model, against=[path])
+
+    assert report.verdict is Verdict.MATCH, report
+    assert [entry.way for entry in report.entries if entry.backend == "model.onnx"] == WAYS
+    assert report.entries[0].backend == "tensorflow"
+    assert report.differences[0].backends == ("tensorflow", "model.onnx")
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_port_that_is_right_matches(kind, tmp_path):
+    model, path = ported(lambda nodes, held: None, tmp_path, kind)
+
+    assert rnncheck.verify(model, against=[path]).verdict is Verdict.MATCH
+
+
+def unturned_gates(nodes, held):
+    for name in ("W", "R"):
+        i, o, f, c = np.split(held[name], 4, axis=1)
+        held[name] = np.concatenate([i, f, c, o], axis=1)
+    i, o, f, c, *recurrent = np.split(held["B"], 8, axis=1)
+    held["B"] = np.concatenate([i, f, c, o, *recurrent], axis=1)
+
+
+def transposed(nodes, held):
+    held["R"] = np.concatenate([each.swapaxes(1, 2) for each in np.split(held["R"], 4, axis=1)], axis=1)
+
+
+def without_bias(nodes, held):
+    held["B"] = np.zeros_like(held["B"])
+
+
+def backwards(nodes, held):
+    nodes[1] = (*nodes[1][:3], {**nodes[1][3], "direction": "reverse"})
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (unturned_gates, "gate_order_iofc"),
+        (transposed, "recurrent_kernel_transposed"),
+        (without_bias, "bias_dropped"),
+        (backwards, "time_reversed_in_order"),
+    ],
+)
+def test_wrong_port_is_caught_and_its_cause_named(change, cause, tmp_path):
+    model, path = ported(change, tmp_path)
+
+    report = rnncheck.verify(model, against=[path])
+
+    assert report.entries[0].verdict is Verdict.MATCH
+    assert of(report, path)[""].verdict is Verdict.MISMATCH
+    assert cause in causes(of(report, path)[""])
+
+
+def test_network_of_a_wrong_port_is_right_about_itself(tmp_path):
+    _, path = ported(unturned_gates, tmp_path)
+
+    assert rnncheck.verify(path).verdict is Verdict.MATCH
+
+
+def test_state_that_was_written_into_the_export_is_told(tmp_path):
+    model = built(layers.LSTM(M, return_sequences=True, stateful=True), shape=(T, D), batch=3)
+    model.layers[0].states[0].assign(np.ones((3, M)))
+    path = exported(model, tmp_path / "model.onnx")
+    model.layers[0].reset_states()
+
+    report = rnncheck.verify(model, against=[path])
+
+    assert of(report, path)[""].verdict is Verdict.MISMATCH
+    assert "the export has a state written into it" in " ".join(str(report).split())
+
+
+class Last(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = torch.nn.RNN(D, M, batch_first=True)
+
+    def forward(self, x):
+        return self.rnn(x)[0][:, -1]
+
+
+def test_export_that_is_unrolled_for_the_length_of_its_example_is_told(tmp_path):
+    torch.manual_seed(0)
+    module, path, axis = Last().eval(), tmp_path / "model.onnx", torch.export.Dim.AUTO
+    with warnings.catch_warnings(action="ignore"):
+        axes = {"x": {0: axis, 1: axis}}
+        torch.onnx.export(module, (torch.zeros(2, T, D),), path, dynamo=True, verbose=False, dynamic_shapes=axes)
+
+    report = rnncheck.verify(module, against=[path])
+
+    assert report.entries[0].backend == "PyTorch"
+    assert "only some steps are computed: the first 7 of 12" in str(report)
+    assert any("it refuses 1 step: " in note for note in of(report, path)[""].notes)
+
+
+def test_litert_matches_where_the_loop_is_unrolled_and_says_what_it_lacks_where_not(tmp_path):
+    right = built(layers.LSTM(M, unroll=True), shape=(T, D))
+    path = exported(right, tmp_path / "right.tflite", "litert")
+    wrong = exported(built(layers.LSTM(M), shape=(T, D)), tmp_path / "wrong.tflite", "litert")
+
+    report = rnncheck.verify(right, against=[path, wrong])
+
+    assert {entry.verdict for entry in of(report, path).values()} == {Verdict.MATCH}
+    assert list(of(report, path)) == WAYS[:5]
+    assert "LiteRT lacks: export a model whose layers have unroll=True" in of(report, wrong)[""].rows[0].detail
+    assert report.exit_code == 2
+
+
+FUSED = """
+import os, sys
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+import numpy as np, tensorflow as tf, tf_keras as keras
+rng = np.random.default_rng(0)
+x = keras.Input((7, 4), batch_size=1, name="x")
+model = keras.Model(x, keras.layers.LSTM(5, return_sequences=True)(x))
+model.set_weights([rng.normal(0, 0.5, each.shape) for each in model.get_weights()])
+model.save(sys.argv[1])
+open(sys.argv[2], "wb").write(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+"""
+
+
+@pytest.mark.long
+def test_fused_lstm_of_litert_that_keeps_its_state_is_told(tmp_path):
+    source, path = tmp_path / "model.h5", tmp_path / "model.tflite"
+    subprocess.run([sys.executable, "-c", FUSED, source, path], check=True, capture_output=True)
+
+    report = rnncheck.verify(source, samples=1, against=[path])
+
+    found = of(report, path)
+    assert [found[way].verdict for way in WAYS[:2]] == [Verdict.MATCH, Verdict.MISMATCH]
+    assert causes(found["the same again"]) == ["state_left_by_earlier_run"]
+
+
+def test_batch_that_the_export_fixes_is_met(tmp_path):
+    model, path = ported(lambda nodes, held: None, tmp_path)
+    file = onnx.load(path)
+    file.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(file, path)
+
+    report, odd = (rnncheck.verify(model, samples=count, against=[path]) for count in (4, 3))
+
+    assert of(report, path)[""].verdict is Verdict.MATCH, report
+    assert "it refuses 1 sample: its batch is fixed to 2, and 1 is no multiple of it" in of(report, path)[""].notes
+    assert of(odd, path)[""].rows[0].detail == "its batch is fixed to 2, and 3 is no multiple of it"
+
+
+CRASHES = """
+def describe(path):
+    return {"inputs": [("x", [None, None, 4], "float32")], "outputs": [("y", [None, None, 2], "float32")]}
+
+def use(path, uses):
+    import os, onnxruntime
+    results = []
+    for calls in uses:
+        if any(len(call["x"]) == 5 for call in calls):
+            os._exit(7)
+        session = onnxruntime.InferenceSession(path)
+        results.append([dict(y=session.run(["y"], call)[0]) for call in calls])
+    return results
+"""
+
+
+def test_use_that_crashes_the_runtime_does_not_take_the_others(tmp_path, monkeypatch):
+    model, path = ported(lambda nodes, held: None, tmp_path)
+    (tmp_path / "session.py").write_text(CRASHES)
+    monkeypatch.setitem(RUNTIMES, ".onnx", RUNTIMES[".onnx"]._replace(session=tmp_path / "session.py"))
+
+    report = rnncheck.verify(model, against=[path])
+
+    assert report.verdict is Verdict.MATCH
+    assert "it refuses 5 samples: ONNX Runtime: its process died with exit code 7" in of(report, path)[""].notes
+    assert [way for way in WAYS if way not in of(report, path)] == ["5 samples"]
+
+
+# --- names ---
+
+
+def test_names_come_first_then_shapes_then_numbers():
+    wanted = [Slot("h", (3, 5)), Slot("c", (3, 5)), Slot("y", (3, 2)), Slot("Z", (3, 2))]
+    there = [Slot("z", (3, 2)), Slot("Identity_1", (3, 5)), Slot("Identity_2", (3, 5)), Slot("Identity", (3, 2))]
+    far = {("h", "Identity_1"): 5.0, ("h", "Identity_2"): 1.0, ("c", "Identity_1"): 2.0, ("c", "Identity_2"): 1.0}
+
+    names, notes = matched("output", wanted, there, lambda *pair: far[pair])
+
+    assert names == {"Z": "z", "h": "Identity_2", "c": "Identity_1", "y": "Identity"}
+    assert notes == (
+        "its output 'Identity_2' is taken for 'h', since its numbers are the nearest",
+        "its output 'Identity_1' is taken for 'c', since its numbers are the nearest",
+        "its output 'Identity' is taken for 'y', since the shapes agree",
+    )
+
+
+def test_order_alone_tells_nothing():
+    with pytest.raises(
+        InputError, match=re.escape("input 'a' (any, 4): got 'x' (any, 4), 'y' (any, 4) in the export")
+    ):
+        matched("input", [Slot("a", (None, 4)), Slot("b", (None, 4))], [Slot("x", (None, 4)), Slot("y", (None, 4))])
+    with pytest.raises(
+        InputError, match=re.escape("input 'a' (any, 4): got 'x' (any, 3) in the export; expected one")
+    ):
+        matched("input", [Slot("a", (None, 4))], [Slot("x", (None, 3))])
+
+
+def test_what_runtimes_say_is_told_in_short():
+    assert told("Fail: [ONNXRuntimeError] : 1 : FAIL : no") == "Fail: no"
+    assert told("a" * 500) == "a" * 200 + "..."
+    assert told("Error No Op registered for Erfc with").startswith("ONNX has no Erfc. Keras' exporter writes it for")
+
+
+# --- refusals ---
+
+
+def test_what_cannot_be_held_against_a_model_is_refused(tmp_path, rnncheck_command, monkeypatch):
+    model, path = ported(lambda nodes, held: None, tmp_path)
+    model.save(source := tmp_path / "model.keras")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    (tmp_path / "text.tflite").write_text("no flatbuffer at all")
+    (tmp_path / "weights.pt").write_bytes(b"\x80")
+    for words, said in {
+        (source, tmp_path / "weights.pt"): "got a file of another kind; expected one that ends with .onnx or .tflite",
+        (source, tmp_path / "none.onnx"): "there is no such file; expected an export",
+        (source, tmp_path / "empty.onnx"): "expected a file that ONNX Runtime can load",
+        (source, tmp_path / "text.tflite"): "expected a file that LiteRT can load",
+        (None, path): "--against: got it without MODEL; expected the model that the file was exported from",
+    }.items():
+        model_words = [words[0]] if words[0] else []
+        done = rnncheck_command("verify", *model_words, "--against", words[1])
+
+        assert (done.code, said in done.err) == (2, True), done.err
+    monkeypatch.setattr(exports, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=re.escape('Run: pip install "rnncheck[onnx]"')):
+        rnncheck.verify(source, against=[path])
+
+
+def test_command_shows_a_column_for_each_export(tmp_path, rnncheck_command):
+    model, path = ported(without_bias, tmp_path)
+    model.save(source := tmp_path / "model.keras")
+
+    done = rnncheck_command("verify", source, "--against", path, "--json", tmp_path / "report.json")
+
+    assert done.code == 1
+    assert done.out.startswith("MISMATCH  model.keras on port.onnx: ")
+    assert re.search(r"^case +tensorflow +port.onnx +differ by$", done.out, re.MULTILINE)
+    assert re.search(r"^model.keras, 1 step +- +mismatch", done.out, re.MULTILINE)
+    assert '"way": "1 step"' in (tmp_path / "report.json").read_text()
+
+
+def test_loop_is_held_against_the_model_though_it_is_not_read(tmp_path):
+    model = built(layers.GRU(M), layers.Dense(K))
+    path = exported(model, tmp_path / "model.onnx")
+
+    with pytest.raises(UnsupportedError, match=r"--against model\.onnx"):
+        rnncheck.extract(path)
+    assert rnncheck.verify(model, against=[path]).verdict is Verdict.MATCH
