@@ -20,7 +20,7 @@ MEASURED := PYTHONPATH=$(CURDIR)/tests/measured
 
 .DEFAULT_GOAL := help
 .PHONY: help install verify test test-long check docs lock fixtures figures bench calibrate power compare diagnose \
-	extremes causes backends scan memory fuzz mutate clean
+	extremes causes backends exports scan memory fuzz mutate clean
 
 help:  ## Print what there is.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -102,8 +102,12 @@ causes: $(DEV)  ## No cause is named that is not there, in 1,000 recordings.
 backends: $(DEV)  ## Fifty cases of the grid on every backend of Keras (five minutes).
 	@$(BIN)/python -m experiments.backends
 
+exports: $(DEV)  ## Export the built-in grid to ONNX, and hold every export against its model (twenty minutes).
+	@$(BIN)/python -m experiments.exports
+
 scan: $(DEV)  ## Measure how accurate activations are (about half an hour).
 	@$(BIN)/python -m experiments.activations
+	@$(BIN)/python -m experiments.onnx_activations
 
 memory: $(DEV)  ## Measure memory and time of checking a million steps.
 	@$(BIN)/python -m experiments.memory

@@ -41,7 +41,9 @@ def judged(case: Case, folder: Path) -> list[dict[str, Any]]:
     try:
         report = rnncheck.verify(built.model, list(built.calls[0]), against=[path])
     except rnncheck.RnncheckError as error:
-        return [{"case": str(case), "way": "", "verdict": "not loaded", "said": str(error).replace(f"{path}: ", "")[:300]}]
+        return [
+            {"case": str(case), "way": "", "verdict": "not loaded", "said": str(error).replace(f"{path}: ", "")[:300]}
+        ]
     entries = [entry for entry in report.entries if entry.backend == path.name]
     return [
         {

@@ -4,7 +4,7 @@ fixtures/notebook.json is what the teaching notebook printed, and is given. fixt
 computes with those weights on seeded inputs: inputs (N, T, D), states (N, T, M), outputs (N, K), and the versions.
 rnncheck/demo/notebook.keras is that model. notebook_inputs.npy beside it leads to the outputs that the notebook
 printed; its own inputs are not known.
-rnncheck/demo/sine.keras is a trained model: see experiments/train_sine.py.
+rnncheck/demo/sine.keras is a trained model: see experiments/train_sine.py. sine.onnx is what Keras exports of it.
 The arrays beside it are what a port of it to C computes, right and with one mistake: see experiments/port.py.
 fixtures/keras2 is what Keras 2 writes and computes: see experiments/keras2.py. One of its files is in rnncheck/demo.
 """
@@ -82,6 +82,16 @@ def save_notebook() -> None:
             return
 
 
+def export_sine() -> None:
+    """Export the trained model to ONNX with Keras' own exporter."""
+    import keras
+
+    model = keras.models.load_model(port.DEMO / "sine.keras")
+    model(np.zeros((1, *model.input_shape[1:]), np.float32))  # the exporter asks that it was called
+    with quiet_stderr():
+        model.export(port.DEMO / "sine.onnx", format="onnx", verbose=False)
+
+
 # How far a number may be from what NumPy prints of it with eight decimals.
 _AS_PRINTED = 5e-9
 
@@ -91,6 +101,7 @@ def main() -> None:
     record_notebook()
     save_notebook()
     train_sine.main()
+    export_sine()
     port.main()
     keras2.main()
     shutil.copy(FIXTURES / "keras2" / "2.15.1" / "lstm_hard_sigmoid.keras", port.DEMO / "keras2.keras")

@@ -203,6 +203,23 @@ def _counts(name: str, what: str) -> str:
     return table((what, "verdict", "count"), lines)
 
 
+def exports() -> str:
+    """What became of the exports of the built-in grid."""
+    found = records.read("exports")
+    counts = found["verdicts"]
+    lines = [[verdict, f"{count:,}"] for verdict, count in sorted(counts.items(), key=lambda each: -each[1])]
+    score = f"the largest score of a match is {found['largest_score']} of 8"
+    return f"{found['cases']} cases, {found['uses']:,} uses; {score}.\n\n{table(['verdict', 'uses'], lines)}"
+
+
+def exports_that_fail() -> str:
+    """Which cases of the built-in grid have an export that is wrong, cannot be judged, or does not run."""
+    by_case: dict[str, tuple[str, str]] = {}
+    for each in records.read("exports")["others"]:
+        by_case.setdefault(each["case"], (each["verdict"], " ".join(each["said"].split())[:160]))
+    return table(["case", "verdict", "what is said"], [[case, *found] for case, found in by_case.items()])
+
+
 def memory() -> str:
     """Memory and time of checking long sequences."""
     lines = [

@@ -50,9 +50,10 @@ def verify(
     """Check whether a model computes what its equations say; without a model, the built-in grid of cases.
 
     Args:
-        model: a built Sequential or functional Keras model, a PyTorch module, the path of a `.keras` or `.h5` file,
-            or a `Case` to build. A file is read without Keras; Keras loads it, in safe mode, to run it. A stateful
-            model is called twice in a row. Left out: the cases that the command runs without arguments.
+        model: a built Sequential or functional Keras model, a PyTorch module, the path of a `.keras`, `.h5` or
+            `.onnx` file, or a `Case` to build. A file is read without Keras; Keras loads its own, in safe mode, to
+            run it, and ONNX Runtime runs the others. A stateful model is called twice in a row. Left out: the cases
+            that the command runs without arguments.
         inputs: one array (N, T, D), several in the model's order, or a mapping by the names of the inputs; random
             ones when None. A case makes its own.
         seed: for random inputs, and for the weights of the grid.
@@ -135,8 +136,8 @@ def compare(
     A stateful network is taken to start from zero states.
 
     Args:
-        network: a `Network`, a Keras model or PyTorch module to extract one from, or the path of a `.keras` or `.h5`
-            file.
+        network: a `Network`, a Keras model or PyTorch module to extract one from, or the path of a `.keras`,
+            `.h5` or `.onnx` file.
         inputs: what the program was given: one array (N, T, D), several, or a mapping by name. Where a function
             computes the outputs, None for random ones.
         outputs: what it produced: one array, one for each output of the network, or a mapping by name; or a function
@@ -200,8 +201,8 @@ def extract(model: Any, *, architecture: str | os.PathLike[str] | None = None) -
     """Return the equations and the weights of a model as plain data.
 
     Args:
-        model: a `Network`, a built Sequential or functional Keras model, a PyTorch module, or the path of a `.keras`
-            or `.h5` file, which is read without Keras.
+        model: a `Network`, a built Sequential or functional Keras model, a PyTorch module, or the path of a `.keras`,
+            `.h5` or `.onnx` file, which is read without Keras.
         architecture: where the model is the path of a file with weights alone: the path of a `.keras`, `.h5` or
             JSON file that describes the model.
 
@@ -223,8 +224,8 @@ def replay(
     """Run the equations of a network on inputs, in float64.
 
     Args:
-        network: a `Network`, a Keras model or PyTorch module to extract one from, or the path of a `.keras` or `.h5`
-            file.
+        network: a `Network`, a Keras model or PyTorch module to extract one from, or the path of a `.keras`,
+            `.h5` or `.onnx` file.
         inputs: one array (N, T, D), several in the network's order, or a mapping by name.
         every_step: whether to keep the state h of every recurrent layer after every step, (N, T, M).
         architecture: where the network is the path of a file with weights alone: the path of a `.keras`, `.h5` or
@@ -255,8 +256,8 @@ def walk(
     """Walk through a model step by step for one sample: by the equations, and in its framework where it can be run.
 
     Args:
-        model: a Keras model, a PyTorch module, the path of a `.keras` or `.h5` file, or a `Network`, which does not
-            run.
+        model: a Keras model, a PyTorch module, the path of a `.keras`, `.h5` or `.onnx` file, or a `Network`, which
+            does not run.
         inputs: one array (N, T, D), several in the model's order, or a mapping by name; random ones when None.
         sample: which of the N samples.
         steps: which steps are shown, from the first up to, without it, the second; None for all, or of many the first

@@ -238,16 +238,16 @@ def verify(
     most_diagnosed: int | None,
     **options: Any,
 ) -> Report:
-    """Run models in Keras and check every number.
+    """Run models and check every number.
 
     Without arguments it runs the built-in grid. With options it runs Input (T, D) -> layer (M) -> Dense (K) for every
-    combination of the values given. With MODEL, a .keras or .h5 file, it runs that, on the inputs given or on random
-    ones (-N and -T say how many samples and steps):
+    combination of the values given. With MODEL, a .keras, .h5 or .onnx file, it runs that, on the inputs given or on
+    random ones (-N and -T say how many samples and steps):
 
     \b
         rnncheck verify -N 1,4 -T 10,50 -D 3 -M 5,32 -K 2 --seed 7
         rnncheck verify --layer lstm,gru --activation relu,tanh --mask mixed --return-sequences
-        rnncheck verify model.keras --inputs x.npy
+        rnncheck verify model.keras --inputs x.npy --against model.onnx
     """  # noqa: D301 - click keeps the lines after its mark as they are
     if against and model is None:
         raise InputError("--against: got it without MODEL; expected the model that the file was exported from.")
@@ -307,8 +307,8 @@ def compare(
 ) -> Report:
     """Check what any other program computed, from the arrays that it recorded.
 
-    MODEL, a .keras or .h5 file, has the equations and the weights. It is read without Keras, and nothing in it is
-    executed. With --states every step is checked on its own. Without, the outputs decide, unless errors grow too
+    MODEL, a .keras, .h5 or .onnx file, has the equations and the weights. It is read without Keras, and nothing in it
+    is executed. With --states every step is checked on its own. Without, the outputs decide, unless errors grow too
     large to tell. What unchecked layers put out stands among the states, by their names. Options that stand several
     times are calls in a row, for a stateful model.
 
@@ -360,7 +360,7 @@ def demo(folder: Path) -> None:
 def show(model: Path, architecture: Path | None, unchecked: str) -> None:
     """Show what MODEL is made of, and the equations that will be checked.
 
-    MODEL is a .keras or .h5 file. It is read without Keras, and nothing in it is executed.
+    MODEL is a .keras, .h5 or .onnx file. It is read without Keras, and nothing in it is executed.
     """
     from rnncheck.frameworks.keras.config.entries import keras_defaults
     from rnncheck.frameworks.sources import Subject
@@ -386,10 +386,10 @@ def show(model: Path, architecture: Path | None, unchecked: str) -> None:
 def walk(
     model: Path, inputs: Path | None, architecture: Path | None, emit: str | None, output: Path | None, **how: Any
 ) -> None:
-    """Walk through MODEL step by step: by hand, and in Keras where that is installed.
+    """Walk through MODEL step by step: by hand, and in its framework where that is installed.
 
-    MODEL is a .keras or .h5 file. For one sample, every state h is shown as Keras has it and as the equations give
-    it, then the output beside that of predict. With --emit numpy, MODEL becomes a short program that needs NumPy
+    MODEL is a .keras, .h5 or .onnx file. For one sample, every state h is shown as its framework has it and as the
+    equations give it, then the output. With --emit numpy, MODEL becomes a short program that needs NumPy
     alone, which is printed unless --output says where it goes:
 
     \b
@@ -448,7 +448,7 @@ def _emit(model: Path, architecture: Path | None, output: Path | None) -> None:
 def weights(model: Path, form: str, output: str | None, architecture: Path | None) -> None:
     """Write the weights of MODEL, each by the name layer/weight.
 
-    MODEL is a .keras or .h5 file. It is read without Keras, and nothing in it is executed.
+    MODEL is a .keras, .h5 or .onnx file. It is read without Keras, and nothing in it is executed.
     """
     from rnncheck.frameworks.sources import Subject
     from rnncheck.report.program import weights_by_name
