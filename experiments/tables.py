@@ -240,5 +240,6 @@ TABLES: dict[str, Callable[[], str]] = {
     for make in (
         layers, without_effect, activations, dtypes, masks, faults, formats, paths, relations, deviations, limits,
         accuracy, calibration, evidence, comparison, power, extremes, causes, memory, bench,
+        exports, exports_that_fail,
     )
 }  # fmt: skip

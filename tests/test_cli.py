@@ -432,7 +432,7 @@ def test_help_names_the_commands_and_the_exit_codes(rnncheck_command, option):
 
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("Usage: rnncheck [OPTIONS] COMMAND [ARGS]...")
-    assert "verify Run models in Keras and check every number." in " ".join(done.out.split())
+    assert "verify Run models and check every number." in " ".join(done.out.split())
     assert "Exit codes: 0 everything matches, 1 a mismatch, 2 bad usage or input" in " ".join(done.out.split())
 
 

@@ -75,6 +75,7 @@ def causes(entry):
     return [name for each in entry.diagnosis.explanations for name in each.faults]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
 def test_export_of_keras_matches_in_every_way(kind, tmp_path):
     model = built(getattr(layers, kind)(M), layers.Dense(K))
@@ -88,6 +89,7 @@ def test_export_of_keras_matches_in_every_way(kind, tmp_path):
     assert report.differences[0].backends == ("tensorflow", "model.onnx")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_port_that_is_right_matches(kind, tmp_path):
     model, path = ported(lambda nodes, held: None, tmp_path, kind)
@@ -115,6 +117,7 @@ def backwards(nodes, held):
     nodes[1] = (*nodes[1][:3], {**nodes[1][3], "direction": "reverse"})
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
@@ -245,7 +248,7 @@ def use(path, uses):
 def test_use_that_crashes_the_runtime_does_not_take_the_others(tmp_path, monkeypatch):
     model, path = ported(lambda nodes, held: None, tmp_path)
     (tmp_path / "session.py").write_text(CRASHES)
-    monkeypatch.setitem(RUNTIMES, ".onnx", RUNTIMES[".onnx"]._replace(session=tmp_path / "session.py"))
+    monkeypatch.setitem(RUNTIMES, ".onnx", RUNTIMES[".onnx"]._replace(file=tmp_path / "session.py"))
 
     report = rnncheck.verify(model, against=[path])
 

@@ -1,7 +1,9 @@
 """ONNX files: what is read from them, and how they are run."""
 
+import contextlib
 import os
 import pickle
+import random
 import re
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from rnncheck import InputError, UnsupportedError, Verdict
 from rnncheck.checks.verdicts import Check
 from rnncheck.frameworks import apart
 from rnncheck.frameworks.apart import RuntimeFailure, run_apart
-from rnncheck.frameworks.onnx import run, session
+from rnncheck.frameworks.onnx import run, runtime
 from rnncheck.frameworks.onnx.sizes import Size
 from rnncheck.rounding.accuracy import ACCURACY, SATURATED
 
@@ -32,7 +34,7 @@ N, T, D, M, K = 3, 6, 4, 5, 2
 def here(monkeypatch):
     """Run ONNX Runtime in this process, which starts faster."""
     monkeypatch.setattr(
-        run, "run_apart", lambda name, file, function, *arguments: getattr(session, function)(*arguments)
+        run, "run_apart", lambda name, file, function, *arguments: getattr(runtime, function)(*arguments)
     )
 
 
@@ -54,7 +56,7 @@ def matches(path, *inputs):
 # --- recurrent nodes ---
 
 
-@pytest.mark.few(60)
+@pytest.mark.few(40)
 @pytest.mark.parametrize("seed", range(300))
 def test_any_node_is_what_onnx_specifies_and_matches_in_onnx_runtime(seed, tmp_path, here):
     rng, kind = np.random.default_rng(seed), sorted(GATES)[seed % 3]
@@ -117,7 +119,7 @@ def test_cases_of_the_onnx_package_match(kind, tmp_path, here):
         path = saved(model, tmp_path, f"{name}.onnx")
         x = arrays[0] if layout else arrays[0].swapaxes(0, 1)
 
-        reading = rnncheck.frameworks.onnx.run.OnnxRunner.of(rnncheck.frameworks.onnx.file.open_onnx(path)).reading
+        reading = run.OnnxRunner.of(path).reading
         given = [value.turned_back(y, {}) for value, y in zip(reading.outputs, expected, strict=True)]
         # Of two the outputs alone do not decide: they are about 1 - z, and z is near 1.
         undecided = kind == "GRU" and name.endswith(("seq_length", "bidirectional"))
@@ -290,7 +292,7 @@ class Net(torch.nn.Module):
         return self.fc(self.rnn(x)[0])
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("dynamo", [False, True], ids=["script", "dynamo"])
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}], ids=["one", "two-both"])
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
@@ -581,3 +583,18 @@ def test_saturated_gates_of_a_gru_match(tmp_path, rng, here):
     model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(30 * weights["W"], "W"))
 
     matches(saved(model, tmp_path), numbers(rng, 20, 30, D, scale=1.0))
+
+
+@pytest.mark.few(3)
+@pytest.mark.parametrize("seed", range(30))
+def test_mutated_files_are_read_or_refused(seed, tmp_path):
+    chosen, kind = random.Random(seed), sorted(GATES)[seed % 3]  # noqa: S311
+    model, _ = make_node(np.random.default_rng(seed), kind, **random_options(np.random.default_rng(seed), kind, N, T))
+    data, path = model.SerializeToString(), tmp_path / "model.onnx"
+    for _ in range(100):
+        mutated = bytearray(data)
+        for _ in range(chosen.randint(1, 6)):
+            mutated[chosen.randrange(len(mutated))] = chosen.randrange(256)
+        path.write_bytes(mutated[: chosen.randrange(len(mutated))] if chosen.random() < 0.2 else mutated)
+        with contextlib.suppress(rnncheck.RnncheckError):
+            rnncheck.extract(path)

@@ -79,6 +79,46 @@ def test_projected_layers_match_at_every_step(batch_first, bidirectional, count,
     assert network.parameters == sum(each.numel() for each in module.parameters())
 
 
+class Loop(nn.Module):
+    """A cell in a loop, from zero states, and a Linear of its last h."""
+
+    def __init__(self, kind, bias):
+        super().__init__()
+        self.cell, self.fc = getattr(nn, kind)(D, M, bias=bias), nn.Linear(M, K)
+
+    def forward(self, x):
+        states = None
+        for t in range(4):
+            states = self.cell(x[:, t], states)
+        return self.fc(states[0] if isinstance(self.cell, nn.LSTMCell) else states)
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
+@pytest.mark.parametrize("kind", ["RNNCell", "LSTMCell", "GRUCell"])
+def test_cells_match_at_every_step(kind, bias):
+    report = matches(Loop(kind, bias))
+
+    steps = [row.layer for row in report.rows if row.check is Check.STEP and row.output == "h"]
+    assert steps == ["cell", "cell@2", "cell@3", "cell@4"]
+    assert rnncheck.extract(Loop(kind, bias)).inputs[0].shape == (None, D)
+
+
+def test_cell_alone_takes_one_step():
+    report = matches(nn.GRUCell(D, M), sequence()[:, 0])
+
+    assert report.rows[0].layer == "grucell"
+
+
+def test_cell_of_wrong_states_is_refused():
+    class Wrong(Loop):
+        def forward(self, x):
+            h, c = self.cell(x[:, 0])
+            return self.cell(x[:, 1], (h, c, h))[0]
+
+    with pytest.raises(UnsupportedError, match="got 3 states; expected"):
+        rnncheck.extract(Wrong("LSTMCell", bias=True))
+
+
 def test_projection_is_what_its_equation_says():
     module, x = nn.LSTM(D, M, batch_first=True, proj_size=3).double(), sequence().astype(np.float64)
     network = rnncheck.extract(module)

@@ -26,13 +26,13 @@ class Runtime(NamedTuple):
     name: str
     package: str
     extra: str
-    session: Path  # see `rnncheck.frameworks.apart`
+    file: Path  # see `rnncheck.frameworks.apart`
 
 
 _HERE = Path(__file__).parent
 RUNTIMES = {
-    ".onnx": Runtime("ONNX Runtime", "onnxruntime", "onnx", _HERE / "onnx" / "session.py"),
-    ".tflite": Runtime("LiteRT", "ai_edge_litert", "litert", _HERE / "litert" / "session.py"),
+    ".onnx": Runtime("ONNX Runtime", "onnxruntime", "onnx", _HERE / "onnx" / "runtime.py"),
+    ".tflite": Runtime("LiteRT", "ai_edge_litert", "litert", _HERE / "litert" / "runtime.py"),
 }
 
 # What a runtime says of a file that it cannot run, and what helps.
@@ -93,7 +93,7 @@ def open_export(path: Path) -> Export:
             f'Run: pip install "rnncheck[{runtime.extra}]"'
         )
     try:
-        found = run_apart(runtime.name, runtime.session, "describe", str(path.resolve()))
+        found = run_apart(runtime.name, runtime.file, "describe", str(path.resolve()))
     except RuntimeFailure as failure:
         raise InputError(f"{path}: {told(str(failure))}; expected a file that {runtime.name} can load.") from failure
     inputs, outputs = (
@@ -121,7 +121,7 @@ def run_export(export: Export, uses: Sequence[Sequence[Mapping[str, Array]]]) ->
         RuntimeFailure: its process died, or took too long.
     """
     path = str(export.path.resolve())
-    found: list[Outcome] = run_apart(export.runtime.name, export.runtime.session, "use", path, uses)
+    found: list[Outcome] = run_apart(export.runtime.name, export.runtime.file, "use", path, uses)
     return [told(each) if isinstance(each, str) else each for each in found]
 
 

@@ -16,7 +16,7 @@ from rnncheck.errors import InputError, RnncheckError, UnsupportedError, describ
 from rnncheck.frameworks.keras.config.reader import read
 from rnncheck.frameworks.keras.files.modelfile import ModelFile, open_model
 from rnncheck.frameworks.keras.session import forget_models
-from rnncheck.frameworks.onnx.file import is_onnx, open_onnx
+from rnncheck.frameworks.onnx.file import is_onnx
 from rnncheck.frameworks.onnx.run import OnnxRunner
 from rnncheck.frameworks.torch.extract import is_module
 from rnncheck.frameworks.torch.run import TorchRunner
@@ -142,8 +142,8 @@ def _opened(model: Any, architecture: str | os.PathLike[str] | None, *, lenient:
         if is_onnx(path):
             if architecture is not None:
                 raise InputError("architecture: got it with an ONNX file; expected none: the file has its own.")
-            onnx_runner = OnnxRunner.of(open_onnx(path))
-            return Subject(escaped(path.name), onnx_runner.reading.network, onnx_runner, onnx_runner.file.notes)
+            of_onnx = OnnxRunner.of(path)
+            return Subject(escaped(path.name), of_onnx.reading.network, of_onnx, of_onnx.file.notes)
         file, network = open_network(path, None if architecture is None else Path(architecture), lenient=lenient)
         return Subject(escaped(path.name), network, file, notes_on(network, file.keras_version))
     if is_module(model):

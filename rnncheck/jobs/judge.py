@@ -28,10 +28,10 @@ from rnncheck.frameworks.keras.session import configured_backend, load_keras, re
 from rnncheck.frameworks.recorded import read_recording, told_digits, worth_recording
 from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs.backends import OTHER_WEIGHTS, differences, have_the_same_weights
-from rnncheck.jobs.exports import use_export
 from rnncheck.jobs.job import DEFAULT_PATHS, Job
 from rnncheck.jobs.perform import Run, perform
 from rnncheck.jobs.processes import Answer, run_in_processes
+from rnncheck.jobs.uses import use_export
 from rnncheck.network import Network, Recording
 from rnncheck.report.console import tell, with_progress
 from rnncheck.report.entry import DEVIATES, MOST_PICTURED, Difference, Entry

@@ -8,7 +8,7 @@ from rnncheck.faults.catalogue.fault import ENTERED, Fault, injections
 # Each module enters its faults when it is imported, so that this order is the catalogue's.
 # isort: off
 from rnncheck.faults.catalogue import gates, biases, activations, states, masks, direction  # noqa: F401
-from rnncheck.faults.catalogue import weights, precision, outputs, recording, space, exports  # noqa: F401
+from rnncheck.faults.catalogue import weights, precision, outputs, recording, space, attributes  # noqa: F401
 # isort: on
 
 FAULTS: tuple[Fault, ...] = tuple(ENTERED)

@@ -105,7 +105,7 @@ def open_onnx(path: Path) -> OnnxFile:
     _refuse_unknown_operators(path, model)
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:  # a runtime may run it all the same
+    except (onnx.checker.ValidationError, ValueError) as error:  # a runtime may run it all the same
         return OnnxFile(path, model, described(error))
     return OnnxFile(path, model)
 

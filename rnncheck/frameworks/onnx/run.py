@@ -10,14 +10,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from rnncheck.errors import InputError, RnncheckError, described
 from rnncheck.frameworks.apart import run_apart
-from rnncheck.frameworks.onnx.extract import Reading, all_steps, read
-from rnncheck.frameworks.onnx.file import RECURRENT, OnnxFile, require_onnx
+from rnncheck.frameworks.onnx.extract import read
+from rnncheck.frameworks.onnx.file import RECURRENT, OnnxFile, open_onnx, require_onnx
+from rnncheck.frameworks.onnx.graph import Reading
+from rnncheck.frameworks.onnx.recurrent import all_steps
 from rnncheck.network import Array, Recording, Tensor
 
 Calls = Sequence[Sequence[Array]]  # the inputs of each call
 
-SESSION = Path(__file__).with_name("session.py")
+RUNTIME = Path(__file__).with_name("runtime.py")
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,18 @@ class OnnxRunner:
     reading: Reading
 
     @staticmethod
-    def of(file: OnnxFile) -> OnnxRunner:
-        """Read a file's graph; see `read` for what is raised."""
-        return OnnxRunner(file, read(file))
+    def of(path: Path) -> OnnxRunner:
+        """Open a file and read its graph; see `open_onnx` and `read` for what is raised."""
+        try:
+            file = open_onnx(path)
+            return OnnxRunner(file, read(file))
+        except RnncheckError:
+            raise
+        # What a damaged file may lead to, such as names that are no text.
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
+            raise InputError(
+                f"{path}: it is damaged ({described(error)}); expected an ONNX file. Export the model again."
+            ) from error
 
     def outputs(self, calls: Calls) -> list[list[Array]]:
         """Return the outputs of each call, with the samples first."""
@@ -55,7 +67,7 @@ class OnnxRunner:
 
     def _run(self, calls: Calls, models: Sequence[tuple[str | bytes, Sequence[str]]]) -> Any:
         require_onnx("onnxruntime")
-        return run_apart(self.framework, SESSION, "run", models, self._fed(calls))
+        return run_apart(self.framework, RUNTIME, "run", models, self._fed(calls))
 
     def _fed(self, calls: Calls) -> list[dict[str, Array]]:
         pairs = list(zip(self.reading.network.inputs, self.reading.inputs, strict=True))

@@ -21,6 +21,7 @@ from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Tenso
 
 # Our kind of each recurrent module, and its blocks of gates in our order: torch's i f g o are i f c o here, and its
 # r z n are our z r h.
+_CELLS = ("RNNCell", "LSTMCell", "GRUCell")
 _RECURRENT = {"RNN": ("SimpleRNN", (0,)), "LSTM": ("LSTM", (0, 1, 2, 3)), "GRU": ("GRU", (1, 0, 2))}
 
 # Activations: the name here, and those parameters that torch has too, under the same names.
@@ -66,6 +67,7 @@ class Reading:
     outputs: tuple[Value | States, ...]  # what the module returns, in the order of its structure
     values: Mapping[str, Any]  # node of the graph -> what it is: a Value, States, a tuple of them
     layers: Mapping[str, str]  # node of the graph that calls a recurrent module -> its name in the Network
+    cells: Mapping[str, str]  # the same of a cell, whose layer takes one step
 
 
 def is_module(model: Any) -> bool:
@@ -127,7 +129,7 @@ def _read(name: str, root: Any, graph: Any, *, samples: int) -> Reading:
         tuple(one.tensor for each in outputs for one in (each.values if isinstance(each, States) else [each])),
     )
     inputs = tuple(reader.inputs[each] for each in taken)
-    return Reading(rehearse(network), root, graph, inputs, tuple(outputs), values, reader.recurrences)
+    return Reading(rehearse(network), root, graph, inputs, tuple(outputs), values, reader.recurrences, reader.cells)
 
 
 # The arguments of a forward that need not be given.
@@ -147,6 +149,9 @@ class _Reader:
     layers: list[Layer] = field(default_factory=list)
     known: dict[str, Any] = field(default_factory=dict)  # node -> its value
     recurrences: dict[str, str] = field(default_factory=dict)  # see `Reading.layers`
+    cells: dict[str, str] = field(default_factory=dict)  # see `Reading.cells`
+    # Node that takes one step of an input for a cell -> the shape of the input, (T, D).
+    sequences: dict[str, tuple[int | None, ...]] = field(default_factory=dict)
     uses: dict[str, int] = field(default_factory=dict)  # module -> how often it was called so far
 
     def value(self, node: Any) -> Any:
@@ -154,6 +159,11 @@ class _Reader:
         import torch
 
         args = torch.fx.node.map_arg(node.args, lambda each: self.known[each.name])
+        for user in node.users:
+            if user.op == "call_module" and user.args[:1] == (node,):
+                module = self.root.get_submodule(user.target)
+                if type(module).__name__ in _CELLS:
+                    self.sequences[node.name] = (None, module.input_size)
         match node.op:
             case "placeholder":
                 found = node.args[0] if node.args else Value(Tensor(node.name), 0)  # its rank is seen from its use
@@ -184,6 +194,9 @@ class _Reader:
         # A quantised LSTM has its name in common with the plain one.
         kind = type(module).__name__ if type(module).__module__.startswith("torch.nn.modules.") else str(type(module))
         x, *others = args or [None]
+        if kind in _CELLS and len(others) < 2 and not kwargs:
+            self.cells[node] = name
+            return _cell(self, name, module, x, *others)
         if x is None or kwargs or any(other is not None for other in others):
             raise UnsupportedError(
                 f"{name!r}: got {kind} called with other arguments than its input; expected the input alone, "
@@ -191,7 +204,8 @@ class _Reader:
             )
         if kind not in _MODULES:
             raise UnsupportedError(
-                f"{name!r}: got a module of the kind {kind}, which is not replayed; expected {', '.join(_MODULES)}."
+                f"{name!r}: got a module of the kind {kind}, which is not replayed; expected "
+                f"{', '.join((*_MODULES, *_CELLS))}."
             )
         found = _MODULES[kind](self, name, module, x)
         if isinstance(found, tuple):
@@ -248,7 +262,7 @@ class _Reader:
 
     def step(self, node: str, x: Value, index: Any) -> Value:
         """Add the choice of one step: x[:, k] of a tensor with the samples first, x[k] with the steps first."""
-        x = self.seen(node, x)
+        x = self.seen(node, x, self.sequences.get(node, ()))
         index = list(index) if isinstance(index, tuple) else [index]
         whole = slice(None)
         while len(index) > 1 and index[-1] == whole:
@@ -299,18 +313,38 @@ def _recurrent(reader: _Reader, name: str, module: Any, x: Any) -> tuple[Any, ..
     return x, last if len(last) > 1 else last[0]
 
 
+# The one step of a cell, from the states that it is called with: its h, or (h, c).
+def _cell(reader: _Reader, name: str, module: Any, x: Any, states: Any = None) -> Any:
+    given = [] if states is None else list(states) if isinstance(states, tuple | list) else [states]
+    x = reader.seen(name, x, (module.input_size,))
+    starts = tuple(reader.seen(name, each, (module.hidden_size,)).tensor for each in given)
+    sequence = reader.add(Layer(f"{name}/sequence", "ExpandDims", (x.tensor,), {"axis": 1}, dtype=reader.dtype), x, 3)
+    _direction(reader, name, module, "", sequence)
+    layer = replace(reader.layers[-1], initial_state=starts)
+    reader.layers[-1] = replace(layer, options={**layer.options, "return_sequences": False})
+    if len(starts) not in {0, len(CELLS[layer.kind].states)}:
+        raise UnsupportedError(
+            f"{name!r}: got {len(starts)} states; expected {len(CELLS[layer.kind].states)} or none."
+        )
+    after = [
+        Value(Tensor(name), 2),
+        *(Value(Tensor(name, k), 2) for k in range(2, len(CELLS[layer.kind].states) + 1)),
+    ]
+    return tuple(after) if len(after) > 1 else after[0]
+
+
 # One direction of one layer: its output, and its states after the last step.
 def _direction(reader: _Reader, name: str, module: Any, suffix: str, x: Value) -> list[Value]:
-    kind, blocks = _RECURRENT[type(module).__name__]
+    kind, blocks = _RECURRENT[type(module).__name__.removesuffix("Cell")]
 
     def weight(part: str) -> Array:
-        rows = np.split(_array(name, getattr(module, f"{part}_{suffix}")), len(blocks))
+        rows = np.split(_array(name, _of(module, part, suffix)), len(blocks))
         return np.concatenate([rows[block] for block in blocks])
 
     weights = {"kernel": weight("weight_ih").T, "recurrent_kernel": weight("weight_hh").T}
     if getattr(module, "proj_size", 0):
         kind = "ProjectedLSTM"
-        weights["projection"] = _array(name, getattr(module, f"weight_hr_{suffix}")).T
+        weights["projection"] = _array(name, _of(module, "weight_hr", suffix)).T
     if module.bias:
         weights["bias"] = np.stack([weight("bias_ih"), weight("bias_hh")])
     options: dict[str, Any] = {
@@ -325,8 +359,13 @@ def _direction(reader: _Reader, name: str, module: Any, suffix: str, x: Value) -
         "stateful": False,
         "zero_output_for_mask": False,
     }
-    y = reader.add(Layer(name, kind, (x.tensor,), options, weights, _dtype(module.weight_ih_l0)), x)
+    y = reader.add(Layer(name, kind, (x.tensor,), options, weights, _dtype(_of(module, "weight_ih", suffix))), x)
     return [y, *(Value(Tensor(name, 1 + k), 2) for k in range(len(CELLS[kind].states)))]
+
+
+# A weight of a recurrent module, or of a cell, which has no suffix.
+def _of(module: Any, part: str, suffix: str) -> Any:
+    return getattr(module, f"{part}_{suffix}" if suffix else part)
 
 
 @_module("Linear")

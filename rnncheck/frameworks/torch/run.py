@@ -56,6 +56,11 @@ class TorchRunner:
                     (x,) = (each for each in node.args if each is not None)
                     name = self.reading.layers[node.name]
                     _note_layers(name, root.get_submodule(node.target), seen[x.name], given, tensors, states)
+                elif node.name in self.reading.cells:
+                    name = self.reading.cells[node.name]
+                    after = [to_numpy(each) for each in (given if isinstance(given, tuple) else (given,))]
+                    states[name] = after[0][:, np.newaxis]
+                    tensors |= {Tensor(name, index): each for index, each in enumerate(after, start=1)}
                 elif isinstance(value, Value) and node.op != "placeholder":
                     tensors[value.tensor] = _samples_first(given, value)
         return Recording(tuple(inputs), tuple(outputs), states, tensors)
