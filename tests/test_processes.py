@@ -23,7 +23,7 @@ from rnncheck.jobs.processes import Process
 
 
 class Long:
-    in_torch = False
+    runner = None
 
     @contextmanager
     def in_keras(self, calls):
