@@ -257,6 +257,26 @@ def test_use_that_crashes_the_runtime_does_not_take_the_others(tmp_path, monkeyp
     assert [way for way in WAYS if way not in of(report, path)] == ["5 samples"]
 
 
+def test_inputs_are_fed_by_name_in_any_order(tmp_path):
+    first, second = keras.Input((T, D), name="first"), keras.Input((T, D), name="second")
+    both = layers.Concatenate()([layers.LSTM(M)(first), layers.LSTM(K)(second)])
+    model = keras.Model([first, second], both)
+    with quiet_framework():
+        model([np.zeros((1, T, D), np.float32)] * 2)
+        model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    file = onnx.load(tmp_path / "model.onnx")
+    for node in file.graph.node:
+        node.input[:] = ["renamed" if name == "first" else name for name in node.input]
+    for given in file.graph.input:
+        given.name = "renamed" if given.name == "first" else given.name
+    onnx.save(file, tmp_path / "model.onnx")
+
+    report = rnncheck.verify(model, against=[tmp_path / "model.onnx"])
+
+    assert report.verdict is Verdict.MATCH, report
+    assert "its input 'renamed' is taken for 'first', since the shapes agree" in report.entries[1].notes
+
+
 # --- names ---
 
 

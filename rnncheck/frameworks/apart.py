@@ -22,6 +22,10 @@ TIME_LIMIT = 300.0
 class RuntimeFailure(Exception):  # noqa: N818 - it is a runtime's, and becomes an error row
     """What was run apart raised an exception, took too long, or died."""
 
+    def __init__(self, message: str, *, died: bool = False) -> None:
+        super().__init__(message)
+        self.died = died
+
 
 def run_apart(runtime: str, file: Path, function: str, *arguments: Any) -> Any:
     """Return what a function of a file gives in a process of its own, in which a runtime runs.
@@ -37,7 +41,7 @@ def run_apart(runtime: str, file: Path, function: str, *arguments: Any) -> Any:
     except subprocess.TimeoutExpired as error:
         raise RuntimeFailure(f"{runtime} took longer than {TIME_LIMIT:g} s and was stopped") from error
     if done.returncode:
-        raise RuntimeFailure(f"{runtime}: its process died with {_reason(done.returncode)}")
+        raise RuntimeFailure(f"{runtime}: its process died with {_reason(done.returncode)}", died=True)
     problem, result = pickle.loads(done.stdout)  # noqa: S301 - from our own process
     if problem:
         raise RuntimeFailure(f"{runtime}: {problem}")

@@ -46,12 +46,15 @@ def how_to_run(
 ) -> dict[str, Any]:
     """Return those fields of a Job that say how to run it, from options of `rnncheck.verify`."""
     relations = tuple(RELATIONS) if metamorphic else ()
+    exports = tuple(open_export(Path(each)) for each in against)
+    if len({each.name for each in exports}) < len(exports):
+        raise InputError(f"against: got two files of the name {exports[0].name}; expected other names. Rename one.")
     return {
         "paths": named_paths(paths),
         "relations": relations,
         "tolerance": tolerance,
         "blind_spots": blind_spots,
-        "exports": tuple(open_export(Path(each)) for each in against),
+        "exports": exports,
     }
 
 

@@ -72,7 +72,9 @@ def use_export(export: Export, network: Network, calls: Calls, seed: int) -> lis
     except InputError as error:
         return [Used("", Run("", network, error=str(error)))]
     uses = uses_of(network, calls, seed)
-    plain, *others = _outcomes(export, [_fed(export, names, use) for use in uses])
+    by_name = {slot.name: slot for slot in export.inputs}
+    fed = [by_name[names[spec.name]] for spec in network.inputs]
+    plain, *others = _outcomes(export, [_fed(fed, use) for use in uses])
     if isinstance(plain, str):
         return [Used("", Run("", network, error=plain), notes)]
     run, further = _recorded(network, uses[0], plain)
@@ -85,9 +87,7 @@ def use_export(export: Export, network: Network, calls: Calls, seed: int) -> lis
 
 
 # The calls of a use by the export's names, in batches of the size that it fixes; a text where that does not fit.
-def _fed(export: Export, names: Mapping[str, str], use: Use) -> list[dict[str, Array]] | str:
-    by_name = {slot.name: slot for slot in export.inputs}
-    slots = [by_name[name] for name in names.values()]
+def _fed(slots: Sequence[Slot], use: Use) -> list[dict[str, Array]] | str:
     samples = len(use.calls[0][0])
     size = next((slot.shape[0] for slot in slots if slot.shape[0]), samples)
     if samples % size:
@@ -104,7 +104,9 @@ def _outcomes(export: Export, fed: Sequence[list[dict[str, Array]] | str]) -> li
     runnable = [calls for calls in fed if not isinstance(calls, str)]
     try:
         outcomes = run_export(export, runnable)
-    except RuntimeFailure:
+    except RuntimeFailure as failure:
+        if not failure.died:
+            return [str(failure)] * len(fed)
         outcomes = [_alone(export, calls) for calls in runnable]
     found = iter(outcomes)
     return [calls if isinstance(calls, str) else next(found) for calls in fed]
