@@ -293,7 +293,9 @@ class Net(torch.nn.Module):
 
 
 @pytest.mark.few(3)
-@pytest.mark.parametrize("dynamo", [False, True], ids=["script", "dynamo"])
+@pytest.mark.parametrize(
+    "dynamo", [pytest.param(False, id="script"), pytest.param(True, id="dynamo", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}], ids=["one", "two-both"])
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_exports_of_pytorch_match(kind, options, dynamo, tmp_path, rng, here):
