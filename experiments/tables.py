@@ -216,7 +216,8 @@ def exports_that_fail() -> str:
     """Which cases of the built-in grid have an export that is wrong, cannot be judged, or does not run."""
     by_case: dict[str, tuple[str, str]] = {}
     for each in records.read("exports")["others"]:
-        by_case.setdefault(each["case"], (each["verdict"], " ".join(each["said"].split())[:160]))
+        said = each["said"].partition(" on model.onnx: ")[2] or each["said"]
+        by_case.setdefault(each["case"], (each["verdict"], " ".join(said.split())[:160]))
     return table(["case", "verdict", "what is said"], [[case, *found] for case, found in by_case.items()])
 
 
