@@ -12,6 +12,8 @@ import runpy
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +35,32 @@ def run_apart(runtime: str, file: Path, function: str, *arguments: Any) -> Any:
     Raises:
         RuntimeFailure: it raised an exception, took longer than `TIME_LIMIT`, or its process died.
     """
+    ((problem, result),) = attempts(runtime, file, function, [arguments])
+    if problem:
+        raise RuntimeFailure(f"{runtime}: {problem}")
+    return result
+
+
+def attempts(runtime: str, file: Path, function: str, calls: Sequence[tuple[Any, ...]]) -> list[tuple[str, Any]]:
+    """Call a function of a file with some arguments after others, all in one process of their own.
+
+    Returns:
+        For each call what it raised, empty where nothing, and what it gave.
+
+    Raises:
+        RuntimeFailure: all together took longer than `TIME_LIMIT`, or the process died.
+    """
     # -P: what lies beside the files must not be imported.
     command = [sys.executable, "-P", __file__, str(file), function]
-    given = pickle.dumps(arguments)
+    given = pickle.dumps(calls)
     try:
         done = subprocess.run(command, input=given, capture_output=True, timeout=TIME_LIMIT, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
         raise RuntimeFailure(f"{runtime} took longer than {TIME_LIMIT:g} s and was stopped") from error
     if done.returncode:
         raise RuntimeFailure(f"{runtime}: its process died with {_reason(done.returncode)}", died=True)
-    problem, result = pickle.loads(done.stdout)  # noqa: S301 - from our own process
-    if problem:
-        raise RuntimeFailure(f"{runtime}: {problem}")
-    return result
+    answers: list[tuple[str, Any]] = pickle.loads(done.stdout)  # noqa: S301 - from our own process
+    return answers
 
 
 def _reason(code: int) -> str:
@@ -56,14 +71,18 @@ def _serve(file: str, function: str) -> None:
     # Only the answer may go to stdout, whatever a runtime prints.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own process
+    calls = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own process
+    loaded = cache(lambda: runpy.run_path(file)[function])
+    pickle.dump([_attempt(loaded, arguments) for arguments in calls], answers)
+    answers.close()
+
+
+def _attempt(loaded: Callable[[], Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
     try:
-        answer = ("", runpy.run_path(file)[function](*arguments))
+        return "", loaded()(*arguments)
     except Exception as error:  # noqa: BLE001 - whatever a runtime raises is a finding
         said = next(filter(None, str(error).splitlines()), "")
-        answer = (f"{type(error).__name__}: {said}", None)
-    pickle.dump(answer, answers)
-    answers.close()
+        return f"{type(error).__name__}: {said}", None
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rnncheck.errors import InputError, escaped
-from rnncheck.frameworks.apart import RuntimeFailure, run_apart
+from rnncheck.frameworks.apart import RuntimeFailure, attempts, run_apart
 from rnncheck.frameworks.onnx.file import NO_OPERATORS
 from rnncheck.network import Array
 
@@ -121,8 +121,8 @@ def run_export(export: Export, uses: Sequence[Sequence[Mapping[str, Array]]]) ->
         RuntimeFailure: its process died, or took too long.
     """
     path = str(export.path.resolve())
-    found: list[Outcome] = run_apart(export.runtime.name, export.runtime.file, "use", path, uses)
-    return [told(each) if isinstance(each, str) else each for each in found]
+    found = attempts(export.runtime.name, export.runtime.file, "use", [(path, calls) for calls in uses])
+    return [told(problem) if problem else result for problem, result in found]
 
 
 def matched(

@@ -61,25 +61,28 @@ def run_and_judge(jobs: Sequence[Job], backends: Sequence[str] = (), most_diagno
                         settings.setdefault(name, {})[value] = None
                 alike = have_the_same_weights(runs.values())
                 for backend, each in runs.items():
-                    failed = sum(entry.verdict is Verdict.MISMATCH for entry in entries)
-                    diagnosed = most_diagnosed is None or failed < most_diagnosed
-                    judged = judge(job, each, backend, () if alike else (OTHER_WEIGHTS,), diagnosed=diagnosed)
+                    notes = () if alike else (OTHER_WEIGHTS,)
+                    judged = judge(job, each, backend, notes, diagnosed=_may_diagnose(entries, most_diagnosed))
                     entries += judged if len(jobs) <= MOST_PICTURED else map(_without_pictures, judged)
                 for export in job.exports:
                     used = use_export(export, job.subject.equations, job.calls, job.seed or 0)
                     ways = next(iter(runs.values()))  # the first backend's paths, to stand beside
                     runs[export.name] = tuple(replace(used[0].run, path=each.path) for each in ways)
-                    for way, run, notes in used:
-                        failed = sum(entry.verdict is Verdict.MISMATCH for entry in entries)
-                        diagnosed = most_diagnosed is None or failed < most_diagnosed
+                    for way, run, said in used:
                         as_used = replace(job, subject=job.subject.used_as(way)) if way else job
-                        entries += judge(as_used, [run], export.name, notes, diagnosed=diagnosed, way=way)
+                        diagnosed = _may_diagnose(entries, most_diagnosed)
+                        entries += judge(as_used, [run], export.name, said, diagnosed=diagnosed, way=way)
                 if alike:
                     found += differences(job.subject.name, runs, by_path=job.paths != DEFAULT_PATHS)
     except KeyboardInterrupt:
         interrupted = True
     where = {name: ", ".join(values) for name, values in settings.items()} or environment()
     return Report(where, tuple(entries), interrupted, tuple(found))
+
+
+def _may_diagnose(entries: Sequence[Entry], most: int | None) -> bool:
+    """Whether a further mismatch gets a reason, after those there are."""
+    return most is None or sum(entry.verdict is Verdict.MISMATCH for entry in entries) < most
 
 
 def _where(job: Job, backend: str) -> str:

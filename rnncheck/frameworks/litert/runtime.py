@@ -14,28 +14,21 @@ def describe(path: str) -> dict[str, Any]:
     return {"inputs": [_described(each) for each in inputs], "outputs": [_described(each) for each in outputs]}
 
 
-def use(path: str, uses: Sequence[Sequence[Mapping[str, Any]]]) -> list[Any]:
-    """Return the outputs by name of each call of each use, in an interpreter of its own; a text where it failed."""
-    return [_one(path, calls) for calls in uses]
-
-
-def _one(path: str, calls: Sequence[Mapping[str, Any]]) -> Any:
-    try:
-        interpreter = Interpreter(path)
-        inputs, outputs = _tensors(interpreter)
-        sizes, results = None, []
-        for given in calls:
-            arrays = [(detail, given[name]) for name, detail in inputs]
-            if sizes != (sizes := [array.shape for _, array in arrays]):  # which would forget a state
-                for detail, array in arrays:
-                    interpreter.resize_tensor_input(detail["index"], array.shape, strict=True)
-                interpreter.allocate_tensors()
+def use(path: str, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the outputs by name of each call of an interpreter."""
+    interpreter = Interpreter(path)
+    inputs, outputs = _tensors(interpreter)
+    sizes, results = None, []
+    for given in calls:
+        arrays = [(detail, given[name]) for name, detail in inputs]
+        if sizes != (sizes := [array.shape for _, array in arrays]):  # which would forget a state
             for detail, array in arrays:
-                interpreter.set_tensor(detail["index"], array)
-            interpreter.invoke()
-            results.append({name: interpreter.get_tensor(detail["index"]).copy() for name, detail in outputs})
-    except Exception as error:  # noqa: BLE001 - whatever the runtime refuses is a finding
-        return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+                interpreter.resize_tensor_input(detail["index"], array.shape, strict=True)
+            interpreter.allocate_tensors()
+        for detail, array in arrays:
+            interpreter.set_tensor(detail["index"], array)
+        interpreter.invoke()
+        results.append({name: interpreter.get_tensor(detail["index"]).copy() for name, detail in outputs})
     return results
 
 

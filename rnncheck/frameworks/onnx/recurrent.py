@@ -67,12 +67,14 @@ def _recurrent(
         return None
     names = [node.name] if len(backwards) == 1 else [f"{node.name}/forward", f"{node.name}/backward"]
     mask = _mask(reader, node, x, lens)
+    activations = _gate_activations(node, len(backwards))
     by_direction = []
     for d, (name, back) in enumerate(zip(names, backwards, strict=True)):
         own = {key: None if weight is None else weight[d] for key, weight in weights.items()}
         starts = _starts(reader, node, name, d, r.shape[-1], x, (initial_h, initial_c))
-        activations = _gate_activations(node, len(backwards))[d]
-        by_direction.append(_direction(reader, node, name, x, own, activations, mask=mask, starts=starts, back=back))
+        by_direction.append(
+            _direction(reader, node, name, x, own, activations[d], mask=mask, starts=starts, back=back)
+        )
     together = zip(*by_direction, strict=True)
     y, *last = (_put_together(reader, node, *each, batch_first=batch_first) for each in enumerate(together))
     reader.sequences[all_steps(node.outputs)] = (y, tuple(names))

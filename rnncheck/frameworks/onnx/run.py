@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from rnncheck.checks.relations import Calls
 from rnncheck.errors import InputError, RnncheckError, described
 from rnncheck.frameworks.apart import run_apart
 from rnncheck.frameworks.onnx.extract import read
@@ -17,8 +18,6 @@ from rnncheck.frameworks.onnx.file import RECURRENT, OnnxFile, open_onnx, requir
 from rnncheck.frameworks.onnx.graph import Reading
 from rnncheck.frameworks.onnx.recurrent import all_steps
 from rnncheck.network import Array, Recording, Tensor
-
-Calls = Sequence[Sequence[Array]]  # the inputs of each call
 
 RUNTIME = Path(__file__).with_name("runtime.py")
 

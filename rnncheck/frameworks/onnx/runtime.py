@@ -25,17 +25,11 @@ def _described(tensor: Any) -> tuple[str, list[int | None], str]:
     return tensor.name, shape, _DTYPES.get(dtype, dtype)
 
 
-def use(path: str, uses: Sequence[Sequence[Mapping[str, Any]]]) -> list[Any]:
-    """Return the outputs by name of each call of each use, in a session of its own; a text where one failed."""
-    results: list[Any] = []
-    for calls in uses:
-        try:
-            session = _session(path)
-            names = [each.name for each in session.get_outputs()]
-            results.append([dict(zip(names, session.run(names, dict(given)), strict=True)) for given in calls])
-        except Exception as error:  # noqa: BLE001 - whatever the runtime refuses is a finding
-            results.append(f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}")
-    return results
+def use(path: str, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the outputs by name of each call of a session."""
+    session = _session(path)
+    names = [each.name for each in session.get_outputs()]
+    return [dict(zip(names, session.run(names, dict(given)), strict=True)) for given in calls]
 
 
 def run(

@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from rnncheck.checks.relations import Calls
 from rnncheck.errors import UnsupportedError
 from rnncheck.frameworks.torch.extract import Reading, States, Value, read, to_numpy
 from rnncheck.network import Array, Recording, Tensor
-
-Calls = Sequence[Sequence[Array]]  # the inputs of each call
 
 
 @dataclass(frozen=True)
