@@ -46,6 +46,7 @@ def verify(
     architecture: str | os.PathLike[str] | None = None,
     unchecked: str = "refuse",
     against: Sequence[str | os.PathLike[str]] = (),
+    export: Sequence[str] = (),
 ) -> Report:
     """Check whether a model computes what its equations say; without a model, the built-in grid of cases.
 
@@ -74,6 +75,7 @@ def verify(
             and the verdict is `undecidable` at best.
         against: files that the model was exported to, `.onnx` or `.tflite`. Each is run in a process of its own, in
             several ways, and held against the equations of the model.
+        export: what Keras is to export the model to, "onnx" or "litert", to be held against it in the same way.
 
     Returns:
         A report with an entry for each backend and path, and for each way in which each export was used.
@@ -84,7 +86,9 @@ def verify(
         UnsupportedError: the model has something that rnncheck does not replay.
     """
     tolerance = make_tolerance(rtol, atol)
-    how = how_to_run(paths, metamorphic=metamorphic, tolerance=tolerance, blind_spots=blind_spots, against=against)
+    how = how_to_run(
+        paths, metamorphic=metamorphic, tolerance=tolerance, blind_spots=blind_spots, against=against, export=export
+    )
     named = named_backends(backends or ())
     with contextlib.ExitStack() as stack:
         if isinstance(model, Case) or model is ...:
@@ -96,6 +100,7 @@ def verify(
                 "architecture": architecture is not None,
                 "unchecked": unchecked != "refuse",
                 "against": bool(against),
+                "export": bool(export),
             }
             if names := ", ".join(name for name, value in given.items() if value):
                 got = "without a model" if model is ... else f"with the case {model}"

@@ -22,6 +22,7 @@ from rnncheck.cases.grid import default_grid, product_of
 from rnncheck.checks.end_to_end import Tolerance, make_tolerance
 from rnncheck.equations.formats import FORMATS
 from rnncheck.errors import InputError, RnncheckError, escaped
+from rnncheck.frameworks.exports import EXPORTERS
 from rnncheck.frameworks.keras.paths import PATHS
 from rnncheck.frameworks.keras.session import configured_backend, load_keras
 from rnncheck.jobs.backends import named_backends
@@ -221,6 +222,12 @@ def cli() -> None:
 )
 @_UNCHECKED
 @click.option("--against", type=_FILE, multiple=True, help="An export of MODEL to hold against it: .onnx or .tflite.")
+@click.option(
+    "--export",
+    type=click.Choice(list(EXPORTERS)),
+    multiple=True,
+    help="Let Keras export MODEL, and hold that against it.",
+)
 @click.option("--metamorphic", is_flag=True, help="Also run variants that must give the same numbers.")
 @_reporting
 def verify(
@@ -232,6 +239,7 @@ def verify(
     paths: list[str],
     unchecked: str,
     against: Sequence[Path],
+    export: Sequence[str],
     metamorphic: bool,
     tolerance: Tolerance | None,
     blind_spots: bool,
@@ -249,9 +257,12 @@ def verify(
         rnncheck verify --layer lstm,gru --activation relu,tanh --mask mixed --return-sequences
         rnncheck verify model.keras --inputs x.npy --against model.onnx
     """  # noqa: D301 - click keeps the lines after its mark as they are
-    if against and model is None:
-        raise InputError("--against: got it without MODEL; expected the model that the file was exported from.")
-    how = how_to_run(paths, metamorphic=metamorphic, tolerance=tolerance, blind_spots=blind_spots, against=against)
+    for option, value in {"--against": against, "--export": export}.items():
+        if value and model is None:
+            raise InputError(f"{option}: got it without MODEL; expected the model that is exported.")
+    how = how_to_run(
+        paths, metamorphic=metamorphic, tolerance=tolerance, blind_spots=blind_spots, against=against, export=export
+    )
     backends = named_backends(backend or ())
     given = {name: value for name, value in options.items() if value is not None}
     if model is not None:
@@ -357,18 +368,30 @@ def demo(folder: Path) -> None:
 @click.argument("model", type=_FILE)
 @_ARCHITECTURE
 @_UNCHECKED
-def show(model: Path, architecture: Path | None, unchecked: str) -> None:
+@click.option("--against", type=_FILE, multiple=True, help="An export of MODEL: where its weights went.")
+def show(model: Path, architecture: Path | None, unchecked: str, against: Sequence[Path]) -> None:
     """Show what MODEL is made of, and the equations that will be checked.
 
-    MODEL is a .keras, .h5 or .onnx file. It is read without Keras, and nothing in it is executed.
+    MODEL is a .keras, .h5 or .onnx file. It is read without Keras, and nothing in it is executed. With an export, a
+    .onnx or .tflite file, it also shows which operators that has, and where and how it holds each weight.
     """
+    from rnncheck.frameworks.arrivals import arrivals
+    from rnncheck.frameworks.exports import contents_of, open_export
     from rnncheck.frameworks.keras.config.entries import keras_defaults
     from rnncheck.frameworks.sources import Subject
-    from rnncheck.report.network_table import print_network
+    from rnncheck.report.network_table import print_export, print_network
 
     subject = Subject.of(model, architecture, unchecked=unchecked)
+    network, exports = subject.equations, list(map(open_export, against))
+    found = [(export.name, contents_of(export)) for export in exports]
     title = f"{subject.name}, written by {subject.written_by}"
-    print_result(lambda console: print_network(subject.equations, console, title, keras_defaults))
+
+    def printed(console: Any) -> None:
+        print_network(network, console, title, keras_defaults)
+        for name, contents in found:
+            print_export(name, contents, arrivals(network, contents.arrays), console)
+
+    print_result(printed)
 
 
 @cli.command()

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,12 +13,14 @@ import pytest
 import torch
 from keras import layers
 from onnx_nodes import graph_of
+from reference import make_inputs, make_network
 
 import rnncheck
 from rnncheck import InputError, UnsupportedError, Verdict
 from rnncheck.frameworks import exports
 from rnncheck.frameworks.exports import RUNTIMES, Slot, matched, told
 from rnncheck.frameworks.keras.session import quiet_framework
+from rnncheck.jobs.uses import uses_of
 
 T, D, M, K = 7, 4, 5, 2
 WAYS = ["", "the same again", "1 sample", "2 samples", "5 samples", "1 step", "16 steps"]
@@ -30,7 +33,8 @@ def weights(rng, *shape):
 def built(*stack, shape=(None, D), batch=None):
     model = keras.Sequential([keras.Input(shape, batch_size=batch, name="x"), *stack])
     rng = np.random.default_rng(0)
-    model.set_weights([rng.normal(0.0, 0.5, each.shape) for each in model.get_weights()])
+    spread = [0.5 if len(each) < 10 or each.ndim < 2 else len(each) ** -0.5 for each in model.get_weights()]
+    model.set_weights([rng.normal(0.0, s, w.shape) for s, w in zip(spread, model.get_weights(), strict=True)])
     return model
 
 
@@ -72,6 +76,8 @@ def of(report, path):
 
 
 def causes(entry):
+    if entry.diagnosis is None:
+        return []
     return [name for each in entry.diagnosis.explanations for name in each.faults]
 
 
@@ -186,7 +192,7 @@ def test_litert_matches_where_the_loop_is_unrolled_and_says_what_it_lacks_where_
     report = rnncheck.verify(right, against=[path, wrong])
 
     assert {entry.verdict for entry in of(report, path).values()} == {Verdict.MATCH}
-    assert list(of(report, path)) == WAYS[:5]
+    assert list(of(report, path)) == [*WAYS[:2], "after a reset", *WAYS[2:5]]
     assert "LiteRT lacks: export a model whose layers have unroll=True" in of(report, wrong)[""].rows[0].detail
     assert report.exit_code == 2
 
@@ -214,6 +220,7 @@ def test_fused_lstm_of_litert_that_keeps_its_state_is_told(tmp_path):
     found = of(report, path)
     assert [found[way].verdict for way in WAYS[:2]] == [Verdict.MATCH, Verdict.MISMATCH]
     assert causes(found["the same again"]) == ["state_left_by_earlier_run"]
+    assert found["after a reset"].verdict is Verdict.MATCH
 
 
 def test_batch_that_the_export_fixes_is_met(tmp_path):
@@ -252,6 +259,7 @@ def test_use_that_crashes_the_runtime_does_not_take_the_others(tmp_path, monkeyp
     assert report.verdict is Verdict.MATCH
     assert "it refuses 5 samples: ONNX Runtime: its process died with exit code 7" in of(report, path)[""].notes
     assert [way for way in WAYS if way not in of(report, path)] == ["5 samples"]
+    assert any("what became of its weights is not known: " in note for note in of(report, path)[""].notes)
 
 
 def test_inputs_are_fed_by_name_in_any_order(tmp_path):
@@ -272,6 +280,188 @@ def test_inputs_are_fed_by_name_in_any_order(tmp_path):
 
     assert report.verdict is Verdict.MATCH, report
     assert "its input 'renamed' is taken for 'first', since the shapes agree" in report.entries[1].notes
+
+
+# --- weights on the way ---
+
+
+def in_8_bits(path, **options):
+    """Let ONNX Runtime quantise a file."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantised = path.with_name("int8.onnx")
+    quantize_dynamic(path, quantised, weight_type=QuantType.QInt8, **options)
+    return quantised
+
+
+def test_report_tells_what_became_of_each_weight(tmp_path):
+    model, path = ported(lambda nodes, held: None, tmp_path)
+
+    entry = of(rnncheck.verify(model, against=[path]), path)[""].to_dict()
+
+    assert [(each["weight"], each["shape"], each["how"], each["held_in"]) for each in entry["weights"]] == [
+        ("kernel", [D, 4 * M], "transposed, gates in the order i o f c", ["W"]),
+        ("recurrent_kernel", [M, 4 * M], "transposed, gates in the order i o f c", ["R"]),
+        ("bias", [4 * M], "gates in the order i o f c", ["B"]),
+        ("kernel", [M, K], "as it is", ["w"]),
+        ("bias", [K], "as it is", ["b"]),
+    ]
+    assert {each["form"] for each in entry["weights"]} == {""}
+
+
+def test_weight_that_is_not_in_the_file_is_noted(tmp_path):
+    model, path = ported(without_bias, tmp_path)
+
+    found = of(rnncheck.verify(model, against=[path]), path)
+
+    said = f"it does not have {model.layers[0].name}/bias as the model does: not even in another layout"
+    assert said in " ".join(found[""].notes)
+    assert not found["1 sample"].weights
+
+
+@pytest.mark.few(3)
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda nodes, held: None, None),
+        (unturned_gates, "gate_order_iofc"),
+        (transposed, "recurrent_kernel_transposed"),
+        (without_bias, "bias_dropped"),
+    ],
+)
+def test_8_bits_are_allowed_for_and_mistakes_are_not(change, cause, per_channel, tmp_path, monkeypatch):
+    monkeypatch.setattr("test_exports.M", 64)
+    model, path = ported(change, tmp_path)
+    quantised = in_8_bits(path, per_channel=per_channel)
+
+    report = rnncheck.verify(model, samples=4, steps=20, against=[quantised])
+
+    found = of(report, quantised)
+    # In one step, from a state of zeros, nothing is wrong with a transposed recurrent kernel.
+    wrong = {way for way, entry in found.items() if entry.verdict is Verdict.MISMATCH}
+    assert wrong | {"1 step"} == ({*WAYS[:-1], "24 steps"} if cause else {"1 step"})
+    assert {each.verdict for each in found.values()} <= {Verdict.MATCH, Verdict.MISMATCH}
+    assert not cause or cause in causes(found[""])
+    assert "3 in int8 of the model's 5 weights" in " ".join(found[""].notes)
+    assert "other numbers may be rounded to 8 bits" in " ".join(str(report).split())
+
+
+def test_show_tells_the_operators_and_where_the_weights_went(tmp_path, rnncheck_command):
+    model, path = ported(lambda nodes, held: None, tmp_path, "GRU")
+    model.save(source := tmp_path / "model.keras")
+
+    done = rnncheck_command("show", source, "--against", path)
+
+    assert done.code == 0
+    assert "port.onnx: 2 Transpose, 1 GRU, 1 Squeeze, 1 MatMul, 1 Add" in done.out
+    assert re.search(r"gru(_\d+)?/recurrent_kernel +5x15 +transposed +R", done.out)
+    assert re.search(r"gru(_\d+)?/bias +2x15 +as it is +B", done.out)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_litert_in_fewer_digits(kind, tmp_path):
+    import tensorflow as tf
+
+    def inputs():
+        for seed in range(50):
+            yield [np.random.default_rng(seed).normal(size=(1, T, D)).astype(np.float32)]
+
+    model = built(getattr(layers, kind)(64, unroll=True), layers.Dense(16), shape=(T, D))
+    wrong = keras.models.clone_model(model)
+    wrong.set_weights([w if w.ndim > 1 else 0.0 * w for w in model.get_weights()])
+    x = np.random.default_rng(1).normal(size=(4, T, D)).astype(np.float32)
+    everything = {
+        "representative_dataset": inputs,
+        "target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
+    }
+    for name, options, verdicts in [
+        ("float16", {"target_spec": {"supported_types": [tf.float16]}}, {Verdict.MATCH}),
+        ("int8 weights", {}, {Verdict.MATCH, Verdict.UNDECIDABLE}),
+        ("int8", everything, {Verdict.MATCH, Verdict.UNDECIDABLE}),
+    ]:
+        found = []
+        for each in (model, wrong):
+            path = tmp_path / "model.tflite"
+            with quiet_framework():
+                each.export(path, format="litert", verbose=False, optimizations=[tf.lite.Optimize.DEFAULT], **options)
+            found.append(of(rnncheck.verify(model, x, against=[path]), path)[""])
+
+        assert found[0].verdict in verdicts, name
+        assert found[1].verdict is Verdict.MISMATCH, name
+        assert {each.form for each in found[0].weights} & {"float16", "int8"}
+        if name == "int8":  # no cause is looked for
+            assert not causes(found[1])
+
+
+# --- Keras' own exporters ---
+
+
+def test_keras_exports_first_where_that_is_asked(tmp_path, rnncheck_command):
+    model = built(layers.LSTM(M), layers.Dense(K))
+    model.save(source := tmp_path / "model.keras")
+
+    done = rnncheck_command("verify", source, "--export", "onnx")
+
+    assert done.code == 0, done.out
+    assert re.search(r"^case +tensorflow +exported.onnx +differ by$", done.out, re.MULTILINE)
+    assert re.search(r"^model.keras, 1 step +- +match", done.out, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.long
+def test_stateful_model_is_exported_from_its_start(tmp_path):
+    model = built(layers.LSTM(M, return_sequences=True, stateful=True), shape=(None, D), batch=3)
+    model.layers[0].states[0].assign(np.ones((3, M)))
+
+    report = rnncheck.verify(model, export=["onnx", "litert"])
+
+    found = [entry for entry in report.entries if entry.backend == "exported.onnx"]
+    assert [entry.way for entry in found] == ["", "in two parts"]
+    assert {entry.verdict for entry in found} == {Verdict.MISMATCH}  # the file forgets the state
+    # LiteRT keeps it, and does not set it back.
+    of_litert = {entry.way: entry for entry in report.entries if entry.backend == "exported.tflite"}
+    assert {way: entry.verdict for way, entry in of_litert.items()} == {
+        "": Verdict.MATCH, "after a reset": Verdict.MISMATCH, "in two parts": Verdict.MATCH,
+    }  # fmt: skip
+    assert causes(of_litert["after a reset"]) == ["state_left_by_earlier_run"]
+
+
+def test_model_that_keras_cannot_export_is_an_error_row(tmp_path, monkeypatch):
+    model = built(layers.LSTM(M), layers.Dense(K))
+    monkeypatch.setattr(exports, "_HERE", tmp_path)
+    (tmp_path / "keras").mkdir()
+    (tmp_path / "keras" / "exporter.py").write_text("def export(*given):\n    import tf2onnx_is_not_there\n")
+
+    report = rnncheck.verify(model, export=["onnx"])
+
+    assert [entry.verdict for entry in report.entries] == [Verdict.MATCH, Verdict.ERROR]
+    assert report.entries[1].backend == "onnx"
+    assert "No module named 'tf2onnx_is_not_there'; expected a model that Keras can export to onnx" in (
+        report.entries[1].rows[0].detail
+    )
+    assert told("ModuleNotFoundError: No module named 'tf2onnx'").endswith('Run: pip install "rnncheck[onnx-export]"')
+
+
+# --- uses ---
+
+
+def test_ways_to_use_an_export():
+    stateful = make_network(T=T, D=D, M=M, K=K, stateful=True, return_sequences=True)
+    opened = replace(stateful, inputs=(replace(stateful.inputs[0], shape=(None, D)),))
+    calls = (make_inputs(stateful, 3),) * 2
+
+    assert [use.way for use in uses_of(stateful, calls, 0)] == [""]
+    plain, reset, parts = uses_of(opened, calls, 0, resets=True)
+    assert (plain.calls, plain.first, plain.resets) == (calls, 0, False)
+    assert (reset.way, len(reset.calls), reset.first, reset.resets) == ("after a reset", 2, 1, True)
+    assert parts.way == "in two parts"
+    assert [call[0].shape[1] for call in parts.calls] == [3, 4]
+    assert np.array_equal(np.concatenate([call[0] for call in parts.calls], axis=1), calls[0][0])
+    stateless = replace(opened, layers=make_network(T=T, D=D, M=M, K=K).layers)
+    ways = [use.way for use in uses_of(stateless, calls[:1], 0, resets=True)]
+    assert ways == ["", "the same again", "after a reset", "1 sample", "2 samples", "5 samples", "1 step", "11 steps"]
 
 
 # --- names ---
@@ -323,12 +513,20 @@ def test_what_cannot_be_held_against_a_model_is_refused(tmp_path, rnncheck_comma
         (source, tmp_path / "none.onnx"): "there is no such file; expected an export",
         (source, tmp_path / "empty.onnx"): "expected a file that ONNX Runtime can load",
         (source, tmp_path / "text.tflite"): "expected a file that LiteRT can load",
-        (None, path): "--against: got it without MODEL; expected the model that the file was exported from",
+        (None, path): "--against: got it without MODEL; expected the model that is exported",
     }.items():
         model_words = [words[0]] if words[0] else []
         done = rnncheck_command("verify", *model_words, "--against", words[1])
 
         assert (done.code, said in done.err) == (2, True), done.err
+    with pytest.raises(InputError, match=re.escape("export: got 'pt'; expected onnx or litert")):
+        rnncheck.verify(source, export=["pt"])
+    with pytest.raises(InputError, match=re.escape("export: got it with an ONNX file; expected a model of Keras")):
+        rnncheck.verify(path, export=["onnx"])
+    with pytest.raises(InputError, match=re.escape("export: got it with the case")):
+        rnncheck.verify(rnncheck.Case(), export=["onnx"])
+    done = rnncheck_command("verify", "--export", "onnx")
+    assert (done.code, "--export: got it without MODEL" in done.err) == (2, True)
     monkeypatch.setattr(exports, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=re.escape('Run: pip install "rnncheck[onnx]"')):
         rnncheck.verify(source, against=[path])

@@ -137,6 +137,13 @@ def units(layer: Layer) -> int:
     return int(layer.weights["recurrent_kernel"].shape[-2])
 
 
+def gate_names(layer: Layer) -> tuple[str, ...]:
+    """Return the names of the gates, in the order of their blocks."""
+    if cell_of(layer).remembers:
+        return LSTM_GATES
+    return GRU_GATES if layer.weights["recurrent_kernel"].shape[-1] > units(layer) else ("h",)
+
+
 def weights_of_gates(layer: Layer) -> dict[str, Array]:
     """Return the weights whose columns are blocks of gates."""
     return {name: weight for name, weight in layer.weights.items() if name in {"kernel", "recurrent_kernel", "bias"}}

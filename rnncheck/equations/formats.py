@@ -63,7 +63,7 @@ def _products(digits: int) -> Callable[[Network], Network]:
         error = lifted.bound + 2.0 * (2.0 * size) if lifted.bounded else None
         return lifted.like(lifted.value, lifted.variance + 2.0 * (np.square(size) / 3.0), error)
 
-    change = _every_layer(lambda layer: _with_factors_everywhere(layer, coarse, unit))
+    change = _every_layer(lambda layer: with_factors_everywhere(layer, coarse, unit))
     return lambda network: change(_in("float32")(network))
 
 
@@ -87,11 +87,14 @@ def kept(x: X, digits: int) -> X:
 def with_kept_factors(layer: Layer, digits: int) -> Layer:
     """Return a layer whose products round both factors to so many digits, and are added up in full."""
     kernels = {k: kept(w.astype(np.float64), digits) for k, w in layer.weights.items() if k in KERNELS}
-    return _with_factors_everywhere(with_weights(layer, **kernels), lambda x, _: kept(x, digits), 2.0**-digits)
+    return with_factors_everywhere(with_weights(layer, **kernels), lambda x, _: kept(x, digits), 2.0**-digits)
 
 
-def _with_factors_everywhere(layer: Layer, change: Callable[[X, Any], X], unit: float) -> Layer:
-    # The layer, with states or without, that multiplies `change(x, kernel)` with each kernel in place of x.
+def with_factors_everywhere(layer: Layer, change: Callable[[X, Any], X], unit: float) -> Layer:
+    """Return a layer, with states or without, that multiplies `change(x, kernel)` with each kernel in place of x.
+
+    `unit` is the unit roundoff of its products.
+    """
     if not KERNELS & set(layer.weights):
         return layer
     if layer.kind in CELLS:

@@ -7,6 +7,7 @@ shape; what the model has and the export does not is refused.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,8 +17,11 @@ from typing import NamedTuple
 
 from rnncheck.errors import InputError, escaped
 from rnncheck.frameworks.apart import RuntimeFailure, attempts, run_apart
+from rnncheck.frameworks.arrivals import Held
+from rnncheck.frameworks.keras.files.modelfile import ModelFile
 from rnncheck.frameworks.onnx.file import NO_OPERATORS
 from rnncheck.network import Array
+from rnncheck.rounding.precision import PRECISIONS
 
 
 class Runtime(NamedTuple):
@@ -27,12 +31,13 @@ class Runtime(NamedTuple):
     package: str
     extra: str
     file: Path  # see `rnncheck.frameworks.apart`
+    resets: bool = False  # whether it can set back the states of a file
 
 
 _HERE = Path(__file__).parent
 RUNTIMES = {
     ".onnx": Runtime("ONNX Runtime", "onnxruntime", "onnx", _HERE / "onnx" / "runtime.py"),
-    ".tflite": Runtime("LiteRT", "ai_edge_litert", "litert", _HERE / "litert" / "runtime.py"),
+    ".tflite": Runtime("LiteRT", "ai_edge_litert", "litert", _HERE / "litert" / "runtime.py", resets=True),
 }
 
 # What a runtime says of a file that it cannot run, and what helps.
@@ -43,12 +48,16 @@ _NO_FLEX = (
 _HINTS = {
     "Flex": _NO_FLEX,
     "TensorList": _NO_FLEX,
+    "No module named 'tf2onnx'": 'Keras needs tf2onnx to export to ONNX. Run: pip install "rnncheck[onnx-export]"',
     **{f"No Op registered for {name}": f"ONNX has no {name}. {hint}" for name, hint in NO_OPERATORS.items()},
 }
 _MOST_SAID = 200
 
 # Of so many outputs of one shape all orders are tried.
 _MOST_ALIKE = 6
+
+# What stands between two calls where the states are set back.
+RESET: Mapping[str, Array] = {}
 
 Shape = tuple[int | None, ...]
 
@@ -103,11 +112,65 @@ def open_export(path: Path) -> Export:
     return Export(path, runtime, inputs, outputs)
 
 
+# What Keras exports to, by its own word for it, and the suffix of the file.
+EXPORTERS = {"onnx": ".onnx", "litert": ".tflite"}
+
+
+def exported(file: ModelFile, inputs: Sequence[Array], form: str, folder: Path) -> Export:
+    """Export a model file into a folder, with Keras' own exporter.
+
+    Raises:
+        InputError: it cannot be exported, or its runtime cannot load what was written.
+    """
+    path = folder / f"exported{EXPORTERS[form]}"
+    try:
+        run_apart("Keras", _HERE / "keras" / "exporter.py", "export", file, list(inputs), str(path), form)
+    except RuntimeFailure as failure:
+        raise InputError(
+            f"{file.path}: {told(str(failure))}; expected a model that Keras can export to {form}."
+        ) from failure
+    return open_export(path)
+
+
 def told(said: str) -> str:
     """Return what a runtime said, in short, or what that means and what helps, where that is known."""
     hint = next((hint for mark, hint in _HINTS.items() if mark in said), "")
     text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", said)
     return hint or (text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}...")
+
+
+class Contents(NamedTuple):
+    """What an export holds."""
+
+    arrays: list[Held]  # of floats, and of integers that stand for some
+    operators: Counter[str]  # how many nodes have each
+
+    @property
+    def in_8_bits(self) -> bool:
+        """Whether what is computed has 8 bits too, not only weights."""
+        return bool(self.operators.keys() & {"QUANTIZE", "QuantizeLinear"})
+
+    @property
+    def hint(self) -> str:
+        """What helps where its runtime lacks some of its operators; else empty."""
+        return next((hint for mark, hint in _HINTS.items() if any(mark in name for name in self.operators)), "")
+
+
+def contents_of(export: Export) -> Contents:
+    """Return what an export holds.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    path = str(export.path.resolve())
+    try:
+        arrays, operators = run_apart(export.runtime.name, export.runtime.file, "contents", path)
+    except RuntimeFailure as failure:
+        raise InputError(
+            f"{export.path}: {told(str(failure))}; expected a file whose weights can be read."
+        ) from failure
+    held = [Held.of(*each) for each in arrays if each[2] in PRECISIONS or each[3].size]
+    return Contents(held, Counter(operators))
 
 
 # The outputs of each call in a row, by name; a text where the runtime refused one.

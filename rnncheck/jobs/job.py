@@ -14,7 +14,7 @@ from rnncheck.cases.inputs import check_inputs, no_inputs_given, random_inputs
 from rnncheck.checks.end_to_end import Tolerance
 from rnncheck.checks.relations import RELATIONS
 from rnncheck.errors import InputError
-from rnncheck.frameworks.exports import Export, open_export
+from rnncheck.frameworks.exports import EXPORTERS, Export, open_export
 from rnncheck.frameworks.keras.paths import named_paths
 from rnncheck.frameworks.sources import Calls, Subject
 
@@ -33,6 +33,7 @@ class Job:
     tolerance: Tolerance | None = None  # an extra limit to check
     precision: str | None = None  # the format that recorded arrays were computed in; None for that of the model
     exports: tuple[Export, ...] = ()  # files that another runtime runs, to hold against the model's equations
+    export: tuple[str, ...] = ()  # of rnncheck.frameworks.exports.EXPORTERS: what Keras is to export to, for the same
     blind_spots: bool = False  # whether to look for the faults that a run which matches could not have shown
 
 
@@ -43,18 +44,23 @@ def how_to_run(
     tolerance: Tolerance | None,
     blind_spots: bool,
     against: Sequence[str | os.PathLike[str]] = (),
+    export: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return those fields of a Job that say how to run it, from options of `rnncheck.verify`."""
     relations = tuple(RELATIONS) if metamorphic else ()
     exports = tuple(open_export(Path(each)) for each in against)
     if len({each.name for each in exports}) < len(exports):
         raise InputError(f"against: got two files of the name {exports[0].name}; expected other names. Rename one.")
+    for form in export:
+        if form not in EXPORTERS:
+            raise InputError(f"export: got {form!r}; expected {' or '.join(EXPORTERS)}.")
     return {
         "paths": named_paths(paths),
         "relations": relations,
         "tolerance": tolerance,
         "blind_spots": blind_spots,
         "exports": exports,
+        "export": tuple(dict.fromkeys(export)),
     }
 
 
@@ -68,16 +74,19 @@ def model_job(
 ) -> Job:
     """Return the job of running a model or a file; the inputs and their options are those of `rnncheck.verify`."""
     network = subject.equations
-    if network.unchecked and how.get("exports"):
+    compared = [name for name, field in (("against", "exports"), ("export", "export")) if how.get(field)]
+    if network.unchecked and compared:
         raise InputError(
-            f"against: got it with layer {next(iter(network.unchecked))!r}, which is not checked; expected none, "
-            "since an export does not show what such a layer puts out."
+            f"{compared[0]}: got it with layer {next(iter(network.unchecked))!r}, which is not checked; expected "
+            "none, since an export does not show what such a layer puts out."
         )
     if network.unchecked and how.get("relations"):
         raise InputError(
             f"metamorphic: got it with layer {next(iter(network.unchecked))!r}, which is not checked; expected none, "
             "since nobody knows how far rounding carries what such a layer puts out."
         )
+    if subject.runner is not None and how.get("export"):
+        raise InputError(f"export: got it with {subject.runner.what}; expected a model of Keras, which exports it.")
     if subject.runner is not None and how.get("paths", DEFAULT_PATHS) != DEFAULT_PATHS:
         paths = ", ".join(how["paths"])
         raise InputError(

@@ -31,7 +31,7 @@ from rnncheck.jobs.backends import OTHER_WEIGHTS, differences, have_the_same_wei
 from rnncheck.jobs.job import DEFAULT_PATHS, Job
 from rnncheck.jobs.perform import Run, perform
 from rnncheck.jobs.processes import Answer, run_in_processes
-from rnncheck.jobs.uses import use_export
+from rnncheck.jobs.uses import use_exports
 from rnncheck.network import Network, Recording
 from rnncheck.report.console import tell, with_progress
 from rnncheck.report.entry import DEVIATES, MOST_PICTURED, Difference, Entry
@@ -64,14 +64,14 @@ def run_and_judge(jobs: Sequence[Job], backends: Sequence[str] = (), most_diagno
                     notes = () if alike else (OTHER_WEIGHTS,)
                     judged = judge(job, each, backend, notes, diagnosed=_may_diagnose(entries, most_diagnosed))
                     entries += judged if len(jobs) <= MOST_PICTURED else map(_without_pictures, judged)
-                for export in job.exports:
-                    used = use_export(export, job.subject.equations, job.calls, job.seed or 0)
+                for name, used in use_exports(job):
                     ways = next(iter(runs.values()))  # the first backend's paths, to stand beside
-                    runs[export.name] = tuple(replace(used[0].run, path=each.path) for each in ways)
-                    for way, run, said in used:
+                    runs[name] = tuple(replace(used[0].run, path=each.path) for each in ways)
+                    for way, run, said, weights, in_8_bits in used:
                         as_used = replace(job, subject=job.subject.used_as(way)) if way else job
-                        diagnosed = _may_diagnose(entries, most_diagnosed)
-                        entries += judge(as_used, [run], export.name, said, diagnosed=diagnosed, way=way)
+                        diagnosed = _may_diagnose(entries, most_diagnosed) and not in_8_bits
+                        own = {"way": way, "weights": weights}
+                        entries += judge(as_used, [run], name, said, diagnosed=diagnosed, **own)
                 if alike:
                     found += differences(job.subject.name, runs, by_path=job.paths != DEFAULT_PATHS)
     except KeyboardInterrupt:
@@ -87,7 +87,7 @@ def _may_diagnose(entries: Sequence[Entry], most: int | None) -> bool:
 
 def _where(job: Job, backend: str) -> str:
     """Return where a job ran, by name where exports stand beside it."""
-    if backend or not job.exports:
+    if backend or not (job.exports or job.export):
         return backend
     return job.subject.runner.framework if job.subject.runner else configured_backend()
 
@@ -190,12 +190,12 @@ def judge(
     notes: Sequence[str] = (),
     *,
     diagnosed: bool = True,
-    way: str = "",
+    **own: Any,
 ) -> tuple[Entry, ...]:
     """Check what became of a job; return an entry of a report for each path that was run.
 
-    `backend` is where it ran, if there are several, and `way` how an export was used. Unless `diagnosed`, a mismatch
-    is given no reason.
+    `backend` is where it ran, if there are several, and `own` further fields of the entries. Unless `diagnosed`, a
+    mismatch is given no reason.
     """
     missing = [f"path `{each.path}` was not run: {each.not_applicable}" for each in runs if each.not_applicable]
     done = [each for each in runs if not each.not_applicable]
@@ -223,12 +223,12 @@ def judge(
             notes=(*job.subject.notes, *missing, *said, *notes),
             backend=backend,
             path=path,
-            way=way,
             unchecked=tuple(run.network.unchecked) if run.network else (),
             step=step,
             network=network,
             recordings=recordings,
             **reasons._asdict(),
+            **own,
         )
         entries.append(entry)
     return tuple(entries)
@@ -272,7 +272,7 @@ def _checked(job: Job, run: Run, name: str, diagnosed: bool) -> _Checked:
         unchanged=unchanged,
         with_blind_spots=job.blind_spots,
     )
-    advice = _advice(network, recordings[0], verdict) if recorded else ()
+    advice = () if job.paths else _advice(network, recordings[0], verdict)
     step = first_wrong_step(network, recordings, known)
     return _Checked(rows, (*notes, *advice), reasons, step, network, recordings)
 

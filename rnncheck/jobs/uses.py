@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from rnncheck.cases.inputs import random_inputs
+from rnncheck.equations.quantised import with_quantised_factors, with_quantised_results
 from rnncheck.equations.replay import replay
 from rnncheck.errors import InputError
 from rnncheck.frameworks.apart import RuntimeFailure
-from rnncheck.frameworks.exports import Export, Outcome, Slot, matched, run_export
+from rnncheck.frameworks.arrivals import Arrival, arrivals, as_arrived
+from rnncheck.frameworks.exports import (
+    RESET,
+    Contents,
+    Export,
+    Outcome,
+    Slot,
+    contents_of,
+    exported,
+    matched,
+    run_export,
+)
 from rnncheck.frameworks.recorded import make_recording, output_specs
 from rnncheck.frameworks.sources import Calls
+from rnncheck.jobs.job import Job
 from rnncheck.jobs.perform import Run
 from rnncheck.network import Array, Network
 from rnncheck.report.console import tell
@@ -26,6 +42,7 @@ class Use(NamedTuple):
     way: str  # empty for the plain one
     calls: Calls
     first: int = 0  # the call from which on what it computes is held against the equations
+    resets: bool = False  # whether its states are set back between the calls
 
 
 class Used(NamedTuple):
@@ -34,27 +51,36 @@ class Used(NamedTuple):
     way: str
     run: Run
     notes: tuple[str, ...] = ()
+    weights: tuple[Arrival, ...] = ()  # what became of the model's weights in it; at the plain use alone
+    in_8_bits: bool = False  # whether all numbers have 8 bits, which are too few to tell faults apart
 
 
 # How many samples are tried, and how many steps more than the plain use has.
 _SAMPLES, _MORE_STEPS = (1, 2, 5), 4
 
 
-def uses_of(network: Network, calls: Calls, seed: int) -> list[Use]:
+def uses_of(network: Network, calls: Calls, seed: int, *, resets: bool = False) -> list[Use]:
     """Return the ways to use an export, the plain one first; the others find what one call cannot.
 
-    The same again, other numbers of samples, one step, and more steps, as far as the model takes them.
+    The same again, and after a reset where its runtime `resets` states; other numbers of samples, one step, and more
+    steps, as far as the model takes them; of a stateful model the sequence in two parts.
     """
-    if network.stateful or network.knows_samples:
+    if network.knows_samples:
         return [Use("", calls)]
     inputs, samples = calls[0], len(calls[0][0])
     steps = max((array.shape[1] for array in inputs if array.ndim > 1), default=1)
     open_steps = any(None in spec.shape for spec in network.inputs)
+    after_a_reset = [Use("after a reset", (inputs, inputs), 1, resets=True)] if resets else []
+    if network.stateful:
+        half = steps // 2
+        parts = tuple(tuple(array[:, part] for array in inputs) for part in (np.s_[:half], np.s_[half:]))
+        in_parts = [Use("in two parts", parts)] if half and all(None in spec.shape for spec in network.inputs) else []
+        return [Use("", calls), *after_a_reset, *in_parts]
     sizes = {
         **{f"{n} sample{'s' * (n > 1)}": (n, steps) for n in _SAMPLES if n != samples},
         **{f"{t} step{'s' * (t > 1)}": (samples, t) for t in (1, steps + _MORE_STEPS) if open_steps and t != steps},
     }
-    uses = [Use("", (inputs,)), Use("the same again", (inputs, inputs), 1)]
+    uses = [Use("", (inputs,)), Use("the same again", (inputs, inputs), 1), *after_a_reset]
     for way, (n, t) in sizes.items():
         try:
             uses.append(Use(way, (random_inputs(network, seed, n, t if open_steps else None),)))
@@ -64,26 +90,73 @@ def uses_of(network: Network, calls: Calls, seed: int) -> list[Use]:
 
 
 def use_export(export: Export, network: Network, calls: Calls, seed: int) -> list[Used]:
-    """Use an export in each way; the plain one comes first, and says which others its runtime refused."""
+    """Use an export in each way; the plain one comes first, and says which others its runtime refused.
+
+    It is held against the equations with the weights that it has, where these have fewer digits than the model's.
+    """
     tell(f"running {export.name} in {export.runtime.name}")
     slots = [Slot(spec.name, (spec.samples, *spec.shape)) for spec in network.inputs]
     try:
         names, notes = matched("input", slots, export.inputs)
     except InputError as error:
         return [Used("", Run("", network, error=str(error)))]
-    uses = uses_of(network, calls, seed)
+    try:
+        contents = contents_of(export)
+    except InputError as error:
+        contents, notes = Contents([], Counter()), (*notes, f"what became of its weights is not known: {error}")
+    weights = tuple(arrivals(network, contents.arrays)) if contents.arrays else ()
+    notes = (*notes, *_told_of(weights))
+    uses = uses_of(network, calls, seed, resets=export.runtime.resets)
     by_name = {slot.name: slot for slot in export.inputs}
     fed = [by_name[names[spec.name]] for spec in network.inputs]
     plain, *others = _outcomes(export, [_fed(fed, use) for use in uses])
     if isinstance(plain, str):
-        return [Used("", Run("", network, error=plain), notes)]
-    run, further = _recorded(network, uses[0], plain)
-    pairs = list(zip(uses[1:], others, strict=True))
-    refused = [f"it refuses {use.way}: {outcome}" for use, outcome in pairs if isinstance(outcome, str)]
-    used = [
-        Used(use.way, _recorded(network, use, outcome)[0]) for use, outcome in pairs if not isinstance(outcome, str)
-    ]
-    return [Used("", run, (*notes, *further, *refused)), *used]
+        return [Used("", Run("", network, error=plain), notes, weights)]
+    held = partial(_as_held, network, weights, contents.in_8_bits)
+    run, further = _recorded(held(calls), uses[0], plain)
+    refused, used = [], []
+    for use, outcome in zip(uses[1:], others, strict=True):
+        if isinstance(outcome, str):
+            refused.append(f"it refuses {use.way}: {outcome}")
+        else:
+            of_use, _ = _recorded(held(use.calls), use, outcome)
+            used.append(Used(use.way, of_use, in_8_bits=contents.in_8_bits))
+    return [Used("", run, (*notes, *further, *refused), weights, contents.in_8_bits), *used]
+
+
+def use_exports(job: Job) -> Iterator[tuple[str, list[Used]]]:
+    """Yield the name of each export of a job and what became of its uses; Keras writes those that are asked of it."""
+    network, seed = job.subject.equations, job.seed or 0
+    for export in job.exports:
+        yield export.name, use_export(export, network, job.calls, seed)
+    for form in job.export:
+        with tempfile.TemporaryDirectory() as folder:
+            tell(f"exporting the model to {form}")
+            try:
+                saved = job.subject.saved_in(Path(folder)).model
+                export = exported(saved, job.calls[0], form, Path(folder))
+            except InputError as error:
+                yield form, [Used("", Run("", network, error=str(error)))]
+            else:
+                yield export.name, use_export(export, network, job.calls, seed)
+
+
+# What is expected of an export in some calls, given the weights that it holds.
+def _as_held(network: Network, weights: Sequence[Arrival], in_8_bits: bool, calls: Calls) -> Network:
+    arrived = as_arrived(network, weights)
+    if in_8_bits:
+        return with_quantised_results(arrived, calls)
+    return with_quantised_factors(arrived, calls, {each.layer for each in weights if each.in_integers})
+
+
+def _told_of(weights: Sequence[Arrival]) -> Iterator[str]:
+    counts = Counter(each.form for each in weights if each.form)
+    if counts:
+        told = " and ".join(f"{count} in {form}" for form, count in counts.items())
+        rounded = "; other numbers may be rounded to 8 bits, too" * any(each.in_integers for each in weights)
+        yield f"it has {told} of the model's {len(weights)} weights, and the equations have them so too{rounded}"
+    if missing := [f"{each.layer}/{each.weight}" for each in weights if not each.how]:
+        yield f"it does not have {', '.join(missing)} as the model does: not even in another layout or fewer digits"
 
 
 # The calls of a use by the export's names, in batches of the size that it fixes; a text where that does not fit.
@@ -92,11 +165,18 @@ def _fed(slots: Sequence[Slot], use: Use) -> list[dict[str, Array]] | str:
     size = next((slot.shape[0] for slot in slots if slot.shape[0]), samples)
     if samples % size:
         return f"its batch is fixed to {size}, and {samples} is no multiple of it"
-    return [
-        {slot.name: array[start : start + size].astype(slot.dtype) for slot, array in zip(slots, inputs, strict=True)}
+    for slot, x in zip(slots, use.calls[0], strict=True):
+        if x.dtype.kind == "f" and np.dtype(slot.dtype).kind != "f":
+            return f"its input {slot.name!r} takes {slot.dtype}; convert it with inputs and outputs of float32"
+    fed = [
+        [
+            {slot.name: x[start : start + size].astype(slot.dtype) for slot, x in zip(slots, inputs, strict=True)}
+            for start in range(0, samples, size)
+        ]
         for inputs in use.calls
-        for start in range(0, samples, size)
     ]
+    between = [RESET] if use.resets else []
+    return [call for number, calls in enumerate(fed) for call in (*(between if number else ()), *calls)]
 
 
 # What became of each use. Where the process dies, each gets one of its own, so that one does not take the others.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rnncheck.faults.diagnosis import Diagnosis
     from rnncheck.faults.explain import FormatFound
     from rnncheck.faults.trial import BlindSpot
+    from rnncheck.frameworks.arrivals import Arrival
     from rnncheck.network import Network, Recording
 
 # The version of the JSON; it grows when a field changes its meaning or goes.
@@ -58,6 +59,7 @@ class Entry:
         backend: the Keras backend that it ran on; empty unless backends were asked for.
         path: the compute path; empty unless paths were asked for.
         way: in which way an export was used, such as `the same again`; empty for the plain one, and for models.
+        weights: what became of the model's weights in an export; empty but for the plain use of one.
         diagnosis: why it does not match; None if it does, or if nobody asked.
         blind_spots: the faults that a run which matches could not have shown; empty if nobody asked.
         precision: what it was computed in, as far as its numbers tell; None if nobody asked.
@@ -78,6 +80,7 @@ class Entry:
     backend: str = ""
     path: str = ""
     way: str = ""
+    weights: tuple[Arrival, ...] = ()
     diagnosis: Diagnosis | None = None
     blind_spots: tuple[BlindSpot, ...] = ()
     precision: FormatFound | None = None
@@ -118,6 +121,7 @@ class Entry:
             **({"backend": self.backend} if self.backend else {}),
             **({"path": self.path} if self.path else {}),
             **({"way": self.way} if self.way else {}),
+            **({"weights": [_arrival_fields(each) for each in self.weights]} if self.weights else {}),
             "seed": self.seed,
             "verdict": str(self.verdict),
             "proven": self.proven,
@@ -196,6 +200,10 @@ def frame_of(entries: Iterable[Entry]) -> pandas.DataFrame:
             lines.append({**own, **numbers, **texts, **places, "shape": shape_text(row.shape)})
     of_examples = (f"{name}_{each}" for name, each in examples)
     return pandas.DataFrame(lines, columns=["case", *ways, "seed", *ROW_FIELDS, *of_examples])
+
+
+def _arrival_fields(arrival: Arrival) -> dict[str, Any]:
+    return {name: getattr(arrival, name) for name in ("layer", "weight", "shape", "how", "form", "held_in")}
 
 
 def _row_fields(row: Row) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import takewhile
 from typing import Any
@@ -16,6 +16,8 @@ from rich.text import Text
 from rnncheck.equations.cells import CELLS
 from rnncheck.equations.layers import HELPERS, LAYERS
 from rnncheck.equations.shapes import shapes
+from rnncheck.frameworks.arrivals import Arrival
+from rnncheck.frameworks.exports import Contents
 from rnncheck.network import UNCHECKED, InputSpec, Layer, Network
 from rnncheck.report.tables import new_table, shown
 
@@ -40,6 +42,22 @@ def print_network(network: Network, console: Console, title: str, defaults: Defa
         console.print(Text(f"\n{kind}", "bold"))
         for text in lines:
             console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
+
+
+def print_export(name: str, contents: Contents, weights: Sequence[Arrival], console: Console) -> None:
+    """Print which operators an export has, and what became of each weight of the model in it."""
+    operators = ", ".join(f"{count} {name}" for name, count in contents.operators.most_common())
+    console.print()
+    console.print(shown(f"{name}: {operators or 'no operators'}"))
+    if contents.hint:
+        console.print(shown(contents.hint))
+    columns = ("weight", "shape", f"in {name}", "format", "held in")
+    table = new_table("", columns, whole=("weight", "shape", "format"))
+    for each in weights:
+        shape = "x".join(map(str, each.shape))
+        held = ", ".join(each.held_in)
+        table.add_row(*map(shown, (f"{each.layer}/{each.weight}", shape, each.how or "not there", each.form, held)))
+    console.print(table)
 
 
 def layer_lines(network: Network, defaults: Defaults) -> Iterator[tuple[str, ...]]:

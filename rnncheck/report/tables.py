@@ -285,7 +285,8 @@ def _verdict(of: Row | Entry) -> Text:
 
 def notes_of(entries: Sequence[Entry]) -> list[str]:
     """Return what else a reader must know; only JSON has the notes of cases that match among others."""
-    alone = len({entry.name for entry in entries}) == 1  # one case or model, though on several paths
+    # One case or model, though on several paths and with its exports.
+    alone = len({entry.name for entry in entries if not entry.way}) == 1
     notes = _noted(entry for entry in entries if alone or entry.verdict is not Verdict.MATCH)
     failing = [entry for entry in entries if entry.verdict is Verdict.MISMATCH][:MOST_DIAGNOSED]
     found = [entry.precision for entry in (entries if len(entries) == 1 else failing)]

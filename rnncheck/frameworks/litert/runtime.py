@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+
+_FORMATS = ("float16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64")
 
 
 def describe(path: str) -> dict[str, Any]:
@@ -15,11 +19,14 @@ def describe(path: str) -> dict[str, Any]:
 
 
 def use(path: str, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the outputs by name of each call of an interpreter."""
+    """Return the outputs by name of each call of an interpreter; where a call has no inputs, states are set back."""
     interpreter = Interpreter(path)
     inputs, outputs = _tensors(interpreter)
     sizes, results = None, []
     for given in calls:
+        if not given:
+            interpreter.reset_all_variables()
+            continue
         arrays = [(detail, given[name]) for name, detail in inputs]
         if sizes != (sizes := [array.shape for _, array in arrays]):  # which would forget a state
             for detail, array in arrays:
@@ -30,6 +37,29 @@ def use(path: str, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         interpreter.invoke()
         results.append({name: interpreter.get_tensor(detail["index"]).copy() for name, detail in outputs})
     return results
+
+
+def contents(path: str) -> tuple[list[tuple[str, Any, str, Any, Any, int | None]], list[str]]:
+    """Return the arrays that a file holds and the operators of its nodes.
+
+    Of an array: its name, numbers and format; scale, zero point and axis of integers that stand for others.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(Path(path).read_bytes(), 0)
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+    codes = [(each.customCode or b"").decode() or names[each.builtinCode] for each in model.operatorCodes]
+    formats = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
+    arrays = []
+    for tensor in (each for graph in model.subgraphs for each in graph.tensors):
+        data, form = model.buffers[tensor.buffer].data, formats[tensor.type]
+        if data is None or not len(data) or form not in _FORMATS:  # it is computed, or no numbers
+            continue
+        how = tensor.quantization or schema.QuantizationParametersT()
+        scale, zero_point = (np.array([] if each is None else each) for each in (how.scale, how.zeroPoint))
+        numbers = data.view(form).reshape([] if tensor.shape is None else tensor.shape)
+        arrays.append((tensor.name.decode(), numbers, form, scale, zero_point, how.quantizedDimension))
+    return arrays, [codes[each.opcodeIndex] for graph in model.subgraphs for each in graph.operators]
 
 
 # The inputs and outputs with their names: those of the signature, where the file has one.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnxruntime
 
 _DTYPES = {"float": "float32", "double": "float64"}
@@ -38,6 +39,49 @@ def run(
     """Return, for each model and call, the named tensors; a model is given by its path or its bytes."""
     sessions = [(_session(model), list(outputs)) for model, outputs in models]
     return [[session.run(outputs, dict(inputs)) for inputs in calls] for session, outputs in sessions]
+
+
+def contents(path: str) -> tuple[list[tuple[str, Any, str, Any, Any, int | None]], list[str]]:
+    """Return the arrays that a file holds and the operators of its nodes.
+
+    Of an array: its name, numbers and format; scale, zero point and axis of integers that stand for others.
+    """
+    import onnx
+
+    arrays: dict[str, Any] = {}
+    scales: dict[str, tuple[str, str, int | None]] = {}  # of a quantised array, by name
+    operators = []
+    graphs = [onnx.load(path).graph]
+    while graphs:
+        graph = graphs.pop()
+        arrays |= {each.name: each for each in graph.initializer}
+        for node in graph.node:
+            operators.append(node.op_type)
+            own = {each.name: each for each in node.attribute}
+            graphs += [each.g for each in own.values() if each.HasField("g")]
+            if node.op_type == "Constant" and "value" in own:
+                arrays[node.output[0]] = own["value"].t
+            if node.op_type == "DequantizeLinear":
+                name, scale, zero_point = [*node.input, ""][:3]
+                scales[name] = scale, zero_point, own["axis"].i if "axis" in own else 1
+    for name in arrays:  # as ONNX Runtime names what it quantises
+        plain = name.removesuffix("_quantized")
+        if plain != name:
+            scales.setdefault(name, (f"{plain}_scale", f"{plain}_zero_point", None))
+    return [_constant(name, arrays, scales) for name in arrays], operators
+
+
+def _constant(name: str, arrays: Mapping[str, Any], scales: Mapping[str, tuple[str, str, int | None]]) -> Any:
+    from onnx import TensorProto, numpy_helper
+
+    def read(array: Any) -> Any:
+        numbers = numpy_helper.to_array(array)
+        return numbers.astype("float32") if numbers.dtype.name == "bfloat16" else numbers
+
+    form = TensorProto.DataType.Name(arrays[name].data_type).lower()
+    scale, zero_point, axis = scales.get(name, ("", "", None))
+    beside = [read(arrays[each]) if each in arrays else np.zeros(0) for each in (scale, zero_point)]
+    return name, read(arrays[name]), _DTYPES.get(form, form), *beside, axis
 
 
 def _session(model: str | bytes) -> Any:
