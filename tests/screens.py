@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner
 from judgements import with_faults
+from onnx_package import foldings, readings
 from reference import make_bidirectional, make_inputs, make_network
 from rich.console import Console
 
@@ -118,7 +119,7 @@ PAGES = ("two layers", "several", "backends and paths")
 OF_SEVERAL = {"several": of_everything, "backends and paths": of_backends_and_paths}
 NETWORKS = {"lstm": LSTM, "both directions": BOTH, "many steps": LONG}
 
-SCREENS = (*REPORTS, *OF_SEVERAL, *(f"network of {name}" for name in NETWORKS), "lists", "files")
+SCREENS = (*REPORTS, *OF_SEVERAL, *(f"network of {name}" for name in NETWORKS), "lists", "files", "onnx nodes")
 
 
 def screen(name):
@@ -133,6 +134,12 @@ def screen(name):
         }
     elif name == "files":
         views = {file.relative_to(ROOT).as_posix(): "\n".join(_of_file(file)) for file in FILES}
+    elif name == "onnx nodes":
+        said = {case: each if isinstance(each, str) else "computed" for case, each in readings().items()}
+        views = {
+            "read": "\n".join(f"{case}: {each}" for case, each in said.items()),
+            "known without inputs": "\n".join(foldings()),
+        }
     elif name.startswith("network of "):
         views = dict(_of_network(NETWORKS[name.removeprefix("network of ")]))
     else:

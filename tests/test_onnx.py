@@ -11,6 +11,7 @@ import warnings
 
 import numpy as np
 import onnx
+import onnx_package
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -209,6 +210,23 @@ def test_states_and_lengths_may_be_inputs(tmp_path, rng, here):
 
 
 # --- what stands around them ---
+
+
+def test_nodes_of_the_onnx_package_are_computed_or_refused():
+    computed_ones = {case: found for case, found in onnx_package.readings().items() if not isinstance(found, str)}
+
+    assert len(computed_ones) > 100
+    for case, pairs in computed_ones.items():
+        for own, expected in pairs:
+            np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-6, err_msg=case)
+
+
+def test_what_no_input_changes_is_computed_as_onnx_specifies():
+    assert len(onnx_package.foldings()) > 70
+    for case, (own, expected) in onnx_package.foldings().items():
+        assert own.shape == expected.shape, case
+        np.testing.assert_allclose(own, expected, rtol=1e-6, err_msg=case)
+
 
 W, V = np.linspace(-1.0, 1.0, D * K, dtype=np.float32).reshape(D, K), np.float32([0.5, -0.25])
 AROUND = {

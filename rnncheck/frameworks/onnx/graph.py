@@ -206,6 +206,8 @@ class Reader:
         """Add a layer, which puts out what has the axes of its inputs unless others are given."""
         first, name = inputs[0], name or node.name
         dtype = dtype or first.dtype
+        if dtype == "bool":
+            raise UnsupportedError(f"node {node.name!r}: got {node.kind} of truth values; expected it of numbers.")
         tensors = tuple(each.tensor for each in inputs)
         self.layers.append(Layer(name, kind, tensors, options, finite(node, weights), dtype))
         return Value(Tensor(name), shape or first.shape, axes or first.axes, dtype)

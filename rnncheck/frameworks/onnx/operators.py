@@ -193,8 +193,10 @@ def _affine(reader: Reader, node: Node, x: Any, kernel: Any, bias: Any = None) -
     kernel = kernel.T if node.options.get("transB") else kernel
     if bias is None:
         return _dense(reader, node, x, {"kernel": kernel})
-    bias = np.ravel(bias)
-    return _dense(reader, node, x, {"kernel": kernel, "bias": np.resize(bias, kernel.shape[1])})
+    units = kernel.shape[1]
+    # A row for each sample would be no bias.
+    own = np.broadcast_to(bias, (1, units)).ravel() if np.size(bias) in {1, units} else None
+    return None if own is None else _dense(reader, node, x, {"kernel": kernel, "bias": own})
 
 
 @operator("Add")
