@@ -9,6 +9,7 @@ import math
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+N, T, D, M, K = 3, 6, 4, 5, 2
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 ACTIVATIONS_OF = {"RNN": 1, "GRU": 2, "LSTM": 3}
 DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
@@ -111,6 +112,12 @@ def random_options(rng, kind, n, t):
     return options
 
 
+def random_node(seed):
+    """A model of one node, of any kind and with any options."""
+    rng, kind = np.random.default_rng(seed), sorted(GATES)[seed % 3]
+    return make_node(rng, kind, **random_options(rng, kind, N, T))[0]
+
+
 def computed(kind, weights, x, options):
     """Return Y, Y_h and for LSTM Y_c of a node for x (T, N, D), by the specification; layout 0."""
     t_steps, n, _ = x.shape
@@ -199,3 +206,75 @@ def graph_of(nodes, inputs, outputs, weights=(), opset=17):
         [numpy_helper.from_array(np.asarray(value), name) for name, value in dict(weights).items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+# --- graphs of the nodes around ---
+
+W, V = np.linspace(-1.0, 1.0, D * K, dtype=np.float32).reshape(D, K), np.float32([0.5, -0.25])
+AROUND = {
+    "matmul": [("MatMul", "x W", "y", {})],
+    "matmul-add": [("MatMul", "x W", "p", {}), ("Add", "V p", "y", {})],
+    "matmul-read-twice": [("MatMul", "x W", "p", {}), ("Add", "p V", "q", {}), ("Mul", "p q", "y", {})],
+    "gemm": [("Flatten", "x", "f", {}), ("Gemm", "f G V", "y", {"transB": 1})],
+    "gemm-without-bias": [("Flatten", "x", "f", {}), ("Gemm", "f H", "y", {})],
+    "turned": [
+        ("Transpose", "x", "p", {"perm": [1, 0, 2]}), ("MatMul", "p W", "q", {}), ("Softmax", "q", "y", {}),
+    ],
+    "last-step": [
+        ("Slice", "x minus1 large one", "p", {}), ("Squeeze", "p one", "q", {}), ("MatMul", "q W", "y", {}),
+    ],
+    "step": [("Gather", "x two", "p", {"axis": 1}), ("MatMul", "p W", "y", {})],
+    "feature": [("Gather", "x two", "p", {"axis": 2}), ("Tanh", "p", "y", {})],
+    "step-and-feature-by-slices": [
+        ("Slice", "x one upto2 one", "p", {}), ("Slice", "p one upto2 upto2", "q", {}), ("Tanh", "q", "y", {}),
+    ],
+    "step-of-a-sequence-first": [
+        ("Transpose", "x", "p", {"perm": [1, 0, 2]}), ("Gather", "p two", "q", {"axis": 0}), ("Tanh", "q", "y", {}),
+    ],
+    "mean-of-one": [
+        ("ReduceMean", "x", "p", {"axes": [1], "keepdims": 1}), ("Flatten", "p", "f", {}), ("MatMul", "f W", "y", {}),
+    ],
+    "bias-of-another": [("MatMul", "x W", "p", {}), ("Tanh", "p", "q", {}), ("Add", "q V", "y", {})],
+    "two-biases": [("MatMul", "x W", "p", {}), ("Add", "p V", "q", {}), ("Add", "q V", "y", {})],
+    "number": [("Add", "x half", "p", {}), ("Sub", "half p", "q", {}), ("Mul", "q half", "y", {})],
+    "reversed": [("Slice", "x minus1 least one minus1", "p", {}), ("MatMul", "p W", "y", {})],
+    "unsqueezed": [("Unsqueeze", "x one", "p", {}), ("Tanh", "p", "q", {}), ("Squeeze", "q one", "y", {})],
+    "rows": [("Reshape", "x rows", "p", {}), ("MatMul", "p W", "q", {}), ("Reshape", "q back", "y", {})],
+    "rows-by-shape": [
+        ("Shape", "x", "s", {}), ("Slice", "s zero upto2 zero", "a", {}), ("Concat", "a upto2", "t", {"axis": 0}),
+        ("Reshape", "x rows", "p", {}), ("MatMul", "p W", "q", {}), ("Reshape", "q t", "y", {}),
+    ],
+    "sums": [("Add", "x x", "p", {}), ("Sub", "p C", "q", {}), ("Mul", "q C1", "y", {})],
+    "cat": [("Tanh", "x", "p", {}), ("Concat", "x p", "y", {"axis": -1})],
+    "mean": [("ReduceMean", "x", "p", {"axes": [1], "keepdims": 0}), ("MatMul", "p W", "y", {})],
+    "max": [
+        ("ReduceMax", "x", "p", {"axes": [1], "keepdims": 1}), ("Squeeze", "p one", "q", {}), ("Relu", "q", "y", {}),
+    ],
+    "norm": [("LayerNormalization", "x C1 C", "y", {"axis": -1})],
+    "all-steps-backwards": [
+        ("Transpose", "x", "p", {"perm": [1, 0, 2]}), ("Shape", "p", "s", {}), ("Gather", "s zero", "t", {}),
+        ("Gather", "s one", "n", {}), ("Expand", "t n", "l", {}),
+        ("ReverseSequence", "p l", "y", {"time_axis": 0, "batch_axis": 1}),
+    ],
+    **{
+        kind: [(kind, "x", "y", {})]
+        for kind in ("Relu", "Tanh", "Sigmoid", "Softplus", "Softsign", "LeakyRelu", "Elu", "Celu", "HardSigmoid",
+                     "ThresholdedRelu", "Softmax", "LogSoftmax", "Identity")
+    },
+    "leaky": [("LeakyRelu", "x", "y", {"alpha": 0.3})],
+    "constant": [("Constant", "", "c", {"value_floats": [1.0, 2.0, 3.0, 4.0]}), ("Mul", "x c", "y", {})],
+    "double": [("Cast", "x", "p", {"to": TensorProto.DOUBLE}), ("Tanh", "p", "q", {}), ("Cast", "q", "y", {"to": 1})],
+}  # fmt: skip
+CONSTANTS = {
+    "W": W, "V": V, "G": np.resize(W, (K, T * D)), "H": np.resize(W, (T * D, K)), "C": np.float32([1, 2, 3, -4]),
+    "C1": np.float32([0.5, 2, 1, -1]), "zero": np.array([0]), "one": np.array([1]), "two": np.array(2),
+    "upto2": np.array([2]), "minus1": np.array([-1]), "large": np.array([2**31 - 1]), "least": np.array([-(2**63)]),
+    "half": np.float32(0.5), "rows": np.array([-1, D]), "back": np.array([-1, T, K]),
+}  # fmt: skip
+
+
+def around(name):
+    """Return the model of one of those graphs."""
+    used = {each for _, given, _, _ in AROUND[name] for each in given.split()}
+    weights = {each: value for each, value in CONSTANTS.items() if each in used}
+    return graph_of(AROUND[name], {"x": ["n", T, D]}, {"y": None}, weights)

@@ -6,13 +6,16 @@ So what a change does to all that people see stands in its diff, and whoever mak
 """
 
 import io
+import tempfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 from click.testing import CliRunner
 from judgements import with_faults
+from onnx_nodes import AROUND, around, random_node
 from onnx_package import foldings, readings
 from reference import make_bidirectional, make_inputs, make_network
 from rich.console import Console
@@ -43,6 +46,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted(file for kind in ("h5", "keras") for file in (ROOT / "fixtures").rglob(f"*.{kind}"))
 
 LSTM = make_network(T=4, D=2, M=3, K=2, kind="LSTM")
+SIMPLE = make_network(T=4, D=2, M=3, K=2)
 BOTH = make_bidirectional(T=4, D=2, M=3, merge_mode="concat", backward="gru", mask=True, dtype="float32")
 LONG = make_network(T=150, D=2, M=10, K=None, kind="GRU", return_sequences=True)
 CHAOTIC = make_network(T=150, D=2, M=8, K=2, recurrent_scale=4.0)
@@ -82,6 +86,8 @@ REPORTS = {
     "many samples and steps": lambda: compared(LONG, ("state_halved", "rnn"), N=17),
     "one sample": lambda: compared(LONG, ("recurrent_kernel_transposed", "rnn"), N=1),
     "six digits": lambda: compared(LSTM, change=np.vectorize(lambda x: float(f"{x:.6g}"))),
+    "simple rnn": lambda: compared(SIMPLE, ("recurrent_kernel_transposed", "rnn")),
+    "chaotic with states": lambda: compared(CHAOTIC),
     "unknown": lambda: compared(LSTM, change=off_in_one_place),
     "not finite": lambda: compared(LSTM, change=lambda array: np.where(array > 0.2, np.nan, array)),
     "float16": lambda: compared(in_format(LSTM, "float16"), stated=LSTM),
@@ -137,8 +143,10 @@ def screen(name):
     elif name == "onnx nodes":
         said = {case: each if isinstance(each, str) else "computed" for case, each in readings().items()}
         views = {
-            "read": "\n".join(f"{case}: {each}" for case, each in said.items()),
+            "cases of the onnx package": "\n".join(f"{case}: {each}" for case, each in said.items()),
             "known without inputs": "\n".join(foldings()),
+            **{name: "\n".join(_of_onnx(around(name))) for name in AROUND},
+            **{f"node {seed}": "\n".join(_of_onnx(random_node(seed))) for seed in range(30)},
         }
     elif name.startswith("network of "):
         views = dict(_of_network(NETWORKS[name.removeprefix("network of ")]))
@@ -181,6 +189,13 @@ def _of_file(file):
     yield f"inputs {', '.join(f'{x.shape} {_few([np.abs(x).sum()])}' for x in inputs)}"
     outputs = rnncheck.replay(network, inputs).outputs
     yield f"outputs {', '.join(f'{y.shape} {_few([np.abs(y).sum()])}' for y in outputs)}"
+
+
+def _of_onnx(model):
+    """What is read from an ONNX model."""
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(model, path := Path(folder) / "model.onnx")
+        yield from _of_file(path)
 
 
 def _of_network(network):

@@ -224,6 +224,10 @@ def test_option_that_nothing_in_the_case_has_is_refused(options, where):
     assert str(refused.value) == f"case: got {option}={value!r}; expected it only with {where}, which has it."
 
 
+def test_limits_of_a_rate_are_rates():
+    assert (Case(dropout=1.0).dropout, Case(recurrent_dropout=0.0).recurrent_dropout) == (1.0, 0.0)
+
+
 @pytest.mark.parametrize("option", ["dropout", "recurrent_dropout"])
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan"), float("inf"), "half", None], ids=repr)
 def test_dropout_that_is_no_rate_is_refused(option, value):

@@ -10,7 +10,7 @@ from rows import number
 
 from rnncheck.checks.blocks import Block, in_time
 from rnncheck.checks.end_to_end import Tolerance
-from rnncheck.checks.scores import Group, Number, Summary, compare, total
+from rnncheck.checks.scores import Comparison, Group, Number, Summary, compare, total
 from rnncheck.checks.thresholds import AVERAGE_COUNT, AVERAGE_LIMIT, SCORE_LIMIT, UNDECIDABLE_SHARE
 from rnncheck.checks.verdicts import Check, Verdict, failed_row, judge, worst
 from rnncheck.rounding.precision import PRECISIONS
@@ -582,6 +582,19 @@ def test_worst_verdict_of_nothing_is_an_error():
 
     assert worst([]) is Verdict.ERROR
     assert worst([hidden]) is Verdict.ERROR
+
+
+def test_numbers_whose_noise_single_precision_may_have_lost_are_suspicious():
+    value, variance = np.zeros((4, 2)), np.zeros((4, 2), np.float32)
+    value[1], actual = 1.0, np.zeros((4, 2))
+    actual[1], actual[2, 1] = 1.0, 1e-30
+    variance[3] = 1.0
+
+    with np.errstate(all="ignore"):
+        seen = Comparison(actual, Rounded(value, variance, None, PRECISIONS["float32"], bounds=Bounds.LEFT_OUT))
+
+        # Not where zero is expected and there.
+        assert seen.suspicious_rows(5.0).tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("value", [5.0, -5.0])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,8 +19,11 @@ from reference import make_inputs, make_network
 import rnncheck
 from rnncheck import InputError, UnsupportedError, Verdict
 from rnncheck.frameworks import exports
-from rnncheck.frameworks.exports import RUNTIMES, Slot, matched, told
+from rnncheck.frameworks.exports import RUNTIMES, Export, Slot, matched, told
 from rnncheck.frameworks.keras.session import quiet_framework
+from rnncheck.frameworks.sources import Subject
+from rnncheck.jobs import uses
+from rnncheck.jobs.job import Job
 from rnncheck.jobs.uses import uses_of
 
 T, D, M, K = 7, 4, 5, 2
@@ -445,6 +449,29 @@ def test_model_that_keras_cannot_export_is_an_error_row(tmp_path, monkeypatch):
 
 
 # --- uses ---
+
+
+def test_samples_are_drawn_with_the_seed_of_the_job(monkeypatch):
+    network, seeds = make_network(T=T, D=D, M=M, K=K), []
+    monkeypatch.setattr(uses, "use_export", lambda export, network, calls, seed: seeds.append(seed) or [])
+    for seed in (7, None):  # none where the inputs were given
+        job = Job(Subject("a", network), exports=(Export(Path("a.onnx"), RUNTIMES[".onnx"], (), ()),), seed=seed)
+
+        assert list(uses.use_exports(job)) == [("a.onnx", [])]
+    assert seeds == [7, 0]
+    drawn = [uses_of(network, [make_inputs(network, 3)], seed)[2].calls[0][0] for seed in (0, 0, 1)]
+    assert np.array_equal(*drawn[:2])
+    assert not np.array_equal(*drawn[1:])
+
+
+def test_steps_are_those_of_inputs_that_have_some():
+    network = make_network(T=T, D=D, M=M, K=K)
+    lengths = (replace(network.inputs[0], name="lengths", shape=(), dtype="int32"),)
+    network = replace(network, inputs=(*lengths, replace(network.inputs[0], shape=(None, D))))
+
+    ways = [use.way for use in uses_of(network, [(np.array([1, 2, 3]), np.zeros((3, T, D), np.float32))], 0)]
+
+    assert ways[-2:] == ["1 step", "11 steps"]
 
 
 def test_ways_to_use_an_export():

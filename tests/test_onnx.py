@@ -16,7 +16,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
-from onnx_nodes import GATES, computed, graph_of, make_node, numbers, random_options
+from onnx_nodes import AROUND, GATES, D, K, M, N, T, W, around, computed, graph_of, make_node, numbers, random_options
 
 import rnncheck
 from experiments import records
@@ -27,8 +27,6 @@ from rnncheck.frameworks.apart import RuntimeFailure, run_apart
 from rnncheck.frameworks.onnx import run, runtime
 from rnncheck.frameworks.onnx.sizes import Size
 from rnncheck.rounding.accuracy import ACCURACY, SATURATED
-
-N, T, D, M, K = 3, 6, 4, 5, 2
 
 
 @pytest.fixture
@@ -228,64 +226,9 @@ def test_what_no_input_changes_is_computed_as_onnx_specifies():
         np.testing.assert_allclose(own, expected, rtol=1e-6, err_msg=case)
 
 
-W, V = np.linspace(-1.0, 1.0, D * K, dtype=np.float32).reshape(D, K), np.float32([0.5, -0.25])
-AROUND = {
-    "matmul": [("MatMul", "x W", "y", {})],
-    "matmul-add": [("MatMul", "x W", "p", {}), ("Add", "V p", "y", {})],
-    "matmul-read-twice": [("MatMul", "x W", "p", {}), ("Add", "p V", "q", {}), ("Mul", "p q", "y", {})],
-    "gemm": [("Flatten", "x", "f", {}), ("Gemm", "f G V", "y", {"transB": 1})],
-    "gemm-without-bias": [("Flatten", "x", "f", {}), ("Gemm", "f H", "y", {})],
-    "turned": [
-        ("Transpose", "x", "p", {"perm": [1, 0, 2]}), ("MatMul", "p W", "q", {}), ("Softmax", "q", "y", {}),
-    ],
-    "last-step": [
-        ("Slice", "x minus1 large one", "p", {}), ("Squeeze", "p one", "q", {}), ("MatMul", "q W", "y", {}),
-    ],
-    "step": [("Gather", "x two", "p", {"axis": 1}), ("MatMul", "p W", "y", {})],
-    "feature": [("Gather", "x two", "p", {"axis": 2}), ("Tanh", "p", "y", {})],
-    "reversed": [("Slice", "x minus1 least one minus1", "p", {}), ("MatMul", "p W", "y", {})],
-    "unsqueezed": [("Unsqueeze", "x one", "p", {}), ("Tanh", "p", "q", {}), ("Squeeze", "q one", "y", {})],
-    "rows": [("Reshape", "x rows", "p", {}), ("MatMul", "p W", "q", {}), ("Reshape", "q back", "y", {})],
-    "rows-by-shape": [
-        ("Shape", "x", "s", {}), ("Slice", "s zero two zero", "a", {}), ("Concat", "a two", "t", {"axis": 0}),
-        ("Reshape", "x rows", "p", {}), ("MatMul", "p W", "q", {}), ("Reshape", "q t", "y", {}),
-    ],
-    "sums": [("Add", "x x", "p", {}), ("Sub", "p C", "q", {}), ("Mul", "q C1", "y", {})],
-    "cat": [("Tanh", "x", "p", {}), ("Concat", "x p", "y", {"axis": -1})],
-    "mean": [("ReduceMean", "x", "p", {"axes": [1], "keepdims": 0}), ("MatMul", "p W", "y", {})],
-    "max": [
-        ("ReduceMax", "x", "p", {"axes": [1], "keepdims": 1}), ("Squeeze", "p one", "q", {}), ("Relu", "q", "y", {}),
-    ],
-    "norm": [("LayerNormalization", "x C1 C", "y", {"axis": -1})],
-    "all-steps-backwards": [
-        ("Transpose", "x", "p", {"perm": [1, 0, 2]}), ("Shape", "p", "s", {}), ("Gather", "s zero", "t", {}),
-        ("Gather", "s one", "n", {}), ("Expand", "t n", "l", {}),
-        ("ReverseSequence", "p l", "y", {"time_axis": 0, "batch_axis": 1}),
-    ],
-    **{
-        kind: [(kind, "x", "y", {})]
-        for kind in ("Relu", "Tanh", "Sigmoid", "Softplus", "Softsign", "LeakyRelu", "Elu", "Celu", "HardSigmoid",
-                     "ThresholdedRelu", "Softmax", "LogSoftmax", "Identity")
-    },
-    "leaky": [("LeakyRelu", "x", "y", {"alpha": 0.3})],
-    "constant": [("Constant", "", "c", {"value_floats": [1.0, 2.0, 3.0, 4.0]}), ("Mul", "x c", "y", {})],
-    "double": [("Cast", "x", "p", {"to": TensorProto.DOUBLE}), ("Tanh", "p", "q", {}), ("Cast", "q", "y", {"to": 1})],
-}  # fmt: skip
-CONSTANTS = {
-    "W": W, "V": V, "G": np.resize(W, (K, T * D)), "H": np.resize(W, (T * D, K)), "C": np.float32([1, 2, 3, -4]),
-    "C1": np.float32([0.5, 2, 1, -1]), "zero": np.array([0]), "one": np.array([1]), "two": np.array(2),
-    "minus1": np.array([-1]), "large": np.array([2**31 - 1]), "least": np.array([-(2**63)]),
-    "rows": np.array([-1, D]), "back": np.array([-1, T, K]),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("name", AROUND)
 def test_nodes_around_match(name, tmp_path, rng, here):
-    used = {each for _, given, _, _ in AROUND[name] for each in given.split()}
-    weights = {each: value for each, value in CONSTANTS.items() if each in used}
-    if name == "rows-by-shape":
-        weights["two"] = np.array([2])
-    path = saved(graph_of(AROUND[name], {"x": ["n", T, D]}, {"y": None}, weights), tmp_path)
+    path = saved(around(name), tmp_path)
 
     matches(path, sequence(rng))
 

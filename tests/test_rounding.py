@@ -1712,6 +1712,12 @@ def test_result_that_may_leave_the_range_has_infinite_noise(rng, name, operation
     assert np.isfinite(result.noise).mean() > 0.05
 
 
+def test_nothing_can_be_added_up():
+    nothing = Rounded(np.ones((0, 3)), np.zeros((0, 3)), np.zeros((0, 3)), PRECISIONS["float32"])
+
+    assert (nothing + nothing).variance.shape == (0, 3)
+
+
 @every_bounds
 def test_noise_of_sums_over_units_is_infinite_where_partial_sums_leave_the_range(bounds):
     terms = np.array([[60000.0, 60000.0, -60000.0, 1.0], [600.0, 600.0, -600.0, 1.0], [6e4, 6e4, 6e4, 6e4]])

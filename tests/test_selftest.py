@@ -49,6 +49,10 @@ def test_fault_that_changes_nothing_is_missed_and_another_is_caught(monkeypatch)
     found = self_test((nothing, *named_faults(("bias_dropped",))), track=lambda cases: cases[:1])
 
     assert not found.passed
+    assert [each.name for each in found.controls] == [
+        "Keras", "first to last", "last to first", "in pairs", "fused multiply-add", "flush to zero",
+        "sigmoid by tanh", "call", "jit", "unroll", "all_true_mask", "batch_of_one",
+    ]  # fmt: skip
     missed, caught = found.outcomes
     assert missed.hidden == 2 + 6  # in the recurrent layer and in Dense, and in those of ONNX
     assert found.complaints == ["missed: nothing: no case shows it"]

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from reference import make_network
 
 from rnncheck import InputSpec, Network, Tensor, UnsupportedError
-from rnncheck.equations.shapes import rehearse
+from rnncheck.equations.shapes import on_zeros, rehearse
 from rnncheck.network import Activation, Layer
 
 
@@ -115,6 +116,16 @@ def test_limit_is_on_products():
     assert refusal([("Dot", {"axes": (2, 1)}, {})], (3900, 2300), (2300, 3900)) == said(
         2 * 3900 * 2300 + 3900 * 3900, products
     )
+
+
+def test_sizes_that_no_machine_holds_are_problems_only_where_that_is_asked():
+    network = make_network(T=4, D=3, M=2, K=None, return_sequences=True)
+    problems = {}
+
+    assert on_zeros(network, [(1, 10**10, 3)])[Tensor("rnn")].shape == (1, 10**10, 2)
+    on_zeros(network, [(1, 10**10, 3)], problems, limited=True)
+
+    assert list(problems) == ["rnn"]
 
 
 def test_limit_on_products_may_be_reached():

@@ -181,6 +181,7 @@ FORWARDS = {
     "sum_and_product": lambda net, y, _: net.fc(y + y * y),
     "turned": lambda net, y, _: net.fc(y.transpose(0, 1)[-1]),
     "permuted": lambda net, y, _: net.fc(y.permute(1, 0, 2)[0]),
+    "permuted_by_a_tuple": lambda net, y, _: net.fc(torch.permute(y, (1, 0, 2))[0]),
     "mean": lambda net, y, _: net.fc(y.mean(dim=1)),
     "mean_of_steps_first": lambda net, y, _: net.fc(torch.mean(y.transpose(0, 1), 0)),
     "softmax": lambda net, y, _: nn.functional.softmax(net.fc(y[:, -1]), dim=-1),

@@ -152,7 +152,7 @@ def test_layer_that_keras_cannot_run_here_is_an_error_that_says_why():
         ("Exception encountered when calling A.call().\n\n\x1b[1mwrong\x1b[0m\n\nmore", (
             "ValueError: Exception encountered when calling A.call(). wrong"
         )),
-        ("could not load\nException encountered: outer\nException encountered: inner", "ValueError: inner"),
+        ("no\nException encountered: a\nException encountered: b\nException encountered: c", "ValueError: c"),
         ('Graph execution error:\n\nat\n  File "a", line 1\n\nwrong\n\t [[node]]', (
             "ValueError: Graph execution error: wrong"
         )),

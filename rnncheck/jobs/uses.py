@@ -126,6 +126,8 @@ def use_export(export: Export, network: Network, calls: Calls, seed: int) -> lis
 
 def use_exports(job: Job) -> Iterator[tuple[str, list[Used]]]:
     """Yield the name of each export of a job and what became of its uses; Keras writes those that are asked of it."""
+    if not (job.exports or job.export):
+        return
     network, seed = job.subject.equations, job.seed or 0
     for export in job.exports:
         yield export.name, use_export(export, network, job.calls, seed)
