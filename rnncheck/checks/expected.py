@@ -271,7 +271,8 @@ class Stateless:
     @property
     def by_row(self) -> bool:
         """Whether every row can be checked on its own."""
-        return self._operation.rowwise and not self._operation.exact and len(self.inputs) == 1
+        one_input_of_rows = len(self.inputs) == 1 and self.actual.ndim > 1  # not one number of each sample
+        return self._operation.rowwise and not self._operation.exact and one_input_of_rows
 
     def strands(self) -> Iterator[list[Block]]:
         """Yield blocks that are checked one after the other."""
