@@ -832,13 +832,13 @@ def test_options_for_files_say_that_they_take_a_path(name):
 REPORTING = {"blind_spots", "details", "everything", "quiet"}
 SURFACE = {
     "verify": (
-        {*REPORTING, "metamorphic"}, {"against", "inputs"}, set(),
+        {*REPORTING, "metamorphic"}, {"against", "export", "inputs"}, set(),
         {"seed": 0, "paths": "predict", "unchecked": "refuse"},
     ),
     "compare": (
         REPORTING, {"inputs", "outputs", "states"}, {"model", "inputs", "outputs"}, {"unchecked": "refuse"},
     ),
-    "show": (set(), set(), {"model"}, {"unchecked": "refuse"}),
+    "show": (set(), {"against"}, {"model"}, {"unchecked": "refuse"}),
     "faults": ({"quiet"}, set(), set(), {"seed": 0}),
 }  # fmt: skip
 

@@ -243,6 +243,67 @@ def test_ids_become_rows_of_a_table(tmp_path, rng, here):
         rnncheck.verify(path, np.full((N, T), 10))
 
 
+WRAPPED = [
+    ("Cast", "ids", "f", {"to": TensorProto.FLOAT}), ("Less", "f zero", "less", {}), ("Not", "less", "not", {}),
+    ("Cast", "not", "n", {"to": TensorProto.INT64}), ("Mul", "ids n", "own", {}),
+    ("Add", "ids ten", "later", {}), ("Cast", "less", "l", {"to": TensorProto.INT64}), ("Mul", "l later", "end", {}),
+    ("Add", "end own", "all", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("nodes", "places"),
+    [
+        (WRAPPED, range(10)),
+        ([("Sub", "ids one", "all", {})], [-1, *range(9)]),
+        ([("Less", "ids three", "less", {}), ("Where", "less one ids", "all", {})], [1, 1, 1, *range(3, 10)]),
+    ],
+    ids=["wrapped", "shifted", "chosen"],
+)
+def test_what_is_computed_with_ids_is_told_by_the_table(nodes, places, tmp_path, rng, here):
+    table = numbers(rng, 10, D)
+    known = {"ten": np.array(10), "one": np.array([1]), "three": np.array(3), "zero": np.float32(0.0)}
+    weights = {name: known[name] for name in known if any(name in given.split() for _, given, _, _ in nodes)}
+    graph = [*nodes, ("Gather", "table all", "e", {}), ("MatMul", "e W", "y", {})]
+    path = saved(graph_of(graph, {"ids": ["n", "t"]}, {"y": None}, {"table": table, "W": W, **weights}), tmp_path)
+
+    matches(path, rng.integers(0, 10, (N, T)))
+
+    (found,) = (layer for layer in rnncheck.extract(path).layers if layer.kind == "Embedding")
+    assert np.array_equal(found.weights["embeddings"], table[list(places)])
+
+
+def test_ids_may_come_as_real_numbers(tmp_path, rng, here):
+    nodes = [("Cast", "x", "ids", {"to": TensorProto.INT32}), ("Gather", "table ids", "y", {})]
+    path = saved(graph_of(nodes, {"x": ["n", "t"]}, {"y": None}, {"table": numbers(rng, 10, D)}), tmp_path)
+
+    matches(path, rng.integers(0, 10, (N, T)).astype(np.float32))
+    matches(path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        (
+            [("Add", "ids one", "all", {}), ("Gather", "table all", "y", {})],
+            "got Gather(an array (10, 4), what ids becomes)",
+        ),
+        ([("Add", "ids one", "all", {}), ("Transpose", "all", "y", {})], "got Transpose(what ids becomes)"),
+        ([("Add", "ids one", "y", {})], "output 'y': got ids; expected what a layer puts out"),
+    ],
+    ids=["beyond the table", "turned", "put out"],
+)
+def test_ids_of_no_table_are_refused(nodes, said, tmp_path, rng):
+    weights = {
+        "one": np.array([1]),
+        **({"table": numbers(rng, 10, D)} if len(nodes) > 1 and "Gather" in nodes[1] else {}),
+    }
+    path = saved(graph_of(nodes, {"ids": ["n", "t"]}, {"y": None}, weights), tmp_path)
+
+    with pytest.raises(UnsupportedError, match=re.escape(said)):
+        rnncheck.extract(path)
+
+
 class Net(torch.nn.Module):
     def __init__(self, kind, **options):
         super().__init__()

@@ -1,8 +1,6 @@
 """What an ONNX graph is read with: its tensors, its nodes, and the reader that operators are entered for.
 
-Every tensor of a Network has the samples first; a tensor of an ONNX graph has its axes in any order, some of them
-merged into one, and further ones of length 1. A `Value` says how the one is made of the other, so that transposing,
-squeezing and reshaping cost nothing. What is the same for all inputs, such as weights and shapes, is computed here.
+What is the same for all inputs, such as weights and shapes, is computed here.
 """
 
 from __future__ import annotations
@@ -20,47 +18,10 @@ from rnncheck.equations.shapes import rehearse
 from rnncheck.errors import InputError, RnncheckError, UnsupportedError, escaped
 from rnncheck.frameworks.onnx.file import OnnxFile
 from rnncheck.frameworks.onnx.folding import fold
+from rnncheck.frameworks.onnx.ids import of_ids
 from rnncheck.frameworks.onnx.sizes import Size, known
+from rnncheck.frameworks.onnx.values import Axes, OfIds, Value, own_axes
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
-
-Axes = tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True)
-class Value:
-    """A tensor of the graph that depends on the inputs."""
-
-    tensor: Tensor  # of the Network
-    shape: tuple[Size, ...]  # of the Network's tensor, (N, ...)
-    axes: Axes  # for each axis in ONNX, the Network's axes that it is made of, slowest first; none for a length of 1
-    dtype: str
-
-    @property
-    def lengths(self) -> tuple[Size, ...]:
-        """The shape that ONNX sees."""
-        return tuple(Size.product(self.shape[axis] for axis in group) for group in self.axes)
-
-    @property
-    def plain(self) -> bool:
-        """Whether ONNX has the same axes in the same order."""
-        return self.axes == own_axes(len(self.shape))
-
-    def turned(self, array: Array) -> Array:
-        """Return an array of the Network, (N, ...), as ONNX has it."""
-        order = [axis for group in self.axes for axis in group]
-        shape = [int(np.prod([array.shape[axis] for axis in group], dtype=np.int64)) for group in self.axes]
-        return array.transpose(order).reshape(shape)
-
-    def turned_back(self, array: Array, lengths: Mapping[str, int]) -> Array:
-        """Return an array of ONNX as the Network has it, given the open lengths."""
-        order = [axis for group in self.axes for axis in group]
-        parts = array.reshape([self.shape[axis].at(dict(lengths)) for axis in order])
-        return parts.transpose(np.argsort(order)) if order else parts
-
-
-def own_axes(rank: int) -> Axes:
-    """Return the axes of a tensor that ONNX has as the Network has it."""
-    return tuple((axis,) for axis in range(rank))
 
 
 @dataclass(frozen=True)
@@ -161,14 +122,15 @@ class Reader:
     def _output(self, name: str) -> Value:
         value = self.values.get(name)
         if not isinstance(value, Value):
-            raise UnsupportedError(
-                f"output {escaped(name)!r}: got numbers that no input changes; expected an output."
-            )
+            what = "ids" if isinstance(value, OfIds) else "numbers that no input changes"
+            raise UnsupportedError(f"output {escaped(name)!r}: got {what}; expected what a layer puts out.")
         return value
 
     def _outputs(self, node: Node, inputs: Sequence[Any]) -> Sequence[Any]:
+        if (numbers := of_ids(node.kind, node.options, inputs)) is not None:
+            return [numbers]
         entered = OPERATORS.get(node.kind)
-        if not any(isinstance(each, Value) for each in inputs) or node.kind == "Shape":
+        if not any(isinstance(each, Value | OfIds) for each in inputs) or node.kind == "Shape":
             lengths = [known(each.lengths) if isinstance(each, Value) else each for each in inputs]
             found = fold(node.kind, node.options, lengths)
             if found is not None:
@@ -261,6 +223,8 @@ def _takes(function: _Read, *args: Any) -> bool:
 
 def described(value: Any) -> str:
     """Return what a node was given, for a message."""
+    if isinstance(value, OfIds):
+        return f"what {value.ids.tensor} becomes"
     if isinstance(value, Value):
         return f"{value.tensor} ({', '.join(map(str, value.lengths))})"
     if value is None:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from rnncheck.equations.activations import sigmoid_in_gru, softsign_by_reciprocal, tanh_by_sigmoid, tanh_in_gru
-from rnncheck.frameworks.onnx.graph import Node, Reader, Value, finite, is_features, operator, picked
+from rnncheck.frameworks.onnx.graph import Node, Reader, finite, is_features, operator, picked
 from rnncheck.frameworks.onnx.sizes import Size
+from rnncheck.frameworks.onnx.values import OfIds, Value
 from rnncheck.network import Activation, Array, Tensor
 
 
@@ -134,6 +135,8 @@ def _part(reader: Reader, node: Node, name: str, x: Value, axis: int, start: int
 @operator("Gather")
 def _gathered(reader: Reader, node: Node, x: Any, index: Any) -> Any:
     axis = node.options.get("axis", 0)
+    if isinstance(index, OfIds) and isinstance(x, np.ndarray):
+        x, index = x[index.function(np.arange(len(x)))], index.ids
     if isinstance(index, Value):
         return _embedded(reader, node, x, index) if isinstance(x, np.ndarray) and x.ndim == 2 and axis == 0 else None
     axis %= len(x.axes)

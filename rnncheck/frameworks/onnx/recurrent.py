@@ -10,19 +10,10 @@ import numpy as np
 
 from rnncheck.equations.cells import CELLS
 from rnncheck.errors import UnsupportedError, escaped
-from rnncheck.frameworks.onnx.graph import (
-    Node,
-    Reader,
-    SamplesElsewhereError,
-    Value,
-    described,
-    finite,
-    operator,
-    own_axes,
-    picked,
-)
+from rnncheck.frameworks.onnx.graph import Node, Reader, SamplesElsewhereError, described, finite, operator, picked
 from rnncheck.frameworks.onnx.operators import ACTIVATIONS, BY_LOWER_NAME, activation_of
 from rnncheck.frameworks.onnx.sizes import Size
+from rnncheck.frameworks.onnx.values import Value, own_axes
 from rnncheck.network import Activation, Array, Layer, Tensor
 
 # Our kind of each recurrent operator, and its blocks of gates in our order: ONNX has i o f c, and z r h as we do.
