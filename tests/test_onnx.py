@@ -76,6 +76,18 @@ def test_any_node_is_what_onnx_specifies_and_matches_in_onnx_runtime(seed, tmp_p
     assert [row.layer for row in report.rows if row.check is Check.STEP and row.output == "h"] == layers
 
 
+def test_second_bias_of_zeros_is_none(tmp_path, rng):
+    for kind, rows in (("RNN", 1), ("LSTM", 1), ("GRU", 2)):
+        model, weights = make_node(rng, kind)
+        bias = weights["B"].copy()
+        bias[:, bias.shape[1] // 2 :] = 0.0
+        model.graph.initializer[2].CopyFrom(onnx.numpy_helper.from_array(bias, "B"))
+
+        (layer,) = rnncheck.extract(saved(model, tmp_path)).layers
+
+        assert np.atleast_2d(layer.weights["bias"]).shape[0] == rows
+
+
 def test_layout_of_samples_first_is_what_onnx_specifies(tmp_path, rng):
     for kind in GATES:
         for direction in ("forward", "bidirectional"):

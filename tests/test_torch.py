@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,6 +118,33 @@ def test_cell_of_wrong_states_is_refused():
 
     with pytest.raises(UnsupportedError, match="got 3 states; expected"):
         rnncheck.extract(Wrong("LSTMCell", bias=True))
+
+
+def test_projection_that_is_ignored_is_named():
+    module, x = nn.LSTM(D, M, batch_first=True, proj_size=3), sequence()
+    network = rnncheck.extract(module)
+    (layer,) = network.layers
+    ignored = replace(layer, weights={**layer.weights, "projection": np.eye(M, 3, dtype=np.float32)})
+    wrong = [y.astype(np.float32) for y in rnncheck.replay(replace(network, layers=(ignored,)), x).outputs]
+
+    report = rnncheck.compare(module, x, wrong)
+
+    assert report.verdict is Verdict.MISMATCH
+    assert [name for each in report.entries[0].diagnosis.explanations for name in each.faults] == [
+        "projection_ignored"
+    ]
+
+
+@pytest.mark.few(30)
+@pytest.mark.parametrize("fault", [each.name for each in FAULTS])
+def test_wrong_runs_of_projected_layers_are_judged(fault):
+    network = rnncheck.extract(nn.LSTM(D, M, batch_first=True, proj_size=3, bidirectional=True))
+    x = sequence()
+
+    for wrong in injections(network, [each for each in FAULTS if each.name == fault]):
+        outputs = [y.astype(np.float32) for y in rnncheck.replay(wrong.network, x).outputs]
+
+        assert rnncheck.compare(network, x, outputs).verdict is not Verdict.ERROR, wrong.layer
 
 
 def test_projection_is_what_its_equation_says():

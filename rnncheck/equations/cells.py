@@ -144,6 +144,11 @@ def gate_names(layer: Layer) -> tuple[str, ...]:
     return GRU_GATES if layer.weights["recurrent_kernel"].shape[-1] > units(layer) else ("h",)
 
 
+def gate_width(layer: Layer) -> int:
+    """Return the number of columns of each gate's block: M, of a layer with a projection that before it."""
+    return int(layer.weights["recurrent_kernel"].shape[-1]) // len(gate_names(layer))
+
+
 def weights_of_gates(layer: Layer) -> dict[str, Array]:
     """Return the weights whose columns are blocks of gates."""
     return {name: weight for name, weight in layer.weights.items() if name in {"kernel", "recurrent_kernel", "bias"}}
@@ -151,8 +156,7 @@ def weights_of_gates(layer: Layer) -> dict[str, Array]:
 
 def sizes(layer: Layer) -> tuple[int, ...]:
     """Return the size of each state: that of c differs from that of h in a layer with a projection."""
-    of_c = layer.weights["recurrent_kernel"].shape[-1] // len(LSTM_GATES)
-    return (units(layer), of_c)[: len(cell_of(layer).states)]
+    return (units(layer), gate_width(layer))[: len(cell_of(layer).states)]
 
 
 def widest(network: Network) -> int:

@@ -95,7 +95,9 @@ def wrong_weights(layer: Layer, call: Call) -> list[WrongWeight]:
 def _entries(layer: Layer, unit: int) -> Iterator[Entry]:
     # The columns that make one unit: one in each gate's block of M.
     m = units(layer) if layer.kind in CELLS else layer.weights["kernel"].shape[-1]
-    for name, weight in layer.weights.items():
+    # Those of gates that are projected make all units.
+    own = {name: layer.weights[name] for name in layer.weights if name == "projection"} or layer.weights
+    for name, weight in own.items():
         for row in np.ndindex(weight.shape[:-1]):
             for column in range(unit, weight.shape[-1], m):
                 yield name, (*row, column)

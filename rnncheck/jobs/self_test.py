@@ -83,8 +83,8 @@ def self_test(
     from rnncheck.frameworks.keras.run import record
 
     progress = _Progress(faults, {fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in faults})
-    for name, of_onnx, given in _of_onnx(seed):
-        _try_faults(progress, name, of_onnx, emulate(of_onnx, given))
+    for name, network, given in further(seed):
+        _try_faults(progress, name, network, emulate(network, given))
     controls: list[Case] = []
     for case in track(_cases(seed)):
         if not progress.pending and len(controls) == len(GATES):
@@ -113,42 +113,54 @@ def _cases(seed: int) -> list[Case]:
     return list(cases.values())
 
 
-# What ONNX has and Keras does not: the kind of a layer and its options, by what it is.
-_FLAGS = dict.fromkeys(("go_backwards", "stateful", "return_state", "zero_output_for_mask"), False)
-_ONNX: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "an RNN of ONNX with clip": ("SimpleRNN", {"clip": 0.5}),
-    "an LSTM of ONNX with input_forget": ("LSTM", {"input_forget": True}),
-    "an LSTM of ONNX with three activations": ("LSTM", {"output_activation": Activation("softsign")}),
-    "an LSTM of ONNX with peepholes": ("PeepholeLSTM", {}),
-    "an RNN of ONNX with other activations backwards": ("SimpleRNN", {"activation": Activation("softsign")}),
+# What ONNX and PyTorch have and Keras does not: the kind and the options of the layer of each direction.
+_USUAL = {
+    **dict.fromkeys(("go_backwards", "stateful", "return_state", "zero_output_for_mask"), False),
+    "return_sequences": True,
+    "activation": Activation("tanh"),
+    "recurrent_activation": Activation("sigmoid"),
+}
+_FURTHER: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]] = {
+    "an RNN of ONNX with clip": [("SimpleRNN", {"clip": 0.5})],
+    "an LSTM of ONNX with input_forget": [("LSTM", {"input_forget": True})],
+    "an LSTM of ONNX with three activations": [("LSTM", {"output_activation": Activation("softsign")})],
+    "an LSTM of ONNX with peepholes": [("PeepholeLSTM", {})],
+    "an RNN of ONNX with other activations backwards": [
+        ("SimpleRNN", {}),
+        ("SimpleRNN", {"activation": Activation("softsign"), "go_backwards": True}),
+    ],
+    "an LSTM of PyTorch with a projection": [("ProjectedLSTM", {})],
 }
 
 
-_N, _T, _D, _M = 3, 6, 4, 5
+_N, _T, _D, _M, _P = 3, 6, 4, 5, 3
 
 
-def _of_onnx(seed: int) -> Iterator[tuple[str, Network, list[list[Array]]]]:
-    # Networks of one layer, or of two directions, with inputs for two calls; Keras cannot run them.
-    usual = {"units": _M, "activation": Activation("tanh"), "recurrent_activation": Activation("sigmoid")}
-    for name, (kind, options) in _ONNX.items():
+def further(seed: int) -> Iterator[tuple[str, Network, list[list[Array]]]]:
+    """Yield networks of what Keras does not have: a name, the network, and its inputs for two calls."""
+    for name, directions in _FURTHER.items():
         rng = np.random.default_rng(seed)
-        own = {**usual, **options}
-        if "backwards" in name:
-            backward = _onnx_layer("rnn/backward", kind, rng, {**own, "go_backwards": True})
-            layers = [_onnx_layer("rnn/forward", kind, rng, usual), backward]
-        else:
-            layers = [_onnx_layer("rnn", kind, rng, own)]
+        names = ("rnn",) if len(directions) == 1 else ("rnn/forward", "rnn/backward")
+        layers = [_layer(each, rng, *own) for each, own in zip(names, directions, strict=True)]
         outputs = tuple(Tensor(each.name) for each in layers)
         x = rng.normal(size=(_N, _T, _D)).astype(np.float32)
         yield name, Network(name, (InputSpec("x", (_T, _D), "float32"),), tuple(layers), outputs), [[x], [x]]
 
 
-def _onnx_layer(name: str, kind: str, rng: np.random.Generator, options: Mapping[str, Any]) -> Layer:
+def _layer(name: str, rng: np.random.Generator, kind: str, options: Mapping[str, Any]) -> Layer:
     columns = _M if kind == "SimpleRNN" else 4 * _M
-    sizes = {"kernel": (_D, columns), "recurrent_kernel": (_M, columns), "bias": (columns,)}
-    sizes |= {"peephole": (3 * _M,)} if kind == "PeepholeLSTM" else {}
+    width = _P if kind == "ProjectedLSTM" else _M
+    sizes: dict[str, tuple[int, ...]] = {
+        "kernel": (_D, columns),
+        "recurrent_kernel": (width, columns),
+        "bias": (columns,),
+    }
+    if kind == "PeepholeLSTM":
+        sizes["peephole"] = (3 * _M,)
+    if kind == "ProjectedLSTM":
+        sizes["projection"] = (_M, _P)
     weights = {each: rng.normal(0.0, 0.5, size).astype(np.float32) for each, size in sizes.items()}
-    return Layer(name, kind, (Tensor("x"),), {**_FLAGS, "return_sequences": True, **options}, weights)
+    return Layer(name, kind, (Tensor("x"),), {"units": width, **_USUAL, **options}, weights)
 
 
 def _try_faults(progress: _Progress, case: Case | str, network: Network, recordings: Sequence[Recording]) -> None:

@@ -232,9 +232,9 @@ class Rounded:
         Each of these roundings is then about as large as one of `start`, however small the terms are. The bound holds
         in any order already.
         """
-        first = np.broadcast_to(self.lift(start).value, self.shape)
         of_type = variance_type(self.precision, self.bounds)
-        variance = plus(squares(first, terms * self.precision.unit_variance, of_type), self.variance)
+        of_start = squares(self.lift(start).value, terms * self.precision.unit_variance, of_type)
+        variance = self.variance + of_start
         return Rounded(
             self.value, variance, self.error, self.precision, self.magnitude, self.roundings, bounds=self.bounds
         )

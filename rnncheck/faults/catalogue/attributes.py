@@ -1,4 +1,4 @@
-"""Faults of what ONNX has and Keras does not: attributes of its recurrent operators that are ignored."""
+"""Faults of what ONNX and PyTorch have and Keras does not: options of recurrent layers that are ignored."""
 
 from __future__ import annotations
 
@@ -42,6 +42,12 @@ def output_activation_ignored(layer: Layer) -> Layer | None:
 def peepholes_ignored(layer: Layer) -> Layer:
     """the peepholes are ignored"""
     return with_weights(layer, peephole=np.zeros_like(layer.weights["peephole"]))
+
+
+@fault("exports", of_layer, kinds=("ProjectedLSTM",))
+def projection_ignored(layer: Layer) -> Layer:
+    """the projection is left out: h has the first units of those before it"""
+    return with_weights(layer, projection=np.eye(*layer.weights["projection"].shape, dtype=np.float32))
 
 
 @fault("exports", of_network)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnncheck.equations.cells import GRU_GATES, LSTM_GATES, split, units, weights_of_gates
+from rnncheck.equations.cells import GRU_GATES, LSTM_GATES, gate_width, split, units, weights_of_gates
 from rnncheck.equations.changes import LSTMS, with_weights
 from rnncheck.faults.catalogue.causes import CONSTANT_WEIGHTS, ONE_STEP, ZERO_BIAS
 from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, fault, of_layer, of_weight
@@ -47,14 +47,18 @@ def split_by_input_dim(layer: Layer) -> Layer | None:
     """the gates' blocks are cut every D columns instead of every M"""
     # Columns that lie behind the last are taken from the first on.
     d, columns = layer.weights["kernel"].shape[-2:]
-    m = units(layer)
+    m = gate_width(layer)
     if m in {d, columns}:
         return None
     taken = (np.arange(columns // m)[:, np.newaxis] * d + np.arange(m)).reshape(-1) % columns
     return with_weights(layer, **{name: weight[..., taken] for name, weight in weights_of_gates(layer).items()})
 
 
-@fault("transposes", of_weight("recurrent_kernel"), hidden_by=[ONE_STEP, CONSTANT_WEIGHTS])
+def _is_square(layer: Layer) -> bool:
+    return units(layer) == gate_width(layer)  # which no layer with a projection is
+
+
+@fault("transposes", of_weight("recurrent_kernel"), when=_is_square, hidden_by=[ONE_STEP, CONSTANT_WEIGHTS])
 def recurrent_kernel_transposed(kernel: Array) -> Array:
     """each gate's block of the recurrent kernel is transposed"""
     m, columns = kernel.shape[-2:]

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from rnncheck.equations.cells import units, weights_of_gates
+from rnncheck.equations.cells import gate_width, weights_of_gates
 from rnncheck.equations.changes import with_layer, with_weights
 from rnncheck.faults.catalogue.causes import CONSTANT_WEIGHTS, ONE_STEP, ZERO_WEIGHT
 from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, fault, of_layer, of_network, of_weight, shapes
@@ -49,12 +49,12 @@ def kernel_rows_rotated(kernel: Array) -> Array | None:
     return None if kernel.shape[-2] == 1 else np.roll(kernel, 1, axis=-2)
 
 
-@fault("weights", of_layer, when=lambda layer: units(layer) > 1, hidden_by=[CONSTANT_WEIGHTS])
+@fault("weights", of_layer, when=lambda layer: gate_width(layer) > 1, hidden_by=[CONSTANT_WEIGHTS])
 def units_rotated(layer: Layer) -> Layer:
     """the units of every gate are off by one"""
     # (..., G, M), put back to (..., G·M)
     of_gates = weights_of_gates(layer)
-    rolled = {k: np.roll(w.reshape(*w.shape[:-1], -1, units(layer)), 1, axis=-1) for k, w in of_gates.items()}
+    rolled = {k: np.roll(w.reshape(*w.shape[:-1], -1, gate_width(layer)), 1, axis=-1) for k, w in of_gates.items()}
     return with_weights(layer, **{k: w.reshape(of_gates[k].shape) for k, w in rolled.items()})
 
 

@@ -114,7 +114,10 @@ def _direction(
     m = weights["R"].shape[-1]
     own = {"kernel": ordered(weights["W"]).T, "recurrent_kernel": ordered(weights["R"]).T}
     if weights["B"] is not None:
-        own["bias"] = np.stack([ordered(half) for half in np.split(weights["B"], 2)])
+        first, second = (ordered(half) for half in np.split(weights["B"], 2))
+        # Of a layer with one bias exporters write zeros for the second, which change nothing.
+        alone = not second.any() and kind != "GRU"
+        own["bias"] = first if alone else np.stack([first, second])
     options: dict[str, Any] = {
         "units": m,
         "bias_first": True,
