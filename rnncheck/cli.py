@@ -318,10 +318,10 @@ def compare(
 ) -> Report:
     """Check what any other program computed, from the arrays that it recorded.
 
-    MODEL, a .keras, .h5 or .onnx file, has the equations and the weights. It is read without Keras, and nothing in it
-    is executed. With --states every step is checked on its own. Without, the outputs decide, unless errors grow too
-    large to tell. What unchecked layers put out stands among the states, by their names. Options that stand several
-    times are calls in a row, for a stateful model.
+    MODEL, a .keras, .h5, .onnx or .safetensors file, has the equations and the weights. It is read without Keras, and
+    nothing in it is executed. With --states every step is checked on its own. Without, the outputs decide, unless
+    errors grow too large to tell. What unchecked layers put out stands among the states, by their names. Options that
+    stand several times are calls in a row, for a stateful model.
 
     \b
         rnncheck compare model.keras --inputs x.npy --outputs y.npy --states h.npz
@@ -384,7 +384,7 @@ def show(model: Path, architecture: Path | None, unchecked: str, against: Sequen
     subject = Subject.of(model, architecture, unchecked=unchecked)
     network, exports = subject.equations, list(map(open_export, against))
     found = [(export.name, contents_of(export)) for export in exports]
-    title = f"{subject.name}, written by {subject.written_by}"
+    title = f"{subject.name}, {subject.origin}"
 
     def printed(console: Any) -> None:
         print_network(network, console, title, keras_defaults)

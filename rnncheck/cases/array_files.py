@@ -74,7 +74,7 @@ def _read(path: Path, specs: Sequence[InputSpec], noun: str, dtype: str | None) 
             with path.open("rb") as file:
                 return _read_array(str(path), file, path.stat().st_size)
         case ".npz":
-            return _by_name(_read_npz(path, noun), specs, noun)
+            return _by_name(read_npz(path, noun), specs, noun)
         case ".json":
             return _read_json(path, specs, noun)
     if not is_raw(path):
@@ -143,7 +143,12 @@ def _raw_dtype(name: str) -> np.dtype[Any]:
     )
 
 
-def _read_npz(path: Path, noun: str) -> dict[str, Array]:
+def read_npz(path: Path, noun: str) -> dict[str, Array]:
+    """Read all arrays of a `.npz` file, by their names.
+
+    Raises:
+        InputError: an array is not whole, holds objects, or the file would unpack to more than its size can hold.
+    """
     with zipfile.ZipFile(path) as archive:
         # A small archive can unpack to any size.
         declared, most = sum(member.file_size for member in archive.infolist()), most_unpacked(path.stat().st_size)

@@ -18,6 +18,7 @@ from rnncheck.frameworks.keras.files.modelfile import ModelFile, open_model
 from rnncheck.frameworks.keras.session import forget_models
 from rnncheck.frameworks.onnx.file import is_onnx
 from rnncheck.frameworks.onnx.run import OnnxRunner
+from rnncheck.frameworks.torch import state_dict
 from rnncheck.frameworks.torch.extract import is_module
 from rnncheck.frameworks.torch.run import TorchRunner
 from rnncheck.network import Activation, Array, Network
@@ -85,13 +86,15 @@ class Subject:
         return self.model if isinstance(self.model, TorchRunner | OnnxRunner) else None
 
     @property
-    def written_by(self) -> str:
-        """The program that wrote the file, with its version; of ONNX also what it made of recurrent layers."""
+    def origin(self) -> str:
+        """Where the file is from: the program that wrote it, and of ONNX what it made of recurrent layers."""
+        if self.model is None:
+            return "the weights of a PyTorch module"
         if isinstance(self.model, OnnxRunner):
             file = self.model.file
             became = ", ".join(f"{count} {kind}" for kind, count in file.recurrent.items()) or "none"
-            return f"{file.producer}; its recurrent layers: {became}"
-        return f"Keras {self.model.keras_version or 'of an unknown version'}"
+            return f"written by {file.producer}; its recurrent layers: {became}"
+        return f"written by Keras {self.model.keras_version or 'of an unknown version'}"
 
     def noting(self, note: str) -> Subject:
         """Return the same with one more note, if there is one."""
@@ -144,8 +147,14 @@ def _opened(model: Any, architecture: str | os.PathLike[str] | None, *, lenient:
                 raise InputError("architecture: got it with an ONNX file; expected none: the file has its own.")
             of_onnx = OnnxRunner.of(path)
             return Subject(escaped(path.name), of_onnx.reading.network, of_onnx, of_onnx.file.notes)
+        if path.suffix.lower() in {*state_dict.SUFFIXES, *state_dict.PICKLES}:
+            found = state_dict.read_file(path)
+            return Subject(found.network.name, found.network, notes=found.notes)
         file, network = open_network(path, None if architecture is None else Path(architecture), lenient=lenient)
         return Subject(escaped(path.name), network, file, notes_on(network, file.keras_version))
+    if state_dict.is_state_dict(model):
+        found = state_dict.read(model)
+        return Subject(found.network.name, found.network, notes=found.notes)
     if is_module(model):
         runner = TorchRunner.of(model)
         return Subject(runner.reading.network.name, runner.reading.network, runner)

@@ -335,32 +335,60 @@ def _cell(reader: _Reader, name: str, module: Any, x: Any, states: Any = None) -
 
 # One direction of one layer: its output, and its states after the last step.
 def _direction(reader: _Reader, name: str, module: Any, suffix: str, x: Value) -> list[Value]:
-    kind, blocks = _RECURRENT[type(module).__name__.removesuffix("Cell")]
+    parts = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if module.bias else [])]
+    parts += ["weight_hr"] if getattr(module, "proj_size", 0) else []
+    layer = recurrent_layer(
+        name,
+        type(module).__name__.removesuffix("Cell"),
+        x.tensor,
+        {part: _array(name, _of(module, part, suffix)) for part in parts},
+        getattr(module, "nonlinearity", "tanh"),
+        backwards=suffix.endswith("_reverse"),
+        dtype=_dtype(_of(module, "weight_ih", suffix)),
+    )
+    y = reader.add(layer, x)
+    return [y, *(Value(Tensor(name, 1 + k), 2) for k in range(len(CELLS[layer.kind].states)))]
 
-    def weight(part: str) -> Array:
-        rows = np.split(_array(name, _of(module, part, suffix)), len(blocks))
+
+def recurrent_layer(
+    name: str,
+    kind: str,
+    source: Tensor,
+    given: Mapping[str, Array],
+    nonlinearity: str = "tanh",
+    *,
+    backwards: bool,
+    dtype: str,
+) -> Layer:
+    """Return the layer of one direction of torch's RNN, LSTM or GRU, given its weights by torch's names.
+
+    weight_ih (G·M, D), weight_hh (G·M, M), bias_ih and bias_hh (G·M,), where there are any, and weight_hr (P, M) of
+    an LSTM with a projection, whose weight_hh is (4M, P).
+    """
+    own, blocks = _RECURRENT[kind]
+
+    def ordered(part: str) -> Array:
+        rows = np.split(given[part], len(blocks))
         return np.concatenate([rows[block] for block in blocks])
 
-    weights = {"kernel": weight("weight_ih").T, "recurrent_kernel": weight("weight_hh").T}
-    if getattr(module, "proj_size", 0):
-        kind = "ProjectedLSTM"
-        weights["projection"] = _array(name, _of(module, "weight_hr", suffix)).T
-    if module.bias:
-        weights["bias"] = np.stack([weight("bias_ih"), weight("bias_hh")])
+    weights = {"kernel": ordered("weight_ih").T, "recurrent_kernel": ordered("weight_hh").T}
+    if "weight_hr" in given:
+        own, weights["projection"] = "ProjectedLSTM", given["weight_hr"].T
+    if "bias_ih" in given:
+        weights["bias"] = np.stack([ordered("bias_ih"), ordered("bias_hh")])
     options: dict[str, Any] = {
-        "units": module.hidden_size,
+        "units": len(given["weight_hh"]) // len(blocks),
         "bias_first": True,
-        "activation": Activation(getattr(module, "nonlinearity", "tanh")),
-        **({} if kind == "SimpleRNN" else {"recurrent_activation": Activation("sigmoid")}),
-        **({"reset_after": True} if kind == "GRU" else {}),
+        "activation": Activation(nonlinearity),
+        **({} if own == "SimpleRNN" else {"recurrent_activation": Activation("sigmoid")}),
+        **({"reset_after": True} if own == "GRU" else {}),
         "return_sequences": True,
         "return_state": True,
-        "go_backwards": suffix.endswith("_reverse"),
+        "go_backwards": backwards,
         "stateful": False,
         "zero_output_for_mask": False,
     }
-    y = reader.add(Layer(name, kind, (x.tensor,), options, weights, _dtype(_of(module, "weight_ih", suffix))), x)
-    return [y, *(Value(Tensor(name, 1 + k), 2) for k in range(len(CELLS[kind].states)))]
+    return Layer(name, own, (source,), options, weights, dtype)
 
 
 # A weight of a recurrent module, or of a cell, which has no suffix.

@@ -1,0 +1,229 @@
+"""From the weights of a PyTorch module alone, a state dict, to a Network.
+
+A state dict has names and arrays, and no forward. Its modules are taken to follow one another, each reading what the
+one before it puts out, every step of it; which follows which is told by the sizes. What else is not in it is taken to
+be torch's default, and said in the notes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from itertools import pairwise, permutations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnncheck.cases.array_files import read_npz
+from rnncheck.equations.shapes import rehearse
+from rnncheck.errors import InputError, UnsupportedError, escaped
+from rnncheck.frameworks.torch.extract import recurrent_layer, to_numpy
+from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Tensor
+
+SUFFIXES = (".safetensors", ".npz")
+PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+
+_DTYPES = ("float16", "float32", "float64")
+
+# Of so many modules all orders are tried.
+_MOST_MODULES = 7
+
+_RECURRENT = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(\d+)(_reverse)?")
+
+Group = Mapping[str, Array]  # the arrays of one module, by their names in it
+
+
+class StateDict(NamedTuple):
+    """The weights of a module, as a Network."""
+
+    network: Network
+    notes: tuple[str, ...]  # what was taken for granted
+
+
+def is_state_dict(model: Any) -> bool:
+    """Whether a model is a state dict: names with arrays or tensors."""
+    return (
+        isinstance(model, Mapping)
+        and bool(model)
+        and all(isinstance(name, str) and hasattr(array, "shape") for name, array in model.items())
+    )
+
+
+def read_file(path: Path) -> StateDict:
+    """Read a state dict from a `.safetensors` or `.npz` file; nothing in it is executed.
+
+    Raises:
+        InputError: it cannot be read, is a pickle, or the package safetensors is not installed.
+        UnsupportedError: it has something that rnncheck does not replay.
+    """
+    if path.suffix.lower() in PICKLES:
+        raise InputError(
+            f"{path}: got a pickle, which can run any code when it is read; expected .safetensors or .npz. Save it "
+            "with safetensors.torch.save_file(module.state_dict(), 'model.safetensors')."
+        )
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; expected the weights of a module. Check the path.")
+    arrays = read_npz(path, "weight") if path.suffix.lower() == ".npz" else _read_safetensors(path)
+    try:
+        return read(arrays, escaped(path.name))
+    except (InputError, UnsupportedError) as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Array]:
+    if find_spec("safetensors") is None:
+        raise InputError(f"{path}: got no safetensors here; expected it. Run: pip install safetensors")
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays: dict[str, Array] = load_file(path)
+    except (SafetensorError, OSError, TypeError, ValueError) as error:  # a format that NumPy lacks is a TypeError
+        said = f"it cannot be read ({error}); expected a whole file of {', '.join(_DTYPES)}"
+        raise InputError(f"{path}: {said}.") from error
+    return arrays
+
+
+def read(given: Mapping[str, Any], name: str = "state dict") -> StateDict:
+    """Read a state dict; see `read_file` for the errors."""
+    groups: dict[str, dict[str, Array]] = {}
+    for key, value in given.items():
+        prefix, _, own = key.rpartition(".")
+        dtype = str(value.dtype).removeprefix("torch.")
+        if dtype not in _DTYPES:
+            raise InputError(f"{escaped(key)!r}: got {dtype} numbers; expected {', '.join(_DTYPES)}. Convert them.")
+        array = to_numpy(value) if hasattr(value, "detach") else np.asarray(value)
+        if not np.isfinite(array).all():
+            raise InputError(f"{escaped(key)!r}: got a weight that is NaN or infinite; expected finite numbers.")
+        groups.setdefault(prefix, {})[own] = array
+    modules = [_module(prefix, group) for prefix, group in groups.items()]
+    if not modules:
+        raise InputError("got no weights; expected those of a module.")
+    order = _in_order(modules)
+    first = order[0]
+    layers: list[Layer] = []
+    source = Tensor("x")
+    for module in order:
+        layers += module.layers(source)
+        source = Tensor(layers[-1].name)
+    spec = (
+        InputSpec("x", (None,), "int64") if first.takes == 0 else InputSpec("x", (None, first.takes), layers[0].dtype)
+    )
+    network = Network(name, (spec,), tuple(layers), (source,))
+    return StateDict(rehearse(network), tuple(_notes(order)))
+
+
+class _Module(NamedTuple):
+    prefix: str
+    takes: int  # features of what it reads; 0 for ids
+    gives: int
+    layers: Callable[[Tensor], list[Layer]]  # what it reads -> its layers
+    kind: str
+
+
+def _module(prefix: str, group: Group) -> _Module:
+    name = escaped(prefix).replace(".", "/") or "module"
+    if "weight_ih_l0" in group:
+        return _recurrent(prefix, name, group)
+    weight, bias = group.get("weight"), group.get("bias")
+    if weight is None or weight.ndim != 2 or not set(group) <= {"weight", "bias"}:
+        raise UnsupportedError(
+            f"{name!r}: got {', '.join(map(escaped, group))}; expected the weights of an RNN, LSTM, GRU, Linear or "
+            "Embedding. Give the module itself, in Python."
+        )
+    if bias is None and re.search("embed", prefix.rpartition(".")[2], re.IGNORECASE):
+        options = {"input_dim": len(weight), "output_dim": weight.shape[1], "mask_zero": False}
+
+        def embedding(source: Tensor) -> list[Layer]:
+            return [Layer(name, "Embedding", (source,), options, {"embeddings": weight}, weight.dtype.name)]
+
+        return _Module(prefix, 0, weight.shape[1], embedding, "Embedding")
+    weights = {"kernel": weight.T, **({} if bias is None else {"bias": bias})}
+
+    def linear(source: Tensor) -> list[Layer]:
+        own = {"units": len(weight), "activation": Activation("linear"), "bias_first": True}
+        return [Layer(name, "Dense", (source,), own, weights, weight.dtype.name)]
+
+    return _Module(prefix, weight.shape[1], len(weight), linear, "Linear")
+
+
+def _recurrent(prefix: str, name: str, group: Group) -> _Module:
+    found: dict[tuple[int, str], dict[str, Array]] = {}
+    for key, array in group.items():
+        match = _RECURRENT.fullmatch(key)
+        if match is None:
+            raise UnsupportedError(f"{name!r}: got {escaped(key)!r}; expected the weights of an RNN, LSTM or GRU.")
+        found.setdefault((int(match[2]), match[3] or ""), {})[match[1]] = array
+    kind, takes, gives = _kind(found)
+    if not kind:
+        raise UnsupportedError(
+            f"{name!r}: got weights that are not those of an RNN, LSTM or GRU; expected all of one."
+        )
+    count, both = 1 + max(number for number, _ in found), (0, "_reverse") in found
+
+    def layers(source: Tensor) -> list[Layer]:
+        made: list[Layer] = []
+        for number in range(count):
+            base = f"{name}/{number}" if count > 1 else name
+            names = [f"{base}/forward", f"{base}/backward"] if both else [base]
+            for own, suffix in zip(names, ("", "_reverse")[: len(names)], strict=True):
+                weights = found[number, suffix]
+                dtype = weights["weight_ih"].dtype.name
+                made.append(recurrent_layer(own, kind, source, weights, backwards=bool(suffix), dtype=dtype))
+            if both:
+                turned = Layer(f"{base}/reverse", "Reverse", (Tensor(names[1]),), dtype=dtype)
+                parts = (Tensor(names[0]), Tensor(turned.name))
+                made += [turned, Layer(base, "Concatenate", parts, {"axis": -1}, dtype=dtype)]
+            source = Tensor(base)
+        return made
+
+    return _Module(prefix, takes, gives, layers, kind)
+
+
+# What the weights of each layer and direction are those of, with its numbers of features; no kind where they do not
+# fit together.
+def _kind(found: Mapping[tuple[int, str], Group]) -> tuple[str, int, int]:
+    first = found.get((0, ""), {})
+    if not {"weight_ih", "weight_hh"} <= set(first) or first["weight_ih"].ndim != 2 or first["weight_hh"].ndim != 2:
+        return "", 0, 0
+    (rows, takes), (_, width) = first["weight_ih"].shape, first["weight_hh"].shape
+    units = first["weight_hr"].shape[-1] if "weight_hr" in first else width
+    directions = ("", "_reverse") if (0, "_reverse") in found else ("",)
+    gives = width * len(directions)
+    shapes: dict[tuple[int, str], dict[str, tuple[int, ...]]] = {}
+    for number in range(1 + max(number for number, _ in found)):
+        own: dict[str, tuple[int, ...]] = {
+            "weight_ih": (rows, gives if number else takes),
+            "weight_hh": (rows, width),
+        }
+        own |= {"bias_ih": (rows,), "bias_hh": (rows,)} if "bias_ih" in first else {}
+        own |= {"weight_hr": (width, units)} if "weight_hr" in first else {}
+        shapes |= dict.fromkeys(((number, each) for each in directions), own)
+    if {place: {part: array.shape for part, array in group.items()} for place, group in found.items()} != shapes:
+        return "", 0, 0
+    gates = {units: "RNN", 3 * units: "GRU", 4 * units: "LSTM"}
+    return gates.get(rows, ""), takes, gives
+
+
+# The first order, by the places in the file, in which each module takes what the one before it gives.
+def _in_order(modules: Sequence[_Module]) -> list[_Module]:
+    if len(modules) > _MOST_MODULES:
+        raise UnsupportedError(
+            f"got {len(modules)} modules; expected at most {_MOST_MODULES}. Give the module itself."
+        )
+    for order in permutations(modules):
+        if all(before.gives == after.takes for before, after in pairwise(order)):
+            return list(order)
+    told = ", ".join(f"{escaped(each.prefix)} ({each.takes or 'ids'} -> {each.gives})" for each in modules)
+    raise UnsupportedError(f"got {told}, which do not follow one another; expected modules that do.")
+
+
+def _notes(order: Sequence[_Module]) -> Iterator[str]:
+    if len(order) > 1:
+        names = " -> ".join(escaped(each.prefix) for each in order)
+        yield f"a state dict does not say what follows what: taken was {names}"
+        yield "each module is taken to read every step of what the one before it puts out, with nothing between them"
+    if any(each.kind == "RNN" for each in order):
+        yield "a state dict does not say the nonlinearity of an RNN: taken was tanh"
