@@ -185,7 +185,11 @@ def test_export_that_is_unrolled_for_the_length_of_its_example_is_told(tmp_path)
 
     assert report.entries[0].backend == "PyTorch"
     assert "only some steps are computed: the first 7 of 12" in str(report)
-    assert any("it refuses 1 step: " in note for note in of(report, path)[""].notes)
+    plain = of(report, path)[""]
+    assert list(plain.refused) == ["1 step"]
+    assert f"it refuses 1 step: {plain.refused['1 step']}" in plain.notes
+    assert plain.to_dict()["refused"] == plain.refused
+    assert re.search(r"^Last, 1 step +- +refused +-$", str(report), re.MULTILINE)
 
 
 def test_litert_matches_where_the_loop_is_unrolled_and_says_what_it_lacks_where_not(tmp_path):

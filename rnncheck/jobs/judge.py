@@ -67,11 +67,11 @@ def run_and_judge(jobs: Sequence[Job], backends: Sequence[str] = (), most_diagno
                 for name, used in use_exports(job):
                     ways = next(iter(runs.values()))  # the first backend's paths, to stand beside
                     runs[name] = tuple(replace(used[0].run, path=each.path) for each in ways)
-                    for way, run, said, weights, in_8_bits in used:
-                        as_used = replace(job, subject=job.subject.used_as(way)) if way else job
-                        diagnosed = _may_diagnose(entries, most_diagnosed) and not in_8_bits
-                        own = {"way": way, "weights": weights}
-                        entries += judge(as_used, [run], name, said, diagnosed=diagnosed, **own)
+                    for use in used:
+                        as_used = replace(job, subject=job.subject.used_as(use.way)) if use.way else job
+                        diagnosed = _may_diagnose(entries, most_diagnosed) and not use.in_8_bits
+                        own = {"way": use.way, "weights": use.weights, "refused": dict(use.refused)}
+                        entries += judge(as_used, [use.run], name, use.notes, diagnosed=diagnosed, **own)
                 if alike:
                     found += differences(job.subject.name, runs, by_path=job.paths != DEFAULT_PATHS)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,9 @@ class Used(NamedTuple):
     notes: tuple[str, ...] = ()
     weights: tuple[Arrival, ...] = ()  # what became of the model's weights in it; at the plain use alone
     in_8_bits: bool = False  # whether all numbers have 8 bits, which are too few to tell faults apart
+    refused: Mapping[str, str] = MappingProxyType(
+        {}
+    )  # the ways that the runtime refused, with its reason; as weights
 
 
 # How many samples are tried, and how many steps more than the plain use has.
@@ -114,14 +118,15 @@ def use_export(export: Export, network: Network, calls: Calls, seed: int) -> lis
         return [Used("", Run("", network, error=plain), notes, weights)]
     held = partial(_as_held, network, weights, contents.in_8_bits)
     run, further = _recorded(held(calls), uses[0], plain)
-    refused, used = [], []
+    used, refused = [], {}
     for use, outcome in zip(uses[1:], others, strict=True):
         if isinstance(outcome, str):
-            refused.append(f"it refuses {use.way}: {outcome}")
+            refused[use.way] = outcome
         else:
             of_use, _ = _recorded(held(use.calls), use, outcome)
             used.append(Used(use.way, of_use, in_8_bits=contents.in_8_bits))
-    return [Used("", run, (*notes, *further, *refused), weights, contents.in_8_bits), *used]
+    said = [f"it refuses {way}: {reason}" for way, reason in refused.items()]
+    return [Used("", run, (*notes, *further, *said), weights, contents.in_8_bits, refused), *used]
 
 
 def use_exports(job: Job) -> Iterator[tuple[str, list[Used]]]:

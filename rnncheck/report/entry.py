@@ -60,6 +60,7 @@ class Entry:
         path: the compute path; empty unless paths were asked for.
         way: in which way an export was used, such as `the same again`; empty for the plain one, and for models.
         weights: what became of the model's weights in an export; empty but for the plain use of one.
+        refused: the ways of using it that its runtime refused, with the reason; the same.
         diagnosis: why it does not match; None if it does, or if nobody asked.
         blind_spots: the faults that a run which matches could not have shown; empty if nobody asked.
         precision: what it was computed in, as far as its numbers tell; None if nobody asked.
@@ -81,6 +82,7 @@ class Entry:
     path: str = ""
     way: str = ""
     weights: tuple[Arrival, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
     blind_spots: tuple[BlindSpot, ...] = ()
     precision: FormatFound | None = None
@@ -122,6 +124,7 @@ class Entry:
             **({"path": self.path} if self.path else {}),
             **({"way": self.way} if self.way else {}),
             **({"weights": [_arrival_fields(each) for each in self.weights]} if self.weights else {}),
+            **({"refused": dict(self.refused)} if self.refused else {}),
             "seed": self.seed,
             "verdict": str(self.verdict),
             "proven": self.proven,

@@ -253,8 +253,13 @@ def _backends_table(entries: Sequence[Entry], differences: Sequence[Difference],
     columns = ("case", *backends, "differ by")
     table = new_table("Verdict and largest score of a step on each backend", columns, ("differ by",))
     by_case: dict[str, list[Entry]] = {}
+    refused: dict[str, list[str]] = {}  # where an export was not run
     for entry in entries:
         by_case.setdefault(named(replace(entry, backend="")), []).append(entry)
+    for entry in entries:
+        for way in entry.refused:
+            refused.setdefault(f"{entry.name}, {way}", []).append(entry.backend)
+            by_case.setdefault(f"{entry.name}, {way}", [])
     for name, those in list(by_case.items())[:most]:
         about = {(entry.name, entry.path) for entry in those}
         apart = [each.max_abs_diff for each in differences if (each.case, each.path) in about]
@@ -263,6 +268,7 @@ def _backends_table(entries: Sequence[Entry], differences: Sequence[Difference],
             score = _largest(entry, Check.STEP, "score_max")
             text = str(entry.verdict) if score is None else f"{entry.verdict} {number_text(score)}"
             cells[entry.backend] = Text(text, _STYLES[entry.verdict])
+        cells |= dict.fromkeys(refused.get(name, ()), Text("refused"))
         table.add_row(shown(name), *cells.values(), number_text(max(apart, default=None)))
     return table
 
