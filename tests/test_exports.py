@@ -355,6 +355,55 @@ def test_8_bits_are_allowed_for_and_mistakes_are_not(change, cause, per_channel,
     assert "other numbers may be rounded to 8 bits" in " ".join(str(report).split())
 
 
+@pytest.mark.few(1)
+@pytest.mark.parametrize("wrong", [False, True], ids=["right", "wrong"])
+def test_export_that_computes_in_float16_is_held_against_that(wrong, tmp_path):
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = built(layers.SimpleRNN(M, return_sequences=True), layers.Dense(K))
+    right = model.get_weights()
+    if wrong:
+        model.set_weights([w if w.ndim > 1 else np.zeros_like(w) for w in right])
+    path = exported(model, tmp_path / "model.onnx")
+    onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), path)
+    model.set_weights(right)
+
+    found = of(rnncheck.verify(model, steps=20, against=[path]), path)
+
+    assert {each.verdict for each in found.values()} == {Verdict.MISMATCH if wrong else Verdict.MATCH}
+    assert f"{3 if wrong else 5} in float16 of the model's 5 weights" in " ".join(found[""].notes)
+
+
+def test_weights_that_are_only_stored_in_float16_are_computed_with_in_float32(tmp_path):
+    model, path = ported(lambda nodes, held: None, tmp_path)
+    file = onnx.load(path)
+    for place, array in enumerate(file.graph.initializer):
+        numbers = onnx.numpy_helper.to_array(array)
+        if numbers.dtype == np.float32:
+            cast = onnx.helper.make_node("Cast", [f"{array.name}_half"], [array.name], to=onnx.TensorProto.FLOAT)
+            file.graph.node.insert(0, cast)
+            half = onnx.numpy_helper.from_array(numbers.astype(np.float16), f"{array.name}_half")
+            file.graph.initializer[place].CopyFrom(half)
+    onnx.save(file, path)
+
+    report = rnncheck.verify(model, against=[path])
+
+    assert {entry.verdict for entry in of(report, path).values()} == {Verdict.MATCH}
+    assert max(row.noise for row in of(report, path)[""].rows) < 1e-6
+
+
+def test_inputs_that_are_integers_take_whole_numbers_alone():
+    use = uses.Use("", ((np.float32([[1.0, 2.0]]),), (np.float32([[1.5, 2.0]]),)))
+    slots = [Slot("x", (None, 2), "int8")]
+
+    (fed,) = uses._fed(slots, use._replace(calls=use.calls[:1]))
+
+    assert fed["x"].dtype == np.int8
+    assert uses._fed(slots, use._replace(calls=use.calls[1:])) == (
+        "its input 'x' takes int8; convert it with inputs and outputs of float32"
+    )
+
+
 def test_show_tells_the_operators_and_where_the_weights_went(tmp_path, rnncheck_command):
     model, path = ported(lambda nodes, held: None, tmp_path, "GRU")
     model.save(source := tmp_path / "model.keras")

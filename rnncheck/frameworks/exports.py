@@ -144,6 +144,7 @@ class Contents(NamedTuple):
 
     arrays: list[Held]  # of floats, and of integers that stand for some
     operators: Counter[str]  # how many nodes have each
+    precision: str = ""  # the format that it computes in, where that has fewer digits than float32
 
     @property
     def in_8_bits(self) -> bool:
@@ -164,13 +165,13 @@ def contents_of(export: Export) -> Contents:
     """
     path = str(export.path.resolve())
     try:
-        arrays, operators = run_apart(export.runtime.name, export.runtime.file, "contents", path)
+        arrays, operators, precision = run_apart(export.runtime.name, export.runtime.file, "contents", path)
     except RuntimeFailure as failure:
         raise InputError(
             f"{export.path}: {told(str(failure))}; expected a file whose weights can be read."
         ) from failure
     held = [Held.of(*each) for each in arrays if each[2] in PRECISIONS or each[3].size]
-    return Contents(held, Counter(operators))
+    return Contents(held, Counter(operators), precision)
 
 
 # The outputs of each call in a row, by name; a text where the runtime refused one.

@@ -33,7 +33,7 @@ class Job:
     tolerance: Tolerance | None = None  # an extra limit to check
     precision: str | None = None  # the format that recorded arrays were computed in; None for that of the model
     exports: tuple[Export, ...] = ()  # files that another runtime runs, to hold against the model's equations
-    export: tuple[str, ...] = ()  # of rnncheck.frameworks.exports.EXPORTERS: what Keras is to export to, for the same
+    to_export: tuple[str, ...] = ()  # of rnncheck.frameworks.exports.EXPORTERS: what Keras is to write, for the same
     blind_spots: bool = False  # whether to look for the faults that a run which matches could not have shown
 
 
@@ -60,7 +60,7 @@ def how_to_run(
         "tolerance": tolerance,
         "blind_spots": blind_spots,
         "exports": exports,
-        "export": tuple(dict.fromkeys(export)),
+        "to_export": tuple(dict.fromkeys(export)),
     }
 
 
@@ -74,7 +74,7 @@ def model_job(
 ) -> Job:
     """Return the job of running a model or a file; the inputs and their options are those of `rnncheck.verify`."""
     network = subject.equations
-    compared = [name for name, field in (("against", "exports"), ("export", "export")) if how.get(field)]
+    compared = [name for name, field in (("against", "exports"), ("export", "to_export")) if how.get(field)]
     if network.unchecked and compared:
         raise InputError(
             f"{compared[0]}: got it with layer {next(iter(network.unchecked))!r}, which is not checked; expected "
@@ -85,7 +85,7 @@ def model_job(
             f"metamorphic: got it with layer {next(iter(network.unchecked))!r}, which is not checked; expected none, "
             "since nobody knows how far rounding carries what such a layer puts out."
         )
-    if subject.runner is not None and how.get("export"):
+    if subject.runner is not None and how.get("to_export"):
         raise InputError(f"export: got it with {subject.runner.what}; expected a model of Keras, which exports it.")
     if subject.runner is not None and how.get("paths", DEFAULT_PATHS) != DEFAULT_PATHS:
         paths = ", ".join(how["paths"])

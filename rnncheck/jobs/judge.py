@@ -87,7 +87,7 @@ def _may_diagnose(entries: Sequence[Entry], most: int | None) -> bool:
 
 def _where(job: Job, backend: str) -> str:
     """Return where a job ran, by name where exports stand beside it."""
-    if backend or not (job.exports or job.export):
+    if backend or not (job.exports or job.to_export):
         return backend
     return job.subject.runner.framework if job.subject.runner else configured_backend()
 

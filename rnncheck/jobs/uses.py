@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncheck.cases.inputs import random_inputs
+from rnncheck.equations.formats import in_format
 from rnncheck.equations.quantised import with_quantised_factors, with_quantised_results
 from rnncheck.equations.replay import replay
 from rnncheck.errors import InputError
@@ -54,9 +55,8 @@ class Used(NamedTuple):
     notes: tuple[str, ...] = ()
     weights: tuple[Arrival, ...] = ()  # what became of the model's weights in it; at the plain use alone
     in_8_bits: bool = False  # whether all numbers have 8 bits, which are too few to tell faults apart
-    refused: Mapping[str, str] = MappingProxyType(
-        {}
-    )  # the ways that the runtime refused, with its reason; as weights
+    # The ways that the runtime refused, with its reasons; at the plain use alone too.
+    refused: Mapping[str, str] = MappingProxyType({})
 
 
 # How many samples are tried, and how many steps more than the plain use has.
@@ -116,7 +116,7 @@ def use_export(export: Export, network: Network, calls: Calls, seed: int) -> lis
     plain, *others = _outcomes(export, [_fed(fed, use) for use in uses])
     if isinstance(plain, str):
         return [Used("", Run("", network, error=plain), notes, weights)]
-    held = partial(_as_held, network, weights, contents.in_8_bits)
+    held = partial(_as_held, network, weights, contents)
     run, further = _recorded(held(calls), uses[0], plain)
     used, refused = [], {}
     for use, outcome in zip(uses[1:], others, strict=True):
@@ -131,12 +131,12 @@ def use_export(export: Export, network: Network, calls: Calls, seed: int) -> lis
 
 def use_exports(job: Job) -> Iterator[tuple[str, list[Used]]]:
     """Yield the name of each export of a job and what became of its uses; Keras writes those that are asked of it."""
-    if not (job.exports or job.export):
+    if not (job.exports or job.to_export):
         return
     network, seed = job.subject.equations, job.seed or 0
     for export in job.exports:
         yield export.name, use_export(export, network, job.calls, seed)
-    for form in job.export:
+    for form in job.to_export:
         with tempfile.TemporaryDirectory() as folder:
             tell(f"exporting the model to {form}")
             try:
@@ -148,11 +148,13 @@ def use_exports(job: Job) -> Iterator[tuple[str, list[Used]]]:
                 yield export.name, use_export(export, network, job.calls, seed)
 
 
-# What is expected of an export in some calls, given the weights that it holds.
-def _as_held(network: Network, weights: Sequence[Arrival], in_8_bits: bool, calls: Calls) -> Network:
+# What is expected of an export in some calls, given what it holds.
+def _as_held(network: Network, weights: Sequence[Arrival], contents: Contents, calls: Calls) -> Network:
     arrived = as_arrived(network, weights)
-    if in_8_bits:
+    if contents.in_8_bits:
         return with_quantised_results(arrived, calls)
+    if contents.precision:
+        return in_format(arrived, contents.precision)
     return with_quantised_factors(arrived, calls, {each.layer for each in weights if each.in_integers})
 
 
@@ -173,7 +175,7 @@ def _fed(slots: Sequence[Slot], use: Use) -> list[dict[str, Array]] | str:
     if samples % size:
         return f"its batch is fixed to {size}, and {samples} is no multiple of it"
     for slot, x in zip(slots, use.calls[0], strict=True):
-        if x.dtype.kind == "f" and np.dtype(slot.dtype).kind != "f":
+        if np.dtype(slot.dtype).kind != "f" and not np.array_equal(x, x.astype(slot.dtype)):
             return f"its input {slot.name!r} takes {slot.dtype}; convert it with inputs and outputs of float32"
     fed = [
         [

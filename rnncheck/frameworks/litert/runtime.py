@@ -39,8 +39,8 @@ def use(path: str, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return results
 
 
-def contents(path: str) -> tuple[list[tuple[str, Any, str, Any, Any, int | None]], list[str]]:
-    """Return the arrays that a file holds and the operators of its nodes.
+def contents(path: str) -> tuple[list[tuple[str, Any, str, Any, Any, int | None]], list[str], str]:
+    """Return the arrays that a file holds, the operators of its nodes, and no format, since it computes in float32.
 
     Of an array: its name, numbers and format; scale, zero point and axis of integers that stand for others.
     """
@@ -59,7 +59,7 @@ def contents(path: str) -> tuple[list[tuple[str, Any, str, Any, Any, int | None]
         scale, zero_point = (np.array([] if each is None else each) for each in (how.scale, how.zeroPoint))
         numbers = data.view(form).reshape([] if tensor.shape is None else tensor.shape)
         arrays.append((tensor.name.decode(), numbers, form, scale, zero_point, how.quantizedDimension))
-    return arrays, [codes[each.opcodeIndex] for graph in model.subgraphs for each in graph.operators]
+    return arrays, [codes[each.opcodeIndex] for graph in model.subgraphs for each in graph.operators], ""
 
 
 # The inputs and outputs with their names: those of the signature, where the file has one.

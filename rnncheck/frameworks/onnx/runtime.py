@@ -41,22 +41,25 @@ def run(
     return [[session.run(outputs, dict(inputs)) for inputs in calls] for session, outputs in sessions]
 
 
-def contents(path: str) -> tuple[list[tuple[str, Any, str, Any, Any, int | None]], list[str]]:
-    """Return the arrays that a file holds and the operators of its nodes.
+def contents(path: str) -> tuple[list[tuple[str, Any, str, Any, Any, int | None]], list[str], str]:
+    """Return the arrays that a file holds, the operators of its nodes, and the format that it computes in.
 
-    Of an array: its name, numbers and format; scale, zero point and axis of integers that stand for others.
+    Of an array: its name, numbers and format; scale, zero point and axis of integers that stand for others. The
+    format is empty where arrays of fewer digits than float32 are converted before something is computed with them.
     """
     import onnx
 
     arrays: dict[str, Any] = {}
     scales: dict[str, tuple[str, str, int | None]] = {}  # of a quantised array, by name
-    operators = []
+    operators, computed = [], set()
     graphs = [onnx.load(path).graph]
     while graphs:
         graph = graphs.pop()
         arrays |= {each.name: each for each in graph.initializer}
         for node in graph.node:
             operators.append(node.op_type)
+            if node.op_type not in {"Cast", "DequantizeLinear"}:
+                computed |= set(node.input)
             own = {each.name: each for each in node.attribute}
             graphs += [each.g for each in own.values() if each.HasField("g")]
             if node.op_type == "Constant" and "value" in own:
@@ -68,7 +71,9 @@ def contents(path: str) -> tuple[list[tuple[str, Any, str, Any, Any, int | None]
         plain = name.removesuffix("_quantized")
         if plain != name:
             scales.setdefault(name, (f"{plain}_scale", f"{plain}_zero_point", None))
-    return [_constant(name, arrays, scales) for name in arrays], operators
+    found = [_constant(name, arrays, scales) for name in arrays]
+    formats = {form for name, _, form, *_ in found if name in computed}
+    return found, operators, next((form for form in ("float16", "bfloat16") if form in formats), "")
 
 
 def _constant(name: str, arrays: Mapping[str, Any], scales: Mapping[str, tuple[str, str, int | None]]) -> Any:
