@@ -191,6 +191,27 @@ def test_swapped_numbers_are_not_taken_for_quantised_ones():
     assert (found.how, other.how) == ("", "")
 
 
+@pytest.mark.parametrize(("levels", "how"), [(2**7, ""), (2**15, "gates in the order f i c o")])
+def test_few_numbers_are_found_where_their_steps_are_small(levels, how):
+    network = make_network(T=T, D=D, M=M, K=K, kind="LSTM")
+    i, f, c, o = np.split(network.layer("rnn").weights["bias"], 4)
+    scale = np.float32([np.abs([i, f, c, o]).max() / levels])
+    numbers = np.rint(np.concatenate([f, i, c, o]) / scale).astype(np.int32)
+
+    found = arrivals(network, [held("b", numbers, "int32", scale, np.zeros(1, np.int32))])[2]
+
+    assert (found.weight, found.how, found.form) == ("bias", how, "int32" if how else "")
+
+
+def test_steps_of_zero_tell_nothing():
+    network = make_network(T=T, D=D, M=M, K=K)
+    zeros = np.zeros((M, M), np.int8)
+
+    found = arrivals(network, [held("z", zeros, "int8", np.zeros(1, np.float32), np.zeros(1, np.int8))])
+
+    assert {each.how for each in found} == {""}
+
+
 # --- what is expected then ---
 
 

@@ -215,20 +215,67 @@ model = keras.Model(x, keras.layers.LSTM(5, return_sequences=True)(x))
 model.set_weights([rng.normal(0, 0.5, each.shape) for each in model.get_weights()])
 model.save(sys.argv[1])
 open(sys.argv[2], "wb").write(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+converter = tf.lite.TFLiteConverter.from_keras_model(model)
+converter.optimizations = [tf.lite.Optimize.DEFAULT]
+converter.representative_dataset = lambda: ([rng.normal(size=(1, 7, 4)).astype("float32")] for _ in range(50))
+converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+open(sys.argv[3], "wb").write(converter.convert())
 """
 
 
 @pytest.mark.long
 def test_fused_lstm_of_litert_that_keeps_its_state_is_told(tmp_path):
-    source, path = tmp_path / "model.h5", tmp_path / "model.tflite"
-    subprocess.run([sys.executable, "-c", FUSED, source, path], check=True, capture_output=True)
+    source, path, in_8_bits = (tmp_path / name for name in ("model.h5", "model.tflite", "int8.tflite"))
+    subprocess.run([sys.executable, "-c", FUSED, source, path, in_8_bits], check=True, capture_output=True)
 
-    report = rnncheck.verify(source, samples=1, against=[path])
+    report = rnncheck.verify(source, samples=1, against=[path, in_8_bits])
 
-    found = of(report, path)
+    found, rounded = of(report, path), of(report, in_8_bits)
+    assert rounded[""].verdict in {Verdict.MATCH, Verdict.UNDECIDABLE}
+    assert [(each.how, each.form) for each in rounded[""].weights] == [
+        ("transposed, split into 4", "int8"), ("transposed, split into 4", "int8"), ("split into 4", "int32"),
+    ]  # fmt: skip
+    assert rounded["the same again"].verdict is Verdict.MISMATCH
     assert [found[way].verdict for way in WAYS[:2]] == [Verdict.MATCH, Verdict.MISMATCH]
     assert causes(found["the same again"]) == ["state_left_by_earlier_run"]
     assert found["after a reset"].verdict is Verdict.MATCH
+
+
+ON_TORCH = """
+import os, sys
+os.environ["KERAS_BACKEND"] = "torch"
+import keras, numpy as np
+rng = np.random.default_rng(0)
+model = keras.Sequential([keras.Input((None, 4), name="x"), keras.layers.GRU(5), keras.layers.Dense(2)])
+model.set_weights([rng.normal(0, 0.5, each.shape) for each in model.get_weights()])
+model.save(sys.argv[1])
+model.predict(np.zeros((1, 7, 4), "float32"), verbose=0)
+model.export(sys.argv[2], format="onnx", verbose=False)
+"""
+
+
+@pytest.mark.long
+def test_export_of_keras_on_torch_that_returns_the_first_step_is_told(tmp_path):
+    source, path = tmp_path / "model.keras", tmp_path / "model.onnx"
+    subprocess.run([sys.executable, "-c", ON_TORCH, source, path], check=True, capture_output=True)
+
+    report = rnncheck.verify(source, against=[path])
+
+    assert of(report, path)[""].verdict is Verdict.MISMATCH
+    assert "only some steps are computed: the first of 12" in str(report)
+
+
+@pytest.mark.long
+def test_projection_that_the_exporter_loses_is_refused(tmp_path):
+    module, path = torch.nn.LSTM(D, M, proj_size=3, batch_first=True), tmp_path / "model.onnx"
+    with warnings.catch_warnings(action="ignore"):
+        torch.onnx.export(module, (torch.zeros(2, T, D),), path, dynamo=True, verbose=False)
+
+    lengths, plain = (of(rnncheck.verify(module, steps=steps, against=[path]), path)[""] for steps in (T + 1, T))
+
+    assert lengths.rows[0].detail.startswith("its input 'input' is fixed to (7, 4) for a sample, and got (8, 4)")
+    assert plain.verdict is Verdict.ERROR
+    assert "it does not have lstm/kernel, lstm/recurrent_kernel, lstm/projection, lstm/bias as" in plain.notes[-1]
 
 
 def test_batch_that_the_export_fixes_is_met(tmp_path):

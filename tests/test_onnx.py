@@ -565,7 +565,7 @@ def test_package_that_is_not_installed_is_named(lstm_file, monkeypatch):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("raise ValueError('no such thing\\nmore')", "it: ValueError: no such thing$"),
+        ("raise ValueError('no such thing\\nmore')", "it: ValueError: no such thing more$"),
         ("import os; os._exit(3)", "it: its process died with exit code 3"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "it: its process died with the signal SIGSEGV"),
         ("import time; time.sleep(60)", "it took longer than 0.5 s and was stopped"),

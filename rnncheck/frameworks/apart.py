@@ -20,6 +20,9 @@ from typing import Any
 # Seconds that one call may take, the start of its process included.
 TIME_LIMIT = 300.0
 
+# How much of what a runtime says is kept; some print their whole graph.
+_MOST_SAID = 300
+
 
 class RuntimeFailure(Exception):  # noqa: N818 - it is a runtime's, and becomes an error row
     """What was run apart raised an exception, took too long, or died."""
@@ -81,8 +84,8 @@ def _attempt(loaded: Callable[[], Any], arguments: tuple[Any, ...]) -> tuple[str
     try:
         return "", loaded()(*arguments)
     except Exception as error:  # noqa: BLE001 - whatever a runtime raises is a finding
-        said = next(filter(None, str(error).splitlines()), "")
-        return f"{type(error).__name__}: {said}", None
+        said = " ".join(str(error).split())
+        return f"{type(error).__name__}: {said if len(said) <= _MOST_SAID else f'{said[:_MOST_SAID]}...'}", None
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from rnncheck.rounding.precision import PRECISIONS
 # at so many of them.
 _PROBES, _MOST_PLACES = 16, 64
 
-# A quantised number is within half a step of what it stands for, and a little, since steps are rounded too. Blocks of
-# fewer numbers would be found by chance.
-_HALF_STEP, _FEWEST = 0.501, 16
+# A quantised number is within half a step of what it stands for, and a little, since steps are rounded too. A block
+# whose numbers have fewer bits together, counted in steps, might be found by chance.
+_HALF_STEP, _FEWEST_BITS = 0.501, 48
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _turning(order: tuple[int, ...]) -> str:
 # A block, as a part of any matrix that an export holds: of arrays with three axes, of each along the first.
 def _find(block: Array, held: Sequence[Held]) -> _Block | None:
     for each in held:
-        if each.values.ndim > 3 or (each.step is not None and block.size < _FEWEST):
+        if each.values.ndim > 3 or not _is_telling(block, each):
             continue
         wanted, reach, form = _wanted(block, each)
         shape = (1, 1, 1, *each.values.shape)[-3:]
@@ -185,6 +185,13 @@ def _find(block: Array, held: Sequence[Held]) -> _Block | None:
                     values = where[0][at[0] : at[0] + len(block), at[1] : at[1] + block.shape[1]]
                     return _Block(each.name, form, values, turned, (number, *at))
     return None
+
+
+def _is_telling(block: Array, held: Held) -> bool:
+    if held.step is None or not held.step.any():
+        return held.step is None
+    levels = np.abs(block).max(initial=0.0) / held.step.max()
+    return bool(block.size * np.log2(max(levels, 1.0)) >= _FEWEST_BITS)
 
 
 # Where a matrix has a block, by the first row and column.

@@ -213,9 +213,9 @@ def matched(
         rivals = [each.name for each in wanted if each.name not in names and _fit(slot.shape, each.shape)]
         alone = len(alike) == len(rivals) == 1
         if not alone and (distance is None or not len(rivals) <= len(alike) <= _MOST_ALIKE):
-            found = ", ".join(f"{each.name!r} {_written(each.shape)}" for each in there) or "none"
+            found = ", ".join(f"{each.name!r} {written(each.shape)}" for each in there) or "none"
             raise InputError(
-                f"{what} {slot.name!r} {_written(slot.shape)}: got {found} in the export; expected one by that name "
+                f"{what} {slot.name!r} {written(slot.shape)}: got {found} in the export; expected one by that name "
                 "or a single one of that shape. Export it with the names of the model."
             )
         chosen = alike
@@ -244,6 +244,7 @@ def _fit(one: Shape, other: Shape) -> bool:
     return len(one) == len(other) and all(None in {a, b} or a == b for a, b in zip(one[1:], other[1:], strict=True))
 
 
-def _written(shape: Shape) -> str:
+def written(shape: Shape) -> str:
+    """Return a shape as a message has it."""
     sizes = ("any" if size is None else str(size) for size in shape)
     return f"({', '.join(sizes)})"

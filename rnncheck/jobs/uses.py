@@ -29,6 +29,7 @@ from rnncheck.frameworks.exports import (
     exported,
     matched,
     run_export,
+    written,
 )
 from rnncheck.frameworks.recorded import make_recording, output_specs
 from rnncheck.frameworks.sources import Calls
@@ -175,6 +176,9 @@ def _fed(slots: Sequence[Slot], use: Use) -> list[dict[str, Array]] | str:
     if samples % size:
         return f"its batch is fixed to {size}, and {samples} is no multiple of it"
     for slot, x in zip(slots, use.calls[0], strict=True):
+        if any(size not in {None, length} for size, length in zip(slot.shape[1:], x.shape[1:], strict=True)):
+            own, got = (written(each[1:]) for each in (slot.shape, x.shape))
+            return f"its input {slot.name!r} is fixed to {own} for a sample, and got {got}; give inputs of that size"
         if np.dtype(slot.dtype).kind != "f" and not np.array_equal(x, x.astype(slot.dtype)):
             return f"its input {slot.name!r} takes {slot.dtype}; convert it with inputs and outputs of float32"
     fed = [
