@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 LOCKS = {"requirements.lock": ("tensorflow",), "requirements-dev.lock": ("all", "dev", "docs")}
 _FRAMEWORKS = ("tensorflow", "jax", "torch")
-_EXPORTS = ("onnx-export", "litert")
+_EXPORTS = ("onnx-export", "litert", "openvino")
 
 
 def project(root: Path = ROOT) -> dict[str, Any]:

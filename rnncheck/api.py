@@ -73,8 +73,8 @@ def verify(
         unchecked: what becomes of a layer that rnncheck does not replay, such as one of your own: "refuse" it, or
             "allow" it. Then what it puts out is taken as given, every other layer is checked from what it was given,
             and the verdict is `undecidable` at best.
-        against: files that the model was exported to, `.onnx` or `.tflite`. Each is run in a process of its own, in
-            several ways, and held against the equations of the model.
+        against: files that the model was exported to, `.onnx`, `.tflite` or, of OpenVINO, `.xml`. Each is run in a
+            process of its own, in several ways, and held against the equations of the model.
         export: what Keras is to export the model to, "onnx" or "litert", to be held against it in the same way.
 
     Returns:

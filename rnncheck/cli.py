@@ -22,7 +22,7 @@ from rnncheck.cases.grid import default_grid, product_of
 from rnncheck.checks.end_to_end import Tolerance, make_tolerance
 from rnncheck.equations.formats import FORMATS
 from rnncheck.errors import InputError, RnncheckError, escaped
-from rnncheck.frameworks.exports import EXPORTERS
+from rnncheck.frameworks.exports import EXPORTERS, RUNTIMES
 from rnncheck.frameworks.keras.paths import PATHS
 from rnncheck.frameworks.keras.session import configured_backend, load_keras
 from rnncheck.jobs.backends import named_backends
@@ -221,7 +221,9 @@ def cli() -> None:
     help=f"Compute paths of Keras: {', '.join(PATHS)}, or all.",
 )
 @_UNCHECKED
-@click.option("--against", type=_FILE, multiple=True, help="An export of MODEL to hold against it: .onnx or .tflite.")
+@click.option(
+    "--against", type=_FILE, multiple=True, help=f"An export of MODEL to hold against it: {', '.join(RUNTIMES)}."
+)
 @click.option(
     "--export",
     type=click.Choice(list(EXPORTERS)),
@@ -372,8 +374,8 @@ def demo(folder: Path) -> None:
 def show(model: Path, architecture: Path | None, unchecked: str, against: Sequence[Path]) -> None:
     """Show what MODEL is made of, and the equations that will be checked.
 
-    MODEL is a .keras, .h5 or .onnx file. It is read without Keras, and nothing in it is executed. With an export, a
-    .onnx or .tflite file, it also shows which operators that has, and where and how it holds each weight.
+    MODEL is a .keras, .h5 or .onnx file. It is read without Keras, and nothing in it is executed. With an export
+    it also shows which operators that has, and where and how it holds each weight.
     """
     from rnncheck.frameworks.arrivals import arrivals
     from rnncheck.frameworks.exports import contents_of, open_export

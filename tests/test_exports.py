@@ -13,7 +13,7 @@ import onnx
 import pytest
 import torch
 from keras import layers
-from onnx_nodes import graph_of
+from onnx_nodes import graph_of, make_node
 from reference import make_inputs, make_network
 
 import rnncheck
@@ -97,6 +97,53 @@ def test_export_of_keras_matches_in_every_way(kind, tmp_path):
     assert [entry.way for entry in report.entries if entry.backend == "model.onnx"] == WAYS
     assert report.entries[0].backend == "tensorflow"
     assert report.differences[0].backends == ("tensorflow", "model.onnx")
+
+
+def in_openvino(path):
+    """Let OpenVINO convert an ONNX file to its own format, in a process of its own."""
+    converted = path.with_suffix(".xml")
+    code = "import sys, openvino as ov; ov.save_model(ov.Core().read_model(sys.argv[1]), sys.argv[2], False)"
+    subprocess.run([sys.executable, "-c", code, path, converted], check=True, capture_output=True)
+    return converted
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_openvino_runs_its_own_files(kind, tmp_path):
+    model, path = ported(lambda nodes, held: None, tmp_path, kind)
+    converted = in_openvino(path)
+
+    report = rnncheck.verify(model, against=[converted])
+
+    assert {entry.verdict for entry in of(report, converted).values()} == {Verdict.MATCH}
+    assert list(of(report, converted)) == [*WAYS[:2], "after a reset", *WAYS[2:]]
+    assert {each.how != "" for each in of(report, converted)[""].weights} == {True}
+
+
+def test_what_openvino_ignores_of_an_onnx_file_is_named(tmp_path, rng):
+    model, _ = make_node(rng, "LSTM", peepholes=True)
+    onnx.save(model, steps_first := tmp_path / "steps_first.onnx")
+    turned = onnx.helper.make_node("Transpose", ["x"], ["X"], perm=[1, 0, 2])
+    last = onnx.helper.make_node("Squeeze", ["Y_h", "zero"], ["h"])
+    model.graph.node.insert(0, turned)
+    model.graph.node.append(last)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0]), "zero"))
+    del model.graph.input[:], model.graph.output[:]
+    floats = onnx.TensorProto.FLOAT
+    model.graph.input.append(onnx.helper.make_tensor_value_info("x", floats, [None, 6, 4]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("h", floats, [None, 5]))
+    onnx.save(model, path := tmp_path / "model.onnx")
+    converted = in_openvino(path)
+
+    report = rnncheck.verify(path, against=[converted])
+
+    assert report.entries[0].verdict is Verdict.MATCH
+    assert of(report, converted)[""].verdict is Verdict.MISMATCH
+    assert causes(of(report, converted)[""]) == ["peepholes_ignored"]
+    with pytest.raises(InputError, match="an ONNX file of which an input or an output has the steps first"):
+        rnncheck.verify(steps_first, against=[converted])
+    with pytest.raises(InputError, match="a PyTorch module of which an input or an output has the steps first"):
+        rnncheck.verify(torch.nn.GRU(D, M), against=[converted])
 
 
 @pytest.mark.few(1)
@@ -636,7 +683,10 @@ def test_what_cannot_be_held_against_a_model_is_refused(tmp_path, rnncheck_comma
     (tmp_path / "text.tflite").write_text("no flatbuffer at all")
     (tmp_path / "weights.pt").write_bytes(b"\x80")
     for words, said in {
-        (source, tmp_path / "weights.pt"): "got a file of another kind; expected one that ends with .onnx or .tflite",
+        (
+            source,
+            tmp_path / "weights.pt",
+        ): "got a file of another kind; expected one that ends with .onnx, .tflite, .xml",
         (source, tmp_path / "none.onnx"): "there is no such file; expected an export",
         (source, tmp_path / "empty.onnx"): "expected a file that ONNX Runtime can load",
         (source, tmp_path / "text.tflite"): "expected a file that LiteRT can load",

@@ -62,7 +62,7 @@ def test_framework_missing_from_all_is_noticed(copy):
         'all = [\n    "ai-edge-litert>=1.2", ',
     )
 
-    extras = "tensorflow, jax, torch, onnx-export, litert and plot"
+    extras = "tensorflow, jax, torch, onnx-export, litert, openvino and plot"
     assert out_of_step(copy)[0] == f"pyproject.toml: the extra `all` is not {extras} together"
 
 

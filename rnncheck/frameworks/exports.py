@@ -38,6 +38,7 @@ _HERE = Path(__file__).parent
 RUNTIMES = {
     ".onnx": Runtime("ONNX Runtime", "onnxruntime", "onnx", _HERE / "onnx" / "runtime.py"),
     ".tflite": Runtime("LiteRT", "ai_edge_litert", "litert", _HERE / "litert" / "runtime.py", resets=True),
+    ".xml": Runtime("OpenVINO", "openvino", "openvino", _HERE / "openvino" / "runtime.py", resets=True),
 }
 
 # What a runtime says of a file that it cannot run, and what helps.
@@ -93,7 +94,7 @@ def open_export(path: Path) -> Export:
     """
     runtime = RUNTIMES.get(path.suffix.lower())
     if runtime is None:
-        raise InputError(f"{path}: got a file of another kind; expected one that ends with {' or '.join(RUNTIMES)}.")
+        raise InputError(f"{path}: got a file of another kind; expected one that ends with {', '.join(RUNTIMES)}.")
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; expected an export. Check the path.")
     if find_spec(runtime.package) is None:

@@ -87,6 +87,11 @@ def model_job(
         )
     if subject.runner is not None and how.get("to_export"):
         raise InputError(f"export: got it with {subject.runner.what}; expected a model of Keras, which exports it.")
+    if subject.runner is not None and how.get("exports") and not subject.runner.samples_first:
+        raise InputError(
+            f"against: got it with {subject.runner.what} of which an input or an output has the steps first; "
+            "expected the samples first. Transpose them inside the model."
+        )
     if subject.runner is not None and how.get("paths", DEFAULT_PATHS) != DEFAULT_PATHS:
         paths = ", ".join(how["paths"])
         raise InputError(

@@ -46,6 +46,11 @@ class OnnxRunner:
                 f"{path}: it is damaged ({described(error)}); expected an ONNX file. Export the model again."
             ) from error
 
+    @property
+    def samples_first(self) -> bool:
+        """Whether all inputs and outputs have the samples in their first axis."""
+        return all(each.axes[:1] == ((0,),) for each in (*self.reading.inputs, *self.reading.outputs))
+
     def outputs(self, calls: Calls) -> list[list[Array]]:
         """Return the outputs of each call, with the samples first."""
         (given,) = self._run(calls, [self._as_it_is])

@@ -30,6 +30,12 @@ class TorchRunner:
         """Read a module; see `read` for what is raised."""
         return TorchRunner(module, read(module))
 
+    @property
+    def samples_first(self) -> bool:
+        """Whether all inputs and outputs have the samples in their first axis, but for last states."""
+        values = (*self.reading.inputs, *self.reading.outputs)
+        return not any(isinstance(each, Value) and each.samples for each in values)
+
     def outputs(self, calls: Calls) -> list[list[Array]]:
         """Return the outputs of each call, with the samples first."""
         import torch

@@ -1,0 +1,1 @@
+"""OpenVINO: what runs its files."""
