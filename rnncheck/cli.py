@@ -228,7 +228,7 @@ def cli() -> None:
     "--export",
     type=click.Choice(list(EXPORTERS)),
     multiple=True,
-    help="Let Keras export MODEL, and hold that against it.",
+    help="Let Keras export MODEL, and check the export against it.",
 )
 @click.option("--metamorphic", is_flag=True, help="Also run variants that must give the same numbers.")
 @_reporting
@@ -370,7 +370,7 @@ def demo(folder: Path) -> None:
 @click.argument("model", type=_FILE)
 @_ARCHITECTURE
 @_UNCHECKED
-@click.option("--against", type=_FILE, multiple=True, help="An export of MODEL: where its weights went.")
+@click.option("--against", type=_FILE, multiple=True, help="An export of MODEL, to see where its weights are.")
 def show(model: Path, architecture: Path | None, unchecked: str, against: Sequence[Path]) -> None:
     """Show what MODEL is made of, and the equations that will be checked.
 

@@ -21,7 +21,7 @@ from rnncheck.faults.catalogue.fault import WITH_WEIGHTS, chained, injections
 from rnncheck.faults.emulation import emulate
 from rnncheck.faults.explain import explain
 from rnncheck.faults.trial import blind_spots, rows_against
-from rnncheck.jobs.self_test import further
+from rnncheck.jobs.self_test import networks_beyond_keras
 from rnncheck.network import InputSpec, Layer, Network, Tensor
 
 KEPT = Path(__file__).with_suffix(".json")
@@ -55,7 +55,7 @@ def networks():
     )
     found = {label: (network, make_inputs(network, N=3)) for label, network in made.items()}
     faulty = [name for name, case in CASES.items() if case.kind in WITH_WEIGHTS or case.kind.endswith(OTHERS)]
-    found |= {name: (network, tuple(calls[0])) for name, network, calls in further(0)}
+    found |= {name: (network, tuple(calls[0])) for name, network, calls in networks_beyond_keras(0)}
     return found | {name: _alone(CASES[name]) for name in faulty}
 
 

@@ -1,5 +1,7 @@
 """What becomes of a model's weights in an export, and what is expected of one that has them in fewer digits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from reference import make_bidirectional, make_inputs, make_network, replaced
@@ -116,6 +118,12 @@ def test_two_rows_of_a_bias_may_be_parted_or_added():
 
     assert parted.how == "split into 2"
     assert np.array_equal(parted.values, bias)
+    assert added.how == ""  # the reset gate is between the two of h
+    layer = network.layer("rnn")
+    before = replace(
+        network, layers=(replace(layer, options={**layer.options, "reset_after": False}), *network.layers[1:])
+    )
+    added = only(before, "rnn", "bias", bias.sum(axis=0))
     assert added.how == "its two rows added"
     assert np.array_equal(added.values, [bias.sum(axis=0), np.zeros(3 * M)])
 
@@ -212,6 +220,80 @@ def test_steps_of_zero_tell_nothing():
     assert {each.how for each in found} == {""}
 
 
+def test_numbers_of_too_few_levels_are_not_taken_for_weights():
+    network = make_network(T=T, D=D, M=M, K=K)
+    zeros = held("z", np.zeros((D, M), np.int8), "int8", np.float32([3.0]), np.zeros(1, np.int8))
+
+    found = arrivals(network, all_of(network, **{"rnn.kernel": zeros}))
+
+    assert found[0].how == ""
+    assert np.array_equal(
+        as_arrived(network, found).layer("rnn").weights["kernel"], network.layer("rnn").weights["kernel"]
+    )
+
+
+def test_of_several_arrays_the_one_with_the_most_digits_is_taken():
+    network = make_network(T=T, D=D, M=M, K=K)
+    kernel = network.layer("rnn").weights["kernel"]
+    numbers, scale = int8(kernel)
+    coarse = held("coarse", numbers, "int8", scale, np.zeros(1, np.int8))
+
+    found = arrivals(network, [coarse, held("fine", kernel)])[0]
+
+    assert (found.held_in, found.form) == (("fine",), "")
+
+
+def test_gates_with_the_same_numbers_have_no_order():
+    network = make_network(T=T, D=D, M=M, K=K, kind="LSTM")
+    bias = np.concatenate([np.zeros(M), np.ones(M), np.zeros(2 * M)]).astype(np.float32)  # as Keras begins
+    network = replaced(network, "rnn", bias=bias)
+    iofc = np.concatenate([np.zeros(2 * M), np.ones(M), np.zeros(5 * M)]).astype(np.float32)
+
+    found = only(network, "rnn", "bias", iofc)
+
+    assert found.how == "a part of it"
+    assert np.array_equal(found.values, bias)
+
+
+def test_weights_that_are_mostly_zero_are_found():
+    rng = np.random.default_rng(0)
+    network = make_network(T=T, D=D, M=60, K=None, kind="LSTM")
+    kernel = network.layer("rnn").weights["recurrent_kernel"] * (rng.random((60, 240)) < 0.03)
+    network = replaced(network, "rnn", recurrent_kernel=kernel.astype(np.float32))
+    i, f, c, o = np.split(kernel.astype(np.float32), 4, axis=1)
+
+    found = only(network, "rnn", "recurrent_kernel", np.concatenate([i, o, f, c], axis=1).T[np.newaxis])
+
+    assert found.how == "transposed, gates in the order i o f c"
+    assert np.array_equal(found.values, kernel)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scales", "axis", "at"),
+    [
+        ((2, 4, 6), (2, 6), None, (1, 0, 5)), ((2, 4, 6), (2,), None, (1, 0, 0)), ((4, 6), (6,), None, (0, 5)),
+        ((4, 6), (4,), -2, (3, 0)), ((4, 6), (1,), None, (3, 5)), ((2, 2, 6), (2,), None, (1, 0, 0)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_scales_belong_to_their_axis(shape, scales, axis, at):
+    scale = np.ones(scales, np.float32)
+    scale.flat[-1] = 2.0
+
+    array = held("k", np.ones(shape, np.int8), "int8", scale, np.zeros(scales, np.int8), axis)
+
+    assert array.values[at] == array.step[at] == 2.0
+    assert np.unique(array.values).size == (1 if scale.size == 1 else 2)
+
+
+def test_scales_of_blocks_are_not_understood():
+    for scales, axis in (((2, 6), 0), ((5,), None), ((6,), 3)):
+        with pytest.raises(ValueError, match="scales of an array"):
+            held("k", np.ones((4, 6), np.int8), "int8", np.ones(scales, np.float32), np.zeros(scales, np.int8), axis)
+    floats = held("W_quantized", np.ones((4, 6), np.float32), "float32", np.ones(5, np.float32))
+    assert floats.step is None
+
+
 # --- what is expected then ---
 
 
@@ -262,6 +344,18 @@ def test_rounding_to_8_bits_is_what_is_allowed(kind, reset_after):
     assert worst(check(judged, [recorded(rounding_its_factors(network), (x,))])[0]) is Verdict.MATCH
     # Without it, a right program is a mismatch.
     assert worst(check(network, [recorded(rounding_its_factors(network), (x,))])[0]) is Verdict.MISMATCH
+
+
+def test_each_kernel_has_a_step_of_its_own():
+    noise = []
+    for width in (5, 6):  # kernels of the same shape, and of others
+        network = make_network(T=T, D=width, M=5, K=None)
+        x = np.full((3, T, width), 100.0 / width, np.float32)
+        network = replaced(network, "rnn", kernel=np.full((width, 5), 1e-4, np.float32))
+        judged = with_quantised_factors(network, [[x]], {"rnn"})
+        noise.append(replay(judged, [x], arithmetic=FREE_RUNNING).outputs[0].noise.max())
+
+    assert noise[0] < 5.0 * noise[1]  # the inputs are a hundred times the states
 
 
 def test_only_the_named_layers_round():

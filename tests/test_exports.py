@@ -5,7 +5,6 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,11 +18,9 @@ from reference import make_inputs, make_network
 import rnncheck
 from rnncheck import InputError, UnsupportedError, Verdict
 from rnncheck.frameworks import exports
-from rnncheck.frameworks.exports import RUNTIMES, Export, Slot, matched, told
+from rnncheck.frameworks.exports import RUNTIMES, Slot, matched, told
 from rnncheck.frameworks.keras.session import quiet_framework
-from rnncheck.frameworks.sources import Subject
 from rnncheck.jobs import uses
-from rnncheck.jobs.job import Job
 from rnncheck.jobs.uses import uses_of
 
 T, D, M, K = 7, 4, 5, 2
@@ -322,7 +319,7 @@ def test_projection_that_the_exporter_loses_is_refused(tmp_path):
 
     assert lengths.rows[0].detail.startswith("its input 'input' is fixed to (7, 4) for a sample, and got (8, 4)")
     assert plain.verdict is Verdict.ERROR
-    assert "it does not have lstm/kernel, lstm/recurrent_kernel, lstm/projection, lstm/bias as" in plain.notes[-1]
+    assert plain.notes[-1].endswith("lstm/kernel, lstm/recurrent_kernel, lstm/projection, lstm/bias")
 
 
 def test_batch_that_the_export_fixes_is_met(tmp_path):
@@ -416,7 +413,7 @@ def test_weight_that_is_not_in_the_file_is_noted(tmp_path):
 
     found = of(rnncheck.verify(model, against=[path]), path)
 
-    said = f"it does not have {model.layers[0].name}/bias as the model does: not even in another layout"
+    said = f"were not found in it, in no layout that was tried: {model.layers[0].name}/bias"
     assert said in " ".join(found[""].notes)
     assert not found["1 sample"].weights
 
@@ -445,8 +442,8 @@ def test_8_bits_are_allowed_for_and_mistakes_are_not(change, cause, per_channel,
     assert wrong | {"1 step"} == ({*WAYS[:-1], "24 steps"} if cause else {"1 step"})
     assert {each.verdict for each in found.values()} <= {Verdict.MATCH, Verdict.MISMATCH}
     assert not cause or cause in causes(found[""])
-    assert "3 in int8 of the model's 5 weights" in " ".join(found[""].notes)
-    assert "other numbers may be rounded to 8 bits" in " ".join(str(report).split())
+    assert "3 of the model's 5 weights are rounded there (3 in int8)" in " ".join(found[""].notes)
+    assert "what meets these is rounded to 8 bits, too" in " ".join(str(report).split())
 
 
 @pytest.mark.few(1)
@@ -465,7 +462,7 @@ def test_export_that_computes_in_float16_is_held_against_that(wrong, tmp_path):
     found = of(rnncheck.verify(model, steps=20, against=[path]), path)
 
     assert {each.verdict for each in found.values()} == {Verdict.MISMATCH if wrong else Verdict.MATCH}
-    assert f"{3 if wrong else 5} in float16 of the model's 5 weights" in " ".join(found[""].notes)
+    assert f"({3 if wrong else 5} in float16)" in " ".join(found[""].notes)
 
 
 def test_weights_that_are_only_stored_in_float16_are_computed_with_in_float32(tmp_path):
@@ -494,7 +491,7 @@ def test_inputs_that_are_integers_take_whole_numbers_alone():
 
     assert fed["x"].dtype == np.int8
     assert uses._fed(slots, use._replace(calls=use.calls[1:])) == (
-        "its input 'x' takes int8; convert it with inputs and outputs of float32"
+        "its input 'x' takes int8; convert the model with inputs and outputs of float32"
     )
 
 
@@ -588,7 +585,7 @@ def test_model_that_keras_cannot_export_is_an_error_row(tmp_path, monkeypatch):
     report = rnncheck.verify(model, export=["onnx"])
 
     assert [entry.verdict for entry in report.entries] == [Verdict.MATCH, Verdict.ERROR]
-    assert report.entries[1].backend == "onnx"
+    assert report.entries[1].backend == "exported.onnx"
     assert "No module named 'tf2onnx_is_not_there'; expected a model that Keras can export to onnx" in (
         report.entries[1].rows[0].detail
     )
@@ -598,27 +595,32 @@ def test_model_that_keras_cannot_export_is_an_error_row(tmp_path, monkeypatch):
 # --- uses ---
 
 
-def test_samples_are_drawn_with_the_seed_of_the_job(monkeypatch):
-    network, seeds = make_network(T=T, D=D, M=M, K=K), []
-    monkeypatch.setattr(uses, "use_export", lambda export, network, calls, seed: seeds.append(seed) or [])
-    for seed in (7, None):  # none where the inputs were given
-        job = Job(Subject("a", network), exports=(Export(Path("a.onnx"), RUNTIMES[".onnx"], (), ()),), seed=seed)
+def test_other_sizes_have_the_numbers_that_were_given():
+    network = make_network(T=T, D=D, M=M, K=K)
+    network = replace(network, inputs=(replace(network.inputs[0], shape=(None, D)),))
+    (x,) = make_inputs(make_network(T=T, D=D, M=M, K=K), 3)
 
-        assert list(uses.use_exports(job)) == [("a.onnx", [])]
-    assert seeds == [7, 0]
-    drawn = [uses_of(network, [make_inputs(network, 3)], seed)[2].calls[0][0] for seed in (0, 0, 1)]
-    assert np.array_equal(*drawn[:2])
-    assert not np.array_equal(*drawn[1:])
+    found = {use.way: use.calls[0][0] for use in uses_of(network, [(x,)])}
+
+    assert np.array_equal(found["1 sample"], x[:1])
+    assert np.array_equal(found["5 samples"], np.concatenate([x, x[:2]]))
+    assert np.array_equal(found["1 step"], x[:, :1])
+    assert np.array_equal(found["11 steps"], np.concatenate([x, x[:, :4]], axis=1))
 
 
-def test_steps_are_those_of_inputs_that_have_some():
+def test_lengths_are_no_longer_than_the_steps():
     network = make_network(T=T, D=D, M=M, K=K)
     lengths = (replace(network.inputs[0], name="lengths", shape=(), dtype="int32"),)
     network = replace(network, inputs=(*lengths, replace(network.inputs[0], shape=(None, D))))
 
-    ways = [use.way for use in uses_of(network, [(np.array([1, 2, 3]), np.zeros((3, T, D), np.float32))], 0)]
+    found = {
+        use.way: use.calls[0] for use in uses_of(network, [(np.array([1, 7, 3]), np.zeros((3, T, D), np.float32))])
+    }
 
-    assert ways[-2:] == ["1 step", "11 steps"]
+    assert list(found)[-2:] == ["1 step", "11 steps"]
+    assert found["1 step"][0].tolist() == [1, 1, 1]
+    assert found["11 steps"][0].tolist() == [1, 7, 3]
+    assert found["5 samples"][0].tolist() == [1, 7, 3, 1, 7]
 
 
 def test_ways_to_use_an_export():
@@ -626,16 +628,32 @@ def test_ways_to_use_an_export():
     opened = replace(stateful, inputs=(replace(stateful.inputs[0], shape=(None, D)),))
     calls = (make_inputs(stateful, 3),) * 2
 
-    assert [use.way for use in uses_of(stateful, calls, 0)] == [""]
-    plain, reset, parts = uses_of(opened, calls, 0, resets=True)
+    assert [use.way for use in uses_of(stateful, calls)] == [""]
+    plain, reset, parts = uses_of(opened, calls, resets=True)
     assert (plain.calls, plain.first, plain.resets) == (calls, 0, False)
     assert (reset.way, len(reset.calls), reset.first, reset.resets) == ("after a reset", 2, 1, True)
     assert parts.way == "in two parts"
     assert [call[0].shape[1] for call in parts.calls] == [3, 4]
     assert np.array_equal(np.concatenate([call[0] for call in parts.calls], axis=1), calls[0][0])
     stateless = replace(opened, layers=make_network(T=T, D=D, M=M, K=K).layers)
-    ways = [use.way for use in uses_of(stateless, calls[:1], 0, resets=True)]
+    ways = [use.way for use in uses_of(stateless, calls[:1], resets=True)]
     assert ways == ["", "the same again", "after a reset", "1 sample", "2 samples", "5 samples", "1 step", "11 steps"]
+
+
+def test_a_single_path_or_word_is_one(tmp_path):
+    model, path = ported(lambda nodes, held: None, tmp_path)
+
+    assert rnncheck.verify(model, against=str(path)).verdict is Verdict.MATCH
+    with pytest.raises(InputError, match="export: got 'pt'"):
+        rnncheck.verify(model, export="pt")
+
+
+def test_axes_that_a_file_has_merged_are_refused(tmp_path):
+    nodes = [("Transpose", "x", "t", {"perm": [1, 0, 2]}), ("Tanh", "t", "y", {})]
+    onnx.save(graph_of(nodes, {"x": ["n", T, D]}, {"y": None}), path := tmp_path / "turned.onnx")
+
+    with pytest.raises(InputError, match="or axes of its own; expected the samples first and no axes besides"):
+        rnncheck.verify(path, against=[path])
 
 
 # --- names ---

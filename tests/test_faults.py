@@ -40,7 +40,7 @@ from rnncheck.faults.trial import (
 )
 from rnncheck.frameworks.keras.build import build
 from rnncheck.frameworks.keras.extract import extract
-from rnncheck.jobs.self_test import further
+from rnncheck.jobs.self_test import networks_beyond_keras
 from rnncheck.rounding.precision import PRECISIONS
 
 NAMES = {fault.name: fault for fault in FAULTS}
@@ -82,7 +82,7 @@ def made(fault, cases=tuple(CASES)):
         network, calls = found(name)
         for injection in injections(network, [fault]):
             yield network, calls, injection
-    for _, network, calls in further(0):  # what no model of Keras has
+    for _, network, calls in networks_beyond_keras(0):  # what no model of Keras has
         for injection in injections(network, [fault] if fault.group == "exports" else []):
             yield network, calls, injection
 

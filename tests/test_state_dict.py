@@ -87,11 +87,9 @@ def test_what_a_state_dict_does_not_say_is_told(tmp_path, rnncheck_command):
     assert notes[0] == "a state dict does not say what follows what: taken was embedding -> b -> a"
 
 
-def test_modules_that_lead_nowhere_else_keep_their_order():
-    torch.manual_seed(0)
-    found = state_dict.read(nn.Sequential(nn.Linear(D, D), nn.Linear(D, D)).state_dict())
-
-    assert [layer.name for layer in found.network.layers] == ["0", "1"]
+def test_modules_that_fit_in_two_orders_are_refused():
+    with pytest.raises(UnsupportedError, match="got modules that fit as 0 -> 1 and as 1 -> 0; expected one order"):
+        state_dict.read(nn.Sequential(nn.Linear(D, D), nn.Linear(D, D)).state_dict())
 
 
 def test_show_and_weights_take_a_file(tmp_path, rnncheck_command):
@@ -153,9 +151,30 @@ def changed(**arrays):
             changed(**{"fc.weight": np.ones((K, M + 1))}),
             "got rnn (4 -> 5), fc (6 -> 3), which do not follow one another",
         ),
+        (changed(**{"fc.bias": np.ones(1)}), "'fc': got a bias (1,) for 3 units; expected one number each"),
+        (changed(**{"rnn.weight_ih_l99999999": np.ones(3)}), "'rnn': got 'weight_ih_l99999999'; expected"),
+        (
+            changed(**{"rnn.weight_hr_l0": np.ones((2, 4 * M))}),
+            "'rnn': got weights that are not those of an RNN, LSTM",
+        ),
+        ({"a/b.weight": np.ones((2, 2)), "a.b.weight": np.ones((2, 2))}, "got two modules of one name"),
         ({f"m{k}.weight": np.ones((2, 2)) for k in range(8)}, "got 8 modules; expected at most 7"),
     ],
-    ids=["norm", "scale", "other", "shape", "ratio", "layers", "missing", "sizes", "many"],
+    ids=[
+        "norm",
+        "scale",
+        "other",
+        "shape",
+        "ratio",
+        "layers",
+        "missing",
+        "sizes",
+        "bias",
+        "number",
+        "projection",
+        "name",
+        "many",
+    ],
 )
 def test_what_is_not_understood_is_refused_by_name(weights, said):
     with pytest.raises((UnsupportedError, InputError), match=re.escape(said)):
@@ -184,6 +203,15 @@ def test_pickles_are_refused_unread(suffix, tmp_path, rnncheck_command):
 
     assert done.code == 2
     assert "got a pickle, which can run any code when it is read; expected .safetensors or .npz" in done.err
+
+
+@pytest.mark.parametrize("content", [b"no archive", b"", b"PK\x03\x04 cut off"])
+def test_archives_that_cannot_be_read_are_refused(content, tmp_path, rnncheck_command):
+    (tmp_path / "model.npz").write_bytes(content)
+
+    done = rnncheck_command("show", tmp_path / "model.npz")
+
+    assert (done.code, "it cannot be read (" in done.err, "Traceback" in done.err) == (2, True, False)
 
 
 def test_other_mistakes_are_told(tmp_path, monkeypatch):

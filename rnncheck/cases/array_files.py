@@ -47,9 +47,16 @@ def read_arrays(path: Path, specs: Sequence[InputSpec], noun: str = "input", dty
     Raises:
         InputError: the file is none of these, or holds something else than numbers.
     """
+    with _told(path):
+        return _read(path, specs, noun, dtype)
+
+
+# Refuses a file in words where it cannot be read.
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
     try:
         with warnings.catch_warnings(action="ignore"):  # NumPy's, of headers in old forms
-            return _read(path, specs, noun, dtype)
+            yield
     except _UNREADABLE as error:
         if isinstance(error, InputError):
             raise
@@ -74,7 +81,7 @@ def _read(path: Path, specs: Sequence[InputSpec], noun: str, dtype: str | None) 
             with path.open("rb") as file:
                 return _read_array(str(path), file, path.stat().st_size)
         case ".npz":
-            return _by_name(read_npz(path, noun), specs, noun)
+            return _by_name(_read_npz(path, noun), specs, noun)
         case ".json":
             return _read_json(path, specs, noun)
     if not is_raw(path):
@@ -149,6 +156,11 @@ def read_npz(path: Path, noun: str) -> dict[str, Array]:
     Raises:
         InputError: an array is not whole, holds objects, or the file would unpack to more than its size can hold.
     """
+    with _told(path):
+        return _read_npz(path, noun)
+
+
+def _read_npz(path: Path, noun: str) -> dict[str, Array]:
     with zipfile.ZipFile(path) as archive:
         # A small archive can unpack to any size.
         declared, most = sum(member.file_size for member in archive.infolist()), most_unpacked(path.stat().st_size)

@@ -29,6 +29,10 @@ _LEVELS = 127.0
 # becomes the state: two products and their sum.
 _SUM, _STATE = 4, 3
 
+# Where all is rounded, the steps are those of the numbers that the file was made with, whose largest may be so many
+# times as large as those here.
+_WIDER = 1.5
+
 Rounding = Callable[[Hashable, X, int], X]  # (a place, the numbers there, how often they are rounded) -> the same
 
 
@@ -40,7 +44,11 @@ def with_quantised_factors(network: Network, calls: Sequence[Sequence[Array]], l
 def with_quantised_results(network: Network, calls: Sequence[Sequence[Array]]) -> Network:
     """Return a network whose layers round to 8 bits whatever they compute."""
     layers = {layer.name for layer in network.layers if layer.kind != "Constant"}
-    return _rounding(network, calls, layers, lambda layer, rounded: _at_results(_at_factors(layer, rounded), rounded))
+
+    def change(layer: Layer, rounding: Rounding) -> Layer:
+        return _at_results(_at_factors(layer, rounding), rounding)
+
+    return _rounding(network, calls, layers, change, _WIDER)
 
 
 def _rounding(
@@ -48,7 +56,10 @@ def _rounding(
     calls: Sequence[Sequence[Array]],
     layers: Collection[str],
     change: Callable[[Layer, Rounding], Layer],
+    wider: float = 1.0,
 ) -> Network:
+    if not layers:
+        return network
     largest: dict[Hashable, float] = {}
 
     def seen(place: Hashable, x: X, roundings: int) -> X:  # noqa: ARG001 - nothing is rounded yet
@@ -58,7 +69,7 @@ def _rounding(
     def coarse(place: Hashable, x: X, roundings: int) -> X:
         if not isinstance(x, Rounded):  # no analysis, but the numbers themselves
             return x
-        step = largest[place] / _LEVELS
+        step = wider * largest[place] / _LEVELS
         bound = x.bound + roundings * step / 2.0 if x.bounded else None
         return x.like(x.value, x.variance + roundings * step**2 / 12.0, bound)
 
@@ -73,12 +84,25 @@ def _rounding(
 
 
 def _at_factors(layer: Layer, rounding: Rounding) -> Layer:
-    def factor(x: X, kernel: Any) -> X:
+    def factor(place: Hashable, x: X, kernel: Any) -> X:
         if hasattr(kernel, "bounds") and not isinstance(x, Rounded):  # a kernel of an analysis
             x = Rounded(x, EXACT, EXACT, kernel.precision, bounds=kernel.bounds)
-        return rounding((layer.name, getattr(kernel, "value", kernel).shape), x, 1)
+        return rounding((layer.name, place), x, 1)
 
-    return with_factors_everywhere(layer, factor, 0.5 / _LEVELS)
+    unit = 0.5 / _LEVELS
+    if layer.kind not in CELLS:
+        return with_factors_everywhere(
+            layer, lambda x, kernel: factor(getattr(kernel, "value", kernel).shape, x, kernel), unit
+        )
+    cell = cell_of(layer)
+
+    def project(x: X, weights: Mapping[str, Any], options: Mapping[str, Any]) -> X:
+        return cell.project(factor("kernel", x, weights["kernel"]), weights, options)
+
+    def gates(projected: X, h: X, weights: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[X, ...]:
+        return cell.gates(projected, factor("recurrent_kernel", h, weights["recurrent_kernel"]), weights, options)
+
+    return with_cell(layer, unit=unit, project=project, gates=gates)
 
 
 def _at_results(layer: Layer, rounding: Rounding) -> Layer:

@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from rnncheck.equations.cells import CELLS, gate_names, weights_of_gates
+from rnncheck.equations.cells import CELLS, PEEPHOLES, gate_names, weights_of_gates
 from rnncheck.equations.changes import with_weights
 from rnncheck.network import Array, Layer, Network
 from rnncheck.rounding.precision import PRECISIONS
 
-# So many numbers are compared first, since most arrays differ there; and where they leave several places to a block,
-# at so many of them.
-_PROBES, _MOST_PLACES = 16, 64
+# So many numbers of a block, the largest, are looked for before it is compared in full.
+_PROBES = 16
 
-# A quantised number is within half a step of what it stands for, and a little, since steps are rounded too. A block
-# whose numbers have fewer bits together, counted in steps, might be found by chance.
-_HALF_STEP, _FEWEST_BITS = 0.501, 48
+# A quantised number is within half a step of what it stands for, and a little, since steps are rounded too. Numbers
+# of fewer levels say nothing, and a block whose numbers have fewer bits together might be found by chance.
+_HALF_STEP, _FEWEST_LEVELS, _FEWEST_BITS = 0.501, 4.0, 48.0
 
 
 @dataclass(frozen=True)
@@ -38,20 +37,33 @@ class Held:
 
     @staticmethod
     def of(name: str, array: Array, form: str, scale: Array, zero_point: Array, axis: int | None) -> Held:
-        """Return an array with the scale and zero point of its integers; both are empty for floats."""
-        if not scale.size:
+        """Return an array with the scale and zero point of its integers; both are empty for floats.
+
+        Raises:
+            ValueError: the scales belong to no axis of the array, as those of blocks.
+        """
+        if not scale.size or array.dtype.kind == "f":
             return Held(name, form, array.astype(np.float64))
-        step, zero = (_along(axis, each, array) for each in (scale, zero_point))
-        return Held(name, form, (array.astype(np.float64) - zero) * step, np.broadcast_to(step, array.shape))
+        step, zero = (_along(axis, each, array.shape) for each in (scale, zero_point))
+        with np.errstate(all="ignore"):  # a damaged file may have any scale
+            values = (array.astype(np.float64) - zero) * step
+        return Held(name, form, values, np.broadcast_to(np.abs(step), array.shape))
 
 
-# One number for all, or one for each index of an axis: the last of that length if none is named.
-def _along(axis: int | None, numbers: Array, array: Array) -> Array:
+# One number for all, one for each index of an axis, or one for each of the first and the last axis. Where no axis is
+# named, it is the last, and of the weights of several directions the first.
+def _along(axis: int | None, numbers: Array, shape: tuple[int, ...]) -> Array:
+    numbers = numbers.astype(np.float64)
     if numbers.size < 2:
-        return np.array(numbers.sum(), np.float64)
-    if axis is None:
-        axis = max(each for each, length in enumerate(array.shape) if length == numbers.size)
-    return numbers.astype(np.float64).reshape([-1 if each == axis else 1 for each in range(array.ndim)])
+        return np.array(numbers.sum())
+    if numbers.ndim == 2 and len(shape) == 3 and numbers.shape == (shape[0], shape[-1]):
+        return numbers[:, np.newaxis]
+    axes = [each for each, length in enumerate(shape) if length == numbers.size]
+    if axis is None and axes:
+        axis = axes[0] if len(shape) == 3 else axes[-1]
+    if axis is None or not -len(shape) <= axis < len(shape) or numbers.size != shape[axis]:
+        raise ValueError(f"{numbers.shape} scales of an array {shape}")
+    return numbers.reshape([-1 if each == axis % len(shape) else 1 for each in range(len(shape))])
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,8 @@ class Arrival:
 
 def arrivals(network: Network, held: Sequence[Held]) -> list[Arrival]:
     """Return what became of each weight of a network, given the arrays of an export."""
+    # Of several that have a weight, the one with the most digits.
+    held = sorted(held, key=lambda each: 0.0 if each.step is None else 1.0 + each.step.max(initial=0.0))
     return [
         _arrival(layer, name, weight, held)
         for layer in network.layers
@@ -119,14 +133,16 @@ def _arrival(layer: Layer, name: str, weight: Array, held: Sequence[Held]) -> Ar
         return replace(arrival, how=_turning(order), form=form, held_in=(array.name,), values=there)
     if weight.ndim > 2:
         return arrival
-    gates = gate_names(layer) if layer.kind in CELLS and name in weights_of_gates(layer) else ("",)
+    gates: tuple[str, ...] = ("",)
+    if layer.kind in CELLS:
+        of_gates = dict.fromkeys(weights_of_gates(layer), gate_names(layer))
+        gates = {**of_gates, "peephole": PEEPHOLES}.get(name, gates)
     rows = np.atleast_2d(values)
     parts = {"": [rows]}
     if name == "bias" and len(rows) > 1:  # those of the input and of the state, which exporters part or add
-        parts = {
-            "": [rows[:1], rows[1:]],
-            "its two rows added": [rows.astype(weight.dtype).sum(axis=0, keepdims=True)],
-        }
+        parts = {"": [rows[:1], rows[1:]]}
+        if not layer.options.get("reset_after"):  # which makes the two of one gate different things
+            parts["its two rows added"] = [rows.astype(weight.dtype).sum(axis=0, keepdims=True)]
     for said, several in parts.items():
         found = [[_find(block, held) for block in np.split(part, len(gates), axis=1)] for part in several]
         blocks = [block for part in found for block in part if block]
@@ -146,7 +162,7 @@ def _arrival(layer: Layer, name: str, weight: Array, held: Sequence[Held]) -> Ar
 # An array with all numbers of a weight alone, the format where that has fewer digits, and the order of the axes.
 def _as_a_whole(values: Array, held: Sequence[Held]) -> tuple[Held, str, tuple[int, ...]] | None:
     for each in held:
-        if each.values.size != values.size:
+        if each.values.size != values.size or _levels(values, each) < _FEWEST_LEVELS:
             continue
         wanted, reach, form = _wanted(values, each)
         there, reach = each.values.ravel(), reach.ravel()
@@ -162,7 +178,7 @@ def _wanted(values: Array, held: Held) -> tuple[Array, Array, str]:
     if held.step is not None:
         return values, _HALF_STEP * held.step, held.form
     rounded = PRECISIONS[held.form].round(values)
-    return rounded, np.zeros(held.values.shape), "" if (rounded == values).all() else held.form
+    return rounded, np.broadcast_to(0.0, held.values.shape), "" if (rounded == values).all() else held.form
 
 
 def _turning(order: tuple[int, ...]) -> str:
@@ -187,38 +203,47 @@ def _find(block: Array, held: Sequence[Held]) -> _Block | None:
     return None
 
 
+# How many levels the largest of some numbers has in an array; floats have any number.
+def _levels(values: Array, held: Held) -> float:
+    if held.step is None:
+        return np.inf
+    step = held.step.max(initial=0.0)
+    return float(np.abs(values).max(initial=0.0) / step) if 0.0 < step < np.inf else 0.0
+
+
 def _is_telling(block: Array, held: Held) -> bool:
-    if held.step is None or not held.step.any():
-        return held.step is None
-    levels = np.abs(block).max(initial=0.0) / held.step.max()
-    return bool(block.size * np.log2(max(levels, 1.0)) >= _FEWEST_BITS)
+    levels = _levels(block, held)
+    return levels >= _FEWEST_LEVELS and block.size * np.log2(levels) >= _FEWEST_BITS
 
 
 # Where a matrix has a block, by the first row and column.
 def _places(block: Array, table: Array, reach: Array) -> Iterator[tuple[int, int]]:
-    def near(numbers: Any, row: int, column: int, shape: tuple[int, ...]) -> Any:
-        there = np.s_[row : row + shape[0], column : column + shape[1]]
-        return np.abs(table[there] - numbers) <= reach[there]
-
-    room = (len(table) - len(block) + 1, table.shape[1] - block.shape[1] + 1)
-    if min(room) < 1 or not block.size:
+    room = np.subtract(table.shape, block.shape) + 1
+    if room.min() < 1 or not block.size:
         return
-    possible = np.ones(room, bool)
-    for flat in np.linspace(0, block.size - 1, _PROBES).astype(int):
-        row, column = divmod(int(flat), block.shape[1])
-        possible &= near(block[row, column], row, column, room)
-    for row, column in np.argwhere(possible)[:_MOST_PLACES].tolist():
-        if near(block, row, column, block.shape).all():
-            yield row, column
+    largest = np.argsort(-np.abs(block), axis=None, kind="stable")[:_PROBES]
+    (row, column), *others = (divmod(int(flat), block.shape[1]) for flat in largest)
+    there = np.s_[row : row + room[0], column : column + room[1]]
+    rows, columns = np.nonzero(np.abs(table[there] - block[row, column]) <= reach[there])
+    for i, j in others:
+        near = np.abs(table[rows + i, columns + j] - block[i, j]) <= reach[rows + i, columns + j]
+        rows, columns = rows[near], columns[near]
+    for first, start in zip(rows.tolist(), columns.tolist(), strict=True):
+        there = np.s_[first : first + len(block), start : start + block.shape[1]]
+        if (np.abs(table[there] - block) <= reach[there]).all():
+            yield first, start
 
 
-# What is said of where the blocks of a weight are: one for each gate, once or, of a bias with two rows, twice.
+# What is said of where the blocks of a weight are: one block for each gate; a bias with two rows has two such sets.
 def _layout(blocks: Sequence[_Block], gates: Sequence[str]) -> Iterator[str]:
     if all(block.turned for block in blocks) and len(blocks[0].values) > 1:
         yield "transposed"
     arrays = {block.name for block in blocks}
-    order = sorted(range(len(gates)), key=lambda gate: blocks[gate].place)
+    own = blocks[: len(gates)]
+    order = sorted(range(len(gates)), key=lambda gate: own[gate].place)
+    # Gates with the same numbers, such as zeros, are all found at the first of these.
+    several = len({block.place for block in own}) == len(own)
     if len(arrays) > 1:
         yield f"split into {len(arrays)}"
-    elif order != list(range(len(gates))):
+    elif several and order != list(range(len(gates))):
         yield f"gates in the order {' '.join(gates[gate] for gate in order)}"

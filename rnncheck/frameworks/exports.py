@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import permutations
@@ -117,8 +118,8 @@ def open_export(path: Path) -> Export:
 EXPORTERS = {"onnx": ".onnx", "litert": ".tflite"}
 
 
-def exported(file: ModelFile, inputs: Sequence[Array], form: str, folder: Path) -> Export:
-    """Export a model file into a folder, with Keras' own exporter.
+def exported(name: str, file: ModelFile, inputs: Sequence[Array], form: str, folder: Path) -> Export:
+    """Export the file of a model into a folder, with Keras' own exporter.
 
     Raises:
         InputError: it cannot be exported, or its runtime cannot load what was written.
@@ -128,7 +129,7 @@ def exported(file: ModelFile, inputs: Sequence[Array], form: str, folder: Path) 
         run_apart("Keras", _HERE / "keras" / "exporter.py", "export", file, list(inputs), str(path), form)
     except RuntimeFailure as failure:
         raise InputError(
-            f"{file.path}: {told(str(failure))}; expected a model that Keras can export to {form}."
+            f"{name}: {told(str(failure))}; expected a model that Keras can export to {form}."
         ) from failure
     return open_export(path)
 
@@ -171,7 +172,10 @@ def contents_of(export: Export) -> Contents:
         raise InputError(
             f"{export.path}: {told(str(failure))}; expected a file whose weights can be read."
         ) from failure
-    held = [Held.of(*each) for each in arrays if each[2] in PRECISIONS or each[3].size]
+    held = []
+    for each in arrays:
+        with suppress(ValueError):  # integers whose scales are not understood stand for nothing known
+            held += [Held.of(*each)] if each[2] in PRECISIONS or each[3].size else []
     return Contents(held, Counter(operators), precision)
 
 

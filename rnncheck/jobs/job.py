@@ -48,6 +48,8 @@ def how_to_run(
 ) -> dict[str, Any]:
     """Return those fields of a Job that say how to run it, from options of `rnncheck.verify`."""
     relations = tuple(RELATIONS) if metamorphic else ()
+    against = [against] if isinstance(against, str | os.PathLike) else against  # a single one is one, too
+    export = [export] if isinstance(export, str) else export
     exports = tuple(open_export(Path(each)) for each in against)
     if len({each.name for each in exports}) < len(exports):
         raise InputError(f"against: got two files of the name {exports[0].name}; expected other names. Rename one.")
@@ -89,8 +91,8 @@ def model_job(
         raise InputError(f"export: got it with {subject.runner.what}; expected a model of Keras, which exports it.")
     if subject.runner is not None and how.get("exports") and not subject.runner.samples_first:
         raise InputError(
-            f"against: got it with {subject.runner.what} of which an input or an output has the steps first; "
-            "expected the samples first. Transpose them inside the model."
+            f"against: got it with {subject.runner.what} of which an input or an output has the steps first, "
+            "or axes of its own; expected the samples first and no axes besides. Transpose or squeeze in the model."
         )
     if subject.runner is not None and how.get("paths", DEFAULT_PATHS) != DEFAULT_PATHS:
         paths = ", ".join(how["paths"])

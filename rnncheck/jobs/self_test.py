@@ -83,7 +83,7 @@ def self_test(
     from rnncheck.frameworks.keras.run import record
 
     progress = _Progress(faults, {fault.name: Outcome(fault.name, fault.group, fault.summary) for fault in faults})
-    for name, network, given in further(seed):
+    for name, network, given in networks_beyond_keras(seed):
         _try_faults(progress, name, network, emulate(network, given))
     controls: list[Case] = []
     for case in track(_cases(seed)):
@@ -136,7 +136,7 @@ _FURTHER: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]] = {
 _N, _T, _D, _M, _P = 3, 6, 4, 5, 3
 
 
-def further(seed: int) -> Iterator[tuple[str, Network, list[list[Array]]]]:
+def networks_beyond_keras(seed: int) -> Iterator[tuple[str, Network, list[list[Array]]]]:
     """Yield networks of what Keras does not have: a name, the network, and its inputs for two calls."""
     for name, directions in _FURTHER.items():
         rng = np.random.default_rng(seed)

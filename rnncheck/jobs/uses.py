@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncheck.cases.inputs import random_inputs
 from rnncheck.equations.formats import in_format
 from rnncheck.equations.quantised import with_quantised_factors, with_quantised_results
 from rnncheck.equations.replay import replay
@@ -20,6 +19,7 @@ from rnncheck.errors import InputError
 from rnncheck.frameworks.apart import RuntimeFailure
 from rnncheck.frameworks.arrivals import Arrival, arrivals, as_arrived
 from rnncheck.frameworks.exports import (
+    EXPORTERS,
     RESET,
     Contents,
     Export,
@@ -64,37 +64,44 @@ class Used(NamedTuple):
 _SAMPLES, _MORE_STEPS = (1, 2, 5), 4
 
 
-def uses_of(network: Network, calls: Calls, seed: int, *, resets: bool = False) -> list[Use]:
+def uses_of(network: Network, calls: Calls, *, resets: bool = False) -> list[Use]:
     """Return the ways to use an export, the plain one first; the others find what one call cannot.
 
     The same again, and after a reset where its runtime `resets` states; other numbers of samples, one step, and more
-    steps, as far as the model takes them; of a stateful model the sequence in two parts.
+    steps, as far as the model takes them, of the same numbers; of a stateful model the sequence in two parts.
     """
     if network.knows_samples:
         return [Use("", calls)]
     inputs, samples = calls[0], len(calls[0][0])
     steps = max((array.shape[1] for array in inputs if array.ndim > 1), default=1)
-    open_steps = any(None in spec.shape for spec in network.inputs)
+    open_steps = [spec.shape[:1] == (None,) for spec in network.inputs]
     after_a_reset = [Use("after a reset", (inputs, inputs), 1, resets=True)] if resets else []
     if network.stateful:
         half = steps // 2
         parts = tuple(tuple(array[:, part] for array in inputs) for part in (np.s_[:half], np.s_[half:]))
-        in_parts = [Use("in two parts", parts)] if half and all(None in spec.shape for spec in network.inputs) else []
+        in_parts = [Use("in two parts", parts)] if half and all(open_steps) else []
         return [Use("", calls), *after_a_reset, *in_parts]
-    sizes = {
-        **{f"{n} sample{'s' * (n > 1)}": (n, steps) for n in _SAMPLES if n != samples},
-        **{f"{t} step{'s' * (t > 1)}": (samples, t) for t in (1, steps + _MORE_STEPS) if open_steps and t != steps},
-    }
-    uses = [Use("", (inputs,)), Use("the same again", (inputs, inputs), 1), *after_a_reset]
-    for way, (n, t) in sizes.items():
-        try:
-            uses.append(Use(way, (random_inputs(network, seed, n, t if open_steps else None),)))
-        except InputError:  # the model does not take such sizes either
-            continue
-    return uses
+
+    def of_size(n: int, t: int) -> tuple[Array, ...]:
+        # As often as needed, from the first on; whole numbers of which each sample has one are lengths.
+        some = [np.take(x, np.arange(n), axis=0, mode="wrap") for x in inputs]
+        some = [np.minimum(x, t) if x.ndim == 1 and x.dtype.kind == "i" else x for x in some]
+        return tuple(
+            np.take(x, np.arange(t), axis=1, mode="wrap") if is_open else x
+            for x, is_open in zip(some, open_steps, strict=True)
+        )
+
+    lengths = [t for t in (1, steps + _MORE_STEPS) if t != steps] if any(open_steps) else []
+    return [
+        Use("", (inputs,)),
+        Use("the same again", (inputs, inputs), 1),
+        *after_a_reset,
+        *(Use(f"{n} sample{'s' * (n > 1)}", (of_size(n, steps),)) for n in _SAMPLES if n != samples),
+        *(Use(f"{t} step{'s' * (t > 1)}", (of_size(samples, t),)) for t in lengths),
+    ]
 
 
-def use_export(export: Export, network: Network, calls: Calls, seed: int) -> list[Used]:
+def use_export(export: Export, network: Network, calls: Calls) -> list[Used]:
     """Use an export in each way; the plain one comes first, and says which others its runtime refused.
 
     It is held against the equations with the weights that it has, where these have fewer digits than the model's.
@@ -111,7 +118,7 @@ def use_export(export: Export, network: Network, calls: Calls, seed: int) -> lis
         contents, notes = Contents([], Counter()), (*notes, f"what became of its weights is not known: {error}")
     weights = tuple(arrivals(network, contents.arrays)) if contents.arrays else ()
     notes = (*notes, *_told_of(weights))
-    uses = uses_of(network, calls, seed, resets=export.runtime.resets)
+    uses = uses_of(network, calls, resets=export.runtime.resets)
     by_name = {slot.name: slot for slot in export.inputs}
     fed = [by_name[names[spec.name]] for spec in network.inputs]
     plain, *others = _outcomes(export, [_fed(fed, use) for use in uses])
@@ -134,19 +141,19 @@ def use_exports(job: Job) -> Iterator[tuple[str, list[Used]]]:
     """Yield the name of each export of a job and what became of its uses; Keras writes those that are asked of it."""
     if not (job.exports or job.to_export):
         return
-    network, seed = job.subject.equations, job.seed or 0
+    network = job.subject.equations
     for export in job.exports:
-        yield export.name, use_export(export, network, job.calls, seed)
+        yield export.name, use_export(export, network, job.calls)
     for form in job.to_export:
         with tempfile.TemporaryDirectory() as folder:
             tell(f"exporting the model to {form}")
             try:
                 saved = job.subject.saved_in(Path(folder)).model
-                export = exported(saved, job.calls[0], form, Path(folder))
+                export = exported(job.subject.name, saved, job.calls[0], form, Path(folder))
             except InputError as error:
-                yield form, [Used("", Run("", network, error=str(error)))]
+                yield f"exported{EXPORTERS[form]}", [Used("", Run("", network, error=str(error)))]
             else:
-                yield export.name, use_export(export, network, job.calls, seed)
+                yield export.name, use_export(export, network, job.calls)
 
 
 # What is expected of an export in some calls, given what it holds.
@@ -162,11 +169,12 @@ def _as_held(network: Network, weights: Sequence[Arrival], contents: Contents, c
 def _told_of(weights: Sequence[Arrival]) -> Iterator[str]:
     counts = Counter(each.form for each in weights if each.form)
     if counts:
-        told = " and ".join(f"{count} in {form}" for form, count in counts.items())
-        rounded = "; other numbers may be rounded to 8 bits, too" * any(each.in_integers for each in weights)
-        yield f"it has {told} of the model's {len(weights)} weights, and the equations have them so too{rounded}"
+        told = ", ".join(f"{count} in {form}" for form, count in counts.items())
+        more = "; what meets these is rounded to 8 bits, too" * any(each.in_integers for each in weights)
+        of = f"{counts.total()} of the model's {len(weights)} weights"
+        yield f"{of} are rounded there ({told}): the equations use these{more}"
     if missing := [f"{each.layer}/{each.weight}" for each in weights if not each.how]:
-        yield f"it does not have {', '.join(missing)} as the model does: not even in another layout or fewer digits"
+        yield f"these weights of the model were not found in it, in no layout that was tried: {', '.join(missing)}"
 
 
 # The calls of a use by the export's names, in batches of the size that it fixes; a text where that does not fit.
@@ -175,12 +183,12 @@ def _fed(slots: Sequence[Slot], use: Use) -> list[dict[str, Array]] | str:
     size = next((slot.shape[0] for slot in slots if slot.shape[0]), samples)
     if samples % size:
         return f"its batch is fixed to {size}, and {samples} is no multiple of it"
-    for slot, x in zip(slots, use.calls[0], strict=True):
+    for slot, x in ((slot, x) for inputs in use.calls for slot, x in zip(slots, inputs, strict=True)):
         if any(size not in {None, length} for size, length in zip(slot.shape[1:], x.shape[1:], strict=True)):
             own, got = (written(each[1:]) for each in (slot.shape, x.shape))
             return f"its input {slot.name!r} is fixed to {own} for a sample, and got {got}; give inputs of that size"
         if np.dtype(slot.dtype).kind != "f" and not np.array_equal(x, x.astype(slot.dtype)):
-            return f"its input {slot.name!r} takes {slot.dtype}; convert it with inputs and outputs of float32"
+            return f"its input {slot.name!r} takes {slot.dtype}; convert the model with inputs and outputs of float32"
     fed = [
         [
             {slot.name: x[start : start + size].astype(slot.dtype) for slot, x in zip(slots, inputs, strict=True)}

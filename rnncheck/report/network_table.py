@@ -46,7 +46,7 @@ def print_network(network: Network, console: Console, title: str, defaults: Defa
 
 def print_export(name: str, contents: Contents, weights: Sequence[Arrival], console: Console) -> None:
     """Print which operators an export has, and what became of each weight of the model in it."""
-    operators = ", ".join(f"{count} {name}" for name, count in contents.operators.most_common())
+    operators = ", ".join(f"{count} {operator}" for operator, count in contents.operators.most_common())
     console.print()
     console.print(shown(f"{name}: {operators or 'no operators'}"))
     if contents.hint:

@@ -48,7 +48,11 @@ def contents(path: str) -> tuple[list[tuple[str, Any, str, Any, Any, int | None]
 
     model = schema.ModelT.InitFromPackedBuf(Path(path).read_bytes(), 0)
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-    codes = [(each.customCode or b"").decode() or names[each.builtinCode] for each in model.operatorCodes]
+    codes = [
+        # Older files have the code in the other field alone.
+        (each.customCode or b"").decode() or names[max(each.builtinCode, each.deprecatedBuiltinCode)]
+        for each in model.operatorCodes
+    ]
     formats = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
     arrays = []
     for tensor in (each for graph in model.subgraphs for each in graph.tensors):

@@ -122,7 +122,7 @@ class Reader:
     def _output(self, name: str) -> Value:
         value = self.values.get(name)
         if not isinstance(value, Value):
-            what = "ids" if isinstance(value, OfIds) else "numbers that no input changes"
+            what = "ids that are not looked up" if isinstance(value, OfIds) else "numbers that no input changes"
             raise UnsupportedError(f"output {escaped(name)!r}: got {what}; expected what a layer puts out.")
         return value
 
@@ -224,7 +224,7 @@ def _takes(function: _Read, *args: Any) -> bool:
 def described(value: Any) -> str:
     """Return what a node was given, for a message."""
     if isinstance(value, OfIds):
-        return f"what {value.ids.tensor} becomes"
+        return f"whole numbers of {value.ids.tensor} that are not looked up"
     if isinstance(value, Value):
         return f"{value.tensor} ({', '.join(map(str, value.lengths))})"
     if value is None:

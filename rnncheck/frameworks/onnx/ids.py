@@ -32,6 +32,8 @@ _EACH: dict[str, Callable[..., Array]] = {
 def of_ids(kind: str, options: Mapping[str, Any], inputs: Sequence[Any]) -> OfIds | None:
     """Return what an operator makes of ids; None where it is given something else."""
     whole = [isinstance(x, Value) and x.dtype.startswith("int") for x in inputs]
+    if kind == "Cast" and ("to" not in options or len(inputs) != 1):
+        return None
     if kind == "Cast" and _dtype(options["to"]).kind == "i":
         if whole[0]:  # they stay what they are
             return None

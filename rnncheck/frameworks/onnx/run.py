@@ -48,8 +48,8 @@ class OnnxRunner:
 
     @property
     def samples_first(self) -> bool:
-        """Whether all inputs and outputs have the samples in their first axis."""
-        return all(each.axes[:1] == ((0,),) for each in (*self.reading.inputs, *self.reading.outputs))
+        """Whether all inputs and outputs have the axes here that they have in the file, with the samples first."""
+        return all(each.plain for each in (*self.reading.inputs, *self.reading.outputs))
 
     def outputs(self, calls: Calls) -> list[list[Array]]:
         """Return the outputs of each call, with the samples first."""

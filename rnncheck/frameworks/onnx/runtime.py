@@ -49,44 +49,52 @@ def contents(path: str) -> tuple[list[tuple[str, Any, str, Any, Any, int | None]
     """
     import onnx
 
-    arrays: dict[str, Any] = {}
+    arrays: list[tuple[str, Any]] = []
     scales: dict[str, tuple[str, str, int | None]] = {}  # of a quantised array, by name
-    operators, computed = [], set()
+    operators, computed, halves = [], set(), set()
     graphs = [onnx.load(path).graph]
     while graphs:
         graph = graphs.pop()
-        arrays |= {each.name: each for each in graph.initializer}
+        arrays += [(each.name, each) for each in graph.initializer]
         for node in graph.node:
             operators.append(node.op_type)
-            if node.op_type not in {"Cast", "DequantizeLinear"}:
-                computed |= set(node.input)
             own = {each.name: each for each in node.attribute}
             graphs += [each.g for each in own.values() if each.HasField("g")]
+            if node.op_type in _MULTIPLY:
+                computed |= set(node.input)
+            if node.op_type == "Cast" and own["to"].i == onnx.TensorProto.FLOAT16:
+                halves |= set(node.output)
             if node.op_type == "Constant" and "value" in own:
-                arrays[node.output[0]] = own["value"].t
+                arrays.append((node.output[0], own["value"].t))
             if node.op_type == "DequantizeLinear":
                 name, scale, zero_point = [*node.input, ""][:3]
                 scales[name] = scale, zero_point, own["axis"].i if "axis" in own else 1
-    for name in arrays:  # as ONNX Runtime names what it quantises
+    by_name = dict(arrays)
+    for name in by_name:  # as ONNX Runtime names what it quantises
         plain = name.removesuffix("_quantized")
         if plain != name:
             scales.setdefault(name, (f"{plain}_scale", f"{plain}_zero_point", None))
-    found = [_constant(name, arrays, scales) for name in arrays]
+    found = [_constant(name, array, by_name, scales.get(name, ("", "", None))) for name, array in arrays]
     formats = {form for name, _, form, *_ in found if name in computed}
+    formats |= {"float16"} if halves & computed else set()
     return found, operators, next((form for form in ("float16", "bfloat16") if form in formats), "")
 
 
-def _constant(name: str, arrays: Mapping[str, Any], scales: Mapping[str, tuple[str, str, int | None]]) -> Any:
+# The operators that multiply with weights, or hand them on to one.
+_MULTIPLY = {"MatMul", "Gemm", "Conv", "RNN", "GRU", "LSTM", "Loop", "Scan"}
+
+
+def _constant(name: str, array: Any, by_name: Mapping[str, Any], scaled: tuple[str, str, int | None]) -> Any:
     from onnx import TensorProto, numpy_helper
 
     def read(array: Any) -> Any:
         numbers = numpy_helper.to_array(array)
         return numbers.astype("float32") if numbers.dtype.name == "bfloat16" else numbers
 
-    form = TensorProto.DataType.Name(arrays[name].data_type).lower()
-    scale, zero_point, axis = scales.get(name, ("", "", None))
-    beside = [read(arrays[each]) if each in arrays else np.zeros(0) for each in (scale, zero_point)]
-    return name, read(arrays[name]), _DTYPES.get(form, form), *beside, axis
+    form = TensorProto.DataType.Name(array.data_type).lower()
+    *beside, axis = scaled
+    found = [read(by_name[each]) if each in by_name else np.zeros(0) for each in beside]
+    return name, read(array), _DTYPES.get(form, form), *found, axis
 
 
 def _session(model: str | bytes) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from itertools import pairwise, permutations
+from itertools import islice, pairwise, permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ _DTYPES = ("float16", "float32", "float64")
 # Of so many modules all orders are tried.
 _MOST_MODULES = 7
 
-_RECURRENT = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(\d+)(_reverse)?")
+_RECURRENT = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9][0-9]{0,2})(_reverse)?")
 
 Group = Mapping[str, Array]  # the arrays of one module, by their names in it
 
@@ -47,7 +47,10 @@ def is_state_dict(model: Any) -> bool:
     return (
         isinstance(model, Mapping)
         and bool(model)
-        and all(isinstance(name, str) and hasattr(array, "shape") for name, array in model.items())
+        and all(
+            isinstance(name, str) and hasattr(array, "shape") and hasattr(array, "dtype")
+            for name, array in model.items()
+        )
     )
 
 
@@ -80,7 +83,8 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
 
     try:
         arrays: dict[str, Array] = load_file(path)
-    except (SafetensorError, OSError, TypeError, ValueError) as error:  # a format that NumPy lacks is a TypeError
+    # A format that NumPy lacks is one of the last two.
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         said = f"it cannot be read ({error}); expected a whole file of {', '.join(_DTYPES)}"
         raise InputError(f"{path}: {said}.") from error
     return arrays
@@ -101,6 +105,8 @@ def read(given: Mapping[str, Any], name: str = "state dict") -> StateDict:
     modules = [_module(prefix, group) for prefix, group in groups.items()]
     if not modules:
         raise InputError("got no weights; expected those of a module.")
+    if len({each.name for each in modules}) < len(modules):
+        raise InputError("got two modules of one name; expected a name for each.")
     order = _in_order(modules)
     first = order[0]
     layers: list[Layer] = []
@@ -116,7 +122,7 @@ def read(given: Mapping[str, Any], name: str = "state dict") -> StateDict:
 
 
 class _Module(NamedTuple):
-    prefix: str
+    name: str
     takes: int  # features of what it reads; 0 for ids
     gives: int
     layers: Callable[[Tensor], list[Layer]]  # what it reads -> its layers
@@ -126,12 +132,16 @@ class _Module(NamedTuple):
 def _module(prefix: str, group: Group) -> _Module:
     name = escaped(prefix).replace(".", "/") or "module"
     if "weight_ih_l0" in group:
-        return _recurrent(prefix, name, group)
+        return _recurrent(name, group)
     weight, bias = group.get("weight"), group.get("bias")
     if weight is None or weight.ndim != 2 or not set(group) <= {"weight", "bias"}:
         raise UnsupportedError(
             f"{name!r}: got {', '.join(map(escaped, group))}; expected the weights of an RNN, LSTM, GRU, Linear or "
             "Embedding. Give the module itself, in Python."
+        )
+    if bias is not None and bias.shape != (len(weight),):
+        raise UnsupportedError(
+            f"{name!r}: got a bias {bias.shape} for {len(weight)} units; expected one number each."
         )
     if bias is None and re.search("embed", prefix.rpartition(".")[2], re.IGNORECASE):
         options = {"input_dim": len(weight), "output_dim": weight.shape[1], "mask_zero": False}
@@ -139,17 +149,17 @@ def _module(prefix: str, group: Group) -> _Module:
         def embedding(source: Tensor) -> list[Layer]:
             return [Layer(name, "Embedding", (source,), options, {"embeddings": weight}, weight.dtype.name)]
 
-        return _Module(prefix, 0, weight.shape[1], embedding, "Embedding")
+        return _Module(name, 0, weight.shape[1], embedding, "Embedding")
     weights = {"kernel": weight.T, **({} if bias is None else {"bias": bias})}
 
     def linear(source: Tensor) -> list[Layer]:
         own = {"units": len(weight), "activation": Activation("linear"), "bias_first": True}
         return [Layer(name, "Dense", (source,), own, weights, weight.dtype.name)]
 
-    return _Module(prefix, weight.shape[1], len(weight), linear, "Linear")
+    return _Module(name, weight.shape[1], len(weight), linear, "Linear")
 
 
-def _recurrent(prefix: str, name: str, group: Group) -> _Module:
+def _recurrent(name: str, group: Group) -> _Module:
     found: dict[tuple[int, str], dict[str, Array]] = {}
     for key, array in group.items():
         match = _RECURRENT.fullmatch(key)
@@ -179,7 +189,7 @@ def _recurrent(prefix: str, name: str, group: Group) -> _Module:
             source = Tensor(base)
         return made
 
-    return _Module(prefix, takes, gives, layers, kind)
+    return _Module(name, takes, gives, layers, kind)
 
 
 # What the weights of each layer and direction are those of, with its numbers of features; no kind where they do not
@@ -203,26 +213,32 @@ def _kind(found: Mapping[tuple[int, str], Group]) -> tuple[str, int, int]:
         shapes |= dict.fromkeys(((number, each) for each in directions), own)
     if {place: {part: array.shape for part, array in group.items()} for place, group in found.items()} != shapes:
         return "", 0, 0
-    gates = {units: "RNN", 3 * units: "GRU", 4 * units: "LSTM"}
+    gates = {4 * units: "LSTM"} if "weight_hr" in first else {units: "RNN", 3 * units: "GRU", 4 * units: "LSTM"}
     return gates.get(rows, ""), takes, gives
 
 
-# The first order, by the places in the file, in which each module takes what the one before it gives.
+# The only order in which each module takes what the one before it gives.
 def _in_order(modules: Sequence[_Module]) -> list[_Module]:
     if len(modules) > _MOST_MODULES:
         raise UnsupportedError(
             f"got {len(modules)} modules; expected at most {_MOST_MODULES}. Give the module itself."
         )
-    for order in permutations(modules):
-        if all(before.gives == after.takes for before, after in pairwise(order)):
-            return list(order)
-    told = ", ".join(f"{escaped(each.prefix)} ({each.takes or 'ids'} -> {each.gives})" for each in modules)
+    fitting = (o for o in permutations(modules) if all(a.gives == b.takes for a, b in pairwise(o)))
+    found = list(islice(fitting, 2))
+    if len(found) > 1:
+        first, second = (" -> ".join(each.name for each in order) for order in found)
+        raise UnsupportedError(
+            f"got modules that fit as {first} and as {second}; expected one order. Give the module."
+        )
+    if found:
+        return list(found[0])
+    told = ", ".join(f"{each.name} ({each.takes or 'ids'} -> {each.gives})" for each in modules)
     raise UnsupportedError(f"got {told}, which do not follow one another; expected modules that do.")
 
 
 def _notes(order: Sequence[_Module]) -> Iterator[str]:
     if len(order) > 1:
-        names = " -> ".join(escaped(each.prefix) for each in order)
+        names = " -> ".join(each.name for each in order)
         yield f"a state dict does not say what follows what: taken was {names}"
         yield "each module is taken to read every step of what the one before it puts out, with nothing between them"
     if any(each.kind == "RNN" for each in order):
