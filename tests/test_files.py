@@ -5,6 +5,7 @@ import json
 import math
 import os
 import stat
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +157,20 @@ def test_file_with_a_long_name_is_written(tmp_path, write_report):
     write_report(REPORT, path)
 
     assert path.stat().st_size > 0
+
+
+@WRITERS
+def test_file_is_first_written_beside_its_place(tmp_path, write_report, monkeypatch):
+    # From another file system it could not be moved into place at once.
+    folders, made = [], tempfile.TemporaryDirectory
+    monkeypatch.setattr(
+        "rnncheck.report.files.tempfile.TemporaryDirectory",
+        lambda **options: folders.append(options["dir"]) or made(**options),
+    )
+
+    write_report(Report({}, ()), tmp_path / "report.json")
+
+    assert folders == [tmp_path.resolve()]
 
 
 def test_failed_json_leaves_the_existing_file_and_nothing_beside_it(tmp_path):

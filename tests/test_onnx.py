@@ -245,6 +245,25 @@ def test_nodes_around_match(name, tmp_path, rng, here):
     matches(path, sequence(rng))
 
 
+def test_softmax_of_older_files_is_over_the_second_axis(tmp_path, rng, here):
+    matches(
+        saved(graph_of([("Softmax", "x", "y", {})], {"x": ["n", D]}, {"y": None}, opset=11), tmp_path),
+        sequence(rng)[:, 0],
+    )
+    path = saved(graph_of([("Softmax", "x", "y", {})], {"x": ["n", T, D]}, {"y": None}, opset=11), tmp_path)
+    with pytest.raises(UnsupportedError, match=r"got Softmax\(x \(N, 6, 4\)\)"):
+        rnncheck.extract(path)
+
+
+def test_part_of_a_reversed_sequence_is_refused(tmp_path):
+    given = {"start": np.array([-1]), "end": np.array([-3]), "axis": np.array([1]), "by": np.array([-1])}
+    nodes = [("Slice", "x start end axis by", "p", {}), ("Tanh", "p", "y", {})]
+    path = saved(graph_of(nodes, {"x": ["n", T, D]}, {"y": None}, given), tmp_path)
+
+    with pytest.raises(UnsupportedError, match=r"got Slice\(x \(N, 6, 4\), \[-1\], \[-3\], \[1\], \[-1\]\)"):
+        rnncheck.extract(path)
+
+
 def test_ids_become_rows_of_a_table(tmp_path, rng, here):
     weights = {"table": numbers(rng, 10, D), "W": W}
     nodes = [("Gather", "table ids", "e", {}), ("MatMul", "e W", "y", {})]
@@ -298,10 +317,13 @@ def test_ids_may_come_as_real_numbers(tmp_path, rng, here):
     [
         (
             [("Add", "ids one", "all", {}), ("Gather", "table all", "y", {})],
-            "got Gather(an array (10, 4), what ids becomes)",
+            "got Gather(an array (10, 4), whole numbers of ids that are not looked up)",
         ),
-        ([("Add", "ids one", "all", {}), ("Transpose", "all", "y", {})], "got Transpose(what ids becomes)"),
-        ([("Add", "ids one", "y", {})], "output 'y': got ids; expected what a layer puts out"),
+        (
+            [("Add", "ids one", "all", {}), ("Transpose", "all", "y", {})],
+            "got Transpose(whole numbers of ids that are not looked up)",
+        ),
+        ([("Add", "ids one", "y", {})], "output 'y': got ids that are not looked up; expected what a layer puts out"),
     ],
     ids=["beyond the table", "turned", "put out"],
 )
