@@ -22,6 +22,7 @@ from rnncheck.frameworks.exports import RUNTIMES, Slot, matched, told
 from rnncheck.frameworks.keras.session import quiet_framework
 from rnncheck.jobs import uses
 from rnncheck.jobs.uses import uses_of
+from rnncheck.network import Activation, InputSpec, Layer, Network, Tensor
 
 T, D, M, K = 7, 4, 5, 2
 WAYS = ["", "the same again", "1 sample", "2 samples", "5 samples", "1 step", "16 steps"]
@@ -606,6 +607,22 @@ def test_other_sizes_have_the_numbers_that_were_given():
     assert np.array_equal(found["5 samples"], np.concatenate([x, x[:2]]))
     assert np.array_equal(found["1 step"], x[:, :1])
     assert np.array_equal(found["11 steps"], np.concatenate([x, x[:, :4]], axis=1))
+
+
+def test_sizes_that_the_model_does_not_take_are_not_tried():
+    convolution = {
+        "filters": 2, "kernel_size": (3,), "strides": (1,), "padding": "valid", "dilation_rate": (1,), "groups": 1,
+        "activation": Activation("linear"), "data_format": "channels_last",
+    }  # fmt: skip
+    layer = Layer("conv", "Conv1D", (Tensor("x"),), convolution, {"kernel": np.ones((3, D, 2), np.float32)})
+    network = Network("conv", (InputSpec("x", (None, D), "float32"),), (layer,), (Tensor("conv"),))
+    x = np.zeros((3, T, D), np.float32)
+
+    ways = [use.way for use in uses_of(network, [(x,)])]
+    fixed = replace(network, inputs=(replace(network.inputs[0], samples=3),))
+
+    assert ways == ["", "the same again", "1 sample", "2 samples", "5 samples", "11 steps"]
+    assert [use.way for use in uses_of(fixed, [(x,)])] == ["", "the same again", "11 steps"]
 
 
 def test_lengths_are_no_longer_than_the_steps():

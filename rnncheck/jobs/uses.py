@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,7 @@ import numpy as np
 from rnncheck.equations.formats import in_format
 from rnncheck.equations.quantised import with_quantised_factors, with_quantised_results
 from rnncheck.equations.replay import replay
+from rnncheck.equations.shapes import check_fit
 from rnncheck.errors import InputError
 from rnncheck.frameworks.apart import RuntimeFailure
 from rnncheck.frameworks.arrivals import Arrival, arrivals, as_arrived
@@ -91,14 +93,15 @@ def uses_of(network: Network, calls: Calls, *, resets: bool = False) -> list[Use
             for x, is_open in zip(some, open_steps, strict=True)
         )
 
-    lengths = [t for t in (1, steps + _MORE_STEPS) if t != steps] if any(open_steps) else []
-    return [
-        Use("", (inputs,)),
-        Use("the same again", (inputs, inputs), 1),
-        *after_a_reset,
-        *(Use(f"{n} sample{'s' * (n > 1)}", (of_size(n, steps),)) for n in _SAMPLES if n != samples),
-        *(Use(f"{t} step{'s' * (t > 1)}", (of_size(samples, t),)) for t in lengths),
-    ]
+    uses = [Use("", (inputs,)), Use("the same again", (inputs, inputs), 1), *after_a_reset]
+    if all(spec.samples is None for spec in network.inputs):
+        uses += [Use(f"{n} sample{'s' * (n > 1)}", (of_size(n, steps),)) for n in _SAMPLES if n != samples]
+    for t in (1, steps + _MORE_STEPS):
+        if t != steps and any(open_steps):
+            with suppress(InputError):  # the model does not take so many steps either
+                check_fit(network, found := of_size(samples, t))
+                uses.append(Use(f"{t} step{'s' * (t > 1)}", (found,)))
+    return uses
 
 
 def use_export(export: Export, network: Network, calls: Calls) -> list[Used]:
