@@ -47,6 +47,7 @@ MASKED = {**STARTED, "mask": True}
 NETWORKS = {
     "simple_rnn": recurrent("SimpleRNN"),
     "lstm": recurrent("LSTM"),
+    "input_forget": recurrent("LSTM", input_forget=True),
     "gru": recurrent("GRU"),
     "reset_before": recurrent("GRU", reset_after=False),
     "flattened": recurrent("SimpleRNN", flatten=True),
@@ -150,7 +151,8 @@ CAUSES = [
     ),
     (
         "there is one step only", "Use at least four steps.", with_steps(1),
-        ["simple_rnn", "lstm", "reset_before", "flattened", "backward", "backward_sequences", "bidirectional"],
+        ["simple_rnn", "lstm", "input_forget", "reset_before", "flattened", "backward", "backward_sequences",
+         "bidirectional"],
         {
             "recurrent_kernel_transposed", "recurrent_kernel_reshaped", "input_and_forget_coupled",
             "forget_bias_added", "forget_bias_missing", "forget_bias_after_sigmoid", "reset_after_flipped",
