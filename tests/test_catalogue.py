@@ -929,7 +929,7 @@ POSSIBLE = {
     "sequences": ({"return_sequences": True}, {"time_reversed_in_order"}, set()),
     "state": ({"return_state": True}, set(), set()),
     "stateful": (
-        {"stateful": True}, {"state_lost_between_calls"}, {"state_kept_between_calls"},
+        {"stateful": True}, {"state_lost_between_calls"}, {"state_kept_between_calls", "state_left_by_earlier_run"},
     ),
     "started": ({"initial_state": True}, {"initial_state_ignored"}, {"state_left_by_earlier_run"}),
     "relu": (

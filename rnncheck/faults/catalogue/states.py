@@ -121,9 +121,8 @@ def state_kept_between_calls(layer: Layer) -> Layer:
 @fault("states", of_network)
 def state_left_by_earlier_run(network: Network, layer: Layer) -> Network | None:
     """the layer starts from the states that an earlier run on the same inputs left"""
-    if layer.initial_state:
+    if layer.initial_state or layer.options["stateful"]:
         return None
-    layer = with_options(layer, stateful=False)
     earlier = with_options(replace(layer, name=f"{layer.name} in an earlier run"), return_state=True)
     states = tuple(Tensor(earlier.name, index) for index in range(1, len(cell_of(layer).states) + 1))
     return inserted(network, earlier, replace(layer, initial_state=states))
