@@ -312,7 +312,7 @@ def quantised(network):
 def rounding_its_factors(network):
     """A program that rounds to 8 bits what it multiplies, each array by its own largest number."""
 
-    def coarse(x, _):
+    def coarse(x, *_):
         step = np.abs(x).max() / 127.0
         return np.rint(x / step) * step if step else x
 

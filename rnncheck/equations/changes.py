@@ -50,14 +50,18 @@ def with_state_fed(layer: Layer, change: Callable[[Any], Any]) -> Layer:
     return with_cell(fed, output=lambda gates, h, *given: cell.output(gates, change(h), *given))
 
 
-def with_factors(layer: Layer, change: Callable[[Any, Any], Any], **parts: Any) -> Layer:
-    """Return a recurrent layer that multiplies `change(x, kernel)` with each kernel in place of x."""
+# (what is multiplied with a kernel, the kernel, its name) -> what is multiplied in its place
+Factor = Callable[[Any, Any, str], Any]
+
+
+def with_factors(layer: Layer, change: Factor, **parts: Any) -> Layer:
+    """Return a recurrent layer that multiplies what `change` makes of x with each kernel in place of x."""
     cell = cell_of(layer)
     return with_cell(
         layer,
-        project=lambda x, weights, options: cell.project(change(x, weights["kernel"]), weights, options),
+        project=lambda x, weights, options: cell.project(change(x, weights["kernel"], "kernel"), weights, options),
         gates=lambda projected, h, weights, options: cell.gates(
-            projected, change(h, weights["recurrent_kernel"]), weights, options
+            projected, change(h, weights["recurrent_kernel"], "recurrent_kernel"), weights, options
         ),
         **parts,
     )

@@ -14,14 +14,14 @@ import numpy as np
 
 from rnncheck.equations.arithmetic import KERNELS
 from rnncheck.equations.cells import CELLS
-from rnncheck.equations.changes import with_factors, with_weights
+from rnncheck.equations.changes import Factor, with_factors, with_weights
 from rnncheck.equations.layers import operation_of
 from rnncheck.equations.operands import X
 from rnncheck.errors import InputError
 from rnncheck.network import Array, Layer, Network
 from rnncheck.rounding.precision import PRECISIONS
 from rnncheck.rounding.products import Matrix
-from rnncheck.rounding.rounded import REACH, Rounded
+from rnncheck.rounding.rounded import EXACT, REACH, Rounded
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ def _products(digits: int) -> Callable[[Network], Network]:
     # The factors of products have so many digits, cut or rounded; the sums are float32.
     unit = 2.0**-digits
 
-    def coarse(x: X, kernel: Any) -> X:
+    def coarse(x: X, kernel: Any, _: str) -> X:
         # The factor has the error of both. A plain array as kernel is no analysis.
         if not isinstance(kernel, Matrix):
             return x
-        lifted = x if isinstance(x, Rounded) else Rounded(x, 0.0, 0.0, kernel.precision, bounds=kernel.bounds)
+        lifted = beside(kernel, x)
         size = unit * np.abs(lifted.value)
         # Where both are cut off, each is off by two units; a number rounded anywhere in ±size has variance size²/3.
         error = lifted.bound + 2.0 * (2.0 * size) if lifted.bounded else None
@@ -65,6 +65,11 @@ def _products(digits: int) -> Callable[[Network], Network]:
 
     change = _every_layer(lambda layer: with_factors_everywhere(layer, coarse, unit))
     return lambda network: change(_in("float32")(network))
+
+
+def beside(kernel: Any, x: X) -> Rounded:
+    """Return numbers that meet a kernel of an analysis as `Rounded`; those that were observed have no error."""
+    return x if isinstance(x, Rounded) else Rounded(x, EXACT, EXACT, kernel.precision, bounds=kernel.bounds)
 
 
 def kept(x: X, digits: int) -> X:
@@ -87,11 +92,11 @@ def kept(x: X, digits: int) -> X:
 def with_kept_factors(layer: Layer, digits: int) -> Layer:
     """Return a layer whose products round both factors to so many digits, and are added up in full."""
     kernels = {k: kept(w.astype(np.float64), digits) for k, w in layer.weights.items() if k in KERNELS}
-    return with_factors_everywhere(with_weights(layer, **kernels), lambda x, _: kept(x, digits), 2.0**-digits)
+    return with_factors_everywhere(with_weights(layer, **kernels), lambda x, *_: kept(x, digits), 2.0**-digits)
 
 
-def with_factors_everywhere(layer: Layer, change: Callable[[X, Any], X], unit: float) -> Layer:
-    """Return a layer, with states or without, that multiplies `change(x, kernel)` with each kernel in place of x.
+def with_factors_everywhere(layer: Layer, change: Factor, unit: float) -> Layer:
+    """Return a layer, with states or without, that multiplies with each kernel what `change` makes of x.
 
     `unit` is the unit roundoff of its products.
     """
@@ -103,7 +108,7 @@ def with_factors_everywhere(layer: Layer, change: Callable[[X, Any], X], unit: f
 
     def apply(inputs: Sequence[X], weights: Mapping[str, Any], options: Mapping[str, Any]) -> X:
         # A second product inside the layer multiplies what `factor` makes of the first one's result.
-        factors = [change(x, weights[first]) for x in inputs]
+        factors = [change(x, weights[first], first) for x in inputs]
         return operation.apply(factors, weights, {**options, "factor": change})
 
     return replace(layer, equations=replace(operation, apply=apply))

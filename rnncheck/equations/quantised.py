@@ -15,12 +15,12 @@ import numpy as np
 
 from rnncheck.equations.cells import CELLS, cell_of
 from rnncheck.equations.changes import with_cell
-from rnncheck.equations.formats import with_factors_everywhere
+from rnncheck.equations.formats import beside, with_factors_everywhere
 from rnncheck.equations.layers import operation_of
 from rnncheck.equations.operands import X
 from rnncheck.equations.replay import States, replay
 from rnncheck.network import Array, Layer, Network
-from rnncheck.rounding.rounded import EXACT, Rounded
+from rnncheck.rounding.rounded import Rounded
 
 # The levels on either side of zero.
 _LEVELS = 127.0
@@ -77,32 +77,19 @@ def _rounding(
         own = {each.name: change(each, rounding) for each in network.layers if each.name in layers}
         return replace(network, layers=tuple(own.get(each.name, each) for each in network.layers))
 
+    watched = changed(seen)
     states: States = {}
     for inputs in calls:
-        states = replay(changed(seen), inputs, states=states).states
+        states = replay(watched, inputs, states=states).states
     return changed(coarse)
 
 
 def _at_factors(layer: Layer, rounding: Rounding) -> Layer:
-    def factor(place: Hashable, x: X, kernel: Any) -> X:
-        if hasattr(kernel, "bounds") and not isinstance(x, Rounded):  # a kernel of an analysis
-            x = Rounded(x, EXACT, EXACT, kernel.precision, bounds=kernel.bounds)
-        return rounding((layer.name, place), x, 1)
+    def factor(x: X, kernel: Any, name: str) -> X:
+        is_analysis = hasattr(kernel, "bounds")
+        return rounding((layer.name, name), beside(kernel, x) if is_analysis else x, 1)
 
-    unit = 0.5 / _LEVELS
-    if layer.kind not in CELLS:
-        return with_factors_everywhere(
-            layer, lambda x, kernel: factor(getattr(kernel, "value", kernel).shape, x, kernel), unit
-        )
-    cell = cell_of(layer)
-
-    def project(x: X, weights: Mapping[str, Any], options: Mapping[str, Any]) -> X:
-        return cell.project(factor("kernel", x, weights["kernel"]), weights, options)
-
-    def gates(projected: X, h: X, weights: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[X, ...]:
-        return cell.gates(projected, factor("recurrent_kernel", h, weights["recurrent_kernel"]), weights, options)
-
-    return with_cell(layer, unit=unit, project=project, gates=gates)
+    return with_factors_everywhere(layer, factor, 0.5 / _LEVELS)
 
 
 def _at_results(layer: Layer, rounding: Rounding) -> Layer:

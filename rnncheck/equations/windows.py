@@ -160,14 +160,15 @@ def depthwise_convolution(
 def separable_convolution(
     x: X, *, depthwise_kernel: Any, pointwise_kernel: Any, bias: Any = None, activation: Activation,
     kernel_size: Sizes, strides: Sizes, padding: str, dilation_rate: Sizes,
-    factor: Callable[[X, Any], X] = lambda x, kernel: x,
+    factor: Callable[[X, Any, str], X] = lambda x, *_: x,
 ) -> X:  # fmt: skip
     """A depthwise convolution, whose C·m channels pointwise_kernel (C·m, K) makes into K: -> (N, space'..., K).
 
     The numbers between the two are rounded. `factor` says what a format makes of them before they are multiplied.
     """
     inner = convolve(x, depthwise_kernel, kernel_size, strides, padding, dilation_rate, depthwise=True)
-    return activate(activation, affine(factor(inner, pointwise_kernel), kernel=pointwise_kernel, bias=bias))
+    between = factor(inner, pointwise_kernel, "pointwise_kernel")
+    return activate(activation, affine(between, kernel=pointwise_kernel, bias=bias))
 
 
 @layer("MaxPooling1D", "MaxPooling2D", "MaxPooling3D", exact=True)
