@@ -136,9 +136,13 @@ def exported(name: str, file: ModelFile, inputs: Sequence[Array], form: str, fol
 
 def told(said: str) -> str:
     """Return what a runtime said, in short, or what that means and what helps, where that is known."""
-    hint = next((hint for mark, hint in _HINTS.items() if mark in said), "")
+    hint = _hint(said)
     text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", said)
     return hint or (text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}...")
+
+
+def _hint(said: str) -> str:
+    return next((hint for mark, hint in _HINTS.items() if mark in said), "")
 
 
 class Contents(NamedTuple):
@@ -156,7 +160,7 @@ class Contents(NamedTuple):
     @property
     def hint(self) -> str:
         """What helps where its runtime lacks some of its operators; else empty."""
-        return next((hint for mark, hint in _HINTS.items() if any(mark in name for name in self.operators)), "")
+        return _hint(" ".join(self.operators))
 
 
 def contents_of(export: Export) -> Contents:

@@ -10,6 +10,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -297,20 +298,35 @@ _module = _entering(_MODULES)
 @_module(*_RECURRENT)
 def _recurrent(reader: _Reader, name: str, module: Any, x: Any) -> tuple[Any, ...]:
     x = reader.seen(name, x, (None, module.input_size), samples=0 if module.batch_first else 1)
-    states: list[tuple[Value, ...]] = []
-    for k in range(module.num_layers):
-        base = f"{name}/{k}" if module.num_layers > 1 else name
-        if not module.bidirectional:
-            x, *after = _direction(reader, base, module, f"l{k}", x)
-            states.append(tuple(after))
-            continue
-        forward, *after = _direction(reader, f"{base}/forward", module, f"l{k}", x)
-        backward, *after_backward = _direction(reader, f"{base}/backward", module, f"l{k}_reverse", x)
-        turned = reader.operation(f"{base}/reverse", "Reverse", [backward])
-        x = reader.operation(base, "Concatenate", [forward, turned], axis=-1)
-        states += [tuple(after), tuple(after_backward)]
+    layers = recurrent_layers(
+        name, module.num_layers, x.tensor, partial(_direction, module), reader.dtype, both=module.bidirectional
+    )
+    reader.layers += layers
+    states = [_states_of(layer) for layer in layers if layer.kind in CELLS]
     last = tuple(States(each) for each in zip(*states, strict=True))
-    return x, last if len(last) > 1 else last[0]
+    return replace(x, tensor=Tensor(layers[-1].name)), last if len(last) > 1 else last[0]
+
+
+def recurrent_layers(
+    name: str, count: int, source: Tensor, direction: Callable[[str, str, Tensor], Layer], dtype: str, *, both: bool
+) -> list[Layer]:
+    """Return the layers of torch's RNN, LSTM or GRU: so many on one another, each in one direction or in both.
+
+    `direction` makes one, from its name here, the suffix of its weights there (l0, l0_reverse), and what it reads.
+    """
+    layers: list[Layer] = []
+    for k in range(count):
+        base = f"{name}/{k}" if count > 1 else name
+        if both:
+            forward = direction(f"{base}/forward", f"l{k}", source)
+            backward = direction(f"{base}/backward", f"l{k}_reverse", source)
+            turned = Layer(f"{base}/reverse", "Reverse", (Tensor(backward.name),), dtype=dtype)
+            parts = (Tensor(forward.name), Tensor(turned.name))
+            layers += [forward, backward, turned, Layer(base, "Concatenate", parts, {"axis": -1}, dtype=dtype)]
+        else:
+            layers.append(direction(base, f"l{k}", source))
+        source = Tensor(base)
+    return layers
 
 
 # The one step of a cell, from the states that it is called with: its h, or (h, c).
@@ -319,9 +335,9 @@ def _cell(reader: _Reader, name: str, module: Any, x: Any, states: Any = None) -
     x = reader.seen(name, x, (module.input_size,))
     starts = tuple(reader.seen(name, each, (module.hidden_size,)).tensor for each in given)
     sequence = reader.add(Layer(f"{name}/sequence", "ExpandDims", (x.tensor,), {"axis": 1}, dtype=reader.dtype), x, 3)
-    _direction(reader, name, module, "", sequence)
-    layer = replace(reader.layers[-1], initial_state=starts)
-    reader.layers[-1] = replace(layer, options={**layer.options, "return_sequences": False})
+    layer = _direction(module, name, "", sequence.tensor)
+    options = {**layer.options, "return_sequences": False}
+    reader.layers.append(replace(layer, initial_state=starts, options=options))
     if len(starts) not in {0, len(CELLS[layer.kind].states)}:
         raise UnsupportedError(
             f"{name!r}: got {len(starts)} states; expected {len(CELLS[layer.kind].states)} or none."
@@ -333,21 +349,25 @@ def _cell(reader: _Reader, name: str, module: Any, x: Any, states: Any = None) -
     return tuple(after) if len(after) > 1 else after[0]
 
 
-# One direction of one layer: its output, and its states after the last step.
-def _direction(reader: _Reader, name: str, module: Any, suffix: str, x: Value) -> list[Value]:
+# One direction of one layer of a module, or a cell, whose weights have no suffix.
+def _direction(module: Any, name: str, suffix: str, source: Tensor) -> Layer:
     parts = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if module.bias else [])]
     parts += ["weight_hr"] if getattr(module, "proj_size", 0) else []
-    layer = recurrent_layer(
+    weights = {part: getattr(module, f"{part}_{suffix}" if suffix else part) for part in parts}
+    return recurrent_layer(
         name,
         type(module).__name__.removesuffix("Cell"),
-        x.tensor,
-        {part: _array(name, _of(module, part, suffix)) for part in parts},
+        source,
+        {part: _array(name, weight) for part, weight in weights.items()},
         getattr(module, "nonlinearity", "tanh"),
         backwards=suffix.endswith("_reverse"),
-        dtype=_dtype(_of(module, "weight_ih", suffix)),
+        dtype=_dtype(weights["weight_ih"]),
     )
-    y = reader.add(layer, x)
-    return [y, *(Value(Tensor(name, 1 + k), 2) for k in range(len(CELLS[layer.kind].states)))]
+
+
+# The states of a recurrent layer after its last step.
+def _states_of(layer: Layer) -> tuple[Value, ...]:
+    return tuple(Value(Tensor(layer.name, 1 + k), 2) for k in range(len(CELLS[layer.kind].states)))
 
 
 def recurrent_layer(
@@ -389,11 +409,6 @@ def recurrent_layer(
         "zero_output_for_mask": False,
     }
     return Layer(name, own, (source,), options, weights, dtype)
-
-
-# A weight of a recurrent module, or of a cell, which has no suffix.
-def _of(module: Any, part: str, suffix: str) -> Any:
-    return getattr(module, f"{part}_{suffix}" if suffix else part)
 
 
 @_module("Linear")

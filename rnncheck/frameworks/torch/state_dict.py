@@ -19,7 +19,7 @@ import numpy as np
 from rnncheck.cases.array_files import read_npz
 from rnncheck.equations.shapes import rehearse
 from rnncheck.errors import InputError, UnsupportedError, escaped
-from rnncheck.frameworks.torch.extract import recurrent_layer, to_numpy
+from rnncheck.frameworks.torch.extract import recurrent_layer, recurrent_layers, to_numpy
 from rnncheck.network import Activation, Array, InputSpec, Layer, Network, Tensor
 
 SUFFIXES = (".safetensors", ".npz")
@@ -30,7 +30,7 @@ _DTYPES = ("float16", "float32", "float64")
 # Of so many modules all orders are tried.
 _MOST_MODULES = 7
 
-_RECURRENT = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9][0-9]{0,2})(_reverse)?")
+_RECURRENT = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_(l(?:0|[1-9][0-9]{0,2})(?:_reverse)?)")
 
 Group = Mapping[str, Array]  # the arrays of one module, by their names in it
 
@@ -160,58 +160,51 @@ def _module(prefix: str, group: Group) -> _Module:
 
 
 def _recurrent(name: str, group: Group) -> _Module:
-    found: dict[tuple[int, str], dict[str, Array]] = {}
+    found: dict[str, dict[str, Array]] = {}  # by torch's suffix, such as l0_reverse
     for key, array in group.items():
         match = _RECURRENT.fullmatch(key)
         if match is None:
             raise UnsupportedError(f"{name!r}: got {escaped(key)!r}; expected the weights of an RNN, LSTM or GRU.")
-        found.setdefault((int(match[2]), match[3] or ""), {})[match[1]] = array
-    kind, takes, gives = _kind(found)
+        found.setdefault(match[2], {})[match[1]] = array
+    both = "l0_reverse" in found
+    count = len(found) // (1 + both)
+    kind, takes, gives = _kind(found, count, both=both)
     if not kind:
         raise UnsupportedError(
             f"{name!r}: got weights that are not those of an RNN, LSTM or GRU; expected all of one."
         )
-    count, both = 1 + max(number for number, _ in found), (0, "_reverse") in found
+
+    def direction(own: str, suffix: str, source: Tensor) -> Layer:
+        weights, backwards = found[suffix], suffix.endswith("_reverse")
+        dtype = weights["weight_ih"].dtype.name
+        return recurrent_layer(own, kind, source, weights, backwards=backwards, dtype=dtype)
 
     def layers(source: Tensor) -> list[Layer]:
-        made: list[Layer] = []
-        for number in range(count):
-            base = f"{name}/{number}" if count > 1 else name
-            names = [f"{base}/forward", f"{base}/backward"] if both else [base]
-            for own, suffix in zip(names, ("", "_reverse")[: len(names)], strict=True):
-                weights = found[number, suffix]
-                dtype = weights["weight_ih"].dtype.name
-                made.append(recurrent_layer(own, kind, source, weights, backwards=bool(suffix), dtype=dtype))
-            if both:
-                turned = Layer(f"{base}/reverse", "Reverse", (Tensor(names[1]),), dtype=dtype)
-                parts = (Tensor(names[0]), Tensor(turned.name))
-                made += [turned, Layer(base, "Concatenate", parts, {"axis": -1}, dtype=dtype)]
-            source = Tensor(base)
-        return made
+        dtype = found["l0"]["weight_ih"].dtype.name
+        return recurrent_layers(name, count, source, direction, dtype, both=both)
 
     return _Module(name, takes, gives, layers, kind)
 
 
-# What the weights of each layer and direction are those of, with its numbers of features; no kind where they do not
-# fit together.
-def _kind(found: Mapping[tuple[int, str], Group]) -> tuple[str, int, int]:
-    first = found.get((0, ""), {})
+# What the weights of so many layers, in one direction or both, are those of, and the numbers of features; no kind
+# where they do not fit together.
+def _kind(found: Mapping[str, Group], count: int, *, both: bool) -> tuple[str, int, int]:
+    first = found.get("l0", {})
     if not {"weight_ih", "weight_hh"} <= set(first) or first["weight_ih"].ndim != 2 or first["weight_hh"].ndim != 2:
         return "", 0, 0
     (rows, takes), (_, width) = first["weight_ih"].shape, first["weight_hh"].shape
     units = first["weight_hr"].shape[-1] if "weight_hr" in first else width
-    directions = ("", "_reverse") if (0, "_reverse") in found else ("",)
-    gives = width * len(directions)
-    shapes: dict[tuple[int, str], dict[str, tuple[int, ...]]] = {}
-    for number in range(1 + max(number for number, _ in found)):
+    gives = width * (1 + both)
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for number in range(count):
         own: dict[str, tuple[int, ...]] = {
             "weight_ih": (rows, gives if number else takes),
             "weight_hh": (rows, width),
         }
         own |= {"bias_ih": (rows,), "bias_hh": (rows,)} if "bias_ih" in first else {}
         own |= {"weight_hr": (width, units)} if "weight_hr" in first else {}
-        shapes |= dict.fromkeys(((number, each) for each in directions), own)
-    if {place: {part: array.shape for part, array in group.items()} for place, group in found.items()} != shapes:
+        shapes |= {f"l{number}": own, **({f"l{number}_reverse": own} if both else {})}
+    if {suffix: {part: array.shape for part, array in group.items()} for suffix, group in found.items()} != shapes:
         return "", 0, 0
     gates = {4 * units: "LSTM"} if "weight_hr" in first else {units: "RNN", 3 * units: "GRU", 4 * units: "LSTM"}
     return gates.get(rows, ""), takes, gives
