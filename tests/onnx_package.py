@@ -36,6 +36,14 @@ def cases():
     return [case for case in read if all(isinstance(x, np.ndarray) and x.dtype.kind in "fiub" for x in case[2])]
 
 
+def holding(model, inputs, place=0):
+    """Return a model that holds its inputs, as those of a file are weights, but for the one at a place."""
+    changed = onnx.ModelProto.FromString(model.SerializeToString())
+    pairs = enumerate(zip(changed.graph.input, inputs, strict=True))
+    changed.graph.initializer.extend(numpy_helper.from_array(x, each.name) for k, (each, x) in pairs if k != place)
+    return changed
+
+
 @cache
 def readings():
     """Return what came of each case of an operator that is read, by the case and the input that is taken to change.
@@ -49,11 +57,7 @@ def readings():
             if model.graph.node[0].op_type not in OPERATORS:
                 continue
             for place in range(min(2, len(inputs))):
-                changed = onnx.ModelProto.FromString(model.SerializeToString())
-                pairs = list(zip(changed.graph.input, inputs, strict=True))
-                given = [numpy_helper.from_array(x, each.name) for k, (each, x) in enumerate(pairs) if k != place]
-                changed.graph.initializer.extend(given)
-                onnx.save(changed, path)
+                onnx.save(holding(model, inputs, place), path)
                 found[f"{name}, input {place}"] = _read(path, inputs[place], outputs)
     return found
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pickle
 import random
 import re
 import subprocess
@@ -105,29 +104,14 @@ def test_layout_of_samples_first_is_what_onnx_specifies(tmp_path, rng):
                 np.testing.assert_allclose(own.reshape(N, -1, M), end.swapaxes(0, 1), rtol=1e-9, atol=1e-12)
 
 
-# Asked for one operator at a time, in a process of its own: onnx returns those of the first one only.
-COLLECT = """
-import pickle, sys, warnings
-warnings.filterwarnings("ignore")
-from onnx.backend.test.case.node import collect_testcases
-found = [(case.name, case.model.SerializeToString(), case.data_sets) for case in collect_testcases(sys.argv[1])]
-sys.stdout.buffer.write(pickle.dumps(found))
-"""
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("kind", GATES)
 def test_cases_of_the_onnx_package_match(kind, tmp_path, here):
-    done = subprocess.run([sys.executable, "-c", COLLECT, kind], capture_output=True, check=True)
-    cases = pickle.loads(done.stdout)  # noqa: S301 - from our own process
+    cases = [case for case in onnx_package.cases() if case[1].graph.node[0].op_type == kind]
     assert len(cases) == 6
-    for name, data, ((arrays, expected),) in cases:
-        model = onnx.load_model_from_string(data)
-        # Their weights are inputs; those of a model stand in the file.
-        for given, array in list(zip(model.graph.input, arrays, strict=True))[1:]:
-            model.graph.initializer.append(onnx.numpy_helper.from_array(array, given.name))
+    for name, model, arrays, expected in cases:
         layout = next((each.i for each in model.graph.node[0].attribute if each.name == "layout"), 0)
-        path = saved(model, tmp_path, f"{name}.onnx")
+        path = saved(onnx_package.holding(model, arrays), tmp_path, f"{name}.onnx")
         x = arrays[0] if layout else arrays[0].swapaxes(0, 1)
 
         reading = run.OnnxRunner.of(path).reading

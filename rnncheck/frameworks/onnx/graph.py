@@ -20,7 +20,7 @@ from rnncheck.frameworks.onnx.file import OnnxFile
 from rnncheck.frameworks.onnx.folding import fold
 from rnncheck.frameworks.onnx.ids import of_ids
 from rnncheck.frameworks.onnx.sizes import Size, known
-from rnncheck.frameworks.onnx.values import Axes, OfIds, Value, own_axes
+from rnncheck.frameworks.onnx.tensors import Axes, OfIds, Value, own_axes
 from rnncheck.network import Array, InputSpec, Layer, Network, Tensor
 
 

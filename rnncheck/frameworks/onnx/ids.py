@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncheck.frameworks.onnx.values import OfIds, Value
+from rnncheck.frameworks.onnx.tensors import OfIds, Value
 from rnncheck.network import Array
 
 # By operator: what each id becomes.

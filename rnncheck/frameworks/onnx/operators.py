@@ -14,7 +14,7 @@ import numpy as np
 from rnncheck.equations.activations import sigmoid_in_gru, softsign_by_reciprocal, tanh_by_sigmoid, tanh_in_gru
 from rnncheck.frameworks.onnx.graph import Node, Reader, finite, is_features, operator, picked
 from rnncheck.frameworks.onnx.sizes import Size
-from rnncheck.frameworks.onnx.values import OfIds, Value
+from rnncheck.frameworks.onnx.tensors import OfIds, Value
 from rnncheck.network import Activation, Array, Tensor
 
 

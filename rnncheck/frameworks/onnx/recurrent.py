@@ -13,7 +13,7 @@ from rnncheck.errors import UnsupportedError, escaped
 from rnncheck.frameworks.onnx.graph import Node, Reader, SamplesElsewhereError, described, finite, operator, picked
 from rnncheck.frameworks.onnx.operators import ACTIVATIONS, BY_LOWER_NAME, activation_of
 from rnncheck.frameworks.onnx.sizes import Size
-from rnncheck.frameworks.onnx.values import Value, own_axes
+from rnncheck.frameworks.onnx.tensors import Value, own_axes
 from rnncheck.network import Activation, Array, Layer, Tensor
 
 # Our kind of each recurrent operator, and its blocks of gates in our order: ONNX has i o f c, and z r h as we do.
